@@ -1,0 +1,84 @@
+# clip-cid: build, test, install. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += -rR
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.DEFAULT_GOAL := all
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+CC := gcc
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Wformat=2 -Wstrict-prototypes
+OPT := -O2 -g
+BUILD := build/release
+BIN := bin
+ifdef debug
+OPT := -O0 -g3
+BUILD := build/debug
+BIN := $(BUILD)/bin
+endif
+ifdef asan
+OPT := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+BUILD := build/asan
+BIN := $(BUILD)/bin
+endif
+ifdef werror
+WARN += -Werror
+endif
+CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib
+CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
+LDLIBS := -larchive -ljpeg -lpng -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
+
+LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
+TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
+SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+## all: the tools, into bin/
+all: $(TOOLS)
+## tests: the test programs and fuzzers, not run
+tests: $(UNIT) $(FUZZ)
+
+$(BUILD)/libclipcid.a: $(LIB_OBJ)
+	rm -f $@; ar rcs $@ $^
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libclipcid.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+.SECONDARY:
+
+## deps: install the missing Debian packages (as root), or say which are missing
+deps:
+	@scripts/deps
+## check: set up, build, and run every test, the sanitizer build included
+check: deps
+	$(MAKE) werror=1 all tests
+	$(MAKE) asan=1 werror=1 all tests
+	BIN=bin BUILD=build/release prove -r tests/cli $(wildcard tests/run/*.t)
+	BIN=build/asan/bin BUILD=build/asan prove tests/cli
+## format: lay the sources out as .clang-format says
+format:
+	clang-format -i $(SOURCES)
+## install: tools and man pages under PREFIX (DESTDIR honoured)
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
+	for t in $(TOOLS); do install -m 755 $$t $(DESTDIR)$(PREFIX)/bin; done
+	for m in man/*.[157]; do [ -e "$$m" ] || continue; install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
+## clean: remove everything built
+clean:
+	rm -rf build bin
+## help: this list
+help:
+	@sed -n 's/^## //p' Makefile
+.PHONY: all tests deps check format install clean help
+-include $(shell find build -name '*.d' 2>/dev/null)

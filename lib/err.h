@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Error values. Library functions return 0, or -1 with `struct err` filled in; they never print or
+// exit.
+#ifndef ERR_H
+#define ERR_H
+
+enum { ERR_TEXT_MAX = 768 };
+
+struct err {
+    char text[ERR_TEXT_MAX]; // one line, no capital, no full stop, control characters replaced
+};
+
+// Formats the message, replaces control characters by '?', returns -1 so that callers can `return
+// err_set(...)`.
+int err_set(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// As err_set, followed by ": " and strerror(errno).
+int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// Puts "prefix: " before the message that is there: adds the file or record as the error goes up.
+int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

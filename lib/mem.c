@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MEM_ALIGN = 64 }; // a cache line, and one AVX-512 register
+
+bool mem_mul(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_mul_overflow(a, b, out);
+}
+
+bool mem_add(size_t a, size_t b, size_t *out)
+{
+    return !__builtin_add_overflow(a, b, out);
+}
+
+void *mem_alloc(size_t n, size_t size, struct err *e)
+{
+    size_t bytes, rounded;
+    if (!mem_mul(n, size, &bytes) || !mem_add(bytes ? bytes : 1, MEM_ALIGN - 1, &rounded)) {
+        err_set(e, "cannot allocate %zu items of %zu bytes: size overflows", n, size);
+        return NULL;
+    }
+    rounded &= ~(size_t)(MEM_ALIGN - 1);
+    void *p = aligned_alloc(MEM_ALIGN, rounded);
+    if (!p) {
+        err_set(e, "cannot allocate %zu bytes: out of memory", rounded);
+        return NULL;
+    }
+    memset(p, 0, rounded);
+    return p;
+}
+
+int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)
+{
+    if (need <= *cap)
+        return 0;
+    size_t want = *cap > need / 2 ? *cap * 2 : need, bytes;
+    if (want < need || !mem_mul(want, size, &bytes))
+        return err_set(e, "cannot grow to %zu items of %zu bytes: size overflows", need, size);
+    void *q = realloc(*p, bytes);
+    if (!q)
+        return err_set(e, "cannot allocate %zu bytes: out of memory", bytes);
+    *p = q;
+    *cap = want;
+    return 0;
+}
+
+char *mem_strdup(const char *s, struct err *e)
+{
+    size_t n = strlen(s) + 1;
+    char *p = mem_alloc(n, 1, e);
+    if (p)
+        memcpy(p, s, n);
+    return p;
+}
