@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Signals. A run that is ended by one removes its temporary files and dies of that same signal, so
+// that the parent sees the truth; a signal the parent ignored stays ignored. SIGUSR1 asks for a
+// line of progress. A tool that can stop cleanly (a checkpoint) asks for that with sig_catch_stop.
+#ifndef SIG_H
+#define SIG_H
+
+#include <stdbool.h>
+
+// Installs the handlers; once, at the start of main.
+void sig_install(void);
+// From now on the first SIGTERM or SIGINT only sets sig_stop_wanted(); the second one kills.
+void sig_catch_stop(void);
+bool sig_stop_wanted(void);
+// The signal that asked for the stop (0 = none), and dying of it once everything is saved.
+int sig_stop_signal(void);
+void sig_die_of_stop(void);
+// True once after each SIGUSR1.
+bool sig_progress_wanted(void);
+
+// A path to be removed when a signal ends the run; forgotten again with sig_unguard_path. At most
+// 64 at a time, paths under 4096 bytes; what does not fit is not guarded.
+void sig_guard_path(const char *path);
+void sig_unguard_path(const char *path);
+
+#endif
