@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shard.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "mem.h"
+#include "shard-keys.h"
+
+enum { READ_BLOCK = 1 << 20, GROW_STEP = 1 << 20 };
+
+// A member while its sample is being gathered: places in the buffer, which may still move.
+struct place {
+    size_t ext, data, size;
+};
+
+struct shard {
+    struct archive *a;
+    int fd; // to close, or -1
+    struct shard_limits lim;
+    struct shard_keys *seen;
+    struct err fail; // the error that ended the shard
+    bool failed, ended;
+    struct archive_entry *entry; // header read, data not yet: begins or goes on with a sample
+    const char *name, *ext;      // of entry
+    size_t key_len;              // of name
+    char *buf;                   // key, extensions and bytes of the current sample
+    size_t len, cap;
+    struct place *place;
+    size_t n, place_cap;
+    struct shard_member *member;
+    size_t member_cap;
+    size_t last_n;    // members of the sample before
+    size_t bytes;     // of the members of the current sample
+    bool passed_over; // the last member was over the limits: its bytes are read by the next header
+    unsigned flags;
+    uint64_t index;
+};
+
+bool shard_split_name(const char *name, const char **key, size_t *key_len, const char **ext)
+{
+    while (name[0] == '.' && name[1] == '/')
+        for (name += 2; *name == '/';)
+            name++;
+    size_t first = strcspn(name, "/");
+    if (first >= 4 && memcmp(name, "__", 2) == 0 && memcmp(name + first - 2, "__", 2) == 0)
+        return false;
+    const char *slash = strrchr(name, '/');
+    const char *last = slash ? slash + 1 : name;
+    const char *dot = strchr(last, '.');
+    if (!dot || dot == last || !dot[1])
+        return false;
+    *key = name;
+    *key_len = (size_t)(dot - name);
+    *ext = dot + 1;
+    return true;
+}
+
+static size_t or_default(size_t v, size_t d)
+{
+    return v ? v : d;
+}
+
+static struct shard *new_shard(const struct shard_limits *lim, struct err *e)
+{
+    struct shard *s = mem_alloc(1, sizeof *s, e);
+    if (!s)
+        return NULL;
+    s->fd = -1;
+    if (lim)
+        s->lim = *lim;
+    s->lim.member_bytes = or_default(s->lim.member_bytes, (size_t)256 << 20);
+    s->lim.sample_bytes = or_default(s->lim.sample_bytes, (size_t)512 << 20);
+    s->lim.name_bytes = or_default(s->lim.name_bytes, 4096);
+    s->lim.members = or_default(s->lim.members, 64);
+    s->seen = shard_keys_new(e);
+    s->a = s->seen ? archive_read_new() : NULL;
+    if (!s->a) {
+        if (s->seen)
+            err_set(e, "out of memory");
+        shard_close(s);
+        return NULL;
+    }
+    archive_read_support_filter_gzip(s->a);
+    archive_read_support_filter_bzip2(s->a);
+    archive_read_support_filter_xz(s->a);
+    archive_read_support_filter_zstd(s->a);
+    archive_read_support_format_tar(s->a);
+    archive_read_support_format_empty(s->a); // a file of no bytes is a shard of no samples
+    return s;
+}
+
+// Garbage fails here in some versions of libarchive, at the first header in others: the error is
+// kept so that the caller sees it in one place, shard_next.
+static void keep_error(struct shard *s)
+{
+    const char *why = archive_error_string(s->a);
+    s->failed = true;
+    if (!why)
+        why = "unreadable";
+    if (strcmp(why, "Unrecognized archive format") == 0)
+        err_set(&s->fail, "not a tar archive");
+    else if (strstr(why, "runcated"))
+        err_set(&s->fail, "truncated (%s)", why);
+    else if (strcmp(why, "Damaged tar archive") == 0)
+        err_set(&s->fail, "damaged header, wrong checksum");
+    else
+        err_set(&s->fail, "%s", why);
+}
+
+static int open_fd(struct shard *s, const char *path, struct err *e)
+{
+    struct stat st;
+    int fd = 0;
+    if (strcmp(path, "-") != 0) {
+        fd = s->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return err_errno(e, "cannot open");
+    }
+    if (fstat(fd, &st))
+        return err_errno(e, "cannot read");
+    if (S_ISDIR(st.st_mode))
+        return err_set(e, "is a folder, not a tar archive");
+    if (S_ISREG(st.st_mode))
+        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (archive_read_open_fd(s->a, fd, READ_BLOCK) != ARCHIVE_OK)
+        keep_error(s);
+    return 0;
+}
+
+struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e)
+{
+    struct shard *s = new_shard(limits, e);
+    if (s && open_fd(s, path, e)) {
+        shard_close(s);
+        return NULL;
+    }
+    return s;
+}
+
+struct shard *shard_open_memory(const void *data, size_t size, const struct shard_limits *limits,
+                                struct err *e)
+{
+    struct shard *s = new_shard(limits, e);
+    if (s && archive_read_open_memory(s->a, data, size) != ARCHIVE_OK)
+        keep_error(s);
+    return s;
+}
+
+void shard_close(struct shard *s)
+{
+    if (!s)
+        return;
+    if (s->a)
+        archive_read_free(s->a);
+    if (s->fd >= 0)
+        close(s->fd);
+    shard_keys_free(s->seen);
+    free(s->buf);
+    free(s->place);
+    free(s->member);
+    free(s);
+}
+
+static int fail(struct shard *s)
+{
+    s->failed = true;
+    return -1;
+}
+
+static int take_entry(struct shard *s, struct archive_entry *entry)
+{
+    const char *name = archive_entry_pathname(entry);
+    if (!name) // a name the locale cannot hold
+        name = archive_entry_pathname_utf8(entry);
+    if (!name)
+        return err_set(&s->fail, "unreadable member name"), fail(s);
+    if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry))
+        return 0;
+    size_t len = strlen(name);
+    if (len > s->lim.name_bytes)
+        return err_set(&s->fail, "member name of %zu bytes, at most %zu", len, s->lim.name_bytes),
+               fail(s);
+    if (shard_split_name(name, &s->name, &s->key_len, &s->ext))
+        s->entry = entry;
+    return 0;
+}
+
+// Moves to the next member of any sample. 1, 0 at the end, -1 with s->fail set. Any state but OK
+// and WARN ends the shard, ARCHIVE_RETRY too: going on after a damaged header would shift the rows
+// behind it.
+static int next_entry(struct shard *s)
+{
+    while (!s->entry) {
+        struct archive_entry *entry;
+        int rc = archive_read_next_header(s->a, &entry);
+        if (rc == ARCHIVE_EOF)
+            return s->ended = true, 0;
+        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
+            return keep_error(s), -1;
+        if (take_entry(s, entry))
+            return -1;
+    }
+    return 1;
+}
+
+static int reserve(struct shard *s, size_t more)
+{
+    size_t need;
+    if (!mem_add(s->len, more, &need))
+        return err_set(&s->fail, "sample too large"), fail(s);
+    if (mem_grow((void **)&s->buf, &s->cap, need, 1, &s->fail))
+        return fail(s);
+    return 0;
+}
+
+static int put_text(struct shard *s, const char *p, size_t n, bool lower)
+{
+    if (reserve(s, n + 1))
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        s->buf[s->len + i] = (char)(lower && p[i] >= 'A' && p[i] <= 'Z' ? p[i] + 32 : p[i]);
+    s->buf[s->len + n] = 0;
+    s->len += n + 1;
+    return 0;
+}
+
+// Reads the bytes of the current entry. The buffer follows what arrives, so that a size that is a
+// lie costs no memory.
+static int put_data(struct shard *s, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        size_t step = size - done < GROW_STEP ? size - done : GROW_STEP;
+        if (reserve(s, step + 1))
+            return -1;
+        la_ssize_t n = archive_read_data(s->a, s->buf + s->len, step);
+        if (n < 0)
+            return keep_error(s), -1;
+        if (n == 0)
+            return err_set(&s->fail, "truncated (member shorter than its header says)"), fail(s);
+        s->len += (size_t)n;
+        done += (size_t)n;
+    }
+    if (reserve(s, 1))
+        return -1;
+    s->buf[s->len++] = 0;
+    return 0;
+}
+
+// Whether the pending entry goes on with the current sample.
+static bool belongs(const struct shard *s)
+{
+    if (strncmp(s->buf, s->name, s->key_len) != 0 || s->buf[s->key_len])
+        return false;
+    for (size_t i = 0; i < s->n; i++)
+        if (strcasecmp(s->buf + s->place[i].ext, s->ext) == 0)
+            return false;
+    return true;
+}
+
+static int put_member(struct shard *s)
+{
+    int64_t size = archive_entry_size(s->entry);
+    if (s->n >= s->lim.members)
+        return err_set(&s->fail, "more than %zu members", s->lim.members), fail(s);
+    if (size < 0)
+        return err_set(&s->fail, "negative member size"), fail(s);
+    if (mem_grow((void **)&s->place, &s->place_cap, s->n + 1, sizeof *s->place, &s->fail))
+        return fail(s);
+    struct place *p = &s->place[s->n];
+    p->ext = s->len;
+    if (put_text(s, s->ext, strlen(s->ext), true))
+        return -1;
+    s->entry = NULL;
+    s->passed_over =
+        (uint64_t)size > s->lim.member_bytes || (uint64_t)size > s->lim.sample_bytes - s->bytes;
+    if (s->passed_over) {
+        s->flags |= SHARD_OVERSIZE;
+        s->len = p->ext;
+        return 0;
+    }
+    p->data = s->len;
+    p->size = (size_t)size;
+    if (put_data(s, p->size))
+        return -1;
+    s->bytes += p->size;
+    s->n++;
+    return 0;
+}
+
+// Gathers one sample into buf. 1, 0 when there is none, -1 when the shard failed before it.
+static int gather(struct shard *s)
+{
+    s->len = s->n = s->bytes = 0;
+    s->flags = 0;
+    int rc = next_entry(s);
+    if (rc <= 0)
+        return rc;
+    if (put_text(s, s->name, s->key_len, false))
+        return -1;
+    do {
+        if (put_member(s))
+            return -1;
+        rc = next_entry(s);
+    } while (rc > 0 && belongs(s));
+    // cut between two members: whole as far as can be seen
+    return rc < 0 && (s->passed_over || s->n < s->last_n) ? -1 : 1;
+}
+
+static int check_key(struct shard *s)
+{
+    size_t len = strlen(s->buf);
+    int rc = shard_keys_add(s->seen, s->buf, len, &s->fail);
+    if (rc > 0)
+        s->flags |= SHARD_DUPLICATE;
+    if (rc == 0 && s->lim.keys) {
+        rc = shard_keys_add(s->lim.keys, s->buf, len, &s->fail);
+        if (rc > 0)
+            s->flags |= SHARD_DUPLICATE_OTHER;
+    }
+    return rc < 0 ? fail(s) : 0;
+}
+
+const struct shard_member *shard_find(const struct shard_sample *s, const char *ext)
+{
+    for (size_t i = 0; i < s->n_members; i++)
+        if (strcmp(s->members[i].ext, ext) == 0)
+            return &s->members[i];
+    return NULL;
+}
+
+static int fill(struct shard *s, struct shard_sample *out)
+{
+    static const char *const images[] = {"jpg", "png", "jpeg", "webp"};
+    if (mem_grow((void **)&s->member, &s->member_cap, s->n + 1, sizeof *s->member, &s->fail))
+        return fail(s);
+    for (size_t i = 0; i < s->n; i++)
+        s->member[i] = (struct shard_member){.ext = s->buf + s->place[i].ext,
+                                             .data = (uint8_t *)s->buf + s->place[i].data,
+                                             .size = s->place[i].size};
+    *out = (struct shard_sample){.index = s->index,
+                                 .key = s->buf,
+                                 .flags = s->flags,
+                                 .members = s->member,
+                                 .n_members = s->n};
+    for (size_t i = 0; i < sizeof images / sizeof *images && !out->image; i++)
+        out->image = shard_find(out, images[i]);
+    out->caption = shard_find(out, "txt");
+    out->json = shard_find(out, "json");
+    s->last_n = s->n;
+    s->index++;
+    return 0;
+}
+
+int shard_next(struct shard *s, struct shard_sample *out, struct err *e)
+{
+    *out = (struct shard_sample){0};
+    int rc = s->failed ? -1 : s->ended ? 0 : gather(s);
+    if (rc > 0 && (check_key(s) || fill(s, out)))
+        rc = -1;
+    if (rc >= 0)
+        return rc;
+    return err_set(e, "record %llu: %s", (unsigned long long)s->index, s->fail.text);
+}
