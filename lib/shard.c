@@ -24,7 +24,11 @@ struct shard {
     struct archive *a;
     int fd; // to close, or -1
     struct shard_limits lim;
-    struct shard_keys *seen;
+    struct shard_keys *own;  // when the caller gave none
+    struct shard_keys *keys; // his, or own
+    uint32_t number;         // of this shard in keys
+    off_t file_size;         // of a plain file, or -1
+    bool pass_over;
     struct err fail; // the error that ended the shard
     bool failed, ended;
     struct archive_entry *entry; // header read, data not yet: begins or goes on with a sample
@@ -79,14 +83,16 @@ static struct shard *new_shard(const struct shard_limits *lim, struct err *e)
     s->lim.sample_bytes = or_default(s->lim.sample_bytes, (size_t)512 << 20);
     s->lim.name_bytes = or_default(s->lim.name_bytes, 4096);
     s->lim.members = or_default(s->lim.members, 64);
-    s->seen = shard_keys_new(e);
-    s->a = s->seen ? archive_read_new() : NULL;
+    s->file_size = -1;
+    s->keys = s->lim.keys ? s->lim.keys : (s->own = shard_keys_new(e));
+    s->a = s->keys ? archive_read_new() : NULL;
     if (!s->a) {
-        if (s->seen)
+        if (s->keys)
             err_set(e, "out of memory");
         shard_close(s);
         return NULL;
     }
+    s->number = shard_keys_begin(s->keys);
     archive_read_support_filter_gzip(s->a);
     archive_read_support_filter_bzip2(s->a);
     archive_read_support_filter_xz(s->a);
@@ -127,8 +133,11 @@ static int open_fd(struct shard *s, const char *path, struct err *e)
         return err_errno(e, "cannot read");
     if (S_ISDIR(st.st_mode))
         return err_set(e, "is a folder, not a tar archive");
-    if (S_ISREG(st.st_mode))
+    if (S_ISREG(st.st_mode)) {
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+        off_t at = lseek(fd, 0, SEEK_CUR); // standard input may have been read from
+        s->file_size = at > 0 ? st.st_size - at : st.st_size;
+    }
     if (archive_read_open_fd(s->a, fd, READ_BLOCK) != ARCHIVE_OK)
         keep_error(s);
     return 0;
@@ -161,7 +170,7 @@ void shard_close(struct shard *s)
         archive_read_free(s->a);
     if (s->fd >= 0)
         close(s->fd);
-    shard_keys_free(s->seen);
+    shard_keys_free(s->own);
     free(s->buf);
     free(s->place);
     free(s->member);
@@ -254,6 +263,26 @@ static int put_data(struct shard *s, size_t size)
     return 0;
 }
 
+// The bytes of the current entry are left for the next header to skip. A seek behind the end of the
+// file would look like the end of the archive, so what a reader of the bytes would find is checked.
+static int skip_data(struct shard *s, int64_t size)
+{
+    if (archive_filter_code(s->a, 0) == ARCHIVE_FILTER_NONE && s->file_size >= 0) {
+        int64_t at = archive_filter_bytes(s->a, 0);
+        if (at > s->file_size || size > s->file_size - at)
+            return err_set(&s->fail, "truncated"), fail(s);
+    }
+    if (reserve(s, 1))
+        return -1;
+    s->buf[s->len++] = 0;
+    return 0;
+}
+
+void shard_pass_over(struct shard *s, bool on)
+{
+    s->pass_over = on;
+}
+
 // Whether the pending entry goes on with the current sample.
 static bool belongs(const struct shard *s)
 {
@@ -288,7 +317,7 @@ static int put_member(struct shard *s)
     }
     p->data = s->len;
     p->size = (size_t)size;
-    if (put_data(s, p->size))
+    if (s->pass_over ? skip_data(s, size) : put_data(s, p->size))
         return -1;
     s->bytes += p->size;
     s->n++;
@@ -317,14 +346,9 @@ static int gather(struct shard *s)
 static int check_key(struct shard *s)
 {
     size_t len = strlen(s->buf);
-    int rc = shard_keys_add(s->seen, s->buf, len, &s->fail);
+    int rc = shard_keys_add(s->keys, s->number, s->buf, len, &s->fail);
     if (rc > 0)
-        s->flags |= SHARD_DUPLICATE;
-    if (rc == 0 && s->lim.keys) {
-        rc = shard_keys_add(s->lim.keys, s->buf, len, &s->fail);
-        if (rc > 0)
-            s->flags |= SHARD_DUPLICATE_OTHER;
-    }
+        s->flags |= rc == 1 ? SHARD_DUPLICATE : SHARD_DUPLICATE_OTHER;
     return rc < 0 ? fail(s) : 0;
 }
 
@@ -344,7 +368,7 @@ static int fill(struct shard *s, struct shard_sample *out)
     for (size_t i = 0; i < s->n; i++)
         s->member[i] = (struct shard_member){.ext = s->buf + s->place[i].ext,
                                              .data = (uint8_t *)s->buf + s->place[i].data,
-                                             .size = s->place[i].size};
+                                             .size = s->pass_over ? 0 : s->place[i].size};
     *out = (struct shard_sample){.index = s->index,
                                  .key = s->buf,
                                  .flags = s->flags,

@@ -16,7 +16,9 @@
 
 #include "err.h"
 
-// Keys seen in all shards of a run, 16 bytes of hash each; safe to share between threads.
+// Keys seen in the shards of a run; safe to share between threads. Memory is bounded (64 MB): after
+// some three million keys the oldest shards are forgotten, and a single shard of more has its later
+// keys not remembered.
 struct shard_keys;
 struct shard_keys *shard_keys_new(struct err *e);
 void shard_keys_free(struct shard_keys *k);
@@ -27,7 +29,7 @@ struct shard_limits {
     size_t sample_bytes;     // 512 MiB; the same, for all members of a sample together
     size_t name_bytes;       // 4096; a longer name is an error
     size_t members;          // 64 in one sample; more is an error
-    struct shard_keys *keys; // keys of all shards, or NULL: not looked at
+    struct shard_keys *keys; // keys of all shards, or NULL: this one's only
 };
 
 enum {
@@ -69,6 +71,10 @@ struct shard *shard_open_memory(const void *data, size_t size, const struct shar
 // many members as the sample before it, since what is missing cannot be seen.
 int shard_next(struct shard *s, struct shard_sample *out, struct err *e);
 void shard_close(struct shard *s);
+
+// While on, the bytes of members are passed over (by seeking, where the file allows it) and members
+// have size 0; keys, flags, counts and damage are as they would be otherwise.
+void shard_pass_over(struct shard *s, bool on);
 
 // The member with this extension, or NULL.
 const struct shard_member *shard_find(const struct shard_sample *s, const char *ext);

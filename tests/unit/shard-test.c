@@ -71,6 +71,33 @@ static void test_files(void)
     ok(count("tests/data") == -1000, "a folder: %s", err.text);
 }
 
+// Passing over gives the keys and the end that reading gives.
+static void test_pass_over(void)
+{
+    static const char *const files[] = {"00002",        "truncated-member", "truncated-header",
+                                        "bad-checksum", "no-end-blocks",    "pax-long-names"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[100];
+        struct shard_sample s;
+        snprintf(path, sizeof path, DATA "%s.tar", files[i]);
+        int want = count(path), n = 0, rc;
+        struct shard *sh = shard_open(path, NULL, &err);
+        shard_pass_over(sh, true);
+        while ((rc = shard_next(sh, &s, &err)) > 0)
+            n++;
+        ok((rc < 0 ? -1 - n : n) == want, "%s passed over: %d, %s", files[i], n,
+           rc ? err.text : "");
+        shard_close(sh);
+    }
+    struct shard_sample s;
+    struct shard *sh = shard_open(DATA "00002.tar", NULL, &err);
+    shard_pass_over(sh, true);
+    ok(shard_next(sh, &s, &err) == 1 && s.image && s.image->size == 0, "no bytes");
+    shard_pass_over(sh, false);
+    ok(shard_next(sh, &s, &err) == 1 && s.image && s.image->size > 1000, "bytes again");
+    shard_close(sh);
+}
+
 static void test_bytes(void)
 {
     struct shard_sample s;
@@ -194,6 +221,7 @@ int main(void)
 {
     struct made *m = calloc(1, sizeof *m);
     test_files();
+    test_pass_over();
     test_bytes();
     test_grouping(m);
     test_filters(m);
