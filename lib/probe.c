@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lbfgs.h"
+#include "mem.h"
+
+enum { BLOCK_ROWS = 2048, GRID_FIRST_STEP = 16 };
+
+// Buffers of one fit. The data term is scaled by 1 / (C n), so that the value stays near one for
+// any C and float32 gradients keep their digits.
+struct fit {
+    struct dev *dev;
+    const struct probe_data *d;
+    double penalty; // 1 / (C n)
+    float *w;       // device [classes, dim]
+    float *grad;    // device [classes, dim]
+    float *logits;  // device [BLOCK_ROWS, classes]
+    float *host;    // [max(BLOCK_ROWS, dim) * classes]
+};
+
+static size_t host_room(const struct probe_data *d)
+{
+    size_t rows = d->dim > BLOCK_ROWS ? d->dim : BLOCK_ROWS;
+    return rows * d->classes;
+}
+
+static void fit_release(struct fit *f)
+{
+    f->dev->op->free(f->dev, f->w);
+    f->dev->op->free(f->dev, f->grad);
+    f->dev->op->free(f->dev, f->logits);
+    free(f->host);
+}
+
+static int fit_init(struct fit *f, struct dev *dev, const struct probe_data *d, double c,
+                    struct err *e)
+{
+    *f = (struct fit){.dev = dev, .d = d, .penalty = 1 / (c * (double)d->n)};
+    size_t cells = d->classes * d->dim * sizeof(float);
+    f->w = dev->op->alloc(dev, cells, e);
+    f->grad = f->w ? dev->op->alloc(dev, cells, e) : NULL;
+    f->logits = f->grad ? dev->op->alloc(dev, BLOCK_ROWS * d->classes * sizeof(float), e) : NULL;
+    f->host = f->logits ? mem_alloc(host_room(d), sizeof(float), e) : NULL;
+    if (f->host)
+        return 0;
+    fit_release(f);
+    return -1;
+}
+
+// Logits to (softmax - onehot) / n in place; adds the loss and the bias's gradient.
+static double softmax_block(const struct fit *f, size_t first, size_t rows, const double *w,
+                            double *g)
+{
+    const struct probe_data *d = f->d;
+    size_t classes = d->classes, stride = d->dim + 1;
+    double loss = 0, scale = 1 / (double)d->n;
+    for (size_t i = 0; i < rows; i++) {
+        float *z = f->host + i * classes;
+        double top = -INFINITY, sum = 0;
+        for (size_t c = 0; c < classes; c++) {
+            z[c] += (float)w[c * stride + d->dim];
+            top = fmax(top, z[c]);
+        }
+        size_t y = (size_t)d->label[first + i];
+        double right = z[y];
+        for (size_t c = 0; c < classes; c++) {
+            z[c] = expf((float)(z[c] - top));
+            sum += z[c];
+        }
+        loss += log(sum) + top - right;
+        for (size_t c = 0; c < classes; c++) {
+            double p = z[c] / sum - (c == y);
+            z[c] = (float)(p * scale);
+            g[c * stride + d->dim] += p * scale;
+        }
+    }
+    return loss * scale;
+}
+
+static int objective(void *user, const double *w, double *value, double *g, struct err *e)
+{
+    struct fit *f = user;
+    const struct probe_data *d = f->d;
+    struct dev *dev = f->dev;
+    size_t classes = d->classes, dim = d->dim, stride = dim + 1;
+    memset(g, 0, classes * stride * sizeof *g);
+    for (size_t c = 0; c < classes; c++)
+        for (size_t j = 0; j < dim; j++)
+            f->host[c * dim + j] = (float)w[c * stride + j];
+    dev->op->upload(dev, f->w, f->host, classes * dim * sizeof(float));
+    dev->op->zero(dev, f->grad, classes * dim * sizeof(float));
+    double loss = 0;
+    for (size_t at = 0; at < d->n; at += BLOCK_ROWS) {
+        size_t rows = d->n - at < BLOCK_ROWS ? d->n - at : BLOCK_ROWS;
+        const float *x = d->x + at * dim;
+        dev->op->gemm(dev, false, true, rows, classes, dim, 1, x, dim, f->w, dim, 0, f->logits,
+                      classes);
+        if (dev->op->download(dev, f->host, f->logits, rows * classes * sizeof(float), e))
+            return -1;
+        loss += softmax_block(f, at, rows, w, g);
+        dev->op->upload(dev, f->logits, f->host, rows * classes * sizeof(float));
+        dev->op->gemm(dev, true, false, classes, dim, rows, 1, f->logits, classes, x, dim, 1,
+                      f->grad, dim);
+    }
+    if (dev->op->download(dev, f->host, f->grad, classes * dim * sizeof(float), e))
+        return -1;
+    double square = 0;
+    for (size_t c = 0; c < classes; c++) {
+        for (size_t j = 0; j < dim; j++) {
+            double v = w[c * stride + j];
+            square += v * v;
+            g[c * stride + j] += f->host[c * dim + j] + f->penalty * v;
+        }
+    }
+    *value = loss + f->penalty * square / 2;
+    return 0;
+}
+
+int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_iterations,
+              struct probe *p, struct err *e)
+{
+    struct fit f;
+    size_t n = d->classes * (d->dim + 1);
+    if (!p->w || p->dim != d->dim || p->classes != d->classes) {
+        probe_release(p);
+        p->w = mem_alloc(n, sizeof *p->w, e);
+        p->dim = d->dim;
+        p->classes = d->classes;
+    }
+    if (!p->w || fit_init(&f, dev, d, c, e))
+        return -1;
+    const struct lbfgs_options o = {max_iterations, 1e-7, 1e-10};
+    struct lbfgs_result r;
+    int rc = lbfgs_minimise(n, p->w, objective, &f, &o, &r, e);
+    fit_release(&f);
+    p->iterations = r.iterations;
+    p->converged = r.converged;
+    p->value = r.value * c * (double)d->n;
+    return rc;
+}
+
+void probe_release(struct probe *p)
+{
+    free(p->w);
+    *p = (struct probe){0};
+}
+
+int probe_scores(struct dev *dev, const struct probe *p, const float *x, size_t n, float *scores,
+                 struct err *e)
+{
+    size_t cells = p->classes * p->dim;
+    float *host = mem_alloc(cells, sizeof *host, e);
+    float *w = host ? dev->op->alloc(dev, cells * sizeof(float), e) : NULL;
+    float *z = w ? dev->op->alloc(dev, n * p->classes * sizeof(float), e) : NULL;
+    int rc = -1;
+    if (z) {
+        for (size_t c = 0; c < p->classes; c++)
+            for (size_t j = 0; j < p->dim; j++)
+                host[c * p->dim + j] = (float)p->w[c * (p->dim + 1) + j];
+        dev->op->upload(dev, w, host, cells * sizeof(float));
+        dev->op->gemm(dev, false, true, n, p->classes, p->dim, 1, x, p->dim, w, p->dim, 0, z,
+                      p->classes);
+        rc = dev->op->download(dev, scores, z, n * p->classes * sizeof(float), e);
+    }
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        for (size_t c = 0; c < p->classes; c++)
+            scores[i * p->classes + c] += (float)p->w[c * (p->dim + 1) + p->dim];
+    dev->op->free(dev, z);
+    dev->op->free(dev, w);
+    free(host);
+    return rc;
+}
+
+// ---- the sweep
+
+double probe_grid_c(int k)
+{
+    return pow(10, -6 + k / 8.0);
+}
+
+int probe_search(probe_score_fn *score, void *user, int *best, struct err *e)
+{
+    double share[PROBE_GRID];
+    bool known[PROBE_GRID] = {false};
+    *best = -1;
+    for (int step = GRID_FIRST_STEP; step >= 1; step /= 2) {
+        int from = *best < 0 ? 0 : *best - step, to = *best < 0 ? PROBE_GRID - 1 : *best + step;
+        for (int k = from; k <= to; k += step) {
+            if (k < 0 || k >= PROBE_GRID || known[k])
+                continue;
+            if (score(user, probe_grid_c(k), &share[k], e))
+                return -1;
+            known[k] = true;
+        }
+        for (int k = 0; k < PROBE_GRID; k++)
+            if (known[k] && (*best < 0 || share[k] > share[*best]))
+                *best = k;
+    }
+    return 0;
+}
