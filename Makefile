@@ -30,7 +30,9 @@ WARN += -Werror
 endif
 CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib
 CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
-LDLIBS := -larchive -ljpeg -lpng -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
+# FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
+FAISS_C := build/faiss/libfaiss_c.a
+LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
@@ -48,15 +50,17 @@ $(BUILD)/libclipcid.a: $(LIB_OBJ)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libclipcid.a
+$(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(FAISS_C):
+	scripts/faiss-c $@
 .SECONDARY:
 
 ## deps: install the missing Debian packages (as root), or say which are missing

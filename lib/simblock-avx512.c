@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "simblock-kernel.h"
+
+#include "simblock.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+bool sim_has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+
+bool sim_has_bf16(void)
+{
+    return sim_has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+// 14 x 2 accumulators, two registers of b and one of a: all but one of the 32 registers.
+__attribute__((target("avx512f,avx512bw,avx512bf16"))) void
+sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t pairs, float *out, size_t ld)
+{
+    __m512 acc[SIM_LEFT][2];
+#pragma GCC unroll 14
+    for (int i = 0; i < SIM_LEFT; i++)
+        acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+    for (size_t k = 0; k < pairs; k++) {
+        __m512bh b0 = (__m512bh)_mm512_loadu_si512(b + k * SIM_RIGHT);
+        __m512bh b1 = (__m512bh)_mm512_loadu_si512(b + k * SIM_RIGHT + 16);
+#pragma GCC unroll 14
+        for (int i = 0; i < SIM_LEFT; i++) {
+            __m512bh x = (__m512bh)_mm512_set1_epi32((int)a[k * SIM_LEFT + i]);
+            acc[i][0] = _mm512_dpbf16_ps(acc[i][0], x, b0);
+            acc[i][1] = _mm512_dpbf16_ps(acc[i][1], x, b1);
+        }
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < SIM_LEFT; i++) {
+        _mm512_storeu_ps(out + i * ld, acc[i][0]);
+        _mm512_storeu_ps(out + i * ld + 16, acc[i][1]);
+    }
+}
+
+// Lane l of the canonical product is element l modulo 16: two registers of 8 float64. The product
+// of two float32 is exact in float64, so a fused multiply-add rounds as a multiply and an add do.
+__attribute__((target("avx512f,avx512dq"))) double sim_dot_avx512(const float *a, const float *b,
+                                                                  size_t dim)
+{
+    __m512d lo = _mm512_setzero_pd(), hi = lo;
+    size_t i = 0;
+    for (; i + 16 <= dim; i += 16) {
+        __m512 x = _mm512_loadu_ps(a + i), y = _mm512_loadu_ps(b + i);
+        lo = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(x)),
+                             _mm512_cvtps_pd(_mm512_castps512_ps256(y)), lo);
+        hi = _mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)),
+                             _mm512_cvtps_pd(_mm512_extractf32x8_ps(y, 1)), hi);
+    }
+    double s[16];
+    _mm512_storeu_pd(s, lo);
+    _mm512_storeu_pd(s + 8, hi);
+    for (size_t l = 0; i < dim; i++, l++)
+        s[l] += (double)a[i] * (double)b[i];
+    for (size_t w = 8; w; w /= 2)
+        for (size_t l = 0; l < w; l++)
+            s[l] += s[l + w];
+    return s[0];
+}
+
+__attribute__((target("avx512f"))) float sim_max_avx512(const float *v, size_t n)
+{
+    __m512 m = _mm512_set1_ps(v[0]);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16)
+        m = _mm512_max_ps(m, _mm512_loadu_ps(v + i));
+    float best = _mm512_reduce_max_ps(m);
+    for (; i < n; i++)
+        best = v[i] > best ? v[i] : best;
+    return best;
+}
+
+__attribute__((target("avx512f"))) size_t sim_above_avx512(const float *v, size_t n, float least,
+                                                           uint32_t *at)
+{
+    __m512 t = _mm512_set1_ps(least);
+    size_t found = 0, i = 0;
+    for (; i + 16 <= n; i += 16) {
+        unsigned hits = _mm512_cmp_ps_mask(_mm512_loadu_ps(v + i), t, _CMP_GE_OQ);
+        for (; hits; hits &= hits - 1)
+            at[found++] = (uint32_t)(i + (unsigned)__builtin_ctz(hits));
+    }
+    for (; i < n; i++)
+        if (v[i] >= least)
+            at[found++] = (uint32_t)i;
+    return found;
+}
+
+#else
+
+bool sim_has_avx512(void)
+{
+    return false;
+}
+
+bool sim_has_bf16(void)
+{
+    return false;
+}
+
+void sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t pairs, float *out, size_t ld)
+{
+    (void)a, (void)b, (void)pairs, (void)out, (void)ld;
+}
+
+double sim_dot_avx512(const float *a, const float *b, size_t dim)
+{
+    return sim_dot(a, b, dim);
+}
+
+float sim_max_avx512(const float *v, size_t n)
+{
+    return sim_max(v, n);
+}
+
+size_t sim_above_avx512(const float *v, size_t n, float least, uint32_t *at)
+{
+    return sim_above(v, n, least, at);
+}
+
+#endif
