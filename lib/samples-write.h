@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes a samples stream (samples.h).
+//
+//     struct samples_writer *w = samples_writer_new(&out, &header, &e);
+//     samples_begin_shard(w, "00000.tar", &id, &e)        before the first sample of it
+//     samples_write(w, &record, &e) ...                   record.shard = id; row, shard_name unused
+//     samples_end_shard(w, id, whole, rows, keys, &e)     after the last; may come late (shuffle)
+//     samples_finish(w, &e)                               the trailer; then out_commit
+#ifndef SAMPLES_WRITE_H
+#define SAMPLES_WRITE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "io.h"
+#include "samples.h"
+
+struct samples_writer;
+
+// Writes the header to `out`, which stays the caller's. NULL with e set.
+struct samples_writer *samples_writer_new(struct out *out, const struct samples_header *h,
+                                          struct err *e);
+// Announces a shard; *id counts from 0. The name is cut to its last path part.
+int samples_begin_shard(struct samples_writer *w, const char *name, uint32_t *id, struct err *e);
+// One sample. The image must be what the header says: size * size * 3 bytes, encoded bytes, or
+// none. row and shard_name are not looked at.
+int samples_write(struct samples_writer *w, const struct samples_record *s, struct err *e);
+// The shard is done: its number of samples, and, when it was read whole, the key digest of all of
+// them in the order of the tar (NULL otherwise).
+int samples_end_shard(struct samples_writer *w, uint32_t id, bool whole, uint64_t rows,
+                      const char *keys, struct err *e);
+// Writes the trailer. 0 or -1.
+int samples_finish(struct samples_writer *w, struct err *e);
+uint64_t samples_written(const struct samples_writer *w);
+void samples_writer_free(struct samples_writer *w);
+
+#endif

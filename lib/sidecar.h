@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// X.npy.json, beside each NPY a tool writes: what made it, from what, and which samples its rows
+// are. A reader refuses files whose keys differ; a file without sidecar (embeddings made elsewhere)
+// is fine where the row counts agree, and the reader says so.
+#ifndef SIDECAR_H
+#define SIDECAR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "digest.h"
+#include "err.h"
+
+struct sidecar_input {
+    char *name;           // file name, without folders
+    char hex[DIGEST_HEX]; // digest of its rows (NPY) or bytes; "" = not taken
+};
+
+// Digests are "" where there is none. Owns its strings. All zero = empty.
+struct sidecar {
+    char *tool;
+    char *version;
+    char **args; // see sidecar_set_args
+    size_t n_args;
+    uint64_t seed;
+    uint64_t rows;
+    char keys[DIGEST_HEX];  // the key digest (digest.h) of the rows, in order
+    char data[DIGEST_HEX];  // of the rows' bytes (npy_writer_digest)
+    char model[DIGEST_HEX]; // of the model the rows come from
+    struct sidecar_input *inputs;
+    size_t n_inputs;
+};
+
+// Sets tool and version (of this build).
+int sidecar_init(struct sidecar *s, const char *tool, struct err *e);
+void sidecar_release(struct sidecar *s);
+// Records the command line (argv[1..]), less what does not change the result, so that the bytes
+// stay the same: -t, -q, -v, --threads, --quiet, --verbose, --progress, -o, --mem, --batch and
+// their values.
+int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err *e);
+// Adds an input: `path` is cut to its last part; hex may be NULL or "".
+int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, struct err *e);
+
+// Writes `npy_path`.json, whole or not at all. Does nothing when npy_path is "-". 0 or -1.
+int sidecar_write(const char *npy_path, const struct sidecar *s, struct err *e);
+// Reads `npy_path`.json: 1 read (release it), 0 there is none (s is empty), -1 damaged.
+int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e);
+// sidecar_read, then refuses one whose `rows` is not that of the file itself.
+int sidecar_open(const char *npy_path, uint64_t rows, struct sidecar *s, struct err *e);
+
+// Two files whose rows should be the same samples: 1 the digests agree, 0 one side has none (only
+// the rows were compared, where known), -1 they differ; e names both. The names are for messages.
+int sidecar_same_keys(const char *a_name, const struct sidecar *a, const char *b_name,
+                      const struct sidecar *b, struct err *e);
+// The same for the model that made them.
+int sidecar_same_model(const char *a_name, const struct sidecar *a, const char *b_name,
+                       const struct sidecar *b, struct err *e);
+
+#endif
