@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// shard-read: WebDataset shards in, a stream of decoded samples out (samples(5)); an index and the
+// bare pixels beside it if wanted. A sample that is spoilt keeps its place; what it lacks is said
+// in its record, in the index and, for the first few, on stderr.
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "io.h"
+#include "log.h"
+#include "npy-write.h"
+#include "read-index.h"
+#include "read.h"
+#include "samples-write.h"
+#include "shard-list.h"
+
+enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, CROP_RANDOM };
+
+static uint64_t size = 224, shuffle, seed = 1, epoch, skip, limit = UINT64_MAX;
+static uint64_t max_pixels = 89478485;
+static int resize_mode, crop_mode, images, captions;
+static const char *scale = "0.9,1.0", *part = "1/1", *keep, *index_file, *pixels_file;
+static bool flip, fast, resize_given, scale_given, max_bad_given;
+static struct cli_count max_bad = {100, true};
+
+static const struct cli_option options[] = {
+    {.name = "size",
+     .type = CLI_UINT,
+     .to = &size,
+     .arg = "N",
+     .min = 1,
+     .max = 4096,
+     .help = "pictures of N x N pixels"},
+    {.name = "resize",
+     .type = CLI_CHOICE,
+     .to = &resize_mode,
+     .choices = "shortest|squash|pad",
+     .given = &resize_given,
+     .help = "what becomes N long, or all of it, or padded"},
+    {.name = "crop",
+     .type = CLI_CHOICE,
+     .to = &crop_mode,
+     .choices = "center|random",
+     .help = "where the square is cut out"},
+    {.name = "scale",
+     .type = CLI_TEXT,
+     .to = &scale,
+     .arg = "MIN,MAX",
+     .given = &scale_given,
+     .help = "area of a random crop"},
+    {.name = "flip", .type = CLI_FLAG, .to = &flip, .help = "mirror half of the pictures"},
+    {.name = "shuffle",
+     .type = CLI_UINT,
+     .to = &shuffle,
+     .arg = "N",
+     .max = 1u << 30,
+     .help = "shuffle the shards, and windows of N samples"},
+    {.name = "seed", .type = CLI_UINT, .to = &seed, .arg = "S", .help = "of all random choices"},
+    {.name = "epoch",
+     .type = CLI_UINT,
+     .to = &epoch,
+     .arg = "E",
+     .help = "other choices for each epoch"},
+    {.name = "skip",
+     .type = CLI_UINT,
+     .to = &skip,
+     .arg = "N",
+     .help = "leave out the first N samples"},
+    {.name = "limit",
+     .type = CLI_UINT,
+     .to = &limit,
+     .arg = "N",
+     .no_default = true,
+     .help = "stop after N samples"},
+    {.name = "part", .type = CLI_TEXT, .to = &part, .arg = "A/B", .help = "the A-th of B parts"},
+    {.name = "keep",
+     .type = CLI_TEXT,
+     .to = &keep,
+     .arg = "DIR",
+     .help = "leave out what the masks DIR/SHARD.npy drop"},
+    {.name = "index",
+     .type = CLI_TEXT,
+     .to = &index_file,
+     .arg = "FILE",
+     .help = "write a line for each sample"},
+    {.name = "images",
+     .type = CLI_CHOICE,
+     .to = &images,
+     .choices = "yes|no|raw",
+     .help = "pixels, none, or the encoded file"},
+    {.name = "captions",
+     .type = CLI_CHOICE,
+     .to = &captions,
+     .choices = "yes|no",
+     .help = "with or without captions"},
+    {.name = "max-pixels",
+     .type = CLI_UINT,
+     .to = &max_pixels,
+     .arg = "N",
+     .min = 1,
+     .help = "refuse larger pictures"},
+    {.name = "max-bad",
+     .type = CLI_COUNT,
+     .to = &max_bad,
+     .arg = "N|P%",
+     .given = &max_bad_given,
+     .help = "fail when more samples are bad"},
+    {.name = "fast", .type = CLI_FLAG, .to = &fast, .help = "decode JPEG at a smaller size"},
+    {.name = "pixels",
+     .type = CLI_TEXT,
+     .to = &pixels_file,
+     .arg = "FILE",
+     .help = "write the pixels as NPY too"},
+};
+
+static const struct cli cli = {
+    .tool = "shard-read",
+    .summary = "reads WebDataset shards and writes their samples as a stream",
+    .operands = "SHARD...",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .min_operands = 1,
+    .max_operands = SIZE_MAX,
+};
+
+// The run's outputs and its account.
+struct job {
+    struct log log;
+    struct progress progress;
+    struct out stream, index;
+    struct samples_writer *writer;
+    struct npy_writer pixels;
+    bool has_index, has_pixels, many_shards;
+    uint64_t samples, dropped, damaged, described;
+    uint64_t status[SAMPLE_N_STATUS];
+};
+
+static int on_begin(void *ctx, struct read_shard *s, struct err *e)
+{
+    struct job *job = ctx;
+    return samples_begin_shard(job->writer, s->path, &s->id, e);
+}
+
+static void describe(struct job *job, const struct read_shard *s, const struct samples_record *r)
+{
+    if (job->described++ < DESCRIBED)
+        log_warn(&job->log, "%s: record %llu (%s): %s: %s", s->path, (unsigned long long)r->ordinal,
+                 r->key, sample_status_name(r->status), r->reason);
+    else if (job->described == DESCRIBED + 1)
+        log_warn(&job->log, "more bad samples are counted, not described%s",
+                 job->has_index ? "" : " (--index lists all)");
+}
+
+static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e)
+{
+    struct job *job = ctx;
+    if (job->has_index && read_index_line(&job->index, r, job->many_shards ? s->name : NULL, e))
+        return -1;
+    if (r->status == SAMPLE_NOT_KEPT) {
+        job->dropped++;
+        return 0;
+    }
+    struct samples_record record = *r;
+    record.shard = s->id;
+    if (samples_write(job->writer, &record, e))
+        return -1;
+    if (job->has_pixels &&
+        (r->image ? npy_write(&job->pixels, r->image, 1, e) : npy_write_zeros(&job->pixels, 1, e)))
+        return -1;
+    job->status[r->status]++;
+    if (r->status != SAMPLE_OK)
+        describe(job, s, r);
+    progress_to(&job->progress, ++job->samples);
+    return 0;
+}
+
+static int on_end(void *ctx, struct read_shard *s, struct err *e)
+{
+    struct job *job = ctx;
+    if (s->damaged) {
+        job->damaged++;
+        log_error(&job->log, "%s: %s", s->path, s->damage.text);
+    }
+    return samples_end_shard(job->writer, s->id, s->whole, s->rows, s->whole ? s->keys : NULL, e);
+}
+
+// "0.9,1.0"
+static int parse_scale(double *min, double *max, struct err *e)
+{
+    char *p, *q;
+    *min = strtod(scale, &p);
+    if (p != scale && *p == ',') {
+        *max = strtod(p + 1, &q);
+        if (q != p + 1 && !*q && *min > 0 && *min <= *max && *max <= 1)
+            return 0;
+    }
+    return err_set(e, "--scale needs MIN,MAX with 0 < MIN <= MAX <= 1, not '%s'", scale);
+}
+
+static bool parse_count(const char **p, uint64_t *v)
+{
+    char *end;
+    if (**p < '0' || **p > '9')
+        return false;
+    errno = 0;
+    *v = strtoull(*p, &end, 10);
+    *p = end;
+    return !errno;
+}
+
+// "A/B", A from 1.
+static int parse_part(uint64_t *i, uint64_t *n, struct err *e)
+{
+    const char *p = part;
+    if (parse_count(&p, i) && *p++ == '/' && parse_count(&p, n) && !*p && *i >= 1 && *i <= *n) {
+        --*i;
+        return 0;
+    }
+    return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", part);
+}
+
+static int make_options(struct read_options *o, struct err *e)
+{
+    static const enum samples_images modes[] = {SAMPLES_PIXELS, SAMPLES_NO_IMAGES, SAMPLES_RAW};
+    *o = (struct read_options){.images = modes[images],
+                               .captions = captions == 0,
+                               .shuffle = shuffle,
+                               .seed = seed,
+                               .epoch = epoch,
+                               .skip = skip,
+                               .limit = limit,
+                               .keep = keep};
+    struct crop_params *c = &o->picture.crop;
+    *c = crop_params_default;
+    c->size = (int)size;
+    c->resize = (enum crop_resize)resize_mode;
+    c->random = crop_mode == CROP_RANDOM;
+    c->flip = flip;
+    o->picture.fast = fast;
+    o->picture.max_pixels = max_pixels;
+    if (parse_scale(&c->scale_least, &c->scale_most, e) || parse_part(&o->part, &o->n_parts, e))
+        return -1;
+    if (scale_given && !c->random)
+        return err_set(e, "--scale needs --crop random");
+    if (resize_given && c->random)
+        return err_set(e, "--crop random resizes what it cuts out: --resize has no meaning");
+    if (pixels_file && images != IMAGES_YES)
+        return err_set(e, "--pixels needs --images yes");
+    return 0;
+}
+
+static void make_header(struct samples_header *h, const struct read_options *o)
+{
+    samples_header_init(h, cli.tool);
+    h->images = o->images;
+    h->captions = o->captions;
+    h->seed = o->seed;
+    h->epoch = o->epoch;
+    h->shuffle = o->shuffle;
+    h->skip = o->skip;
+    h->limit = o->limit;
+    h->part = o->part;
+    h->n_parts = o->n_parts;
+    h->keep = o->keep != NULL;
+    const struct crop_params *c = &o->picture.crop;
+    bool pixels = o->images == SAMPLES_PIXELS, random = pixels && c->random;
+    static const char *const resizes[] = {"shortest", "squash", "pad"};
+    snprintf(h->resize, sizeof h->resize, "%s",
+             !pixels  ? ""
+             : random ? "squash"
+                      : resizes[c->resize]);
+    snprintf(h->crop, sizeof h->crop, "%s", !pixels ? "" : random ? "random" : "center");
+    if (!pixels)
+        h->interpolation[0] = 0;
+    h->size = pixels ? (uint32_t)c->size : 0;
+    h->scale_min = random ? c->scale_least : 1;
+    h->scale_max = random ? c->scale_most : 1;
+    h->flip = pixels && c->flip;
+    h->fast = pixels && o->picture.fast;
+}
+
+static int open_outputs(struct job *job, const struct read_options *o, const char *output,
+                        struct err *e)
+{
+    struct samples_header h;
+    make_header(&h, o);
+    if (out_open(&job->stream, output, e))
+        return -1;
+    job->writer = samples_writer_new(&job->stream, &h, e);
+    if (!job->writer)
+        return -1;
+    if (index_file) {
+        if (out_open(&job->index, index_file, e))
+            return -1;
+        job->has_index = true;
+    }
+    if (pixels_file) {
+        if (npy_create(&job->pixels, pixels_file, NPY_U1, 3, (uint64_t[]){size, size, 3},
+                       NPY_UNKNOWN, e))
+            return -1;
+        job->has_pixels = true;
+    }
+    return 0;
+}
+
+// The trailer goes out last: who sees it may rely on the files beside the stream.
+static int commit(struct job *job, struct err *e)
+{
+    if (out_flush(&job->stream, e))
+        return -1;
+    if (job->has_pixels && npy_commit(&job->pixels, e))
+        return -1;
+    if (job->has_index && out_commit(&job->index, e))
+        return -1;
+    return samples_finish(job->writer, e) || out_commit(&job->stream, e) ? -1 : 0;
+}
+
+static void close_outputs(struct job *job)
+{
+    samples_writer_free(job->writer);
+    if (job->has_pixels)
+        npy_abort(&job->pixels);
+    if (job->has_index)
+        out_abort(&job->index);
+    out_abort(&job->stream);
+}
+
+// Says what was read; the exit status.
+static int verdict(struct job *job)
+{
+    char text[512];
+    uint64_t bad = job->samples - job->status[SAMPLE_OK];
+    int n = snprintf(text, sizeof text, "%llu samples, %llu bad", (unsigned long long)job->samples,
+                     (unsigned long long)bad);
+    for (int i = 1; i < SAMPLE_N_STATUS; i++)
+        if (job->status[i])
+            n += snprintf(text + n, sizeof text - (size_t)n, ", %llu %s",
+                          (unsigned long long)job->status[i],
+                          sample_status_name((enum sample_status)i));
+    if (keep)
+        n += snprintf(text + n, sizeof text - (size_t)n, "; %llu dropped by keep masks",
+                      (unsigned long long)job->dropped);
+    if (job->damaged)
+        snprintf(text + n, sizeof text - (size_t)n, "; %llu damaged shards",
+                 (unsigned long long)job->damaged);
+    log_footer(&job->log, job->samples, text);
+    uint64_t all = job->samples + job->damaged;
+    if (!max_bad_given)
+        return job->damaged ? CLI_FAILED : CLI_OK;
+    if (bad + job->damaged <= cli_count_of(&max_bad, all))
+        return CLI_OK;
+    log_error(&job->log, "%llu of %llu bad, more than --max-bad %g%s allows",
+              (unsigned long long)(bad + job->damaged), (unsigned long long)all, max_bad.value,
+              max_bad.percent ? "%" : "");
+    return CLI_FAILED;
+}
+
+static int run(struct job *job, struct read_options *o, const char *output)
+{
+    struct err e;
+    const struct read_sink sink = {job, on_begin, on_sample, on_end};
+    int status = CLI_FAILED;
+    job->many_shards = o->shards->n > 1;
+    if (read_check(o, &e) == 0 && open_outputs(job, o, output, &e) == 0) {
+        progress_start(&job->progress, &job->log, limit == UINT64_MAX ? 0 : limit, "samples");
+        int rc = read_run(o, &sink, &e);
+        progress_end(&job->progress);
+        if (rc == 0 && commit(job, &e) == 0)
+            status = CLI_OK;
+    }
+    close_outputs(job);
+    if (status != CLI_OK) {
+        log_error(&job->log, "%s", e.text);
+        return status;
+    }
+    return verdict(job);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_common common = CLI_COMMON_INIT;
+    struct shard_list shards = {0};
+    struct read_options o;
+    struct job job = {0};
+    struct err e;
+    int status;
+    if (!cli_start(&cli, &common, argc, argv, &status))
+        return status;
+    log_init(&job.log, stderr, &cli, &common);
+    int rc = make_options(&o, &e);
+    for (size_t i = 0; !rc && i < common.n_operands; i++)
+        rc = shard_list_add(&shards, common.operands[i], &e);
+    if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
+        rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
+    if (rc) {
+        log_error(&job.log, "%s; try --help", e.text);
+        status = CLI_WRONG_USAGE;
+    } else {
+        o.shards = &shards;
+        o.threads = (int)common.threads;
+        status = run(&job, &o, common.output);
+    }
+    shard_list_release(&shards);
+    cli_release(&cli);
+    return status;
+}
