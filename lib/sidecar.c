@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sidecar.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,7 +246,7 @@ int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e)
     char *path = name_of(npy_path, e);
     if (!path)
         return -1;
-    if (strcmp(npy_path, "-") == 0 || access(path, F_OK)) {
+    if (strcmp(npy_path, "-") == 0 || (access(path, F_OK) && errno == ENOENT)) {
         free(path);
         return 0;
     }
