@@ -106,6 +106,7 @@ static const struct cli_option options[] = {
      .to = &max_bad,
      .arg = "N|P%",
      .given = &max_bad_given,
+     .no_default = true,
      .help = "fail when more samples are bad"},
     {.name = "fast", .type = CLI_FLAG, .to = &fast, .help = "decode JPEG at a smaller size"},
     {.name = "pixels",

@@ -1,0 +1,156 @@
+#!/usr/bin/env perl
+# shard-read on the shards of tests/data/shards, whole and spoilt: statuses, messages, exit statuses,
+# slices, and the examples of its man page.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use Digest::MD5 qw(md5_hex);
+use File::Temp qw(tempdir);
+use Test::More;
+my $bin = abs_path($ENV{BIN} // 'bin');
+my $tool = "$bin/shard-read";
+my $data = abs_path('tests/data/shards');
+my $page = abs_path('man/shard-read.1');
+my $dir = tempdir(CLEANUP => 1);
+chdir $dir or die;
+
+sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
+# Runs the tool; the exit status, and what it said in $said.
+my $said;
+sub run { my $rc = system("$tool @_ 2>said"); $said = slurp('said'); return $rc & 127 ? -1 : $rc >> 8; }
+sub column { my ($n, $f) = @_; return join ' ', map { (split /\t/)[$n] } split /\n/, slurp($f); }
+# Index lines, pixels of each row, joined over files.
+sub rows {
+    my ($size, @names) = @_;
+    my @rows;
+    for my $name (@names) {
+        my @lines = split /\n/, slurp("$name.tsv");
+        my $npy = slurp("$name.npy");
+        my $at = 10 + unpack 'v', substr $npy, 8, 2;
+        my $bytes = $size * $size * 3;
+        is(length $npy, $at + $bytes * @lines, "$name: a row of pixels for each line") or return;
+        push @rows, map { "$lines[$_] " . md5_hex(substr $npy, $at + $bytes * $_, $bytes) } 0 .. $#lines;
+    }
+    return join "\n", @rows;
+}
+
+# Every status.
+is(run("--index i.tsv --pixels p.npy --size 32 -o s $data/0000{0,1}.tar"), 0, 'bad samples alone do not fail');
+my @want = map { [split /\t/] } split /\n/, slurp("$data/expected.tsv");
+my @got = map { [split /\t/] } split /\n/, slurp('i.tsv');
+@want = grep { $_->[0] ne '00002.tar' } @want;
+is(scalar @got, scalar @want, 'a line for each sample');
+for my $i (0 .. $#want) {
+    my ($shard, $key, $status, $bytes, $width, $height) = @{$want[$i]};
+    my ($n, $k, $s, $reason, $w, $h, $b, $in) = @{$got[$i] // []};
+    $status = 'ok|bad-image' if $status eq 'warn-or-bad';
+    my $good = $k eq $key && $in eq $shard && $s =~ /^(?:$status)$/ && $b == $bytes
+        && ($s eq 'ok') == ($reason eq '-') && (!$width || $w == $width && $h == $height);
+    ok($good, "$shard $key: $status") or diag("@{$got[$i]}");
+}
+like($said, qr/^shard-read: warning: \S+00001.tar: record 6 \(000010006\): bad-image: JPEG: truncated$/m, 'described');
+is(() = $said =~ /: record /g, 10, 'ten at most');
+like($said, qr/64 samples, 14 bad, 5 bad-image, 1 no-image, 3 no-caption, 2 bad-utf8, 1 bad-json, 2 duplicate-key/, 'counted');
+rows(32, 'i') if rename 'p.npy', 'i.npy';
+
+# --max-bad
+is(run("--max-bad 14 -o s $data/0000{0,1}.tar"), 0, 'as many bad ones as allowed');
+is(run("--max-bad 13 -o s $data/0000{0,1}.tar"), 1, 'one more');
+like($said, qr/14 of 64 bad, more than --max-bad 13/, 'and says so');
+is(run("--max-bad 22% -o s $data/0000{0,1}.tar"), 0, 'per cent');
+is(run("--max-bad 21% -o s $data/0000{0,1}.tar"), 1, 'fewer per cent');
+
+# Spoilt archives.
+for (['truncated-member', 3, 'truncated'], ['truncated-header', 3, 'truncated'],
+     ['bad-checksum', 3, 'damaged header'], ['garbage', 0, 'not a tar']) {
+    my ($name, $n, $why) = @$_;
+    is(run("--index i.tsv -o s $data/$name.tar"), 1, "$name: fails");
+    my @lines = grep { /record/ } split /\n/, $said;
+    is(scalar @lines, 1, "$name: one line");
+    like($lines[0], qr{^shard-read: \S*$name.tar: record $n: $why}, "$name: file and record");
+    is(() = slurp('i.tsv') =~ /\n/g, $n, "$name: $n samples");
+    is(run("--max-bad 1 --index i.tsv -o s $data/$name.tar"), 0, "$name: let through");
+    is(run("--max-bad 0 -q -o s $data/$name.tar"), 1, "$name: not let through");
+    isnt($said, '', "$name: -q keeps errors");
+}
+for (['no-end-blocks', 4], ['pax-long-names', 4], ['gnu-long-names', 4], ['dirs-and-links', 4], ['zero-byte', 0]) {
+    my ($name, $n) = @$_;
+    is(run("--max-bad 0 --index i.tsv -o s $data/$name.tar"), 0, "$name: fine");
+    is(() = slurp('i.tsv') =~ /\n/g, $n, "$name: $n samples");
+}
+is(run("--index i.tsv -o s $data/truncated-member.tar $data/00002.tar"), 1, 'the shard after a damaged one is read');
+is(column(0, 'i.tsv'), '0 1 2 0 1 2 3', 'whole');
+like($said, qr/duplicate-key/, 'its keys were used before');
+
+# Same bytes for any number of threads; slices.
+my $all = "$data/0000{0,1,2}.tar";
+my $opt = '-q --size 32 --crop random --scale 0.3,0.8 --flip --shuffle 20 --seed 7 --epoch 2';
+run("$opt -o a -t 1 --index a.tsv --pixels a.npy $all");
+run("$opt -o b -t 3 --index b.tsv --pixels b.npy $all");
+ok(-s "a$_" && slurp("a$_") eq slurp("b$_"), "-t 1 and -t 3: same bytes$_") for '.tsv', '.npy';
+ok(-s 'a' && slurp('a') eq slurp('b'), '-t 1 and -t 3: same stream');
+my $whole = rows(32, 'a');
+run("$opt -o s --part $_/3 --index p$_.tsv --pixels p$_.npy $all") for 1 .. 3;
+is(rows(32, 'p1', 'p2', 'p3'), $whole, 'the parts are the whole');
+run("$opt -o s --limit 33 --index l.tsv --pixels l.npy $all");
+run("$opt -o s --skip 33 --index k.tsv --pixels k.npy $all");
+is(rows(32, 'l', 'k'), $whole, 'a run and its continuation are the whole');
+run("-q --images raw -o s --index r.tsv $data/00000.tar");
+is(() = slurp('r.tsv') =~ /\tok\t/g, 33, 'raw pictures');
+run("-q --images no --captions no -o s --index r.tsv $data/0000{0,1}.tar");
+is(() = slurp('r.tsv') =~ /\tok\t/g, 61, 'neither pictures nor captions: only json and keys count');
+run("-q --fast --size 16 -o s --index r.tsv $data/00000.tar");
+is(column(4, 'r.tsv') =~ s/ .*//r, 256, '--fast: the stored size all the same');
+
+# Compressed, standard input, patterns.
+run("-q --index i.tsv -o a $data/00002.tar");
+for my $filter ('gzip', 'bzip2', 'xz', 'zstd') {
+    SKIP: {
+        skip "no $filter", 1 if system("$filter -c $data/00002.tar > z.tar 2>/dev/null");
+        run('-q --index z.tsv -o s z.tar');
+        is(slurp('z.tsv'), slurp('i.tsv'), $filter);
+    }
+}
+run("-q --index z.tsv -o s - < $data/00002.tar");
+is(slurp('z.tsv'), slurp('i.tsv'), 'standard input');
+run("-q --index z.tsv -o s '$data/{00002..00002}.tar'");
+is(slurp('z.tsv'), slurp('i.tsv'), 'a pattern');
+
+# Keep masks.
+sub mask { my ($f, @v) = @_; my $h = sprintf "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", scalar @v;
+    open my $o, '>:raw', $f or die; print $o "\x93NUMPY\x01\0", pack('v', 118), $h, ' ' x (117 - length $h), "\n", pack 'C*', @v; close $o; }
+mkdir 'keep';
+mask('keep/00002.npy', 1, 0, 0, 1);
+is(run("--keep keep --index i.tsv --pixels i.npy --size 8 -o s $data/00002.tar"), 0, 'keep masks');
+is(column(2, 'i.tsv'), 'ok not-kept not-kept ok', 'the index has what was dropped');
+like($said, qr/2 samples, 0 bad; 2 dropped by keep masks/, 'and the last line');
+mask('keep/00002.npy', 1, 0, 0, 1, 1);
+is(run("--keep keep -o s2 $data/00002.tar"), 1, 'a mask of another length');
+like($said, qr{^shard-read: .*keep/00002.npy' has 5 rows, the shard has 4$}m, 'one line');
+ok(!-e 's2', 'no output');
+
+# Wrong usage.
+for (['--part 0/2 x', 'part'], ['--part 3/2 x', 'part'], ['--part 1 x', 'part'], ['--scale 0.5 x', 'scale'],
+     ['--scale 0.5,0.9 x', 'crop random'], ['--crop random --resize pad x', 'resize'], ['--size 0 x', 'size'],
+     ["--images no --pixels p x", 'pixels'], ["'{1..2' ", 'brace'], ['', 'SHARD'], ['--shuffle -1 x', 'shuffle'],
+     ['pipe:ls', 'not run'], ['--max-bad x% y', 'max-bad']) {
+    is(run("-o s3 $_->[0]"), 2, "wrong usage: $_->[0]");
+    like($said, qr/\Q$_->[1]/, 'says what');
+}
+ok(!-e 's3', 'no output');
+is(run("-o s3 $data/missing.tar"), 1, 'no such shard');
+like($said, qr/^shard-read: cannot open '.*missing.tar': No such file/, 'says so');
+is(run("-o s3 --part 1/2 - < $data/00002.tar"), 1, 'standard input has no parts');
+
+# The examples of the man page.
+my ($examples) = slurp($page) =~ /^\.Sh EXAMPLES\n(.*?)^\.Sh /ms;
+my @commands = map { s/\\e/\\/gr } $examples =~ /^\$ (.*)$/mg;
+ok(@commands >= 5, 'the man page has examples');
+symlink "$data/0000$_.tar", "0000$_.tar" for 0, 1;
+my $script = "set -e -o pipefail\nPATH=$bin:\$PATH\n" . join("\n", @commands) . "\n";
+open my $s, '>', 'examples.sh' or die;
+print $s $script;
+close $s;
+is(system('bash examples.sh >examples.out 2>&1'), 0, 'they work') or diag(slurp('examples.out'));
+ok(-s $_, "made $_") for '00001.tsv', '00000.samples', '1.samples', '2.samples', 'rest.npy';
+done_testing();
