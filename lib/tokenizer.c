@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tokenizer.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "bpe.h"
+#include "mem.h"
+#include "tokenizer-vocab.h"
+
+enum { SPECIALS = 2, YPOGEGRAMMENI = 0x345 };
+
+struct special {
+    const char *text; // one of special_names
+    size_t n;
+    int32_t id;
+};
+
+struct tokenizer {
+    struct bpe bpe;
+    struct special special[SPECIALS]; // start and end of text
+    size_t vocab_size;
+};
+
+static const char *const special_names[SPECIALS][2] = {
+    {"<|startoftext|>", "<start_of_text>"},
+    {"<|endoftext|>", "<end_of_text>"},
+};
+
+static int find_specials(struct tokenizer *t, const struct vocab *v, struct err *e)
+{
+    for (int i = 0; i < SPECIALS; i++) {
+        struct special *s = &t->special[i];
+        s->id = -1;
+        for (int k = 0; k < 2 && s->id < 0; k++) {
+            s->text = special_names[i][k];
+            s->n = strlen(s->text);
+            s->id = vocab_find(v, s->text, s->n);
+        }
+        if (s->id < 0)
+            return err_set(e, "no token '%s' or '%s': not CLIP's vocabulary", special_names[i][0],
+                           special_names[i][1]);
+    }
+    return 0;
+}
+
+static int find_bytes(struct bpe *b, const struct vocab *v, struct err *e)
+{
+    for (int i = 0; i < 256; i++) {
+        char text[8];
+        size_t n = vocab_byte_text((uint8_t)i, text);
+        memcpy(text + n, "</w>", 4);
+        b->byte_id[i] = vocab_find(v, text, n);
+        b->last_id[i] = vocab_find(v, text, n + 4);
+        if (b->byte_id[i] < 0 || b->last_id[i] < 0)
+            return err_set(e, "no token for byte 0x%02x%s: not CLIP's vocabulary", (unsigned)i,
+                           b->byte_id[i] < 0 ? "" : " at a word's end");
+    }
+    return 0;
+}
+
+static bool ends_word(const struct vocab_token *t)
+{
+    return t->id >= 0 && t->n > 4 && t->n <= 2 * BPE_SHORT &&
+           memcmp(t->text + t->n - 4, "</w>", 4) == 0;
+}
+
+// The vocabulary's whole words as bytes, for bpe_init. `pool` gets the bytes.
+static size_t list_words(const struct vocab *v, struct bpe_word *words, uint8_t *pool)
+{
+    size_t n = 0;
+    for (size_t i = 0; i <= v->mask; i++) {
+        const struct vocab_token *t = &v->slots[i];
+        int k = ends_word(t) ? vocab_bytes(t->text, t->n, pool, t->n) : -1;
+        if (k <= 0)
+            continue;
+        words[n++] = (struct bpe_word){pool, (size_t)k, t->id};
+        pool += k;
+    }
+    return n;
+}
+
+static int build_bpe(struct bpe *b, const struct vocab *v, struct err *e)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i <= v->mask; i++)
+        bytes += ends_word(&v->slots[i]) ? v->slots[i].n : 0;
+    struct bpe_word *words = mem_alloc(v->n_tokens, sizeof *words, e);
+    uint8_t *pool = words ? mem_alloc(bytes, 1, e) : NULL;
+    int status = -1;
+    if (pool)
+        status = bpe_init(b, v->merges, v->n_merges, words, list_words(v, words, pool), e);
+    free(words);
+    free(pool);
+    return status;
+}
+
+static int build(struct tokenizer *t, const struct vocab *v, struct err *e)
+{
+    if (!v->slots)
+        return err_set(e, "an empty vocabulary");
+    t->vocab_size = (size_t)v->id_max + 1;
+    return find_bytes(&t->bpe, v, e) || find_specials(t, v, e) || build_bpe(&t->bpe, v, e) ? -1 : 0;
+}
+
+struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e)
+{
+    struct tokenizer *t = mem_alloc(1, sizeof *t, e);
+    if (t && build(t, v, e)) {
+        free(t);
+        t = NULL;
+    }
+    return t;
+}
+
+struct tokenizer *tokenizer_open(const char *path, struct err *e)
+{
+    struct vocab v;
+    if (vocab_read(&v, path, e))
+        return NULL;
+    struct tokenizer *t = tokenizer_build(&v, e);
+    if (!t)
+        err_wrap(e, "%s", path);
+    vocab_release(&v);
+    return t;
+}
+
+void tokenizer_free(struct tokenizer *t)
+{
+    if (t)
+        bpe_release(&t->bpe);
+    free(t);
+}
+
+int32_t tokenizer_sot(const struct tokenizer *t)
+{
+    return t->special[0].id;
+}
+
+int32_t tokenizer_eot(const struct tokenizer *t)
+{
+    return t->special[1].id;
+}
+
+size_t tokenizer_vocab_size(const struct tokenizer *t)
+{
+    return t->vocab_size;
+}
+
+enum kind { SPACE, LETTER, NUMBER, OTHER };
+
+static enum kind kind_of_category(utf8proc_category_t category)
+{
+    switch (category) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+        return LETTER;
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_NO:
+        return NUMBER;
+    default:
+        return OTHER;
+    }
+}
+
+// Kind of the character at s; its length in *used. s is valid UTF-8 and cleaned, so that U+0020 is
+// the only white space left. U+0345 counts as one: it is a mark that folds to a letter (iota), and
+// Python's regex module, ignoring case, finds it neither in the pattern's sets of letters nor out
+// of them.
+static enum kind kind_at(const uint8_t *s, size_t n, size_t *used)
+{
+    uint8_t c = s[0];
+    *used = 1;
+    if (c < 0x80) {
+        if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'))
+            return LETTER;
+        if (c >= '0' && c <= '9')
+            return NUMBER;
+        return c == ' ' ? SPACE : OTHER;
+    }
+    int32_t code;
+    utf8proc_ssize_t k = utf8proc_iterate(s, (utf8proc_ssize_t)n, &code);
+    if (k <= 0)
+        return OTHER;
+    *used = (size_t)k;
+    if (code == YPOGEGRAMMENI)
+        return SPACE;
+    return kind_of_category(utf8proc_category(code));
+}
+
+// Bytes of s that match the pattern, letter case ignored: an s also matches a long s (U+017F), as
+// in Python's regex module; no other letter of the patterns has a fellow outside ASCII that
+// lower-casing leaves. 0 = no match.
+static size_t match(const uint8_t *s, size_t n, const char *pattern)
+{
+    size_t i = 0;
+    for (; *pattern; pattern++) {
+        if (i < n && s[i] == (uint8_t)*pattern)
+            i++;
+        else if (*pattern == 's' && n - i >= 2 && s[i] == 0xc5 && s[i + 1] == 0xbf)
+            i += 2;
+        else
+            return 0;
+    }
+    return i;
+}
+
+static size_t match_contraction(const uint8_t *s, size_t n)
+{
+    static const char *const endings[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    size_t k = 0;
+    for (size_t i = 0; s[0] == '\'' && !k && i < sizeof endings / sizeof *endings; i++)
+        k = match(s, n, endings[i]);
+    return k;
+}
+
+// Length of the run of `kind` at s.
+static size_t run_length(const uint8_t *s, size_t n, enum kind kind)
+{
+    size_t i = 0, used;
+    while (i < n && kind_at(s + i, n - i, &used) == kind)
+        i += used;
+    return i;
+}
+
+// A row being filled: ids up to `max`, which leaves room for eot.
+struct row {
+    int32_t *id;
+    size_t n, max;
+};
+
+// The special token at s, if any: its length, and which. A long s spells none of them (only the
+// exact name is a token), but is one piece all the same.
+static size_t match_special(const struct tokenizer *t, const uint8_t *s, size_t n,
+                            const struct special **which)
+{
+    *which = NULL;
+    for (int i = 0; s[0] == '<' && i < SPECIALS; i++) {
+        const struct special *sp = &t->special[i];
+        size_t k = match(s, n, sp->text);
+        if (k) {
+            *which = k == sp->n && memcmp(s, sp->text, k) == 0 ? sp : NULL;
+            return k;
+        }
+    }
+    return 0;
+}
+
+// Length of the piece at s; *skip if it is white space.
+static size_t piece_length(const uint8_t *s, size_t n, bool *skip)
+{
+    size_t used, k = match_contraction(s, n);
+    *skip = false;
+    if (k)
+        return k;
+    enum kind kind = kind_at(s, n, &used);
+    *skip = kind == SPACE;
+    return kind == NUMBER || kind == SPACE ? used : run_length(s, n, kind);
+}
+
+static int encode_pieces(const struct tokenizer *t, const uint8_t *s, size_t n, struct row *row,
+                         struct err *e)
+{
+    for (size_t i = 0; i < n && row->n < row->max;) {
+        const struct special *special;
+        bool skip = false;
+        size_t used = 0, k = match_special(t, s + i, n - i, &special);
+        if (!k)
+            k = piece_length(s + i, n - i, &skip);
+        if (special)
+            row->id[row->n++] = special->id;
+        else if (!skip &&
+                 bpe_encode(&t->bpe, s + i, k, row->id + row->n, row->max - row->n, &used, e))
+            return -1;
+        row->n += used;
+        i += k;
+    }
+    return 0;
+}
+
+enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
+                                  size_t context, int32_t *row, size_t *n, struct err *e)
+{
+    *n = 0;
+    if (context < 2) {
+        err_set(e, "a context of %zu ids has no room for the start and end of a text", context);
+        return TEXT_ERROR;
+    }
+    struct text_bytes clean = {0};
+    struct row r = {row, 0, context - 1};
+    r.id[r.n++] = t->special[0].id;
+    enum text_status status = text_clean(text, len, &clean, e);
+    if (!status && encode_pieces(t, clean.data, clean.n, &r, e))
+        status = TEXT_ERROR;
+    text_bytes_release(&clean);
+    r.n = status ? 1 : r.n;
+    r.id[r.n++] = t->special[1].id;
+    memset(row + r.n, 0, (context - r.n) * sizeof *row);
+    *n = r.n;
+    return status;
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// CLIP's tokenizer: the token ids of OpenAI's and open_clip's SimpleTokenizer.
+//
+//     struct tokenizer *t = tokenizer_open(model_folder, &e);
+//     tokenizer_encode(t, text, len, 77, row, &n, &e);
+//     tokenizer_free(t);
+//
+// A text is cleaned (text-clean.h), cut by the pattern
+//     <start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
+// and each piece encoded as bytes (bpe.h). The special tokens are called as in the vocabulary:
+// <|startoftext|> and <|endoftext|> in Hugging Face's files. Letters and numbers are those of
+// utf8proc's Unicode version (15.0 in Debian 12).
+#ifndef TOKENIZER_H
+#define TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "err.h"
+#include "text-clean.h"
+
+enum { TOKENIZER_CONTEXT = 77 }; // of every published CLIP
+
+struct tokenizer;
+struct vocab;
+
+// Opens the vocabulary at `path`: a file of one of these forms, or a folder that holds one (looked
+// for in this order):
+//   bpe_simple_vocab_16e6.txt[.gz]  OpenAI's merges; the first 48,894 of them make the vocabulary
+//   vocab.json + merges.txt         Hugging Face's; ids from vocab.json, all merges
+//   tokenizer.json                  Hugging Face's "fast" form (model.type BPE with </w>)
+// A vocabulary may have any size; one that lacks a byte, a merge's parts or result, or the special
+// tokens is refused. NULL with e set.
+struct tokenizer *tokenizer_open(const char *path, struct err *e);
+// The same from a vocabulary that was read (tokenizer-vocab.h); it may be released afterwards.
+struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e);
+void tokenizer_free(struct tokenizer *t); // NULL allowed
+
+int32_t tokenizer_sot(const struct tokenizer *t); // start-of-text id (49406)
+int32_t tokenizer_eot(const struct tokenizer *t); // end-of-text id (49407)
+// Largest id + 1: a model's token table must have at least as many rows.
+size_t tokenizer_vocab_size(const struct tokenizer *t);
+
+// Writes one row: sot, the text's tokens, eot, zeros up to `context` (>= 2) ids. *n = ids up to and
+// with eot (2 for a blank text); a text too long is cut, its last id eot. Thread-safe: t is only
+// read. TEXT_OK; TEXT_BAD_UTF8 (e says where; the row is then that of a blank text); TEXT_ERROR.
+enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
+                                  size_t context, int32_t *row, size_t *n, struct err *e);
+
+#endif
