@@ -14,16 +14,42 @@ static void fill(float *out, size_t n, double v)
         out[i] = (float)v;
 }
 
-static void normal(struct rng *r, float *out, size_t n, double std)
+// The random words of one tensor.
+struct source {
+    uint64_t seed, stream;
+};
+
+// Word to (0, 1).
+static double unit(uint32_t u)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = (float)(std * rng_normal(r));
+    return (u + 0.5) * 0x1p-32;
 }
 
-static void uniform(struct rng *r, float *out, size_t n, double bound)
+// Four values a block (Box-Muller, both of each pair): values depend on nothing but their place.
+static void normal(const struct source *r, float *out, size_t n, double std)
 {
-    for (size_t i = 0; i < n; i++)
-        out[i] = (float)(bound * (2 * rng_uniform(r) - 1));
+    for (size_t i = 0; i < n; i += 4) {
+        uint32_t u[4];
+        float v[4];
+        rng_block(r->seed, r->stream, i / 4, u);
+        for (int k = 0; k < 4; k += 2) {
+            float size = (float)std * sqrtf(-2 * logf((float)unit(u[k])));
+            float angle = (float)(2 * M_PI * unit(u[k + 1]));
+            v[k] = size * cosf(angle);
+            v[k + 1] = size * sinf(angle);
+        }
+        memcpy(out + i, v, (n - i < 4 ? n - i : 4) * sizeof *v);
+    }
+}
+
+static void uniform(const struct source *r, float *out, size_t n, double bound)
+{
+    for (size_t i = 0; i < n; i += 4) {
+        uint32_t u[4];
+        rng_block(r->seed, r->stream, i / 4, u);
+        for (size_t k = i; k < n && k < i + 4; k++)
+            out[k] = (float)(bound * (2 * unit(u[k - i]) - 1));
+    }
 }
 
 // torch's default bound of a linear or convolution with n inputs (weight and bias alike).
@@ -49,8 +75,8 @@ static double text_std(const struct clip_tower *t, enum clip_kind kind)
     }
 }
 
-static void init_block(const struct clip_table *t, const struct clip_tensor *x, struct rng *r,
-                       float *out)
+static void init_block(const struct clip_table *t, const struct clip_tensor *x,
+                       const struct source *r, float *out)
 {
     const struct clip_tower *w = x->tower == CLIP_VISION ? &t->cfg.vision : &t->cfg.text;
     double std = x->tower == CLIP_TEXT ? text_std(w, x->kind) : 0;
@@ -86,8 +112,7 @@ void clip_init_tensor(const struct clip_table *t, size_t i, uint64_t seed, float
     const struct clip_tensor *x = &t->t[i];
     bool vision = x->tower == CLIP_VISION;
     double scale = 1 / sqrt((double)(vision ? t->cfg.vision.width : t->cfg.text.width));
-    struct rng r;
-    rng_init(&r, seed, i);
+    struct source r = {seed, i};
     switch (x->kind) {
     case CLIP_K_CLASS:
     case CLIP_K_HEAD:
