@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pair of blocks is compared in stripes: SIM_BLOCK_ROWS rows of the one with all rows of the
+// other. A product that the bound leaves in doubt is taken again in float64 from the rows as read.
+#include <math.h>
+#include <stdlib.h>
+
+#include "balance-run.h"
+#include "mem.h"
+#include "par.h"
+
+enum { EDGES = 4096, STRIPES_A_TURN = 4096 };
+
+// One thread's memory.
+struct scratch {
+    atomic_flag busy;
+    struct sim_panel left;
+    float *unit; // SIM_BLOCK_ROWS x dim
+    float *out;  // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
+    uint32_t at[SIM_BLOCK_COLS];
+    struct balance_edge *edges; // with a forest
+    size_t n_edges;
+    uint64_t near;
+};
+
+struct turn {
+    struct balance_run *b;
+    const struct balance_pair *pairs;
+    uint64_t *stripes; // before pair i; n + 1
+    size_t n;
+    uint64_t first; // stripe of this turn
+    struct scratch *scratch;
+    int threads;
+};
+
+static uint64_t n_stripes(const struct balance_run *b, const struct balance_pair *p)
+{
+    return (b->blocks[p->a].n + SIM_BLOCK_ROWS - 1) / SIM_BLOCK_ROWS;
+}
+
+static void give_edges(struct balance_run *b, struct scratch *s)
+{
+    pthread_mutex_lock(&b->forest_lock);
+    balance_forest_add(b->forest, s->edges, s->n_edges);
+    pthread_mutex_unlock(&b->forest_lock);
+    s->n_edges = 0;
+}
+
+static void least_u32(_Atomic uint32_t *at, uint32_t v)
+{
+    uint32_t is = atomic_load_explicit(at, memory_order_relaxed);
+    while (v < is && !atomic_compare_exchange_weak_explicit(at, &is, v, memory_order_relaxed,
+                                                            memory_order_relaxed))
+        ;
+}
+
+static void least_distance(_Atomic uint64_t *at, double d)
+{
+    union {
+        double d;
+        uint64_t bits;
+    } v = {.d = d > 0 ? d : 0}; // the bits of numbers >= 0 are in their order
+    uint64_t is = atomic_load_explicit(at, memory_order_relaxed);
+    while (v.bits < is && !atomic_compare_exchange_weak_explicit(
+                              at, &is, v.bits, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
+
+// Two places under the distance; p < q wherever they are in one cell.
+static void join(struct balance_run *b, uint32_t p, uint32_t q)
+{
+    if (b->earlier)
+        least_u32(&b->earlier[q], p);
+    else
+        union_find_join(&b->sets, b->order[p], b->order[q]);
+}
+
+static bool is_near(const struct balance_run *b, double cosine)
+{
+    return b->o->rule == BALANCE_SEMDEDUP ? cosine > 1 - b->distance : 1 - cosine < b->distance;
+}
+
+static void reached(struct balance_run *b, struct scratch *s, uint32_t p, uint32_t q, double cosine)
+{
+    double d = 1 - cosine;
+    if (d >= b->reach)
+        return;
+    if (b->closest) {
+        least_distance(&b->closest[q], d);
+        return;
+    }
+    s->edges[s->n_edges++] = (struct balance_edge){d, b->order[p], b->order[q]};
+    if (s->n_edges == EDGES)
+        give_edges(b, s);
+}
+
+struct row {
+    const struct balance_block *a, *b;
+    uint32_t i;   // in a
+    double bound; // of the products of this row
+};
+
+static double exact(const struct balance_run *b, const struct row *r, uint32_t j)
+{
+    return sim_dot(r->a->raw + (size_t)r->i * b->dim, r->b->raw + (size_t)j * b->dim, b->dim) /
+           (r->a->norm[r->i] * r->b->norm[j]);
+}
+
+static void scan(struct balance_run *b, struct scratch *s, const struct row *r, const float *v,
+                 uint32_t first, size_t n)
+{
+    double limit = 1 - b->distance, widest = b->reach > b->distance ? b->reach : b->distance;
+    float least = nextafterf((float)(1 - widest - r->bound), -INFINITY);
+    size_t hits = sim_above(v, n, least, s->at);
+    for (size_t h = 0; h < hits; h++) {
+        uint32_t j = first + s->at[h];
+        if (r->a == r->b && j <= r->i)
+            continue;
+        uint32_t p = r->a->first + r->i, q = r->b->first + j;
+        double cosine = v[s->at[h]];
+        if (b->reach > 0 || fabs(cosine - limit) <= r->bound)
+            cosine = exact(b, r, j);
+        if (b->reach > 0)
+            reached(b, s, p, q, cosine);
+        if (is_near(b, cosine)) {
+            s->near++;
+            join(b, p, q);
+        }
+    }
+}
+
+static void pack_left(struct balance_run *b, struct scratch *s, const struct balance_block *k,
+                      uint32_t first, uint32_t m)
+{
+    for (uint32_t i = 0; i < m; i++) {
+        const float *x = k->raw + (size_t)(first + i) * b->dim;
+        float *u = s->unit + (size_t)i * b->dim;
+        double scale = 1 / k->norm[first + i];
+        for (size_t d = 0; d < b->dim; d++)
+            u[d] = (float)(x[d] * scale);
+    }
+    sim_panel_set(&s->left, s->unit, m);
+}
+
+static void compare(struct balance_run *b, struct scratch *s, const struct balance_pair *p,
+                    uint32_t first)
+{
+    const struct balance_block *a = &b->blocks[p->a], *c = &b->blocks[p->b];
+    uint32_t m = a->n - first < SIM_BLOCK_ROWS ? a->n - first : SIM_BLOCK_ROWS;
+    uint32_t j = p->a == p->b ? first / SIM_RIGHT * SIM_RIGHT : 0;
+    pack_left(b, s, a, first, m);
+    for (; j < c->n; j += SIM_BLOCK_COLS) {
+        size_t n = c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS;
+        sim_block(&s->left, 0, m, &c->right, j, n, s->out, SIM_BLOCK_COLS);
+        for (uint32_t i = 0; i < m; i++) {
+            // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
+            struct row r = {a, c, first + i, sim_bound(&s->left, i, &c->right) + 5e-7};
+            scan(b, s, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
+        }
+    }
+}
+
+static void stripe(void *ctx, size_t i)
+{
+    struct turn *t = ctx;
+    uint64_t at = t->first + i;
+    size_t low = 0, high = t->n - 1;
+    while (low < high) {
+        size_t mid = (low + high + 1) / 2;
+        if (t->stripes[mid] <= at)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    int slot = 0;
+    while (atomic_flag_test_and_set(&t->scratch[slot].busy)) // one is free: as many as threads
+        slot = (slot + 1) % t->threads;
+    compare(t->b, &t->scratch[slot], &t->pairs[low],
+            (uint32_t)(at - t->stripes[low]) * SIM_BLOCK_ROWS);
+    atomic_flag_clear(&t->scratch[slot].busy);
+}
+
+static double pair_count(const struct balance_run *b, const struct balance_pair *p)
+{
+    double m = b->blocks[p->a].n, n = b->blocks[p->b].n;
+    return p->a == p->b ? m * (m - 1) / 2 : m * n;
+}
+
+// Marks the blocks of as many pairs from `at` on as fit in memory; returns the end of these.
+static size_t choose(struct balance_run *b, const struct balance_pair *pairs, size_t at, size_t n)
+{
+    uint64_t bytes = 0;
+    size_t end = at;
+    for (size_t i = 0; i < b->n_blocks; i++)
+        b->blocks[i].wanted = false;
+    for (; end < n; end++) {
+        struct balance_block *k[2] = {&b->blocks[pairs[end].a], &b->blocks[pairs[end].b]};
+        uint64_t more = k[0]->wanted ? 0 : balance_block_bytes(k[0]->n, b->dim);
+        more += k[1]->wanted || k[1] == k[0] ? 0 : balance_block_bytes(k[1]->n, b->dim);
+        if (end > at && bytes + more > b->block_mem)
+            break;
+        bytes += more;
+        k[0]->wanted = k[1]->wanted = true;
+    }
+    return end;
+}
+
+static int report(struct balance_run *b, double done, double total, struct err *e)
+{
+    if (b->o->progress && !b->o->progress(b->o->ctx, done, total))
+        return err_set(e, "stopped");
+    return 0;
+}
+
+// Compares pairs whose blocks are loaded, in turns so that progress can be seen.
+static int run_batch(struct turn *t, double *done, double total, struct err *e)
+{
+    t->stripes = mem_alloc(t->n + 1, sizeof *t->stripes, e);
+    if (!t->stripes)
+        return -1;
+    for (size_t i = 0; i < t->n; i++)
+        t->stripes[i + 1] = t->stripes[i] + n_stripes(t->b, &t->pairs[i]);
+    uint64_t all = t->stripes[t->n];
+    double pairs = 0, start = *done;
+    for (size_t i = 0; i < t->n; i++)
+        pairs += pair_count(t->b, &t->pairs[i]);
+    int r = 0;
+    for (t->first = 0; t->first < all && !r; t->first += STRIPES_A_TURN) {
+        uint64_t n = all - t->first < STRIPES_A_TURN ? all - t->first : STRIPES_A_TURN;
+        r = par_for(t->threads, n, stripe, t, e);
+        *done = start + pairs * (double)(t->first + n) / (double)all;
+        r = r || report(t->b, *done, total, e);
+    }
+    free(t->stripes);
+    return r ? -1 : 0;
+}
+
+static void scratch_release(struct scratch *s)
+{
+    sim_panel_release(&s->left);
+    free(s->unit);
+    free(s->out);
+    free(s->edges);
+}
+
+static int scratch_init(struct scratch *s, struct balance_run *b, struct err *e)
+{
+    atomic_flag_clear(&s->busy);
+    if (sim_panel_init(&s->left, sim_best_kernel(), SIM_SIDE_LEFT, SIM_BLOCK_ROWS, b->dim, e))
+        return -1;
+    s->unit = mem_alloc(SIM_BLOCK_ROWS * b->dim, sizeof *s->unit, e);
+    s->out = s->unit ? mem_alloc((size_t)SIM_BLOCK_ROWS * SIM_BLOCK_COLS, sizeof(float), e) : NULL;
+    if (s->out && b->forest)
+        s->edges = mem_alloc(EDGES, sizeof *s->edges, e);
+    return s->out && (!b->forest || s->edges) ? 0 : -1;
+}
+
+static int run_all(struct balance_run *b, struct scratch *scratch, const struct balance_pair *pairs,
+                   size_t n, struct err *e)
+{
+    double total = 0, done = 0;
+    for (size_t i = 0; i < n; i++)
+        total += pair_count(b, &pairs[i]);
+    b->r->compared = (uint64_t)total;
+    int r = 0;
+    for (size_t at = 0, end; at < n && !r; at = end) {
+        end = choose(b, pairs, at, n);
+        struct turn t = {.b = b,
+                         .pairs = pairs + at,
+                         .n = end - at,
+                         .scratch = scratch,
+                         .threads = b->o->threads};
+        r = balance_load(b, e) || run_batch(&t, &done, total, e);
+    }
+    for (int i = 0; i < b->o->threads; i++) {
+        b->n_near += scratch[i].near;
+        if (b->forest && scratch[i].n_edges)
+            give_edges(b, &scratch[i]);
+    }
+    return r ? -1 : 0;
+}
+
+int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e)
+{
+    int r = 0, threads = b->o->threads;
+    struct scratch *scratch = mem_alloc((size_t)threads, sizeof *scratch, e);
+    if (!scratch)
+        return -1;
+    for (int i = 0; i < threads && !r; i++)
+        r = scratch_init(&scratch[i], b, e);
+    if (!r)
+        r = run_all(b, scratch, pairs, n, e);
+    for (int i = 0; i < threads; i++)
+        scratch_release(&scratch[i]);
+    free(scratch);
+    return r;
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The state of one balance_run, shared by the balance-*.c files. Internal.
+//
+// Rows have a place: usable rows sorted by cell, in a cell by the rule's order (row number, or
+// rank). Cells are cut into blocks of places; a block is what is loaded and compared at once.
+#ifndef BALANCE_RUN_H
+#define BALANCE_RUN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "balance.h"
+#include "simblock.h"
+#include "union-find.h"
+
+struct balance_edge {
+    double distance;
+    uint32_t a, b;
+};
+
+// A spanning forest of least distances, grown edge by edge: `edges` beyond the forest wait until
+// the room is used up, then Kruskal's algorithm drops those that close a circle.
+struct balance_forest {
+    struct balance_edge *edges;
+    size_t n, n_forest, room;
+    uint32_t *parent; // for Kruskal
+    uint32_t rows;
+};
+int balance_forest_init(struct balance_forest *f, uint32_t rows, size_t waiting, struct err *e);
+void balance_forest_release(struct balance_forest *f);
+void balance_forest_add(struct balance_forest *f, const struct balance_edge *edges, size_t n);
+void balance_forest_finish(struct balance_forest *f); // edges[0 .. n_forest), by distance
+
+struct balance_block {
+    uint32_t cell;
+    uint32_t first, n;      // places
+    float *raw;             // n x dim, as read; NULL when not loaded
+    double *norm;           // n
+    struct sim_panel right; // of the unit rows
+    bool wanted;            // by the batch that runs next
+};
+
+struct balance_pair {
+    uint32_t a, b; // blocks, a <= b
+};
+
+struct balance_run {
+    const struct sim_source *source;
+    const struct balance_options *o;
+    struct balance_result *r;
+    double distance; // pairs under it are joined
+    double reach;    // pairs under it go to the forest or to closest; 0 = none
+    uint32_t n, usable;
+    size_t dim, n_cells;
+    uint8_t *state;  // per row, enum sim_state
+    uint32_t *cell;  // per row; NULL with one cell
+    uint32_t *place; // per row, BALANCE_NONE for failed rows
+    uint32_t *order; // per place: the row
+    uint32_t *start; // per cell: its first place; n_cells + 1
+    double *mean;    // with one cell and an order by centroid: the mean of the unit rows
+    struct balance_block *blocks;
+    size_t n_blocks;
+    struct balance_pair *pairs;
+    size_t n_pairs;
+    uint64_t block_mem, loaded; // bytes that blocks may take, that they take
+    struct union_find sets;
+    _Atomic uint32_t *earlier;     // BALANCE_SEMDEDUP, per place: the first earlier place near it
+    struct balance_forest *forest; // BALANCE_UNION with reach
+    pthread_mutex_t forest_lock;
+    _Atomic uint64_t *closest; // BALANCE_SEMDEDUP with reach, per place: bits of the least distance
+    _Atomic uint64_t n_near;   // pairs under the distance
+};
+
+// balance-cells.c: reads all rows, fills state, cell, place, order, start and the counts.
+int balance_cells(struct balance_run *b, struct err *e);
+// The cosine of a row (norm given) with the centroid of its cell.
+double balance_to_centroid(const struct balance_run *b, const float *raw, double norm,
+                           uint32_t row);
+// balance-blocks.c: cuts cells into blocks, pairs them, loads and drops them.
+int balance_plan(struct balance_run *b, struct err *e);
+int balance_load(struct balance_run *b, struct err *e); // all wanted, dropping the unwanted
+void balance_unload(struct balance_run *b);
+uint64_t balance_block_bytes(uint64_t n, size_t dim);
+// The rows listed (ascending, rows of the source), from loaded blocks or the source.
+int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
+                  struct err *e);
+// balance-pairs.c: compares pairs of blocks.
+int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e);
+// balance-search.c: the distance for o->remove, into b->distance.
+int balance_search(struct balance_run *b, struct err *e);
+// The merges found with reach, sorted, into r->merges.
+int balance_merges(struct balance_run *b, struct err *e);
+// balance-groups.c: picks who stays, from `sets` or `earlier`.
+int balance_groups(struct balance_run *b, struct err *e);
+
+#endif

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+// Against a plain float64 evaluation of the rules, for many shapes, cells, memories and threads.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balance.h"
+#include "npy.h"
+#include "rng.h"
+#include "simblock.h"
+#include "tap.h"
+
+// Rows in clumps of a few near-duplicates, a zero row and a NaN row.
+static float *clumps(uint32_t n, size_t dim, uint64_t seed, double spread)
+{
+    float *x = malloc(n * dim * sizeof *x);
+    struct rng r;
+    rng_init(&r, seed, 7);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t from = i && rng_uniform(&r) < 0.6 ? (uint32_t)rng_below(&r, i) : i;
+        for (size_t d = 0; d < dim; d++)
+            x[i * dim + d] = from == i ? (float)rng_normal(&r)
+                                       : x[from * dim + d] + (float)(spread * rng_normal(&r));
+    }
+    if (n > 10)
+        memset(x + 4 * dim, 0, dim * sizeof *x), x[9 * dim] = NAN;
+    return x;
+}
+
+static bool good(const float *x, size_t dim)
+{
+    double s = 0;
+    for (size_t d = 0; d < dim; d++)
+        s += (double)x[d] * x[d];
+    return isfinite(s) && s > 0;
+}
+
+static double cosine(const float *x, const float *y, size_t dim)
+{
+    double s = 0, a = 0, b = 0;
+    for (size_t d = 0; d < dim; d++)
+        s += (double)x[d] * y[d], a += (double)x[d] * x[d], b += (double)y[d] * y[d];
+    return s / sqrt(a) / sqrt(b);
+}
+
+static uint32_t root(const uint32_t *p, uint32_t i)
+{
+    while (p[i] != i)
+        i = p[i];
+    return i;
+}
+
+// The member nearest the mean of its group, lowest within 1e-6.
+static uint32_t center(const float *x, uint32_t n, size_t dim, const uint32_t *p, uint32_t of)
+{
+    double *mean = calloc(dim, sizeof *mean), best = INFINITY;
+    uint32_t size = 0, kept = of;
+    for (int turn = 0; turn < 3; turn++)
+        for (uint32_t i = 0; i < n; i++) {
+            if (root(p, i) != of || !good(x + i * dim, dim))
+                continue;
+            double norm = sqrt(sim_dot(x + i * dim, x + i * dim, dim)), d2 = 0;
+            size += turn == 0;
+            for (size_t d = 0; d < dim; d++) {
+                double u = x[i * dim + d] / norm;
+                if (turn == 0)
+                    mean[d] += u;
+                d2 += pow(u - mean[d] / size, 2);
+            }
+            if (turn == 1 && d2 < best)
+                best = d2;
+            if (turn == 2 && d2 <= best + 1e-6) {
+                free(mean);
+                return i;
+            }
+        }
+    free(mean);
+    return kept;
+}
+
+static void plain_union(const float *x, uint32_t n, size_t dim, double distance, uint32_t *group,
+                        uint64_t *pairs)
+{
+    uint32_t *p = malloc(n * sizeof *p);
+    *pairs = 0;
+    for (uint32_t i = 0; i < n; i++)
+        p[i] = i;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = i + 1; j < n; j++) {
+            if (!good(x + i * dim, dim) || !good(x + j * dim, dim) ||
+                !(1 - cosine(x + i * dim, x + j * dim, dim) < distance))
+                continue;
+            uint32_t a = root(p, i), b = root(p, j);
+            p[a > b ? a : b] = a > b ? b : a;
+            ++*pairs;
+        }
+    for (uint32_t i = 0; i < n; i++)
+        group[i] =
+            good(x + i * dim, dim) && root(p, i) == i ? center(x, n, dim, p, i) : BALANCE_NONE;
+    for (uint32_t i = 0; i < n; i++)
+        p[i] = root(p, i);
+    for (uint32_t i = n; i-- > 0;)
+        group[i] = good(x + i * dim, dim) ? group[p[i]] : BALANCE_NONE;
+    free(p);
+}
+
+static struct balance_options options(double distance)
+{
+    return (struct balance_options){
+        .distance = distance, .remove = -1, .mem = 1u << 30, .threads = 2};
+}
+
+static void check_union(uint32_t n, size_t dim, double spread, double distance, int threads,
+                        uint64_t spare)
+{
+    struct err e = {{0}};
+    struct balance_result r;
+    struct sim_memory m;
+    float *x = clumps(n, dim, n, spread);
+    uint32_t *want = malloc((n + 1) * sizeof *want);
+    uint64_t pairs;
+    plain_union(x, n, dim, distance, want, &pairs);
+    struct sim_source s = sim_source_memory(&m, x, n, dim);
+    struct balance_options o = options(distance);
+    o.threads = threads;
+    o.mem = spare ? balance_min_mem(n, dim, 1, threads) + spare : o.mem;
+    int status = balance_run(&s, &o, &r, &e);
+    ok(!status && !memcmp(r.group, want, n * sizeof *want) && r.pairs == pairs,
+       "%u x %zu, distance %g, %d threads, %s memory: %llu groups, %llu pairs, as a plain loop %s",
+       n, dim, distance, threads, spare ? "little" : "enough", (unsigned long long)r.kept,
+       (unsigned long long)r.pairs, e.text);
+    size_t wrong = 0;
+    for (uint32_t i = 0; !status && i < n; i++)
+        wrong += r.keep[i] != (r.group[i] == i);
+    ok(wrong == 0, "keep is where a row is its own group");
+    balance_release(&r);
+    free(x), free(want);
+}
+
+// Cells: the rule of SemDeDup, all orders; and the union with a probe of all cells.
+static void check_cells(uint32_t n, size_t dim, size_t cells)
+{
+    struct err e = {{0}};
+    struct balance_result r, all;
+    struct sim_memory m;
+    float *x = clumps(n, dim, n, 0.3), *c = clumps((uint32_t)cells, dim, 5, 0.1);
+    uint32_t *cell = malloc(n * sizeof *cell);
+    double *key = malloc(n * sizeof *key);
+    for (uint32_t i = 0; i < n; i++) {
+        cell[i] = 0;
+        for (uint32_t k = 1; k < cells; k++)
+            if (cosine(x + i * dim, c + k * dim, dim) > cosine(x + i * dim, c + cell[i] * dim, dim))
+                cell[i] = k;
+        key[i] = cosine(x + i * dim, c + cell[i] * dim, dim);
+    }
+    float *unit = malloc(cells * dim * sizeof *unit);
+    memcpy(unit, c, cells * dim * sizeof *unit);
+    sim_unit_rows(unit, cells, dim, true, NULL);
+    struct sim_source s = sim_source_memory(&m, x, n, dim);
+    struct balance_options o = options(0.12);
+    o.rule = BALANCE_SEMDEDUP;
+    o.survivor = BALANCE_HARD;
+    o.centroids = unit;
+    o.n_cells = cells;
+    int status = balance_run(&s, &o, &r, &e);
+    size_t wrong = 0;
+    for (uint32_t j = 0; !status && j < n; j++) {
+        bool keep = good(x + j * dim, dim);
+        for (uint32_t i = 0; keep && i < n; i++)
+            if (good(x + i * dim, dim) && i != j && cell[i] == cell[j] &&
+                (key[i] < key[j] || (key[i] == key[j] && i < j)) &&
+                cosine(x + i * dim, x + j * dim, dim) > 1 - 0.12)
+                keep = false;
+        wrong += keep != r.keep[j];
+    }
+    ok(!status && wrong == 0, "semdedup, %u x %zu in %zu cells: %zu rows differ (%s)", n, dim,
+       cells, wrong, e.text);
+    balance_release(&r);
+    o.rule = BALANCE_UNION;
+    o.survivor = BALANCE_CENTER;
+    o.probe = cells;
+    status = balance_run(&s, &o, &r, &e);
+    o.centroids = NULL;
+    ok(!status && !balance_run(&s, &o, &all, &e) && !memcmp(r.group, all.group, n * 4) &&
+           r.pairs == all.pairs,
+       "a probe of all cells is exact");
+    balance_release(&r), balance_release(&all);
+    free(x), free(c), free(unit), free(cell), free(key);
+}
+
+static void check_search(enum balance_rule rule)
+{
+    struct err e = {{0}};
+    struct balance_result r;
+    struct sim_memory m;
+    float *x = clumps(900, 24, 3, 0.3);
+    struct sim_source s = sim_source_memory(&m, x, 900, 24);
+    struct balance_options o = options(0);
+    o.rule = rule;
+    o.survivor = rule == BALANCE_UNION ? BALANCE_FIRST : BALANCE_RANDOM;
+    o.remove = 0.437;
+    int status = balance_run(&s, &o, &r, &e);
+    ok(!status && r.usable == 898 && r.usable - r.kept == 392,
+       "the distance %g for a share removes %llu of %llu (%s)", r.distance,
+       (unsigned long long)(r.usable - r.kept), (unsigned long long)r.usable, e.text);
+    double d = r.distance;
+    balance_release(&r);
+    o = options(d);
+    o.rule = rule;
+    o.survivor = rule == BALANCE_UNION ? BALANCE_FIRST : BALANCE_RANDOM;
+    o.curve_to = 0.5;
+    status = balance_run(&s, &o, &r, &e);
+    size_t under = 0;
+    while (!status && under < r.n_merges && r.merges[under] < d)
+        under++;
+    ok(!status && under == 392 && r.usable - r.kept == under, "the curve has it too: %zu", under);
+    balance_release(&r);
+    free(x);
+}
+
+static void check_golden(void)
+{
+    struct err e;
+    char path[4096];
+    struct npy x = {0}, keep = {0}, group = {0};
+    struct balance_result r = {0};
+    struct sim_memory m;
+    const char *root_dir = getenv("CLIP_CID_SHARED") ? getenv("CLIP_CID_SHARED") : "../shared";
+    const char *names[] = {"embeddings", "keep", "group"};
+    struct npy *to[] = {&x, &keep, &group};
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/golden/balance/%s.npy", root_dir, names[i]);
+        if (npy_open(to[i], path, &e)) {
+            ok(1, "golden # skip no goldens here");
+            return;
+        }
+    }
+    size_t n = x.h.rows, wrong = 0;
+    float *rows = malloc(n * x.h.dim * sizeof *rows);
+    int status = npy_rows_f32(&x, 0, n, rows, &e);
+    struct sim_source s = sim_source_memory(&m, rows, n, x.h.dim);
+    struct balance_options o = options(0.1);
+    status = status || balance_run(&s, &o, &r, &e);
+    for (size_t i = 0; i < n && !status; i++) {
+        int64_t g = r.group[i] == BALANCE_NONE ? -1 : (int64_t)r.group[i];
+        wrong += g != npy_item_i64(&group, i) || r.keep[i] != npy_item_i64(&keep, i);
+    }
+    ok(!status && wrong == 0, "golden: %zu of %zu rows differ", wrong, n);
+    ok(r.usable == 5980 && r.kept == 2975 && r.largest == 8 && r.pairs == 6842,
+       "golden: %llu usable, %llu kept, largest %llu, %llu pairs", (unsigned long long)r.usable,
+       (unsigned long long)r.kept, (unsigned long long)r.largest, (unsigned long long)r.pairs);
+    balance_release(&r);
+    npy_close(&x), npy_close(&keep), npy_close(&group);
+    free(rows);
+}
+
+int main(void)
+{
+    check_union(600, 16, 0.3, 0.1, 2, 0);
+    check_union(600, 16, 0.3, 0.1, 1, 1);
+    check_union(1500, 33, 0.2, 0.05, 3, 4096);
+    check_union(200, 1, 0.2, 0.5, 2, 0);
+    check_union(300, 5, 0, 1e-12, 2, 0);
+    check_union(1, 4, 1, 0.1, 2, 0);
+    check_union(0, 4, 1, 0.1, 2, 0);
+    check_union(100, 7, 1, 0, 2, 0);
+    check_cells(700, 20, 9);
+    check_cells(300, 6, 40);
+    check_search(BALANCE_UNION);
+    check_search(BALANCE_SEMDEDUP);
+    check_golden();
+    return tap_done();
+}
