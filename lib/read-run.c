@@ -15,7 +15,7 @@
 #include "read.h"
 #include "shard.h"
 
-enum { SLOTS_PER_THREAD = 4, CAPTION_MAX = 1 << 20 };
+enum { SLOTS_PER_THREAD = 2, SLOTS_MORE = 4, CAPTION_MAX = 1 << 20 };
 
 // One place in flight.
 struct slot {
@@ -210,7 +210,7 @@ static void release(struct run *run)
 
 static int prepare(struct run *run, size_t threads, struct err *e)
 {
-    run->n_slots = threads * SLOTS_PER_THREAD;
+    run->n_slots = threads * SLOTS_PER_THREAD + SLOTS_MORE;
     run->slots = mem_alloc(run->n_slots, sizeof *run->slots, e);
     run->scratch = run->slots ? mem_alloc(threads, sizeof *run->scratch, e) : NULL;
     run->idle = run->scratch ? mem_alloc(threads, sizeof *run->idle, e) : NULL;

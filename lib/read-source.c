@@ -90,7 +90,7 @@ static int push(struct events *v, enum read_kind kind, struct read_shard *shard,
     return 0;
 }
 
-static int open_shard(struct read_source *s, struct err *e)
+static int open_shard(struct read_source *s, bool pass, struct err *e)
 {
     const struct shard_list *l = s->o->shards;
     uint64_t i = s->next_shard++;
@@ -109,7 +109,7 @@ static int open_shard(struct read_source *s, struct err *e)
     if (!cur->digest)
         return -1;
     struct shard_limits lim = {
-        .member_bytes = MEMBER_MAX, .sample_bytes = SAMPLE_MAX, .keys = s->keys};
+        .member_bytes = MEMBER_MAX, .sample_bytes = SAMPLE_MAX, .scan = pass, .keys = s->keys};
     s->shard = shard_open(path, &lim, e);
     if (!s->shard)
         return err_wrap(e, "%s", path);
@@ -232,7 +232,7 @@ static int take(struct read_source *s, bool pass, struct err *e)
         if (!s->shard) {
             if (s->next_shard == s->o->shards->n)
                 return 0;
-            if (open_shard(s, e))
+            if (open_shard(s, pass, e))
                 return -1;
         }
         if (!pass && announce(s, e))

@@ -13,7 +13,7 @@
 #include "mem.h"
 #include "shard-keys.h"
 
-enum { READ_BLOCK = 1 << 20, GROW_STEP = 1 << 20 };
+enum { READ_BLOCK = 1 << 20, SCAN_BLOCK = 4096, GROW_STEP = 1 << 20 };
 
 // A member while its sample is being gathered: places in the buffer, which may still move.
 struct place {
@@ -134,11 +134,11 @@ static int open_fd(struct shard *s, const char *path, struct err *e)
     if (S_ISDIR(st.st_mode))
         return err_set(e, "is a folder, not a tar archive");
     if (S_ISREG(st.st_mode)) {
-        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+        posix_fadvise(fd, 0, 0, s->lim.scan ? POSIX_FADV_RANDOM : POSIX_FADV_SEQUENTIAL);
         off_t at = lseek(fd, 0, SEEK_CUR); // standard input may have been read from
         s->file_size = at > 0 ? st.st_size - at : st.st_size;
     }
-    if (archive_read_open_fd(s->a, fd, READ_BLOCK) != ARCHIVE_OK)
+    if (archive_read_open_fd(s->a, fd, s->lim.scan ? SCAN_BLOCK : READ_BLOCK) != ARCHIVE_OK)
         keep_error(s);
     return 0;
 }

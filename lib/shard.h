@@ -29,6 +29,7 @@ struct shard_limits {
     size_t sample_bytes;     // 512 MiB; the same, for all members of a sample together
     size_t name_bytes;       // 4096; a longer name is an error
     size_t members;          // 64 in one sample; more is an error
+    bool scan;               // mostly passed over (shard_pass_over): small reads, so that seeks pay
     struct shard_keys *keys; // keys of all shards, or NULL: this one's only
 };
 
