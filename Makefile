@@ -32,18 +32,19 @@ CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib
 CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 # FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
 FAISS_C := build/faiss/libfaiss_c.a
-LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
+LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
+GOLDEN := $(BIN)/golden
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 ## all: the tools, into bin/
 all: $(TOOLS)
 ## tests: the test programs and fuzzers, not run
-tests: $(UNIT) $(FUZZ)
+tests: $(UNIT) $(FUZZ) $(GOLDEN)
 
 $(BUILD)/libclipcid.a: $(LIB_OBJ)
 	rm -f $@; ar rcs $@ $^
@@ -57,6 +58,9 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(GOLDEN): $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(FAISS_C):

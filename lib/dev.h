@@ -88,7 +88,7 @@ struct dev_ops {
                                       bool transposed, struct err *);
     void (*weight_refresh)(struct dev *, struct dev_weight *);
     void (*weight_free)(struct dev *, struct dev_weight *);
-    // y is act, or float32 with y_f32; ignored with a residual.
+    // y is act, or float32 with y_f32; ignored with a residual. The epilogue may be NULL. x is act.
     void (*linear)(struct dev *, size_t rows, const void *x, size_t x_ld, const struct dev_weight *,
                    const struct dev_epilogue *, void *y, bool y_f32);
     // dx = dy W (act).
@@ -103,7 +103,8 @@ struct dev_ops {
                  const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                  size_t ldc);
 
-    // -- layer norm over `cols`, eps inside the root; mean and rstd [rows] kept when not NULL
+    // -- layer norm over `cols`, eps inside the root; mean and rstd [rows] kept when not NULL; with
+    // y_f32, y may be x (x_ld = cols)
     void (*layer_norm)(struct dev *, size_t rows, size_t cols, const float *x, size_t x_ld,
                        const float *gain, const float *bias, float eps, void *y, bool y_f32,
                        float *mean, float *rstd);
@@ -182,12 +183,27 @@ struct dev_ops {
     void (*softmax_soft_ce)(struct dev *, size_t rows, size_t cols, const float *logits, size_t ld,
                             const float *teacher, size_t teacher_ld, float weight, float *grad,
                             float *loss, float *entropy);
-    // sum over all elements of x * y in float64, one thread order; host value (waits).
+    // SigLIP: z = +1 where column == row, -1 elsewhere; loss[i] = sum_j -log sigmoid(z L_ij),
+    // grad_ij = weight * d loss[i] / d L_ij. grad may be the logits.
+    void (*sigmoid_ce)(struct dev *, size_t rows, size_t cols, const float *logits, size_t ld,
+                       float weight, float *grad, float *loss);
+    // logits = scale * (cosine - margin at target_i); -inf where a column that is not the target
+    // has a cosine above `filter`. A target of -1 is no column. logits has the ld of cosine, and
+    // may be it.
+    void (*margin_filter)(struct dev *, size_t rows, size_t cols, const float *cosine, size_t ld,
+                          const int32_t *target, float scale, float margin, float filter,
+                          float *logits);
+    // sum over all elements of x * y (of x) in float64, one thread order; host value (waits).
     double (*dot)(struct dev *, size_t n, const float *x, const float *y);
+    double (*sum)(struct dev *, size_t n, const float *x);
 
     // -- optimiser
     void (*adamw)(struct dev *, size_t n, const struct dev_adamw *, const float *grad, float *m,
                   float *v, float *param);
+    // The same for rows index[i] (no two equal) of m, v and param [.., cols]; grad [n, cols].
+    void (*adamw_rows)(struct dev *, size_t n, size_t cols, const int32_t *index,
+                       const struct dev_adamw *, const float *grad, float *m, float *v,
+                       float *param);
     void (*close)(struct dev *);
 };
 

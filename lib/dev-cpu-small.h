@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Small matrix products for attention: everything in cache, no packing.
+#ifndef DEV_CPU_SMALL_H
+#define DEV_CPU_SMALL_H
+
+#include <stddef.h>
+
+enum { SMALL_COLS = 16 }; // columns come in multiples of this
+
+// C[m, n] = A[m, k] B[k, n], n a multiple of SMALL_COLS. Each value is summed in the order of k
+// with fused multiply-adds, whatever m and n.
+void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
+                size_t ldb, float *c, size_t ldc);
+
+#endif
