@@ -9,6 +9,7 @@
 #include "html-entities.h"
 #include "mem.h"
 #include "text-fix.h"
+#include "text-mojibake.h"
 
 enum { SEGMENT_MAX = 1000000 }; // ftfy's max_decode_length: no longer pieces are repaired at once
 
@@ -84,6 +85,8 @@ static int fix_round(struct text *t, struct text *tmp, bool unescape, bool *chan
         *changed |= n != t->n; // a reference is longer than what it stands for
         t->n = n;
     }
+    if (text_fix_mojibake(t, changed, e))
+        return -1;
     text_fix_c1(t, changed);
     if (text_expand(t, tmp, changed, e))
         return -1;

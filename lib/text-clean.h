@@ -8,11 +8,12 @@
 //
 // ftfy's repairs, in its order, on each line, again until nothing changes (at most TEXT_ROUNDS
 // times, so that nesting cannot cost quadratic time): HTML references where no '<' was seen;
-// C1 controls read as windows-1252; Latin ligatures; full-width and half-width forms; curly
-// quotes; line breaks; terminal escapes; control characters; NFC.
+// mojibake (text-mojibake.h); C1 controls read as windows-1252; Latin ligatures; full-width and
+// half-width forms; curly quotes; line breaks; terminal escapes; control characters; NFC.
 //
-// Other than ftfy: mojibake ("Ã©" for "é") is left as it is. Lone surrogates cannot come up, as the
-// input must be UTF-8. Character data is utf8proc's Unicode version, not Python's.
+// Where it may differ from Python: lone surrogates cannot come up, as the input must be UTF-8;
+// character data is utf8proc's Unicode version (15.0 in Debian 12), not that of the Python used;
+// references nested deeper than TEXT_ROUNDS are not resolved to the end.
 #ifndef TEXT_CLEAN_H
 #define TEXT_CLEAN_H
 

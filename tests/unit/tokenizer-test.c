@@ -21,12 +21,20 @@ enum { CONTEXT = TOKENIZER_CONTEXT };
 
 static struct err err;
 
+// Where a text holds a NUL, which cJSON cannot give, another control character stands in: both
+// vanish in cleaning.
 static cJSON *read_json(const char *path)
 {
     struct map m;
     if (map_open(&m, path, &err))
         return NULL;
-    cJSON *j = cJSON_ParseWithLength((const char *)m.data, m.n);
+    char *text = malloc(m.n + 1);
+    memcpy(text, m.data, m.n);
+    text[m.n] = 0;
+    for (char *p = text; (p = strstr(p, "\\u0000"));)
+        p[5] = '1';
+    cJSON *j = cJSON_Parse(text);
+    free(text);
     map_close(&m);
     return j;
 }
@@ -140,6 +148,27 @@ static bool entity_is(const char *name, bool bare, int n, int32_t first)
     return html_entity_find(name, strlen(name), bare, out) == n && (!n || out[0] == first);
 }
 
+static void test_mojibake(void)
+{
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
+        {"L\u00c3\u00a9zard", "l\u00e9zard"},
+        {"\u00c3\u0192\u00c2\u00a9t\u00c3\u0192\u00c2\u00a9", "\u00e9t\u00e9"}, // twice
+        {"voil\u00c3 le travail", "voil\u00e0 le travail"},                // lost no-break space
+        {"\u00e2\u20ac\u0153quoted\u00e2\u20ac\ufffd", "\"quoted\ufffd"},  // lost byte
+        {"\u043f\u0440\u0438\u0432\u0435\u0442 \u00c3\u00a9t\u00c3\u00a9", // only a part of it
+         "\u043f\u0440\u0438\u0432\u0435\u0442 \u00e9t\u00e9"},
+        {"\u00c3\u00a9t\u00c3\u00a9 \u00e9t\u00e9", "\u00e9t\u00e9 \u00e9t\u00e9"},
+        {"S\u00c3O PAULO, \u00c5ngstr\u00f6m, 5\u00b2 \u00a3",
+         "s\u00e3o paulo, \u00e5ngstr\u00f6m, 5\u00b2 \u00a3"},
+        {"&Atilde;&copy;", "\u00e9"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        ok(clean_is(cases[i].text, strlen(cases[i].text), cases[i].want), "mojibake: %s",
+           cases[i].want);
+}
+
 static void test_entities(void)
 {
     ok(entity_is("AElig", true, 1, 0xc6) && entity_is("zwnj", false, 1, 0x200c), "first and last");
@@ -169,9 +198,25 @@ static double seconds_for(const struct tokenizer *t, const char *unit, size_t n)
 // A megabyte each: anything quadratic would take minutes.
 static void test_hostile(const struct tokenizer *t)
 {
-    static const char *const units[] = {"x",   "the",      "!", "\xcc\x81\xcc\xa3", "&amp;amp;",
-                                        "&#3", "&notit;<", " ", "\xce\xa3'",        "\x1b[1;",
-                                        "a\n", "<",        "&", "\xef\xbd\xb6"};
+    static const char *const units[] = {"x",
+                                        "the",
+                                        "!",
+                                        "\xcc\x81\xcc\xa3",
+                                        "&amp;amp;",
+                                        "&#3",
+                                        "&notit;<",
+                                        " ",
+                                        "\xce\xa3'",
+                                        "\x1b[1;",
+                                        "a\n",
+                                        "<",
+                                        "&",
+                                        "\xef\xbd\xb6",
+                                        "\xc3\x83\xc2\xa9",
+                                        "\xc3\x82 ",
+                                        "\xe2\x82\xac\xc3\xa9 ",
+                                        "\xc3\x90\xef\xbf\xbd",
+                                        "\xc3\x83\xc6\x92\xe6\x97\xa5"};
     for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
         double s = seconds_for(t, units[i], 1 << 20);
         ok(s < 20, "a megabyte of unit %zu takes %.2f s", i, s);
@@ -243,7 +288,6 @@ static void test_bad_vocabularies(void)
     ok(!refuses(vocab_read_openai, "#version\n"), "no merges at all will do");
 }
 
-// Rows of the golden set that differ, -1 = not there.
 static void test_golden(void)
 {
     const char *root = getenv("CLIP_CID_SHARED");
@@ -266,16 +310,14 @@ static void test_golden(void)
         int32_t row[CONTEXT];
         size_t n;
         const uint8_t *want = m.data + (m.n - need) + (size_t)i * row_bytes;
-        // cJSON ends a string at the NUL that one caption has
-        bool cut = strlen(c->valuestring) == 0 && i > 1;
         bool equal = tokenizer_encode(t, c->valuestring, strlen(c->valuestring), CONTEXT, row, &n,
                                       &err) == TEXT_OK &&
                      memcmp(row, want, row_bytes) == 0;
-        same += equal || cut;
-        if (!equal && !cut)
+        same += equal;
+        if (!equal)
             printf("# row %d differs: %s\n", i, c->valuestring);
     }
-    ok(open && rows > 0 && same >= rows - 1, "golden: %d of %d rows equal", same, rows);
+    ok(open && rows > 0 && same == rows, "golden: %d of %d rows equal", same, rows);
     cJSON_Delete(captions);
     tokenizer_free(t);
     if (open)
@@ -291,6 +333,7 @@ int main(void)
     test_cases("openai/bpe_simple_vocab_16e6.txt.gz");
     test_bytes_that_json_cannot_hold();
     test_entities();
+    test_mojibake();
     test_bad_vocabularies();
     struct tokenizer *t = tokenizer_open(DATA "openai", &err);
     if (t) {
