@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// siglip = -1/B sum_ij log sigmoid( z_ij (s v_i.t_j + b) ), z = +1 on the diagonal, -1 off it (Zhai
+// et al., ICCV 2023)
+#include "losses.h"
+
+int loss_siglip(struct loss_run *r, float weight, double *value, struct err *e)
+{
+    const struct loss_batch *b = r->b;
+    struct loss_room *m = r->room;
+    struct dev *d = m->d;
+    size_t n = b->n, dim = b->dim;
+    double sum;
+    float one = b->bias;
+    // Every logit starts as b: the product of a column of b and a row of ones, then s v t^T.
+    for (size_t i = 0; i < n; i++)
+        m->host[i] = one;
+    d->op->upload(d, m->row, m->host, n * sizeof *m->host);
+    for (size_t i = 0; i < n; i++)
+        m->host[i] = 1;
+    d->op->upload(d, m->row2, m->host, n * sizeof *m->host);
+    d->op->gemm(d, false, true, n, n, 1, 1, m->row, 1, m->row2, 1, 0, m->logits, n);
+    d->op->gemm(d, false, true, n, n, dim, b->scale, b->v, dim, b->t, dim, 1, m->logits, n);
+    d->op->sigmoid_ce(d, n, n, m->logits, n, weight / (float)n, m->grad, m->row);
+    if (loss_row_sum(r, m->row, n, &sum, e))
+        return -1;
+    *value += sum / (double)n;
+    double db = d->op->sum(d, n * n, m->grad);
+    // The logits are s v.t + b: d/d logit_scale = sum G (L - b)
+    r->g->dscale += d->op->dot(d, n * n, m->grad, m->logits) - (double)b->bias * db;
+    r->g->dbias += db;
+    d->op->gemm(d, false, false, n, dim, n, b->scale, m->grad, n, b->t, dim, 1, r->g->dv, dim);
+    d->op->gemm(d, true, false, n, dim, n, b->scale, m->grad, n, b->v, dim, 1, r->g->dt, dim);
+    return 0;
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// The terms of the training loss, their values and their gradients, for a whole batch of embeddings
+// (docs/method.md 3). A term is one file, loss-NAME.c, and one row of the table in losses.c; the
+// sum of weight x term is what is trained.
+//
+// Notation: v, t are the student's image and text embeddings, V, T the teacher's, all unit rows;
+// s = exp(logit_scale). Where the student's width is not the teacher's, the terms that set one
+// against the other use pv, pt, the student's rows after a linear map (train-project.h); otherwise
+// pv = v and pt = t.
+#ifndef LOSSES_H
+#define LOSSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "cluster-head.h"
+#include "dev.h"
+#include "err.h"
+
+enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24 };
+
+struct loss_batch {
+    size_t n;               // rows
+    size_t dim, dim_t;      // of the student's and the teacher's embeddings
+    const float *v, *t;     // device [n, dim]
+    const float *pv, *pt;   // device [n, dim_t]
+    const float *tv, *tt;   // device [n, dim_t]: V, T; NULL when no term needs them
+    const int32_t *label;   // host [n, n_label], each >= 0; NULL when no term needs it
+    size_t n_label;         //
+    float scale, bias;      // s, and SigLIP's b
+    uint64_t seed, step;    // of the sampled softmax: which classes are drawn
+    struct cluster_head *w; // the cluster head, NULL when no term needs it
+};
+
+// Gradients of the weighted sum; the buffers are added to.
+struct loss_grads {
+    float *dv, *dt;   // device [n, dim]
+    float *dpv, *dpt; // device [n, dim_t]; dv and dt themselves without projection
+    double dscale;    // by logit_scale (the logarithm of s)
+    double dbias;     // by b
+};
+
+// Device memory that the terms share.
+struct loss_room {
+    struct dev *d;
+    size_t n;                // rows at most
+    float *logits, *teacher; // [n, n]
+    float *grad;             // [n, n]
+    float *row, *row2;       // [n]
+    int32_t *diagonal;       // device [n]: 0, 1, 2 ...
+    float *host;             // [n]
+};
+
+struct loss_run {
+    struct loss_room *room;
+    const struct loss_batch *b;
+    struct loss_grads *g;
+};
+
+// What a term needs.
+enum {
+    LOSS_TEACHER_IMAGE = 1,
+    LOSS_TEACHER_TEXT = 2,
+    LOSS_CLUSTERS = 4, // labels and centroids
+    LOSS_BIAS = 8,     // a learned logit_bias
+};
+
+struct loss_kind {
+    const char *name;
+    int needs;
+    // Value of the term into *value (unweighted); gradients of weight x term are added to r->g.
+    int (*run)(struct loss_run *r, float weight, double *value, struct err *e);
+    const char *help;
+};
+
+// The table, ended by a NULL name.
+extern const struct loss_kind loss_kinds[];
+size_t loss_count(void);
+
+struct losses {
+    float weight[LOSS_MAX]; // by row of the table; 0 = off
+    double value[LOSS_MAX]; // of the last run
+    struct loss_room room;
+};
+
+// Parses "instance=1,cluster=1,clip=0.5"; a name without "=" has weight 1; `cluster` stands for
+// cluster_ce and cluster_kl. Names that are not given have weight 0. 0 or -1.
+int losses_parse(struct losses *l, const char *list, struct err *e);
+// The union of what the terms with a weight need.
+int losses_needs(const struct losses *l);
+// Memory for batches of at most n rows. 0 or -1.
+int losses_open(struct losses *l, struct dev *d, size_t n, struct err *e);
+void losses_close(struct losses *l);
+size_t losses_bytes(size_t n);
+// Sets l->value, adds gradients, gives the weighted sum. 0 or -1.
+int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
+               struct err *e);
+
+// -- for the terms
+// weight x CE(s A B^T), the target of row i being column i: *value += part * CE; gradients added to
+// da, db (NULL: none wanted) and to g->dscale. part scales value and gradient alike.
+int loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                  float *db, double part, float weight, double *value, struct err *e);
+// Sum of a device row of n floats as the host sees it, in float64.
+int loss_row_sum(struct loss_run *r, const float *row, size_t n, double *sum, struct err *e);
+
+int loss_instance(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_clip(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_affinity(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_feature(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_siglip(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_cluster_ce(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_cluster_kl(struct loss_run *r, float weight, double *value, struct err *e);
+
+#endif
