@@ -1,127 +1,149 @@
 // SPDX-License-Identifier: Apache-2.0
-// The passes for AVX2. A weight of 24 bits is used as high * 4096 + low, both within 16 bits, so
-// that vpmaddwd multiplies two taps at once without loss; sums wrap modulo 2^32 as the result fits.
+// The passes for AVX2. A weight of 24 bits is used as high * 4096 + low, each within 16 bits, so
+// that vpmaddwd multiplies two taps at once without loss; sums wrap modulo 2^32, and the result
+// fits.
 #include "resize-pass.h"
 
 #if defined(__x86_64__)
 
-#include <immintrin.h>
-#include <string.h>
+#include "resize-x86.h"
 
 #define AVX2 __attribute__((target("avx2")))
-#define AVX2_INLINE AVX2 __attribute__((always_inline)) static inline
 
-// high * 4096 + low + rounding, before the shift to a byte.
-AVX2_INLINE __m256i join(__m256i high, __m256i low)
+enum { LOW_BITS = 12, HALF = 1 << (RESIZE_BITS - 1) };
+
+// Four high parts, four low parts.
+static void split(uint8_t *out, const int32_t *weight)
 {
-    return _mm256_add_epi32(_mm256_slli_epi32(high, RESIZE_LOW_BITS), low);
+    int16_t part[8];
+    for (int t = 0; t < 4; t++) {
+        part[t] = (int16_t)(weight[t] >> LOW_BITS);
+        part[t + 4] = (int16_t)(weight[t] & ((1 << LOW_BITS) - 1));
+    }
+    memcpy(out, part, sizeof part);
 }
 
-AVX2_INLINE void accumulate(__m256i *high, __m256i *low, __m256i pairs, __m256i w_high,
-                            __m256i w_low)
+struct sums {
+    __m256i high, low;
+};
+
+RESIZE_AVX2_INLINE void clear(struct sums *s)
 {
-    *high = _mm256_add_epi32(*high, _mm256_madd_epi16(pairs, w_high));
-    *low = _mm256_add_epi32(*low, _mm256_madd_epi16(pairs, w_low));
+    s->high = _mm256_setzero_si256();
+    s->low = _mm256_set1_epi32(HALF);
 }
 
-// The sums of both halves (taps 0, 1 and taps 2, 3 of each four) to one pixel.
-AVX2_INLINE void store_pixel(uint8_t *dst, __m256i high, __m256i low)
+RESIZE_AVX2_INLINE void add(struct sums *s, __m256i pairs, __m256i high, __m256i low)
 {
-    __m256i both = join(high, low);
-    __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-    sum = _mm_add_epi32(sum, _mm_set1_epi32(1 << (RESIZE_BITS - 1)));
-    sum = _mm_srai_epi32(sum, RESIZE_BITS);
-    sum = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);
-    int32_t pixel = _mm_cvtsi128_si32(sum);
-    memcpy(dst, &pixel, 4); // the fourth byte is overwritten by the next pixel
+    s->high = _mm256_add_epi32(s->high, _mm256_madd_epi16(pairs, high));
+    s->low = _mm256_add_epi32(s->low, _mm256_madd_epi16(pairs, low));
+}
+
+RESIZE_AVX2_INLINE __m256i join(const struct sums *s)
+{
+    return _mm256_add_epi32(_mm256_slli_epi32(s->high, LOW_BITS), s->low);
+}
+
+// Outputs i and j = i + 1 of four rows, one in each half of a register.
+RESIZE_AVX2_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const *src,
+                                   const struct resize_axis *a, size_t i, size_t j, size_t step)
+{
+    // Of four pixels, the first two, or the last two, as 16-bit pairs (r r)(g g)(b b).
+    const __m256i first =
+        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
+                         0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1);
+    const __m256i second =
+        _mm256_setr_epi8(6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1, //
+                         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
+    size_t at_i = (size_t)a->from[i] * 3, at_j = (size_t)a->from[j] * 3;
+    const uint8_t *w_i = a->split + i * step * 4, *w_j = a->split + j * step * 4;
+    struct sums s[RESIZE_ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < RESIZE_ROWS; r++)
+        clear(&s[r]);
+    for (size_t t = 0; t < step; t += 4) {
+        __m256i w = resize_load_two(w_i + t * 4, w_j + t * 4);
+        __m256i high_first = _mm256_shuffle_epi32(w, 0x00),
+                high_second = _mm256_shuffle_epi32(w, 0x55);
+        __m256i low_first = _mm256_shuffle_epi32(w, 0xaa),
+                low_second = _mm256_shuffle_epi32(w, 0xff);
+#pragma GCC unroll 4
+        for (int r = 0; r < RESIZE_ROWS; r++) {
+            __m256i four = resize_load_two(src[r] + at_i + t * 3, src[r] + at_j + t * 3);
+            add(&s[r], _mm256_shuffle_epi8(four, first), high_first, low_first);
+            add(&s[r], _mm256_shuffle_epi8(four, second), high_second, low_second);
+        }
+    }
+    __m256i sum[RESIZE_ROWS];
+#pragma GCC unroll 4
+    for (int r = 0; r < RESIZE_ROWS; r++)
+        sum[r] = join(&s[r]);
+    resize_store_pixels(dst + i * 3, dst_pitch, sum);
 }
 
 AVX2 static void pass_x(uint8_t *dst, size_t dst_pitch, const uint8_t *const *src,
                         const struct resize_axis *a)
 {
-    // Pixels 0 to 3 as 16-bit pairs: (r0 r1)(g0 g1)(b0 b1) in the low half, 2 and 3 in the high.
-    const __m256i spread =
-        _mm256_setr_epi8(0, -1, 3, -1, 1, -1, 4, -1, 2, -1, 5, -1, -1, -1, -1, -1, //
-                         6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
-    const __m256i repeat = _mm256_setr_epi32(0x03020100, 0x03020100, 0x03020100, 0x03020100,
-                                             0x07060504, 0x07060504, 0x07060504, 0x07060504);
-    for (size_t i = 0; i < (size_t)a->n_out; i++, dst += 3) {
-        size_t at = (size_t)a->from[i] * 3;
-        const int16_t *w = a->split + i * a->step * 2;
-        __m256i high[RESIZE_ROWS], low[RESIZE_ROWS];
-        for (int r = 0; r < RESIZE_ROWS; r++)
-            high[r] = low[r] = _mm256_setzero_si256();
-        for (int t = 0; t < a->taps[i]; t += 4, at += 12, w += 8) {
-            __m256i all =
-                _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w));
-            __m256i w_high = _mm256_shuffle_epi8(all, repeat);
-            __m256i w_low = _mm256_shuffle_epi8(_mm256_srli_si256(all, 8), repeat);
-            for (int r = 0; r < RESIZE_ROWS; r++) {
-                __m128i four = _mm_loadu_si128((const __m128i *)(const void *)(src[r] + at));
-                __m256i pairs = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(four), spread);
-                accumulate(&high[r], &low[r], pairs, w_high, w_low);
-            }
-        }
-        for (size_t r = 0; r < RESIZE_ROWS; r++)
-            store_pixel(dst + r * dst_pitch, high[r], low[r]);
+    size_t n = (size_t)a->n_out;
+    for (size_t i = 0; i < n; i += 2) {
+        size_t j = i + 1 < n ? i + 1 : i;
+        if (a->step == 4) // no loop over taps: every enlargement
+            two_pixels(dst, dst_pitch, src, a, i, j, 4);
+        else
+            two_pixels(dst, dst_pitch, src, a, i, j, a->step);
     }
 }
 
 // 32 columns of one result row.
-AVX2_INLINE void columns(uint8_t *dst, const uint8_t *src, size_t src_pitch, int taps,
-                         const int16_t *w)
+RESIZE_AVX2_INLINE void columns(uint8_t *dst, const uint8_t *src, size_t src_pitch, int taps,
+                                const uint8_t *w)
 {
     const __m256i zero = _mm256_setzero_si256();
-    __m256i high[4] = {zero, zero, zero, zero}, low[4] = {zero, zero, zero, zero};
-    for (int t = 0; t < taps; t += 2, src += 2 * src_pitch) {
-        const uint8_t *next = t + 1 < taps ? src + src_pitch : src; // its weight is 0
-        int32_t pair_high, pair_low;
-        memcpy(&pair_high, w + t / 4 * 8 + t % 4, 4);
-        memcpy(&pair_low, w + t / 4 * 8 + t % 4 + 4, 4);
-        __m256i w_high = _mm256_set1_epi32(pair_high), w_low = _mm256_set1_epi32(pair_low);
-        __m256i a = _mm256_loadu_si256((const __m256i *)(const void *)src);
-        __m256i b = _mm256_loadu_si256((const __m256i *)(const void *)next);
-        __m256i first = _mm256_unpacklo_epi8(a, b), second = _mm256_unpackhi_epi8(a, b);
-        accumulate(&high[0], &low[0], _mm256_unpacklo_epi8(first, zero), w_high, w_low);
-        accumulate(&high[1], &low[1], _mm256_unpackhi_epi8(first, zero), w_high, w_low);
-        accumulate(&high[2], &low[2], _mm256_unpacklo_epi8(second, zero), w_high, w_low);
-        accumulate(&high[3], &low[3], _mm256_unpackhi_epi8(second, zero), w_high, w_low);
-    }
-    const __m256i half = _mm256_set1_epi32(1 << (RESIZE_BITS - 1));
-    __m256i v[4];
+    struct sums s[4];
+#pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
-        v[k] = _mm256_srai_epi32(_mm256_add_epi32(join(high[k], low[k]), half), RESIZE_BITS);
-    // Packing within each 128-bit half undoes the unpacking, so the columns are in order again.
-    __m256i out =
-        _mm256_packus_epi16(_mm256_packs_epi32(v[0], v[1]), _mm256_packs_epi32(v[2], v[3]));
-    _mm256_storeu_si256((__m256i *)(void *)dst, out);
+        clear(&s[k]);
+    for (int t = 0; t < taps; t += 2, src += 2 * src_pitch) {
+        const uint8_t *pair = w + t / 4 * 16 + t % 4 * 2;
+        __m256i high = resize_weights(pair), low = resize_weights(pair + 8);
+        __m256i a = resize_load(src);
+        __m256i b = t + 1 < taps ? resize_load(src + src_pitch) : zero;
+        __m256i lower = _mm256_unpacklo_epi8(a, b), upper = _mm256_unpackhi_epi8(a, b);
+        add(&s[0], _mm256_unpacklo_epi8(lower, zero), high, low);
+        add(&s[1], _mm256_unpackhi_epi8(lower, zero), high, low);
+        add(&s[2], _mm256_unpacklo_epi8(upper, zero), high, low);
+        add(&s[3], _mm256_unpackhi_epi8(upper, zero), high, low);
+    }
+    resize_store_columns(dst, (__m256i[4]){join(&s[0]), join(&s[1]), join(&s[2]), join(&s[3])});
 }
 
 AVX2 static void pass_y(uint8_t *dst, const uint8_t *src, size_t src_pitch, size_t n,
                         const struct resize_axis *a, size_t i)
 {
-    const int16_t *w = a->split + i * a->step * 2;
+    const uint8_t *w = a->split + i * a->step * 4;
     if (n < 32) {
         resize_passes_portable.y(dst, src, src_pitch, n, a, i);
         return;
     }
-    size_t x = 0;
-    for (; x + 32 <= n; x += 32)
-        columns(dst + x, src + x, src_pitch, a->taps[i], w);
-    if (x < n) // the last 32, some for the second time
-        columns(dst + n - 32, src + n - 32, src_pitch, a->taps[i], w);
+    for (size_t x = 0; x < n; x += 32) {
+        size_t at = x + 32 <= n ? x : n - 32; // the last 32, some for the second time
+        if (a->taps == 4)
+            columns(dst + at, src + at, src_pitch, 4, w);
+        else
+            columns(dst + at, src + at, src_pitch, a->taps, w);
+    }
 }
 
-static const struct resize_passes avx2 = {.x = pass_x, .y = pass_y};
+static const struct resize_passes passes = {.x = pass_x, .y = pass_y, .split = split};
 
-const struct resize_passes *resize_passes_simd(void)
+const struct resize_passes *resize_passes_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") ? &avx2 : NULL;
+    return __builtin_cpu_supports("avx2") ? &passes : NULL;
 }
 
 #else
 
-const struct resize_passes *resize_passes_simd(void)
+const struct resize_passes *resize_passes_avx2(void)
 {
     return NULL;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plain C; the reference for resize-avx2.c.
+// The passes in plain C, which the SIMD ones must equal.
 #include "resize-pass.h"
 
 // Weights of one output sum to 1 and their sizes to less than 2, so 255 times them fits.
@@ -15,7 +15,7 @@ static void pass_x_row(uint8_t *dst, const uint8_t *src, const struct resize_axi
         const uint8_t *p = src + (size_t)a->from[i] * 3;
         const int32_t *w = a->weight + i * a->step;
         int32_t red = 1 << (RESIZE_BITS - 1), green = red, blue = red;
-        for (int t = 0; t < a->taps[i]; t++, p += 3) {
+        for (int t = 0; t < a->taps; t++, p += 3) {
             red += p[0] * w[t];
             green += p[1] * w[t];
             blue += p[2] * w[t];
@@ -39,10 +39,16 @@ static void pass_y(uint8_t *dst, const uint8_t *src, size_t src_pitch, size_t n,
     const int32_t *w = a->weight + i * a->step;
     for (size_t x = 0; x < n; x++) {
         int32_t sum = 1 << (RESIZE_BITS - 1);
-        for (size_t t = 0; t < (size_t)a->taps[i]; t++)
+        for (size_t t = 0; t < (size_t)a->taps; t++)
             sum += src[t * src_pitch + x] * w[t];
         dst[x] = to_byte(sum);
     }
 }
 
 const struct resize_passes resize_passes_portable = {.x = pass_x, .y = pass_y};
+
+const struct resize_passes *resize_passes_best(void)
+{
+    const struct resize_passes *vnni = resize_passes_vnni(), *avx2 = resize_passes_avx2();
+    return vnni ? vnni : avx2 ? avx2 : &resize_passes_portable;
+}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two inner loops of lib/resize, in plain C and for AVX2; they give the same bytes.
+// The two inner loops of lib/resize: in plain C, for AVX2, for AVX-512 VNNI. All give the same
+// bytes.
 #ifndef RESIZE_PASS_H
 #define RESIZE_PASS_H
 
@@ -7,10 +8,9 @@
 
 enum {
     RESIZE_BITS = 22,      // of the weights' fraction
-    RESIZE_LOW_BITS = 12,  // of a weight in the low half of `split`
     RESIZE_ROWS = 4,       // rows that the pass over x makes at once
     RESIZE_OVER_READ = 16, // bytes it may read past the end of a source row
-    RESIZE_OVER_WRITE = 4, // and write past the end of a result row
+    RESIZE_OVER_WRITE = 8, // and write past the end of a result row
 };
 
 struct resize_passes {
@@ -21,16 +21,21 @@ struct resize_passes {
     // bytes apart.
     void (*y)(uint8_t *dst, const uint8_t *src, size_t src_pitch, size_t n,
               const struct resize_axis *a, size_t i);
+    // Four weights to 16 bytes of a->split; NULL where that is not used.
+    void (*split)(uint8_t *out, const int32_t *weight);
 };
 
 // Fills the tables for outputs [first_out, first_out + n_out) of `in` samples made `out`; keeps
 // them when they are those already. 0 or -1.
 int resize_axis_set(struct resize_axis *a, int in, int out, int first_out, int n_out,
-                    enum resize_filter filter, struct err *e);
+                    enum resize_filter filter, const struct resize_passes *passes, struct err *e);
 void resize_axis_release(struct resize_axis *a);
 
 extern const struct resize_passes resize_passes_portable;
-// The passes for this processor's SIMD, or NULL.
-const struct resize_passes *resize_passes_simd(void);
+// NULL where this processor has no such instructions.
+const struct resize_passes *resize_passes_avx2(void);
+const struct resize_passes *resize_passes_vnni(void);
+// The fastest of the three.
+const struct resize_passes *resize_passes_best(void);
 
 #endif

@@ -85,8 +85,8 @@ static int prepare(struct pass *p, const struct resize_window *w, enum resize_fi
                    struct err *e)
 {
     struct resizer *r = p->r;
-    if (resize_axis_set(&r->x, p->src->width, w->full_width, w->left, w->width, f, e) ||
-        resize_axis_set(&r->y, p->src->height, w->full_height, w->top, w->height, f, e))
+    if (resize_axis_set(&r->x, p->src->width, w->full_width, w->left, w->width, f, p->f, e) ||
+        resize_axis_set(&r->y, p->src->height, w->full_height, w->top, w->height, f, p->f, e))
         return -1;
     size_t edge = ((size_t)p->src->width * 3 + RESIZE_OVER_READ) * RESIZE_ROWS, rows;
     p->pitch = (p->row_bytes + RESIZE_OVER_WRITE + 31) / 32 * 32;
@@ -104,9 +104,8 @@ int resize_rgb(struct resizer *r, const struct resize_view *src, const struct re
 {
     if (check(src, win, e))
         return -1;
-    const struct resize_passes *simd = r->portable ? NULL : resize_passes_simd();
     struct pass p = {.r = r,
-                     .f = simd ? simd : &resize_passes_portable,
+                     .f = r->passes ? r->passes : resize_passes_best(),
                      .src = src,
                      .in_place = src->width == win->full_width,
                      .left = (size_t)win->left * 3,
@@ -119,7 +118,7 @@ int resize_rgb(struct resizer *r, const struct resize_view *src, const struct re
             memcpy(dst, input_rows(&p, (size_t)win->top + i, 1), p.row_bytes);
             continue;
         }
-        const uint8_t *rows = input_rows(&p, (size_t)r->y.from[i], (size_t)r->y.taps[i]);
+        const uint8_t *rows = input_rows(&p, (size_t)r->y.from[i], (size_t)r->y.taps);
         p.f->y(dst, rows, p.in_place ? src->pitch : p.pitch, p.row_bytes, &r->y, i);
     }
     return 0;

@@ -6,7 +6,6 @@
 #ifndef RESIZE_H
 #define RESIZE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,19 +17,20 @@ enum resize_filter { RESIZE_BILINEAR, RESIZE_BICUBIC }; // triangle; Keys' cubic
 struct resize_axis {
     int in, out, first_out, n_out; // the tables below are for these
     enum resize_filter filter;
-    size_t step;     // weights kept per output: the taps, up to a multiple of 4
-    int32_t *from;   // [n_out] first input sample
-    int32_t *taps;   // [n_out] input samples used; the weights after are 0
+    const struct resize_passes *passes; // and for these loops
+    int taps;        // input samples that each output takes, weights of 0 included
+    size_t step;     // taps, up to a multiple of 4: weights kept per output, those after taps 0
+    int32_t *from;   // [n_out] first input sample; from + taps <= in
     int32_t *weight; // [n_out][step] 22-bit fixed point
-    int16_t *split; // [n_out][step / 4][2][4] the same: four times weight >> 12, then weight & 4095
-    size_t from_cap, taps_cap, weight_cap, split_cap; // items allocated
+    uint8_t *split;  // [n_out][step / 4][16] four weights as the SIMD loops want them
+    size_t from_cap, weight_cap, split_cap; // items allocated
 };
 
 // Tables and scratch, one per thread, kept from one picture to the next. All zero = empty.
 struct resizer {
-    bool portable; // set: no SIMD (the bytes are the same)
+    const struct resize_passes *passes; // loops to use (lib/resize-pass.h), NULL = the fastest
     struct resize_axis x, y;
-    uint8_t *rows; // pictures rows resized in x, waiting for the pass over y
+    uint8_t *rows; // picture rows resized in x, waiting for the pass over y
     size_t rows_cap;
     uint8_t *edge; // copies of the last rows of the source, so that SIMD may read past their ends
     size_t edge_cap;
