@@ -13,7 +13,7 @@
 enum { SPECIALS = 2, YPOGEGRAMMENI = 0x345 };
 
 struct special {
-    const char *text; // one of special_names
+    const char *text; // as a caption may spell it
     size_t n;
     int32_t id;
 };
@@ -24,24 +24,22 @@ struct tokenizer {
     size_t vocab_size;
 };
 
+// open_clip's names, which captions are searched for, and Hugging Face's.
 static const char *const special_names[SPECIALS][2] = {
-    {"<|startoftext|>", "<start_of_text>"},
-    {"<|endoftext|>", "<end_of_text>"},
+    {"<start_of_text>", "<|startoftext|>"},
+    {"<end_of_text>", "<|endoftext|>"},
 };
 
 static int find_specials(struct tokenizer *t, const struct vocab *v, struct err *e)
 {
     for (int i = 0; i < SPECIALS; i++) {
-        struct special *s = &t->special[i];
-        s->id = -1;
-        for (int k = 0; k < 2 && s->id < 0; k++) {
-            s->text = special_names[i][k];
-            s->n = strlen(s->text);
-            s->id = vocab_find(v, s->text, s->n);
-        }
-        if (s->id < 0)
-            return err_set(e, "no token '%s' or '%s': not CLIP's vocabulary", special_names[i][0],
-                           special_names[i][1]);
+        const char *const *names = special_names[i];
+        int32_t id = vocab_find(v, names[0], strlen(names[0]));
+        if (id < 0)
+            id = vocab_find(v, names[1], strlen(names[1]));
+        if (id < 0)
+            return err_set(e, "no token '%s' or '%s': not CLIP's vocabulary", names[0], names[1]);
+        t->special[i] = (struct special){names[0], strlen(names[0]), id};
     }
     return 0;
 }
