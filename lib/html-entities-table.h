@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The 2125 named character references of the HTML standard (html.spec.whatwg.org, entities.json), in
-// byte order of their names. A record is the name, then '=' (needs its semicolon) or '!' (known
+// The 2125 named character references of the HTML standard (html.spec.whatwg.org, entities.json),
+// in byte order of their names. A record is the name, then '=' (needs its semicolon) or '!' (known
 // without one too), then one or two characters in UTF-8, then NUL.
 #ifndef HTML_ENTITIES_TABLE_H
 #define HTML_ENTITIES_TABLE_H
