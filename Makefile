@@ -11,7 +11,7 @@ PREFIX ?= /usr/local
 CC := gcc
 # A message that is too long is cut on purpose (lib/err.h), so format-truncation has nothing to say.
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Wformat=2 -Wstrict-prototypes \
-	-Wno-format-truncation
+	$(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 OPT := -O2 -g
 BUILD := build/release
 BIN := bin

@@ -298,6 +298,35 @@ int ledger_rewrite(const char *path, const char *const *stages, struct err *e)
     return rc;
 }
 
+int ledger_sort(struct ledger *l, const char *const *stages, struct err *e)
+{
+    struct order o = {0};
+    for (; *stages && o.n < MAX_STAGES; stages++)
+        o.names[o.n++] = *stages;
+    return l->n ? sort_rows(l, &o, e) : 0;
+}
+
+int ledger_write(const char *path, const struct ledger *l, struct err *e)
+{
+    int lock = lock_ledger(path, e);
+    if (lock < 0)
+        return -1;
+    int rc = write_rows(path, l, e);
+    close(lock);
+    return rc;
+}
+
+int ledger_add(struct ledger *l, struct ledger_row *r, struct err *e)
+{
+    void *p = l->rows;
+    if (ledger_row_check(r, e) || mem_grow(&p, &l->cap, l->n + 1, sizeof *l->rows, e))
+        return -1;
+    l->rows = p;
+    l->rows[l->n++] = *r;
+    *r = (struct ledger_row){0};
+    return 0;
+}
+
 int ledger_print(const struct ledger *l, const char *const *stages, FILE *f, struct err *e)
 {
     fprintf(f, "%-12s %14s %14s %14s  %s\n", "stage", "in", "out", "dropped", "reasons");

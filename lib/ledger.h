@@ -56,6 +56,14 @@ void ledger_release(struct ledger *l);
 // stages; others follow by name.
 int ledger_rewrite(const char *path, const char *const *stages, struct err *e);
 
+// Takes over a checked row, at the end; r is empty afterwards. 0 or -1 (r keeps it).
+int ledger_add(struct ledger *l, struct ledger_row *r, struct err *e);
+// Brings the rows into the order that the functions below expect: stages as given, others after
+// them by name, then shards; of equal ones the last stays. 0 or -1.
+int ledger_sort(struct ledger *l, const char *const *stages, struct err *e);
+// Writes the rows as they stand, replacing the file at once; under the same lock.
+int ledger_write(const char *path, const struct ledger *l, struct err *e);
+
 // Sum of a stage over its shards, `shard` = "*": 1 found, 0 no such stage, -1 error.
 int ledger_sum(const struct ledger *l, const char *stage, struct ledger_row *sum, struct err *e);
 // Every row adds up, and in each shard (or in total, where either stage has "*") what goes into a

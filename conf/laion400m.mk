@@ -1,0 +1,19 @@
+# LAION-400M as img2dataset writes it: 41,455 shards of 10,000 samples. Teacher ViT-bigG-14, student ViT-B-32.
+LAION ?= data/laion400m
+SHARD_DIR := $(LAION)
+SHARDS := $(shell seq -f %05g 0 41454)
+TEACHER := models/ViT-bigG-14
+STUDENT := conf/models/ViT-B-32.json
+CELLS := 10000
+CELLS_OPTIONS := --iterations 10 --max-points 2560000
+BALANCE := --remove 0.437
+K := 1000000
+KMEANS := --levels 2 --iterations 20
+EMBED := --dtype bf16
+MEM := 64G
+TRAIN := --epochs 32 --batch 32768 --lr 1e-3 --warmup 2000 --dtype bf16
+EVAL_SETS := $(wildcard data/eval/wds_*)
+T_read := 4
+T_embed := 8
+# On a cluster, for instance:
+#   make -f pipeline.mk DATA=laion400m -j 64 RUN_cpu='srun -N1 -n1 -c4' RUN_gpu='srun -N1 -n1 -c8 --gpus=1'

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The picked pictures out of their shards, as they stand there, in base64.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "image.h"
+#include "mem.h"
+#include "report.h"
+#include "shard.h"
+
+enum { PATH_ROOM = 4096, PICTURE_MAX = 400000 };
+
+static char *base64(const char *prefix, const uint8_t *d, size_t n, struct err *e)
+{
+    static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t head = strlen(prefix);
+    char *out = mem_alloc(head + (n + 2) / 3 * 4 + 1, 1, e), *p = out + head;
+    if (!out)
+        return NULL;
+    memcpy(out, prefix, head);
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t b = (uint32_t)d[i] << 16;
+        b |= i + 1 < n ? (uint32_t)d[i + 1] << 8 : 0;
+        b |= i + 2 < n ? d[i + 2] : 0;
+        *p++ = digit[b >> 18];
+        *p++ = digit[b >> 12 & 63];
+        *p++ = i + 1 < n ? digit[b >> 6 & 63] : '=';
+        *p++ = i + 2 < n ? digit[b & 63] : '=';
+    }
+    *p = '\0';
+    return out;
+}
+
+static int fill(struct report_pick *k, const struct shard_sample *s, struct err *e)
+{
+    static const char *const prefix[] = {[IMAGE_JPEG] = "image/jpeg;base64,",
+                                         [IMAGE_PNG] = "image/png;base64,",
+                                         [IMAGE_WEBP] = "image/webp;base64,"};
+    if (s->caption)
+        snprintf(k->caption, sizeof k->caption, "%s", (const char *)s->caption->data);
+    if (!s->image || s->image->size > PICTURE_MAX)
+        return 0;
+    enum image_format f = image_format_of(s->image->data, s->image->size);
+    if (f == IMAGE_UNKNOWN)
+        return 0;
+    k->data = base64(prefix[f], s->image->data, s->image->size, e);
+    return k->data ? 0 : -1;
+}
+
+// All picks of one shard in one pass; what lies behind damage stays without.
+static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct err *e)
+{
+    uint64_t last = 0;
+    size_t wanted = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        if (p->pick[i].shard != shard)
+            continue;
+        wanted++;
+        if (p->pick[i].ordinal > last)
+            last = p->pick[i].ordinal;
+    }
+    struct err ignored;
+    struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, NULL, &ignored) : NULL;
+    struct shard_sample sample;
+    int rc = 0;
+    while (s && rc == 0 && shard_next(s, &sample, &ignored) > 0 && sample.index <= last)
+        for (size_t i = 0; rc == 0 && i < p->n; i++)
+            if (p->pick[i].shard == shard && p->pick[i].ordinal == sample.index)
+                rc = fill(&p->pick[i], &sample, e);
+    if (s)
+        shard_close(s);
+    return rc;
+}
+
+int report_pick_load(const char *shards, const struct report_names *s, struct report_picks *p,
+                     struct err *e)
+{
+    int rc = 0;
+    for (size_t k = 0; rc == 0 && k < s->n; k++) {
+        char path[PATH_ROOM];
+        snprintf(path, sizeof path, "%s/%s.tar", shards, s->names[k]);
+        rc = load_shard(path, (uint32_t)k, p, e);
+    }
+    return rc;
+}
