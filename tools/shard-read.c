@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "io.h"
+#include "lines.h"
 #include "log.h"
 #include "npy-write.h"
 #include "read-index.h"
@@ -21,7 +22,7 @@ enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, C
 static uint64_t size = 224, shuffle, seed = 1, epoch, skip, limit = UINT64_MAX;
 static uint64_t max_pixels = 89478485;
 static int resize_mode, crop_mode, images, captions;
-static const char *scale = "0.9,1.0", *part = "1/1", *keep, *index_file, *pixels_file;
+static const char *scale = "0.9,1.0", *part = "1/1", *keep, *index_file, *pixels_file, *files_from;
 static bool flip, fast, resize_given, scale_given, max_bad_given;
 static struct cli_count max_bad = {100, true};
 
@@ -108,6 +109,11 @@ static const struct cli_option options[] = {
      .given = &max_bad_given,
      .no_default = true,
      .help = "fail when more samples are bad"},
+    {.name = "files-from",
+     .type = CLI_TEXT,
+     .to = &files_from,
+     .arg = "FILE",
+     .help = "more shards, one a line"},
     {.name = "fast", .type = CLI_FLAG, .to = &fast, .help = "decode JPEG at a smaller size"},
     {.name = "pixels",
      .type = CLI_TEXT,
@@ -122,7 +128,7 @@ static const struct cli cli = {
     .operands = "SHARD...",
     .options = options,
     .n_options = sizeof options / sizeof *options,
-    .min_operands = 1,
+    .min_operands = 0,
     .max_operands = SIZE_MAX,
 };
 
@@ -379,6 +385,21 @@ static int run(struct job *job, struct read_options *o, const char *output)
     return verdict(job);
 }
 
+// The operands, then the lines of --files-from.
+static int list_shards(struct shard_list *shards, const struct cli_common *common, struct err *e)
+{
+    struct lines more = {0};
+    int rc = files_from ? lines_read(&more, files_from, e) : 0;
+    for (size_t i = 0; !rc && i < common->n_operands; i++)
+        rc = shard_list_add(shards, common->operands[i], e);
+    for (size_t i = 0; !rc && i < more.n; i++)
+        rc = shard_list_add(shards, more.line[i], e);
+    lines_release(&more);
+    if (!rc && shards->n == 0 && !files_from)
+        rc = err_set(e, "missing operand: %s", cli.operands);
+    return rc;
+}
+
 int main(int argc, char **argv)
 {
     struct cli_common common = CLI_COMMON_INIT;
@@ -391,8 +412,8 @@ int main(int argc, char **argv)
         return status;
     log_init(&job.log, stderr, &cli, &common);
     int rc = make_options(&o, &e);
-    for (size_t i = 0; !rc && i < common.n_operands; i++)
-        rc = shard_list_add(&shards, common.operands[i], &e);
+    if (!rc)
+        rc = list_shards(&shards, &common, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
     if (rc) {
