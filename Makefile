@@ -38,13 +38,17 @@ LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
+BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 GOLDEN := $(BIN)/golden
+JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 ## all: the tools, into bin/
 all: $(TOOLS)
 ## tests: the test programs and fuzzers, not run
 tests: $(UNIT) $(FUZZ) $(GOLDEN)
+## bench: the benchmark programs, not run (bench/README.md)
+bench: $(BENCH)
 
 $(BUILD)/libclipcid.a: $(LIB_OBJ)
 	rm -f $@; ar rcs $@ $^
@@ -60,6 +64,8 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(GOLDEN): $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
@@ -72,10 +78,16 @@ deps:
 	@scripts/deps
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
-	$(MAKE) werror=1 all tests
-	$(MAKE) asan=1 werror=1 all tests
+	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench
+	$(MAKE) -j$(JOBS) --output-sync=target asan=1 werror=1 all tests
+	scripts/lint
 	BIN=bin BUILD=build/release prove tests/cli
-	BIN=build/asan/bin BUILD=build/asan prove tests/cli
+	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove tests/cli
+## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
+demo: deps
+	@DEMO=1 scripts/deps
+	$(MAKE) -s -j$(JOBS) all bench
+	demo/run
 ## format: lay the sources out as .clang-format says
 format:
 	clang-format -i $(SOURCES)
@@ -90,5 +102,5 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests deps check format install clean help
+.PHONY: all tests bench deps check demo format install clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
