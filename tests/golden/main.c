@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "golden.h"
@@ -10,6 +11,10 @@ int main(int argc, char **argv)
         return golden_model(argv[2]);
     if (golden_train && argc == 3 && !strcmp(argv[1], "train"))
         return golden_train(argv[2]);
-    fprintf(stderr, "usage: golden model DIR | golden train DIR\n");
+    if (argc == 6 && !strcmp(argv[1], "make"))
+        return golden_make(argv[2], argv[3], argv[4], strtoull(argv[5], NULL, 10));
+    fprintf(stderr, "usage: golden model DIR\n"
+                    "       golden train DIR\n"
+                    "       golden make CONFIG DIR f32|f16|bf16 SEED\n");
     return 2;
 }

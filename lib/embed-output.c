@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embed-output.h"
+
+#include <math.h>
+
+static int open_one(struct npy_writer *w, const char *path, enum npy_type type, size_t cols,
+                    struct err *e)
+{
+    const uint64_t shape[] = {cols};
+    return path ? npy_create(w, path, type, 1, shape, NPY_UNKNOWN, e) : 0;
+}
+
+int embed_output_open(struct embed_output *o, enum npy_type type, size_t dim, size_t context,
+                      struct err *e)
+{
+    o->dim = dim;
+    o->context = context;
+    if (open_one(&o->image, o->image_path, type, dim, e) ||
+        open_one(&o->text, o->text_path, type, dim, e) ||
+        open_one(&o->tokens, o->tokens_path, NPY_I4, context, e)) {
+        embed_output_abort(o);
+        return -1;
+    }
+    return 0;
+}
+
+static int check_finite(const float *x, size_t n, const char *what, uint64_t row, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return err_set(e, "row %llu: the %s embedding is not finite", (unsigned long long)row,
+                           what);
+    return 0;
+}
+
+static int put_floats(struct embed_output *o, struct npy_writer *w, const char *what,
+                      const bool *has, const float *x, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!has[i]) {
+            if (npy_write_zeros(w, 1, e))
+                return -1;
+            continue;
+        }
+        if (check_finite(x, o->dim, what, o->rows + i, e) || npy_write_f32(w, x, 1, e))
+            return -1;
+        x += o->dim;
+    }
+    return 0;
+}
+
+static int put_tokens(struct embed_output *o, const struct embed_batch *b, struct err *e)
+{
+    const int32_t *t = b->tokens;
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->has_text[i] ? npy_write(&o->tokens, t, 1, e) : npy_write_zeros(&o->tokens, 1, e))
+            return -1;
+        t += b->has_text[i] ? o->context : 0;
+    }
+    return 0;
+}
+
+int embed_output_put(struct embed_output *o, const struct embed_batch *b, struct err *e)
+{
+    if ((o->image_path && put_floats(o, &o->image, "image", b->has_image, b->image, b->n, e)) ||
+        (o->text_path && put_floats(o, &o->text, "text", b->has_text, b->text, b->n, e)) ||
+        (o->tokens_path && put_tokens(o, b, e)))
+        return -1;
+    o->rows += b->n;
+    return 0;
+}
+
+static int commit_one(struct npy_writer *w, const char *path, struct sidecar *s, struct err *e)
+{
+    if (!path)
+        return 0;
+    npy_writer_digest(w, s->data);
+    return sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
+}
+
+int embed_output_commit(struct embed_output *o, struct sidecar *s, struct err *e)
+{
+    s->rows = o->rows;
+    return commit_one(&o->tokens, o->tokens_path, s, e) ||
+                   commit_one(&o->text, o->text_path, s, e) ||
+                   commit_one(&o->image, o->image_path, s, e)
+               ? -1
+               : 0;
+}
+
+void embed_output_abort(struct embed_output *o)
+{
+    if (o->image_path)
+        npy_abort(&o->image);
+    if (o->text_path)
+        npy_abort(&o->text);
+    if (o->tokens_path)
+        npy_abort(&o->tokens);
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "embed-source.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "read.h"
+
+static const char *fit_name(enum clip_fit f)
+{
+    return f == CLIP_SHORTEST ? "shortest" : f == CLIP_SQUASH ? "squash" : "pad";
+}
+
+static int differs(struct err *e, const char *what, const char *stream, const char *model)
+{
+    return err_set(e, "the samples' %s is %s, the model wants %s", what, stream, model);
+}
+
+static int check_norm(const struct samples_header *h, const struct clip_preprocess *p,
+                      struct err *e)
+{
+    for (int i = 0; h->has_norm && i < 3; i++)
+        if (fabs(h->mean[i] - p->mean[i]) > 1e-6 || fabs(h->std[i] - p->std[i]) > 1e-6)
+            return err_set(e,
+                           "the samples are made for mean %g and std %g in channel %d, the model "
+                           "wants %g and %g",
+                           h->mean[i], h->std[i], i, p->mean[i], p->std[i]);
+    return 0;
+}
+
+static int check_stream(const struct embed_source *s, const struct samples_header *h,
+                        struct err *warning, struct err *e)
+{
+    const struct clip_preprocess *p = &s->cfg->preprocess;
+    const char *filter = clip_resample_name(p->resample);
+    if (h->images != SAMPLES_PIXELS)
+        return err_set(e, "the samples carry no pixels (shard-read --images yes makes them)");
+    if (h->size != (uint32_t)s->cfg->image_size)
+        return err_set(e, "the samples' pictures are %u pixels a side, the model wants %d",
+                       (unsigned)h->size, s->cfg->image_size);
+    if (check_norm(h, p, e))
+        return -1;
+    // An augmented picture is not the model's input, but may be what is wanted.
+    if (strcmp(h->crop, "center") || h->flip || h->fast)
+        err_set(warning, "the samples' pictures are %s: embeddings will differ from the usual ones",
+                strcmp(h->crop, "center") ? "random crops"
+                : h->flip                 ? "mirrored at random"
+                                          : "decoded in the fast mode");
+    if (strcmp(h->interpolation, filter))
+        return differs(e, "interpolation", h->interpolation, filter);
+    if (!strcmp(h->crop, "center") && strcmp(h->resize, fit_name(p->fit)))
+        return differs(e, "resize", h->resize, fit_name(p->fit));
+    if (p->fit == CLIP_LONGEST && p->fill != 0)
+        return err_set(e, "the model wants pictures padded with %d, the samples' are with black",
+                       p->fill);
+    return 0;
+}
+
+static void make_read(const struct embed_source *s, struct read_options *o)
+{
+    const struct clip_preprocess *p = &s->cfg->preprocess;
+    *o = (struct read_options){.shards = s->shards,
+                               .images = s->images ? SAMPLES_PIXELS : SAMPLES_NO_IMAGES,
+                               .captions = s->captions,
+                               .n_parts = 1,
+                               .limit = READ_ALL,
+                               .threads = s->threads};
+    struct crop_params *c = &o->picture.crop;
+    *c = crop_params_default;
+    c->size = s->cfg->image_size;
+    c->resize = p->fit == CLIP_SHORTEST ? CROP_SHORTEST
+                : p->fit == CLIP_SQUASH ? CROP_SQUASH
+                                        : CROP_PAD;
+    c->filter = p->resample == CLIP_BICUBIC ? RESIZE_BICUBIC : RESIZE_BILINEAR;
+    memset(c->fill, p->fill, sizeof c->fill);
+    o->picture.max_pixels = s->max_pixels;
+}
+
+int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e)
+{
+    warning->text[0] = 0;
+    if (s->shards) {
+        struct read_options o;
+        make_read(s, &o);
+        return read_check(&o, e);
+    }
+    const struct samples_header *h = samples_header(s->stream);
+    if (s->captions && !h->captions)
+        return err_set(e, "the samples carry no captions (shard-read --captions yes makes them)");
+    return s->images ? check_stream(s, h, warning, e) : 0;
+}
+
+static int run_stream(const struct embed_source *s, const struct embed_sink *to, struct err *e)
+{
+    struct samples_record r;
+    size_t known = 0;
+    int rc;
+    while ((rc = samples_next(s->stream, &r, e)) == 1) {
+        for (; known < samples_n_shards(s->stream); known++)
+            if (to->shard(to->ctx, samples_shard(s->stream, known)->name, e))
+                return -1;
+        rc = to->put(to->ctx, &r, e);
+        if (rc)
+            return rc < 0 ? -1 : 0;
+    }
+    return rc;
+}
+
+static int on_begin(void *ctx, struct read_shard *s, struct err *e)
+{
+    const struct embed_sink *to = ctx;
+    return to->shard(to->ctx, s->name, e);
+}
+
+static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e)
+{
+    (void)s;
+    const struct embed_sink *to = ctx;
+    return r->status == SAMPLE_NOT_KEPT ? 0 : to->put(to->ctx, r, e);
+}
+
+// Rows for a part of a shard would pass for the whole of it.
+static int on_end(void *ctx, struct read_shard *s, struct err *e)
+{
+    (void)ctx;
+    return s->damaged ? err_set(e, "%s: %s", s->path, s->damage.text) : 0;
+}
+
+int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e)
+{
+    if (!s->shards)
+        return run_stream(s, to, e);
+    struct read_options o;
+    make_read(s, &o);
+    const struct read_sink sink = {(void *)(size_t)to, on_begin, on_sample, on_end};
+    return read_run(&o, &sink, e);
+}

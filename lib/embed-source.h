@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where teacher-embed's samples come from: a samples(5) stream, or shards read directly.
+#ifndef EMBED_SOURCE_H
+#define EMBED_SOURCE_H
+
+#include <stdbool.h>
+
+#include "clip-config.h"
+#include "err.h"
+#include "samples.h"
+#include "shard-list.h"
+
+struct embed_source {
+    struct samples_reader *stream;   // or
+    const struct shard_list *shards; // read with `threads` threads
+    const struct clip_config *cfg;
+    bool images, captions; // wanted
+    uint64_t max_pixels;
+    int threads;
+};
+
+// Checks that a stream's pictures are what the model wants: size, resize, interpolation, mean and
+// std. 0, or -1 naming what differs. *warning, when not "", is worth telling.
+int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e);
+
+// Hands every sample to `put`, in order; 1 from it stops. `shard` is told each shard's name as it
+// comes. 0 or -1.
+struct embed_sink {
+    void *ctx;
+    int (*put)(void *ctx, const struct samples_record *r, struct err *e);
+    int (*shard)(void *ctx, const char *name, struct err *e);
+};
+int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e);
+
+#endif

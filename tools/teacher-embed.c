@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+// teacher-embed: samples in, CLIP embeddings out. Row i of every output is sample i of the input; a
+// sample without a usable picture or caption has a row of zeros there.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "clip-model.h"
+#include "embed-run.h"
+#include "log.h"
+#include "model-digest.h"
+#include "shard-list.h"
+
+static const char stdout_name[] = "-";
+static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_path;
+static const char *device = "cpu";
+static uint64_t batch = 64, max_pixels = 89478485;
+static int dtype, out_dtype;
+static bool normalize = true, shortcuts = true, emulate;
+static struct cli_list shard_specs;
+
+static const struct cli_option options[] = {
+    {.name = "model",
+     .letter = 'm',
+     .type = CLI_TEXT,
+     .to = &model_dir,
+     .arg = "DIR",
+     .help = "model folder, of open_clip or Hugging Face (required)"},
+    {.name = "image-out",
+     .type = CLI_TEXT,
+     .to = &image_out,
+     .arg = "FILE",
+     .help = "image embeddings, in place of -o"},
+    {.name = "text-out",
+     .type = CLI_TEXT,
+     .to = &text_out,
+     .arg = "FILE",
+     .help = "text embeddings"},
+    {.name = "tokens-out",
+     .type = CLI_TEXT,
+     .to = &tokens_out,
+     .arg = "FILE",
+     .help = "token ids of the captions"},
+    {.name = "shards",
+     .type = CLI_LIST,
+     .to = &shard_specs,
+     .arg = "SHARD",
+     .help = "read tar files directly; may be repeated"},
+    {.name = "tokenizer",
+     .type = CLI_TEXT,
+     .to = &tokenizer_path,
+     .arg = "PATH",
+     .help = "vocabulary file or folder, when the model folder has none"},
+    {.name = "batch",
+     .type = CLI_UINT,
+     .to = &batch,
+     .arg = "N",
+     .min = 1,
+     .max = 65536,
+     .help = "samples handed on at a time"},
+    {.name = "dtype",
+     .type = CLI_CHOICE,
+     .to = &dtype,
+     .choices = "f32|bf16",
+     .help = "numbers to compute with"},
+    {.name = "emulate",
+     .type = CLI_FLAG,
+     .to = &emulate,
+     .help = "allow bf16 where the processor has none (slow)"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
+    {.name = "out-dtype",
+     .type = CLI_CHOICE,
+     .to = &out_dtype,
+     .choices = "f16|f32",
+     .help = "numbers of the embeddings"},
+    {.name = "normalize", .type = CLI_FLAG, .to = &normalize, .help = "unit rows"},
+    {.name = "shortcuts",
+     .type = CLI_FLAG,
+     .to = &shortcuts,
+     .help = "leave out what does not change the result"},
+    {.name = "max-pixels",
+     .type = CLI_UINT,
+     .to = &max_pixels,
+     .arg = "N",
+     .min = 1,
+     .help = "with --shards: refuse larger pictures"},
+};
+
+static const struct cli cli = {
+    .tool = "teacher-embed",
+    .summary = "embeds the pictures and captions of a samples stream with a CLIP model",
+    .operands = "[SAMPLES]",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_operands = 1,
+};
+
+// Everything that is open.
+struct job {
+    struct log log;
+    struct progress progress;
+    struct shard_list shards;
+    struct clip_weights weights;
+    struct dev dev;
+    struct clip_model model;
+    struct tokenizer *tokenizer;
+    struct embed_source source;
+    struct embed_output output;
+    struct sidecar sidecar;
+    struct embed_run run;
+};
+
+// What goes where; usage errors.
+static int plan(struct job *job, const struct cli_common *common, struct err *e)
+{
+    bool output_given = common->output != stdout_name;
+    struct embed_output *o = &job->output;
+    if (!model_dir)
+        return err_set(e, "no model: -m DIR");
+    if (image_out && output_given)
+        return err_set(e, "--image-out and -o both name the image embeddings");
+    if (shard_specs.n && common->n_operands)
+        return err_set(e, "--shards and a samples stream are two inputs");
+    o->text_path = text_out;
+    o->tokens_path = tokens_out;
+    o->image_path = image_out                                    ? image_out
+                    : output_given || (!text_out && !tokens_out) ? common->output
+                                                                 : NULL;
+    const char *all[] = {o->image_path, o->text_path, o->tokens_path};
+    int to_stdout = 0;
+    for (int i = 0; i < 3; i++) {
+        to_stdout += all[i] && !strcmp(all[i], "-");
+        for (int k = 0; k < i; k++)
+            if (all[i] && all[k] && !strcmp(all[i], all[k]))
+                return err_set(e, "two outputs are named %s", all[i]);
+    }
+    if (to_stdout && isatty(STDOUT_FILENO))
+        return err_set(e, "arrays are not written to a terminal; use -o FILE or a pipe");
+    for (size_t i = 0; i < shard_specs.n; i++)
+        if (shard_list_add(&job->shards, shard_specs.items[i], e))
+            return -1;
+    return 0;
+}
+
+static int open_tokenizer(struct job *job, struct err *e)
+{
+    const struct clip_config *c = &job->weights.table.cfg;
+    job->tokenizer = tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, e);
+    if (!job->tokenizer)
+        return -1;
+    size_t size = tokenizer_vocab_size(job->tokenizer);
+    if (size > (size_t)c->vocab)
+        return err_set(e, "the tokenizer has %zu tokens, the model %d", size, c->vocab);
+    int32_t eot = tokenizer_eot(job->tokenizer);
+    if (c->eos_id >= 0 ? eot != c->eos_id : (size_t)eot + 1 != size)
+        return err_set(e,
+                       "the tokenizer's end-of-text token %d is not the one at which the model "
+                       "reads a text",
+                       (int)eot);
+    return 0;
+}
+
+static int open_input(struct job *job, const struct cli_common *common, struct err *e)
+{
+    struct err warning;
+    struct embed_source *s = &job->source;
+    *s = (struct embed_source){.cfg = &job->weights.table.cfg,
+                               .images = job->output.image_path != NULL,
+                               .captions = text_out || tokens_out,
+                               .max_pixels = max_pixels,
+                               .threads = (int)common->threads};
+    if (shard_specs.n) {
+        s->shards = &job->shards;
+    } else {
+        s->stream = samples_open(common->n_operands ? common->operands[0] : "-", e);
+        if (!s->stream)
+            return -1;
+    }
+    if (embed_source_check(s, &warning, e))
+        return -1;
+    if (warning.text[0])
+        log_warn(&job->log, "%s", warning.text);
+    return 0;
+}
+
+static int open_model(struct job *job, const struct cli_common *common, struct err *e)
+{
+    struct clip_model_options o = {
+        .vision = job->output.image_path != NULL, .text = text_out != NULL, .whole = !shortcuts};
+    if (dev_open(&job->dev, device, dtype ? DEV_BF16 : DEV_F32, (int)common->threads, emulate, e))
+        return -1;
+    double start = log_seconds(&job->log);
+    if (clip_model_load(&job->model, &job->dev, &job->weights, &o, e))
+        return err_wrap(e, "%s", model_dir);
+    log_detail(&job->log, "model loaded in %.1f s", log_seconds(&job->log) - start);
+    return 0;
+}
+
+static void on_progress(void *ctx, uint64_t samples)
+{
+    progress_to(ctx, samples);
+}
+
+static int run(struct job *job, const struct cli_common *common, int argc, char **argv,
+               struct err *e)
+{
+    if (clip_weights_open(&job->weights, model_dir, e))
+        return -1;
+    const struct clip_config *c = &job->weights.table.cfg;
+    bool captions = text_out || tokens_out;
+    if ((captions && open_tokenizer(job, e)) || open_input(job, common, e) ||
+        sidecar_init(&job->sidecar, cli.tool, e) ||
+        sidecar_set_args(&job->sidecar, argc, argv, e) ||
+        model_digest(&job->weights, job->sidecar.model, e) || open_model(job, common, e) ||
+        embed_output_open(&job->output, out_dtype ? NPY_F4 : NPY_F2, (size_t)c->embed_dim,
+                          (size_t)c->context, e))
+        return -1;
+    if (!c->preprocess.given)
+        log_detail(&job->log, "the model folder names no preprocessing: CLIP's own is assumed");
+    job->run = (struct embed_run){.model = &job->model,
+                                  .source = &job->source,
+                                  .tokenizer = job->tokenizer,
+                                  .output = &job->output,
+                                  .sidecar = &job->sidecar,
+                                  .batch = batch,
+                                  .image = job->output.image_path != NULL,
+                                  .text = text_out != NULL,
+                                  .unit = normalize,
+                                  .context = captions ? (size_t)c->context : 0,
+                                  .progress = on_progress,
+                                  .progress_ctx = &job->progress};
+    progress_start(&job->progress, &job->log, 0, "samples");
+    int rc = embed_run_all(&job->run, e);
+    progress_end(&job->progress);
+    if (rc)
+        embed_output_abort(&job->output);
+    return rc;
+}
+
+static void release(struct job *job)
+{
+    clip_model_release(&job->model);
+    dev_close(&job->dev);
+    samples_close(job->source.stream);
+    tokenizer_free(job->tokenizer);
+    clip_weights_close(&job->weights);
+    sidecar_release(&job->sidecar);
+    shard_list_release(&job->shards);
+}
+
+static void footer(struct job *job)
+{
+    char text[256];
+    const struct embed_run *r = &job->run;
+    int n = snprintf(text, sizeof text, "%llu samples", (unsigned long long)r->samples);
+    if (r->image)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", %llu without a picture",
+                      (unsigned long long)r->no_image);
+    if (r->context)
+        n += snprintf(text + n, sizeof text - (size_t)n, ", %llu without a caption",
+                      (unsigned long long)r->no_text);
+    snprintf(text + n, sizeof text - (size_t)n, "; waited %.1f s for samples", r->read_wait);
+    log_footer(&job->log, r->samples, text);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli_common common = CLI_COMMON_INIT;
+    static struct job job;
+    struct err e;
+    int status;
+    common.output = stdout_name;
+    // Parsing sorts argv; the sidecars show the command as it was given.
+    char **given = malloc((size_t)argc * sizeof *given);
+    if (!given)
+        return CLI_FAILED;
+    memcpy(given, argv, (size_t)argc * sizeof *given);
+    if (!cli_start(&cli, &common, argc, argv, &status)) {
+        free(given);
+        return status;
+    }
+    log_init(&job.log, stderr, &cli, &common);
+    if (plan(&job, &common, &e)) {
+        log_error(&job.log, "%s; try --help", e.text);
+        status = CLI_WRONG_USAGE;
+    } else if (run(&job, &common, argc, given, &e)) {
+        log_error(&job.log, "%s", e.text);
+        status = CLI_FAILED;
+    } else {
+        footer(&job);
+        status = CLI_OK;
+    }
+    release(&job);
+    cli_release(&cli);
+    free(given);
+    return status;
+}
