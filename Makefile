@@ -34,6 +34,10 @@ CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 FAISS_C := build/faiss/libfaiss_c.a
 LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
+# One short line a file; V=1 shows the commands.
+say = $(if $(V),,@echo '  $@';)
+V ?=
+
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
@@ -51,24 +55,24 @@ tests: $(UNIT) $(FUZZ) $(GOLDEN)
 bench: $(BENCH)
 
 $(BUILD)/libclipcid.a: $(LIB_OBJ)
-	rm -f $@; ar rcs $@ $^
+	$(say)rm -f $@; ar rcs $@ $^
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(say)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(GOLDEN): $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(FAISS_C):
 	scripts/faiss-c $@
 .SECONDARY:

@@ -32,11 +32,11 @@ struct balance_options {
     double distance;                // cosine; pairs with 1 - cos < distance are joined
     const float *centroids;         // n_cells x dim, or NULL: one cell, all pairs
     size_t n_cells;
-    size_t probe;  // nearest other cells compared too (BALANCE_UNION)
-    double curve_to;          // collect result.merges up to this distance; 0 = not at all
-    double remove; // >= 0: search the distance that removes this share of the usable rows
-    uint64_t seed; // of `random`
-    uint64_t mem;  // bytes that may be used, all in all
+    size_t probe;    // nearest other cells compared too (BALANCE_UNION)
+    double curve_to; // collect result.merges up to this distance; 0 = not at all
+    double remove;   // >= 0: search the distance that removes this share of the usable rows
+    uint64_t seed;   // of `random`
+    uint64_t mem;    // bytes that may be used, all in all
     int threads;
     // Called now and then with the pairs compared so far and in all; false stops with an error.
     bool (*progress)(void *ctx, double done, double total);

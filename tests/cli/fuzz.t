@@ -1,0 +1,24 @@
+#!/usr/bin/env perl
+# Every reader's fuzzer, a few seconds each, from the small files in tests/data. No crash, no leak, no hang.
+use strict;
+use warnings;
+use Test::More;
+my $build = $ENV{BUILD} // 'build/release';
+my $seconds = $ENV{FUZZ_SECONDS} // 4;
+plan skip_all => 'run once, under the sanitizers' unless $ENV{ASAN};
+my @fuzzers = grep { -x $_ && !-d $_ } glob("$build/fuzz/*");
+ok(@fuzzers > 5, 'there are fuzzers');
+my %seeds = (
+    jpeg => 'tests/data/images/*', png => 'tests/data/images/*', webp => 'tests/data/images/*',
+    tar => 'tests/data/shards/*.tar', tokenizer => 'tests/data/tokenizer/*', vocab => 'tests/data/tokenizer/*',
+    safetensors => 'tests/data/models/*/*.safetensors', 'clip-config' => 'tests/data/models/*/*.json',
+    'clip-weights' => 'tests/data/models/*/*',
+);
+for my $f (@fuzzers) {
+    my ($name) = $f =~ m{([^/]+)$};
+    my @files = grep { -f $_ && -s $_ < 300_000 } glob($seeds{$name} // 'tests/data/formats/*');
+    @files = grep { -f $_ && -s $_ < 300_000 } glob('tests/data/*/*') unless @files;
+    my $out = `timeout 120 $f -s $seconds @files 2>&1`;
+    is($?, 0, "$name, $seconds s from " . @files . ' files') or diag(substr $out, -3000);
+}
+done_testing();
