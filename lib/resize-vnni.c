@@ -51,7 +51,7 @@ VNNI_INLINE __m256i join(const struct sums *s)
 
 // Outputs i and j = i + 1 of four rows, one in each half of a register.
 VNNI_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const *src,
-                            const struct resize_axis *a, size_t i, size_t j, size_t step)
+                            const struct resize_axis *a, size_t i, size_t j, int taps, size_t step)
 {
     // Four pixels as (r r r r)(g g g g)(b b b b).
     const __m256i planes = _mm256_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1, //
@@ -62,7 +62,7 @@ VNNI_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const
 #pragma GCC unroll 4
     for (int r = 0; r < RESIZE_ROWS; r++)
         clear(&s[r]);
-    for (size_t t = 0; t < step; t += 4) {
+    for (size_t t = 0; t < (taps == 5 ? 4 : step); t += 4) {
         __m256i all = resize_load_two(w_i + t * 4, w_j + t * 4);
         __m256i w[3] = {_mm256_shuffle_epi32(all, 0x00), _mm256_shuffle_epi32(all, 0x55),
                         _mm256_shuffle_epi32(all, 0xaa)};
@@ -72,6 +72,13 @@ VNNI_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const
             add(&s[r], _mm256_shuffle_epi8(four, planes), w);
         }
     }
+    // A fifth tap alone: its pixel came with the first four.
+    __m256i fifth = taps == 5 ? resize_weights_two(a, i, j, 4) : _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int r = 0; taps == 5 && r < RESIZE_ROWS; r++) {
+        __m256i five = resize_load_two(src[r] + at_i, src[r] + at_j);
+        s[r].d0 = resize_add_fifth(s[r].d0, five, fifth);
+    }
     __m256i sum[RESIZE_ROWS];
 #pragma GCC unroll 4
     for (int r = 0; r < RESIZE_ROWS; r++)
@@ -79,17 +86,24 @@ VNNI_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const
     resize_store_pixels(dst + i * 3, dst_pitch, sum);
 }
 
+VNNI_INLINE void all_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const *src,
+                            const struct resize_axis *a, int taps, size_t step)
+{
+    size_t n = (size_t)a->n_out;
+    const uint8_t *rows[RESIZE_ROWS] = {src[0], src[1], src[2], src[3]};
+    for (size_t i = 0; i < n; i += 2)
+        two_pixels(dst, dst_pitch, rows, a, i, i + 1 < n ? i + 1 : i, taps, step);
+}
+
 VNNI static void pass_x(uint8_t *dst, size_t dst_pitch, const uint8_t *const *src,
                         const struct resize_axis *a)
 {
-    size_t n = (size_t)a->n_out;
-    for (size_t i = 0; i < n; i += 2) {
-        size_t j = i + 1 < n ? i + 1 : i;
-        if (a->step == 4) // no loop over taps: every enlargement
-            two_pixels(dst, dst_pitch, src, a, i, j, 4);
-        else
-            two_pixels(dst, dst_pitch, src, a, i, j, a->step);
-    }
+    if (a->taps <= 4) // every enlargement
+        all_pixels(dst, dst_pitch, src, a, 4, 4);
+    else if (a->taps == 5) // a little smaller
+        all_pixels(dst, dst_pitch, src, a, 5, 8);
+    else
+        all_pixels(dst, dst_pitch, src, a, a->taps, a->step);
 }
 
 // 32 columns of one result row.
@@ -100,6 +114,7 @@ VNNI_INLINE void columns(uint8_t *dst, const uint8_t *src, size_t src_pitch, int
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
         clear(&s[k]);
+#pragma GCC unroll 3
     for (int t = 0; t < taps; t += 4, src += 4 * src_pitch, w += 16) {
         __m256i row[4];
 #pragma GCC unroll 4
@@ -131,6 +146,8 @@ VNNI static void pass_y(uint8_t *dst, const uint8_t *src, size_t src_pitch, size
         size_t at = x + 32 <= n ? x : n - 32; // the last 32, some for the second time
         if (a->taps == 4)
             columns(dst + at, src + at, src_pitch, 4, w);
+        else if (a->taps == 5)
+            columns(dst + at, src + at, src_pitch, 5, w);
         else
             columns(dst + at, src + at, src_pitch, a->taps, w);
     }

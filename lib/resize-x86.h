@@ -30,6 +30,25 @@ RESIZE_AVX2_INLINE __m256i resize_weights(const uint8_t *p)
     return _mm256_set1_epi32(w);
 }
 
+// Weight t of output i in each 32 bits of the low half, of output j in the high half.
+RESIZE_AVX2_INLINE __m256i resize_weights_two(const struct resize_axis *a, size_t i, size_t j,
+                                              size_t t)
+{
+    __m128i low = _mm_set1_epi32(a->weight[i * a->step + t]);
+    __m128i high = _mm_set1_epi32(a->weight[j * a->step + t]);
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(low), high, 1);
+}
+
+// Adds the fifth pixel of each half, times its weight, to that half's (r, g, b, any).
+RESIZE_AVX2_INLINE __m256i resize_add_fifth(__m256i sum, __m256i pixels, __m256i weight)
+{
+    const __m256i pick =
+        _mm256_setr_epi8(12, -1, -1, -1, 13, -1, -1, -1, 14, -1, -1, -1, -1, -1, -1, -1, //
+                         12, -1, -1, -1, 13, -1, -1, -1, 14, -1, -1, -1, -1, -1, -1, -1);
+    __m256i fifth = _mm256_shuffle_epi8(pixels, pick);
+    return _mm256_add_epi32(sum, _mm256_mullo_epi32(fifth, weight));
+}
+
 // 32 sums, unpacked from 32 columns within each 128-bit half, to their columns in order.
 RESIZE_AVX2_INLINE void resize_store_columns(uint8_t *dst, const __m256i sum[4])
 {
