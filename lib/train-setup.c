@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train-setup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clip-weights.h"
+#include "json.h"
+#include "mem.h"
+#include "npy.h"
+
+static const double SIGLIP_BIAS = -10;
+
+static void preprocess_from(struct clip_preprocess *p, const struct samples_header *h)
+{
+    p->given = true;
+    p->fit = !strcmp(h->resize, "squash") ? CLIP_SQUASH
+             : !strcmp(h->resize, "pad")  ? CLIP_LONGEST
+                                          : CLIP_SHORTEST;
+    p->resample = strcmp(h->interpolation, "bilinear") ? CLIP_BICUBIC : CLIP_BILINEAR;
+    if (h->has_norm) {
+        memcpy(p->mean, h->mean, sizeof p->mean);
+        memcpy(p->std, h->std, sizeof p->std);
+    }
+}
+
+int train_setup_config(struct clip_config *c, const char *file, const char *init,
+                       const struct samples_header *h, bool bias, struct err *e)
+{
+    if (file ? clip_config_read_file(c, file, e) : clip_config_read_folder(c, init, e))
+        return -1;
+    if (!c->preprocess.given)
+        preprocess_from(&c->preprocess, h);
+    if (bias && !c->has_logit_bias) {
+        c->has_logit_bias = true;
+        c->logit_bias = SIGLIP_BIAS;
+    }
+    return clip_config_check(c, e);
+}
+
+void train_setup_memory_text(const struct train_memory *m, char *text, size_t room)
+{
+    const double gib = 1024.0 * 1024 * 1024;
+    snprintf(text, room,
+             "%.2f GiB (weights and gradients %.2f, optimiser %.2f, activations %.2f, losses %.2f, "
+             "clusters %.2f)",
+             (double)m->total / gib, (double)m->parameters / gib, (double)m->optimiser / gib,
+             (double)m->activations / gib, (double)m->losses / gib, (double)m->clusters / gib);
+}
+
+// The number after `name` in a file of lines, or alone in it; UINT64_MAX when there is none.
+static uint64_t number_in(const char *path, const char *name)
+{
+    char line[256];
+    uint64_t n = UINT64_MAX;
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return n;
+    while (fgets(line, sizeof line, f)) {
+        if (strncmp(line, name, strlen(name)))
+            continue;
+        if (sscanf(line + strlen(name), "%" SCNu64, &n) != 1)
+            n = UINT64_MAX;
+        break;
+    }
+    fclose(f);
+    return n;
+}
+
+uint64_t train_setup_memory_free(void)
+{
+    uint64_t system = number_in("/proc/meminfo", "MemAvailable:");
+    uint64_t limit = number_in("/sys/fs/cgroup/memory.max", "");
+    uint64_t used = number_in("/sys/fs/cgroup/memory.current", "");
+    if (system != UINT64_MAX)
+        system *= 1024;
+    if (limit == UINT64_MAX || used == UINT64_MAX)
+        return system;
+    uint64_t left = limit > used ? limit - used : 0;
+    return left < system ? left : system;
+}
+
+float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e)
+{
+    struct npy a;
+    size_t n;
+    float *rows = NULL;
+    if (npy_open(&a, path, e))
+        return NULL;
+    *k = a.h.rows;
+    *dim = a.h.dim;
+    if ((a.h.type != NPY_F4 && a.h.type != NPY_F2) || a.h.n_dims != 2 || !*k || !*dim)
+        err_set(e, "%s: centroids are <f4, (k, dim)", path);
+    else if (!mem_mul(*k, *dim, &n))
+        err_set(e, "%s: too large", path);
+    else if ((rows = mem_alloc(n, sizeof *rows, e)) && npy_rows_f32(&a, 0, a.h.rows, rows, e)) {
+        free(rows);
+        rows = NULL;
+    }
+    npy_close(&a);
+    return rows;
+}
+
+int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e)
+{
+    float *flat = mem_alloc(c->table.n_flat, sizeof *flat, e);
+    if (!flat)
+        return -1;
+    for (size_t i = 0; i < c->table.n; i++)
+        clip_init_tensor(&c->table, i, seed, flat + c->table.t[i].offset);
+    int rc = init ? clip_weights_load_into(init, &c->table, flat, e) : 0;
+    if (!rc)
+        rc = train_core_load(c, flat, e);
+    free(flat);
+    return rc;
+}
+
+int train_setup_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e)
+{
+    cJSON *j = clip_config_to_open_clip(c, e);
+    char *text = j ? json_text(j, false, e) : NULL;
+    if (text)
+        digest_bytes(text, strlen(text), hex);
+    cJSON_Delete(j);
+    int rc = text ? 0 : -1;
+    free(text);
+    return rc;
+}

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is settled before the first step: the student's config, its first weights, the centroids,
+// the memory there is.
+#ifndef TRAIN_SETUP_H
+#define TRAIN_SETUP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "clip-config.h"
+#include "err.h"
+#include "samples.h"
+#include "train-step.h"
+
+// The student's config: a file, or the config of the folder `init` when file is NULL; its
+// preprocessing completed from the stream's header where the config says nothing; with `bias`
+// (siglip) a logit_bias of -10 where it has none. 0 or -1.
+int train_setup_config(struct clip_config *c, const char *file, const char *init,
+                       const struct samples_header *h, bool bias, struct err *e);
+// The parts of the memory plan as text: "4.1 GiB (weights and gradients 1.2, ...)".
+void train_setup_memory_text(const struct train_memory *m, char *text, size_t room);
+// Memory that this process may still take: the system's, less where a control group has a lower
+// limit. UINT64_MAX when unknown.
+uint64_t train_setup_memory_free(void);
+// Centroids as float32, heap [*k, *dim], from NPY <f4 or <f2. NULL with e set.
+float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e);
+// First weights: open_clip's initialisation, or a model folder's. 0 or -1.
+int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
+// A short name for a config: the digest of its JSON.
+int train_setup_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e);
+
+#endif
