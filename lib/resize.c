@@ -35,6 +35,7 @@ static const uint8_t *source_row(struct pass *p, size_t y, size_t slot)
         return row;
     uint8_t *copy = p->r->edge + slot * (n + RESIZE_OVER_READ);
     memcpy(copy, row, n);
+    memset(copy + n, 0, RESIZE_OVER_READ);
     return copy;
 }
 
