@@ -13,41 +13,27 @@ struct adamw_job {
     float *m, *v, *param;
 };
 
-SIMD_INLINE vf vf_sqrt(vf x)
-{
-    float t[VF];
-    vf_store(t, x);
-    for (int i = 0; i < VF; i++)
-        t[i] = sqrtf(t[i]);
-    return vf_load(t);
-}
+// The compiler makes vectors of this loop, the square root too.
+#if defined(__GNUC__) && !defined(__clang__)
+#define VECTOR_LOOP __attribute__((optimize("O3", "no-math-errno", "no-trapping-math")))
+#else
+#define VECTOR_LOOP
+#endif
 
 // param *= 1 - lr decay; m, v moving averages of g and g^2;
 // param -= lr / bias1 * m / (sqrt(v / bias2) + eps)
-SIMD static void adamw_run(const struct dev_adamw *o, size_t n, const float *grad, float *m,
-                           float *v, float *param)
+SIMD VECTOR_LOOP static void adamw_run(const struct dev_adamw *o, size_t n,
+                                       const float *restrict grad, float *restrict m,
+                                       float *restrict v, float *restrict param)
 {
-    vf keep = vf_all(1 - o->lr * o->weight_decay), b1 = vf_all(o->beta1), b2 = vf_all(o->beta2);
-    vf c1 = vf_all(1 - o->beta1), c2 = vf_all(1 - o->beta2), eps = vf_all(o->eps);
-    vf rate = vf_all(o->lr / o->bias1), root = vf_all(1 / sqrtf(o->bias2));
-    vf scale = vf_all(o->grad_scale);
-    for (size_t i = 0; i < n; i += VF) {
-        size_t k = size_min(VF, n - i);
-        bool whole = k == VF;
-        vf g = scale * (whole ? vf_load(grad + i) : vf_load_n(grad + i, k));
-        vf a = b1 * (whole ? vf_load(m + i) : vf_load_n(m + i, k)) + c1 * g;
-        vf b = b2 * (whole ? vf_load(v + i) : vf_load_n(v + i, k)) + c2 * g * g;
-        vf p = keep * (whole ? vf_load(param + i) : vf_load_n(param + i, k));
-        p -= rate * a / (vf_sqrt(b) * root + eps);
-        if (whole) {
-            vf_store(m + i, a);
-            vf_store(v + i, b);
-            vf_store(param + i, p);
-        } else {
-            vf_store_n(m + i, a, k);
-            vf_store_n(v + i, b, k);
-            vf_store_n(param + i, p, k);
-        }
+    const float keep = 1 - o->lr * o->weight_decay, b1 = o->beta1, b2 = o->beta2;
+    const float c1 = 1 - b1, c2 = 1 - b2, eps = o->eps, scale = o->grad_scale;
+    const float rate = o->lr / o->bias1, root = 1 / sqrtf(o->bias2);
+    for (size_t i = 0; i < n; i++) {
+        float g = scale * grad[i];
+        m[i] = b1 * m[i] + c1 * g;
+        v[i] = b2 * v[i] + c2 * g * g;
+        param[i] = keep * param[i] - rate * m[i] / (sqrtf(v[i]) * root + eps);
     }
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backward of attention. The probabilities are made again from the log-sum-exp that forward kept
-// (Dao et al., FlashAttention, NeurIPS 2022), one query row at a time:
-//     p_j = exp(scale q.k_j - lse)         dv_j += p_j dout        D = dout.out
-//     ds_j = p_j (dout.v_j - D) scale      dq += ds_j k_j          dk_j += ds_j q
+// (Dao et al., FlashAttention, NeurIPS 2022). By head, with Q, K, V, O rows of a sequence:
+//     P = exp(scale Q K^T - lse)       dP = dO V^T        dS = scale P (dP - rows of dO.O)
+//     dQ = dS K                        dK = dS^T Q        dV = P^T dO
 // A sequence is one work item: its rows are nobody else's.
 #include <stdlib.h>
 
@@ -10,39 +10,75 @@
 #include "dev-cpu-grad.h"
 #include "mem.h"
 
+enum { TILE_ROWS = 4, TILE_COLS = 2 * VF };
+
 struct att_job {
     struct dev *d;
     const struct dev_attention *a;
     const void *dout;
     void *dq, *dk, *dv;
-    size_t hd, wide, long_; // head_dim, and it and max_len rounded up to whole vectors
+    size_t hd;           // head_dim
+    size_t wide, length; // it and max_len, rounded up to whole tiles
     float scale;
 };
 
-// One head of one sequence, as float32. Rows have `wide` columns, the transposed matrices `wide`
-// rows of `long_`; what is past the ends is zero.
+// One head of one sequence as float32, what is past the ends zero: rows [length, wide], transposed
+// [wide, length], scores [length, length].
 struct head {
     size_t nq, nk;
-    float *k, *kt, *vt, *dk, *dv; // [nk, wide], [wide, long_]
-    float *q, *dout, *out, *dq;   // one row
-    float *p, *ds;                // [long_]
+    float *q, *k, *dout, *out, *dq, *dk, *dv; // rows
+    float *kt, *vt;                           // transposed
+    float *p, *ds;                            // scores
 };
 
-static size_t head_floats(size_t wide, size_t long_)
+static size_t head_floats(size_t wide, size_t length)
 {
-    return 5 * wide * long_ + 4 * wide + 2 * long_;
+    return 9 * wide * length + 2 * length * length;
 }
 
-static void head_place(struct head *h, float *at, size_t wide, size_t long_)
+static void head_place(struct head *h, float *at, size_t wide, size_t length)
 {
-    float **big[] = {&h->k, &h->kt, &h->vt, &h->dk, &h->dv};
-    float **row[] = {&h->q, &h->dout, &h->out, &h->dq}, **line[] = {&h->p, &h->ds};
-    for (size_t i = 0; i < 5; i++, at += wide * long_)
-        *big[i] = at;
-    for (size_t i = 0; i < 4; i++, at += wide)
-        *row[i] = at;
-    for (size_t i = 0; i < 2; i++, at += long_)
-        *line[i] = at;
+    float **rows[] = {&h->q, &h->k, &h->dout, &h->out, &h->dq, &h->dk, &h->dv, &h->kt, &h->vt};
+    for (size_t i = 0; i < 9; i++, at += wide * length)
+        *rows[i] = at;
+    h->p = at;
+    h->ds = at + length * length;
+}
+
+// C[m, n] = A B, element (i, x) of A at a[i * a_row + x * a_col], B [k, n]; m and n are made up to
+// whole tiles, for which there is room.
+SIMD static void product(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                         const float *b, size_t ldb, float *c, size_t ldc)
+{
+    for (size_t i = 0; i < m; i += TILE_ROWS)
+        for (size_t j = 0; j < n; j += TILE_COLS) {
+            const float *a0 = a + i * a_row, *bj = b + j;
+            vf s00 = {0}, s01 = {0}, s10 = {0}, s11 = {0};
+            vf s20 = {0}, s21 = {0}, s30 = {0}, s31 = {0};
+            for (size_t x = 0; x < k; x++) {
+                const float *ax = a0 + x * a_col;
+                vf b0 = vf_load(bj + x * ldb), b1 = vf_load(bj + x * ldb + VF);
+                vf r0 = vf_all(ax[0]), r1 = vf_all(ax[a_row]);
+                vf r2 = vf_all(ax[2 * a_row]), r3 = vf_all(ax[3 * a_row]);
+                s00 += r0 * b0;
+                s01 += r0 * b1;
+                s10 += r1 * b0;
+                s11 += r1 * b1;
+                s20 += r2 * b0;
+                s21 += r2 * b1;
+                s30 += r3 * b0;
+                s31 += r3 * b1;
+            }
+            float *to = c + i * ldc + j;
+            vf_store(to, s00);
+            vf_store(to + VF, s01);
+            vf_store(to + ldc, s10);
+            vf_store(to + ldc + VF, s11);
+            vf_store(to + 2 * ldc, s20);
+            vf_store(to + 2 * ldc + VF, s21);
+            vf_store(to + 3 * ldc, s30);
+            vf_store(to + 3 * ldc + VF, s31);
+        }
 }
 
 static void get_row(const struct dev *d, const void *buf, size_t at, size_t n, float *row)
@@ -60,111 +96,94 @@ static void put_row(const struct dev *d, void *buf, size_t at, size_t n, const f
         act_put(d, buf, at, n, row);
 }
 
-static void transpose(const float *m, size_t rows, size_t cols, size_t ld, float *t, size_t t_ld)
+// t [hd, length] = m^T, m [rows, wide]
+static void transpose(const struct att_job *j, const float *m, size_t rows, float *t)
 {
     for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++)
-            t[c * t_ld + r] = m[r * ld + c];
+        for (size_t c = 0; c < j->hd; c++)
+            t[c * j->length + r] = m[r * j->wide + c];
 }
 
-static void load_head(const struct att_job *j, struct head *h, size_t row0, size_t col)
+// Row of query i of the sequence.
+static size_t query_row(const struct dev_attention *a, size_t seq, size_t i)
+{
+    return a->last_only ? seq : (size_t)a->kv.start[seq] + i;
+}
+
+static void load_head(const struct att_job *j, struct head *h, size_t seq, size_t col)
 {
     const struct dev_attention *a = j->a;
+    size_t row0 = (size_t)a->kv.start[seq];
     for (size_t r = 0; r < h->nk; r++) {
         get_row(j->d, a->k, (row0 + r) * a->kv_ld + col, j->hd, h->k + r * j->wide);
         get_row(j->d, a->v, (row0 + r) * a->kv_ld + col, j->hd, h->dv + r * j->wide);
     }
-    transpose(h->k, h->nk, j->hd, j->wide, h->kt, j->long_);
-    transpose(h->dv, h->nk, j->hd, j->wide, h->vt, j->long_);
-    memset(h->dk, 0, h->nk * j->wide * sizeof *h->dk);
-    memset(h->dv, 0, h->nk * j->wide * sizeof *h->dv);
-}
-
-// out[0..n) = sum over c of x[c] * t[c][0..n), n rounded up to whole vectors
-SIMD_INLINE void row_times(const float *x, size_t hd, const float *t, size_t ld, size_t n,
-                           float *out)
-{
-    size_t i = 0;
-    for (; i + VF < n; i += 2 * VF) {
-        vf s0 = {0}, s1 = {0};
-        for (size_t c = 0; c < hd; c++) {
-            vf a = vf_all(x[c]);
-            s0 += a * vf_load(t + c * ld + i);
-            s1 += a * vf_load(t + c * ld + i + VF);
-        }
-        vf_store(out + i, s0);
-        vf_store(out + i + VF, s1);
-    }
-    for (; i < n; i += VF) {
-        vf s = {0};
-        for (size_t c = 0; c < hd; c++)
-            s += vf_all(x[c]) * vf_load(t + c * ld + i);
-        vf_store(out + i, s);
+    transpose(j, h->k, h->nk, h->kt);
+    transpose(j, h->dv, h->nk, h->vt);
+    for (size_t i = 0; i < h->nq; i++) {
+        size_t row = query_row(a, seq, i);
+        get_row(j->d, a->q, row * a->q_ld + col, j->hd, h->q + i * j->wide);
+        get_row(j->d, j->dout, row * a->out_ld + col, j->hd, h->dout + i * j->wide);
+        get_row(j->d, a->out, row * a->out_ld + col, j->hd, h->out + i * j->wide);
     }
 }
 
-// Query row `h->q` against the first n keys.
-SIMD static void query(const struct att_job *j, struct head *h, size_t n, float lse)
+// Scores of query i, p = Q K^T and ds = dO V^T, to P and dS; `seen` keys are visible to it.
+SIMD static void query(const struct att_job *j, struct head *h, size_t i, size_t seen, float lse)
 {
-    vf dd = {0};
+    float *p = h->p + i * j->length, *ds = h->ds + i * j->length;
+    const float *g = h->dout + i * j->wide, *o = h->out + i * j->wide;
+    vf dd = {0}, l = vf_all(lse), scale = vf_all(j->scale);
     for (size_t c = 0; c < j->wide; c += VF)
-        dd += vf_load(h->dout + c) * vf_load(h->out + c);
-    row_times(h->q, j->hd, h->kt, j->long_, n, h->p);
-    row_times(h->dout, j->hd, h->vt, j->long_, n, h->ds);
-    vf D = vf_all(vf_sum(dd)), l = vf_all(lse), scale = vf_all(j->scale);
-    for (size_t i = 0; i < n; i += VF) {
-        vf p = vf_exp(vf_load(h->p + i) * scale - l);
-        vf_store(h->p + i, p);
-        vf_store(h->ds + i, p * (vf_load(h->ds + i) - D) * scale);
+        dd += vf_load(g + c) * vf_load(o + c);
+    vf D = vf_all(vf_sum(dd));
+    for (size_t x = 0; x < seen; x += VF) {
+        vf e = vf_exp(vf_load(p + x) * scale - l);
+        vf_store(p + x, e);
+        vf_store(ds + x, e * (vf_load(ds + x) - D) * scale);
     }
-    for (size_t c = 0; c < j->wide; c += VF) {
-        vf dq = {0}, q = vf_load(h->q + c), g = vf_load(h->dout + c);
-        for (size_t i = 0; i < n; i++) {
-            vf s = vf_all(h->ds[i]);
-            float *dk = h->dk + i * j->wide + c, *dv = h->dv + i * j->wide + c;
-            dq += s * vf_load(h->k + i * j->wide + c);
-            vf_store(dk, vf_load(dk) + s * q);
-            vf_store(dv, vf_load(dv) + vf_all(h->p[i]) * g);
-        }
-        vf_store(h->dq + c, dq);
-    }
+    for (size_t x = seen; x < j->length; x++)
+        p[x] = ds[x] = 0;
 }
 
 static void sequence_head(const struct att_job *j, struct head *h, size_t seq, size_t head)
 {
     const struct dev_attention *a = j->a;
-    size_t row0 = (size_t)a->kv.start[seq], col = head * j->hd;
-    load_head(j, h, row0, col);
+    size_t col = head * j->hd, w = j->wide, l = j->length, row0 = (size_t)a->kv.start[seq];
+    load_head(j, h, seq, col);
+    product(h->nq, h->nk, j->hd, h->q, w, 1, h->kt, l, h->p, l);
+    product(h->nq, h->nk, j->hd, h->dout, w, 1, h->vt, l, h->ds, l);
     for (size_t i = 0; i < h->nq; i++) {
-        size_t row = a->last_only ? seq : row0 + i;
         size_t pos = a->last_only ? (size_t)a->q_row[seq] : i;
-        get_row(j->d, a->q, row * a->q_ld + col, j->hd, h->q);
-        get_row(j->d, j->dout, row * a->out_ld + col, j->hd, h->dout);
-        get_row(j->d, a->out, row * a->out_ld + col, j->hd, h->out);
-        query(j, h, a->causal ? pos + 1 : h->nk, a->lse[row * a->heads + head]);
-        put_row(j->d, j->dq, row * a->q_ld + col, j->hd, h->dq);
+        query(j, h, i, a->causal ? pos + 1 : h->nk, a->lse[query_row(a, seq, i) * a->heads + head]);
     }
+    product(h->nq, j->hd, h->nk, h->ds, l, 1, h->k, w, h->dq, w);
+    product(h->nk, j->hd, h->nq, h->ds, 1, l, h->q, w, h->dk, w);
+    product(h->nk, j->hd, h->nq, h->p, 1, l, h->dout, w, h->dv, w);
+    for (size_t i = 0; i < h->nq; i++)
+        put_row(j->d, j->dq, query_row(a, seq, i) * a->q_ld + col, j->hd, h->dq + i * w);
     for (size_t r = 0; r < h->nk; r++) {
-        put_row(j->d, j->dk, (row0 + r) * a->kv_ld + col, j->hd, h->dk + r * j->wide);
-        put_row(j->d, j->dv, (row0 + r) * a->kv_ld + col, j->hd, h->dv + r * j->wide);
+        put_row(j->d, j->dk, (row0 + r) * a->kv_ld + col, j->hd, h->dk + r * w);
+        put_row(j->d, j->dv, (row0 + r) * a->kv_ld + col, j->hd, h->dv + r * w);
     }
 }
 
 static void sequence(void *ctx, size_t seq)
 {
-    const struct att_job *j = ctx;
+    struct att_job j = *(const struct att_job *)ctx;
     struct err e;
-    float *room = mem_alloc(head_floats(j->wide, j->long_), sizeof *room, &e);
+    struct head h;
+    h.nk = (size_t)(j.a->kv.start[seq + 1] - j.a->kv.start[seq]);
+    h.nq = j.a->last_only ? 1 : h.nk;
+    j.length = blocks_of(h.nk, TILE_COLS) * TILE_COLS;
+    float *room = mem_alloc(head_floats(j.wide, j.length), sizeof *room, &e);
     if (!room) {
-        cpu_fail(j->d, &e);
+        cpu_fail(j.d, &e);
         return;
     }
-    struct head h;
-    head_place(&h, room, j->wide, j->long_);
-    h.nk = (size_t)(j->a->kv.start[seq + 1] - j->a->kv.start[seq]);
-    h.nq = j->a->last_only ? 1 : h.nk;
-    for (size_t i = 0; i < j->a->heads && h.nk; i++)
-        sequence_head(j, &h, seq, i);
+    head_place(&h, room, j.wide, j.length);
+    for (size_t i = 0; i < j.a->heads && h.nk; i++)
+        sequence_head(&j, &h, seq, i);
     free(room);
 }
 
@@ -172,7 +191,6 @@ void dev_cpu_attention_bwd(struct dev *d, const struct dev_attention *a, const v
                            void *dk, void *dv)
 {
     struct att_job j = {d, a, dout, dq, dk, dv, a->head_dim, 0, 0, 1 / sqrtf((float)a->head_dim)};
-    j.wide = blocks_of(a->head_dim, VF) * VF;
-    j.long_ = blocks_of(a->kv.max_len, VF) * VF;
+    j.wide = blocks_of(a->head_dim, TILE_COLS) * TILE_COLS;
     dev_par(d, a->kv.n, sequence, &j);
 }
