@@ -89,8 +89,10 @@ static int parse(struct kmeans_state *s, const char *tag, const struct map *m, s
     memcpy(&sum, m->data + m->n - 8, 8);
     if (sum != digest_u64(hex, sizeof hex))
         return err_set(e, "damaged checkpoint");
-    if (strcmp(h.tag, tag) != 0)
-        return err_set(e, "checkpoint of a run with other options or rows");
+    if (strcmp(h.tag, tag) != 0) {
+        err_set(e, "checkpoint of a run with other options or rows");
+        return 2;
+    }
     *s = (struct kmeans_state){
         .level = (int)h.level, .iteration = (int)h.iteration, .k1 = h.k1, .dim = h.dim, .k = h.k};
     if (h.level < 1 || h.level > 2 || h.iteration < 0 || arrays_of(s, &a, e) ||
@@ -122,5 +124,6 @@ int kmeans_state_load(struct kmeans_state *s, const char *tag, const char *path,
     if (r == 1)
         return 1;
     kmeans_state_release(s);
-    return err_wrap(e, "%s", path);
+    err_wrap(e, "%s", path);
+    return r;
 }

@@ -69,8 +69,8 @@ struct kmeans_state {
     uint8_t *done;    // per coarse cluster: its centroids are there
 };
 void kmeans_state_release(struct kmeans_state *s); // safe on a zeroed struct
-// One file with a checksum, whole or not at all. `tag` identifies the run (options and rows): a
-// file with another one is refused. kmeans_state_load: 1 read, 0 there is no such file, -1 error.
+// One file with a checksum, whole or not at all. `tag` identifies the run (options and rows).
+// kmeans_state_load: 1 read, 0 there is no such file, 2 it is of another run (e says so), -1 error.
 int kmeans_state_save(const struct kmeans_state *s, const char *tag, const char *path,
                       struct err *e);
 int kmeans_state_load(struct kmeans_state *s, const char *tag, const char *path, struct err *e);

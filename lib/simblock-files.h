@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// The embeddings of many shards as one source of rows (NPY files, with or without sidecars), and
+// the arrays that go with them, one file a shard under the same name in a folder.
+#ifndef SIMBLOCK_FILES_H
+#define SIMBLOCK_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "npy-set.h"
+#include "npy-write.h"
+#include "sidecar.h"
+#include "simblock-source.h"
+
+struct sim_files {
+    struct npy_set set;
+    struct sidecar *sidecars; // [set.n_parts], empty where there is none
+    size_t n_bare;            // files without sidecar
+    struct sim_source source; // over all rows; the struct must stay where it is
+};
+
+// Opens the files; all must have one dimension and, where their sidecars say, one model, and no two
+// the same last name. 0 or -1.
+int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, struct err *e);
+void sim_files_close(struct sim_files *f); // safe on a zeroed struct
+// The model of the files, "" where no sidecar says.
+const char *sim_files_model(const struct sim_files *f);
+
+// Centroids: an f4 (or f2) array of unit rows k x dim (heap), made unit; a model other than that of
+// the files is refused. hex: digest of the rows as read.
+float *sim_files_centroids(const struct sim_files *f, const char *path, size_t *k,
+                           char hex[DIGEST_HEX], struct err *e);
+
+// What the sidecars of all outputs have in common.
+struct sim_origin {
+    const char *tool;
+    int argc;
+    char *const *argv;
+    uint64_t seed;
+    const char *with; // another input of all (centroids), or NULL
+    const char *with_hex;
+};
+// "DIR/NAME.npy" for part i; heap.
+char *sim_files_path(const struct sim_files *f, size_t i, const char *dir, struct err *e);
+// Writes the sidecar of `path`, made of part i with `w`, and gives the file its name. On failure
+// nothing is left.
+int sim_files_commit(const struct sim_files *f, size_t i, const char *path, struct npy_writer *w,
+                     const struct sim_origin *o, struct err *e);
+// The same for an array made of all parts (centroids).
+int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy_writer *w,
+                         const struct sim_origin *o, struct err *e);
+
+// Ascending global rows that the masks DIR/NAME.npy keep, heap; *n: how many. A mask that is
+// missing, of another length or of other samples is refused.
+uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e);
+
+#endif

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+// sem-balance: finds the rows of embeddings that mean the same, and keeps one of each.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balance-report.h"
+#include "balance.h"
+#include "cli.h"
+#include "ledger.h"
+#include "lines.h"
+#include "log.h"
+#include "mem.h"
+#include "sig.h"
+#include "simblock-files.h"
+
+enum { CURVE_STEPS = 100, MEMBERS = 50 };
+
+static double distance = 0.1, euclidean, share = -1, curve_to;
+static uint64_t probe, seed = 1, biggest = 20, mem = (uint64_t)4 << 30;
+static int rule, survivor;
+static const char *keep_dir, *groups_dir, *cells, *curve, *files_from, *ledger;
+static bool distance_given, euclidean_given, share_given, survivor_given;
+
+static const struct cli_option options[] = {
+    {.name = "keep-dir",
+     .type = CLI_TEXT,
+     .to = &keep_dir,
+     .arg = "DIR",
+     .help = "write a mask for each input"},
+    {.name = "groups-dir",
+     .type = CLI_TEXT,
+     .to = &groups_dir,
+     .arg = "DIR",
+     .help = "write each row's kept row for each input"},
+    {.name = "distance",
+     .type = CLI_REAL,
+     .to = &distance,
+     .arg = "D",
+     .min = 0,
+     .max = 2,
+     .given = &distance_given,
+     .help = "join rows under this cosine distance"},
+    {.name = "euclidean",
+     .type = CLI_REAL,
+     .to = &euclidean,
+     .arg = "D",
+     .min = 0,
+     .max = 2,
+     .given = &euclidean_given,
+     .no_default = true,
+     .help = "the same as a distance of unit rows"},
+    {.name = "remove",
+     .type = CLI_REAL,
+     .to = &share,
+     .arg = "SHARE",
+     .min = 0,
+     .max = 1,
+     .given = &share_given,
+     .no_default = true,
+     .help = "find the distance that removes this share"},
+    {.name = "rule",
+     .type = CLI_CHOICE,
+     .to = &rule,
+     .choices = "union|semdedup",
+     .help = "what goes: see the manual"},
+    {.name = "survivor",
+     .type = CLI_CHOICE,
+     .to = &survivor,
+     .choices = "center|hard|easy|first|random",
+     .given = &survivor_given,
+     .help = "who stays (semdedup: the order, hard)"},
+    {.name = "cells",
+     .type = CLI_TEXT,
+     .to = &cells,
+     .arg = "CENTROIDS",
+     .help = "compare within the cells of these [all with all]"},
+    {.name = "probe",
+     .type = CLI_UINT,
+     .to = &probe,
+     .arg = "N",
+     .max = INT32_MAX,
+     .help = "and with this many neighbour cells"},
+    {.name = "curve",
+     .type = CLI_TEXT,
+     .to = &curve,
+     .arg = "FILE",
+     .help = "write the kept share at many distances"},
+    {.name = "curve-to",
+     .type = CLI_REAL,
+     .to = &curve_to,
+     .arg = "D",
+     .min = 0,
+     .max = 2,
+     .no_default = true,
+     .help = "up to this distance [the greater of 0.2 and that of the run]"},
+    {.name = "list",
+     .type = CLI_UINT,
+     .to = &biggest,
+     .arg = "N",
+     .max = 1000000,
+     .help = "list the N biggest groups"},
+    {.name = "seed", .type = CLI_UINT, .to = &seed, .arg = "S", .help = "of all random choices"},
+    {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
+    {.name = "files-from",
+     .type = CLI_TEXT,
+     .to = &files_from,
+     .arg = "FILE",
+     .help = "more inputs, one a line"},
+    {.name = "ledger",
+     .type = CLI_TEXT,
+     .to = &ledger,
+     .arg = "FILE",
+     .help = "add a line for each input to this ledger"},
+};
+
+static const struct cli cli = {
+    .tool = "sem-balance",
+    .summary = "finds rows of embeddings that mean the same, and keeps one of each",
+    .operands = "EMB.npy...",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .min_operands = 0,
+    .max_operands = SIZE_MAX,
+};
+
+struct job {
+    struct log log;
+    struct cli_common common;
+    struct sim_files files;
+    struct sim_origin origin;
+    struct progress bar;
+    struct balance_result result;
+    float *centroids;
+    size_t n_cells;
+    char cells_hex[DIGEST_HEX];
+};
+
+static bool on_progress(void *ctx, double done, double total)
+{
+    struct job *j = ctx;
+    j->bar.total = (uint64_t)(total / 1e6) + 1;
+    progress_to(&j->bar, (uint64_t)(done / 1e6));
+    return !sig_stop_wanted();
+}
+
+static int balance(struct job *j, struct err *e)
+{
+    struct balance_options o = {.rule = rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
+                                .survivor = (enum balance_survivor)survivor,
+                                .distance = distance,
+                                .centroids = j->centroids,
+                                .n_cells = j->n_cells,
+                                .probe = probe,
+                                .remove = share,
+                                .seed = seed,
+                                .mem = mem,
+                                .threads = (int)j->common.threads,
+                                .progress = on_progress,
+                                .ctx = j};
+    if (euclidean_given)
+        o.distance = euclidean * euclidean / 2; // of unit rows: |x - y|^2 = 2 (1 - x.y)
+    if (curve)
+        o.curve_to = curve_to > 0 ? curve_to : fmax(0.2, o.distance);
+    progress_start(&j->bar, &j->log, 0, "million pairs");
+    int r = balance_run(&j->files.source, &o, &j->result, e);
+    progress_end(&j->bar);
+    return r;
+}
+
+// ---- outputs
+
+static int write_keep(struct job *j, size_t part, struct err *e)
+{
+    const struct npy_part *p = &j->files.set.parts[part];
+    struct npy_writer w;
+    char *path = sim_files_path(&j->files, part, keep_dir, e);
+    if (!path || npy_create(&w, path, NPY_U1, 0, NULL, p->rows, e)) {
+        free(path);
+        return -1;
+    }
+    int r = npy_write(&w, j->result.keep + p->first, p->rows, e);
+    if (r)
+        npy_abort(&w);
+    else
+        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+    free(path);
+    return r;
+}
+
+static int write_groups(struct job *j, size_t part, struct err *e)
+{
+    enum { BUFFER = 8192 };
+    const struct npy_part *p = &j->files.set.parts[part];
+    struct npy_writer w;
+    int64_t rows[BUFFER];
+    char *path = sim_files_path(&j->files, part, groups_dir, e);
+    if (!path || npy_create(&w, path, NPY_I8, 0, NULL, p->rows, e)) {
+        free(path);
+        return -1;
+    }
+    int r = 0;
+    for (uint64_t at = 0; at < p->rows && !r; at += BUFFER) {
+        uint64_t n = p->rows - at < BUFFER ? p->rows - at : BUFFER;
+        for (uint64_t i = 0; i < n; i++) {
+            uint32_t g = j->result.group[p->first + at + i];
+            rows[i] = g == BALANCE_NONE ? -1 : (int64_t)g;
+        }
+        r = npy_write(&w, rows, n, e);
+    }
+    if (r)
+        npy_abort(&w);
+    else
+        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+    free(path);
+    return r;
+}
+
+static int write_ledger(struct job *j, size_t part, struct err *e)
+{
+    const struct npy_part *p = &j->files.set.parts[part];
+    const char *slash = strrchr(p->path, '/');
+    struct ledger_row line;
+    uint64_t failed = 0, same = 0;
+    if (ledger_row_init(&line, "balance", slash ? slash + 1 : p->path, e))
+        return -1;
+    for (uint64_t i = p->first; i < p->first + p->rows; i++) {
+        line.out += j->result.keep[i];
+        failed += j->result.group[i] == BALANCE_NONE;
+        same += j->result.group[i] != BALANCE_NONE && !j->result.keep[i];
+    }
+    line.in = p->rows;
+    int r = (failed && ledger_drop(&line, "failed-row", failed, e)) ||
+            (same && ledger_drop(&line, "same-meaning", same, e)) ||
+            ledger_append(ledger, &line, e);
+    ledger_row_release(&line);
+    return r ? -1 : 0;
+}
+
+static int add_figures(cJSON *o, const struct job *j, struct err *e)
+{
+    const struct balance_result *r = &j->result;
+    static const char *const survivors[] = {"center", "hard", "easy", "first", "random"};
+    struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {{"rows", r->rows},
+                  {"usable", r->usable},
+                  {"zero", r->zero},
+                  {"not_finite", r->not_finite},
+                  {"not_unit", r->rescaled},
+                  {"kept", r->kept},
+                  {"removed", r->usable - r->kept},
+                  {"groups", r->kept},
+                  {"largest", r->largest},
+                  {"pairs", r->pairs},
+                  {"compared", r->compared},
+                  {"cells", j->n_cells ? j->n_cells : 1},
+                  {"empty_cells", r->empty_cells},
+                  {"biggest_cell", r->biggest_cell},
+                  {"probe", probe}};
+    double usable = (double)r->usable;
+    if (json_add_string(o, "rule", rule ? "semdedup" : "union", e) ||
+        json_add_string(o, "survivor", survivors[survivor], e) ||
+        json_add_double(o, "distance", r->distance, e) ||
+        json_add_double(o, "euclidean", sqrt(2 * r->distance), e) ||
+        json_add_double(o, "removed_share", usable > 0 ? 1 - (double)r->kept / usable : 0, e))
+        return -1;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (json_add_u64(o, counts[i].name, counts[i].value, e))
+            return -1;
+    return 0;
+}
+
+static int write_report(struct job *j, struct err *e)
+{
+    cJSON *o = cJSON_CreateObject();
+    int r = o ? 0 : err_set(e, "out of memory");
+    if (!r)
+        r = add_figures(o, j, e) ||
+            balance_report_groups(o, &j->result, &j->files, biggest, MEMBERS, e) ||
+            json_write_file(j->common.output, o, e);
+    cJSON_Delete(o);
+    return r ? -1 : 0;
+}
+
+static void tell(struct job *j)
+{
+    const struct balance_result *r = &j->result;
+    log_note(&j->log,
+             "%llu rows: %llu zero, %llu not finite, %llu not unit; distance %.6g: %llu pairs of "
+             "%.4g compared, largest group %llu",
+             (unsigned long long)r->rows, (unsigned long long)r->zero,
+             (unsigned long long)r->not_finite, (unsigned long long)r->rescaled, r->distance,
+             (unsigned long long)r->pairs, (double)r->compared, (unsigned long long)r->largest);
+    log_note(&j->log, "%llu of %llu usable rows kept, %.4f removed", (unsigned long long)r->kept,
+             (unsigned long long)r->usable,
+             r->usable ? 1 - (double)r->kept / (double)r->usable : 0.0);
+}
+
+// The report comes last: where it is, everything is.
+static int write_all(struct job *j, struct err *e)
+{
+    j->origin.with = cells;
+    j->origin.with_hex = j->cells_hex;
+    for (size_t i = 0; i < j->files.set.n_parts; i++) {
+        if ((keep_dir && write_keep(j, i, e)) || (groups_dir && write_groups(j, i, e)) ||
+            (ledger && write_ledger(j, i, e)))
+            return -1;
+        if (sig_stop_wanted())
+            return err_set(e, "stopped");
+    }
+    if (curve && balance_report_curve(curve, &j->result, CURVE_STEPS, e))
+        return -1;
+    return write_report(j, e);
+}
+
+// ---- the run
+
+static int open_inputs(struct job *j, struct err *e)
+{
+    struct lines more = {0};
+    if (files_from && lines_read(&more, files_from, e))
+        return -1;
+    size_t n = j->common.n_operands + more.n;
+    const char **paths = mem_alloc(n, sizeof *paths, e);
+    int r = paths ? 0 : -1;
+    for (size_t i = 0; i < n && !r; i++)
+        paths[i] =
+            i < j->common.n_operands ? j->common.operands[i] : more.line[i - j->common.n_operands];
+    if (!r)
+        r = sim_files_open(&j->files, paths, n, e);
+    free(paths);
+    lines_release(&more);
+    if (!r && j->files.n_bare)
+        log_note(&j->log, "%zu of %zu inputs have no sidecar: rows are matched by number alone",
+                 j->files.n_bare, j->files.set.n_parts);
+    return r;
+}
+
+static int run(struct job *j, struct err *e)
+{
+    if (open_inputs(j, e))
+        return -1;
+    if (cells) {
+        j->centroids = sim_files_centroids(&j->files, cells, &j->n_cells, j->cells_hex, e);
+        if (!j->centroids)
+            return -1;
+    }
+    if (balance(j, e))
+        return -1;
+    tell(j);
+    return write_all(j, e);
+}
+
+static int check_options(const struct cli_common *common, struct err *e)
+{
+    if (distance_given + euclidean_given + share_given > 1)
+        return err_set(e, "only one of --distance, --euclidean and --remove");
+    if (rule && survivor_given && survivor == BALANCE_CENTER)
+        return err_set(e, "--rule semdedup orders rows: --survivor hard, easy, first or random");
+    if (rule && probe)
+        return err_set(e, "--rule semdedup looks within cells only: no --probe");
+    if (probe && !cells)
+        return err_set(e, "--probe goes with --cells");
+    if (curve_to > 0 && !curve)
+        return err_set(e, "--curve-to goes with --curve");
+    if (!common->n_operands && !files_from)
+        return err_set(e, "missing operand: %s", cli.operands);
+    if (rule && !survivor_given)
+        survivor = BALANCE_HARD;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct job j = {.common = CLI_COMMON_INIT};
+    struct err e;
+    char **args = mem_alloc((size_t)argc + 1, sizeof *args, &e);
+    int status = CLI_FAILED;
+    if (args)
+        memcpy(args, argv, (size_t)argc * sizeof *args); // cli_start reorders them
+    if (!args || !cli_start(&cli, &j.common, argc, argv, &status)) {
+        free(args);
+        return status;
+    }
+    log_init(&j.log, stderr, &cli, &j.common);
+    j.origin = (struct sim_origin){.tool = cli.tool, .argc = argc, .argv = args, .seed = seed};
+    if (check_options(&j.common, &e)) {
+        log_error(&j.log, "%s; try --help", e.text);
+        status = CLI_WRONG_USAGE;
+    } else {
+        sig_catch_stop();
+        status = run(&j, &e) ? CLI_FAILED : CLI_OK;
+        if (status) {
+            log_error(&j.log, "%s", e.text);
+        } else {
+            char counts[96];
+            snprintf(counts, sizeof counts, "%llu rows, %llu kept",
+                     (unsigned long long)j.result.rows, (unsigned long long)j.result.kept);
+            log_footer(&j.log, j.result.rows, counts);
+        }
+    }
+    balance_release(&j.result);
+    sim_files_close(&j.files);
+    free(j.centroids);
+    free(args);
+    cli_release(&cli);
+    if (status == CLI_FAILED && sig_stop_signal())
+        sig_die_of_stop();
+    return status;
+}
