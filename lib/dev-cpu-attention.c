@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "dev-cpu-exp.h"
 #include "dev-cpu-grad-simd.h"
 #include "dev-cpu-small.h"
 #include "dev-cpu.h"
@@ -75,31 +76,6 @@ static void load_values(struct head *h)
     }
 }
 
-// exp(s - max) over the first n of a row, the rest 0; returns the sum.
-SIMD static float softmax_row(float *s, size_t n, size_t padded, float *max)
-{
-    vf top = vf_all(-INFINITY), sum = {0};
-    size_t j = n / VF * VF;
-    for (size_t i = n; i < padded; i++)
-        s[i] = -INFINITY;
-    size_t end = j + (j < n ? VF : 0);
-    for (size_t i = 0; i < end; i += VF)
-        top = vf_max(vf_load(s + i), top);
-    float t[VF], m = -INFINITY;
-    vf_store(t, top);
-    for (int i = 0; i < VF; i++)
-        m = t[i] > m ? t[i] : m;
-    for (size_t i = 0; i < end; i += VF) {
-        vf p = vf_exp(vf_load(s + i) - vf_all(m));
-        vf_store(s + i, p);
-        sum += p;
-    }
-    for (size_t i = end; i < padded; i++)
-        s[i] = 0;
-    *max = m;
-    return vf_sum(sum);
-}
-
 SIMD static void scale_row(float *x, float by, size_t n)
 {
     for (size_t i = 0; i < n; i += VF)
@@ -147,7 +123,7 @@ static void block(struct head *h, size_t i, size_t head, size_t r0, size_t p0, s
     small_gemm(n, seen16, dim, h->q, dim, h->kt, h->keys16, h->s, h->keys16);
     for (size_t r = 0; r < n; r++) {
         size_t keys = h->a->causal ? p0 + r + 1 : h->keys;
-        sum[r] = softmax_row(h->s + r * h->keys16, keys, seen16, &max[r]);
+        sum[r] = cpu_softmax_row(h->s + r * h->keys16, keys, seen16, &max[r]);
     }
     small_gemm(n, h->dim16, seen, h->s, h->keys16, h->v, h->dim16, h->o, h->dim16);
     for (size_t r = 0; r < n; r++)

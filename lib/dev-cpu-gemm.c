@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev-cpu-act.h"
+#include "dev-cpu-exp.h"
 #include "dev-cpu-grad-simd.h"
 #include "dev-cpu.h"
 #include "mem.h"
@@ -96,18 +96,43 @@ static void store_act(const struct dev *d, const float *c, void *to, size_t at, 
         bf16_from_f32(c, (uint16_t *)to + at, n);
 }
 
+// residual += (c + bias) * gamma
+SIMD static void add_branch(float *residual, const float *c, const float *bias, const float *gamma,
+                            size_t n)
+{
+    size_t j = 0;
+    for (; j + VF <= n; j += VF) {
+        vf v = vf_load(c + j);
+        if (bias)
+            v += vf_load(bias + j);
+        if (gamma)
+            v *= vf_load(gamma + j);
+        vf_store(residual + j, vf_load(residual + j) + v);
+    }
+    for (; j < n; j++)
+        residual[j] += (c[j] + (bias ? bias[j] : 0)) * (gamma ? gamma[j] : 1);
+}
+
 static void finish_row(const struct linear *l, size_t row, size_t col0, size_t n, float *c)
 {
     static const struct dev_epilogue none = {0};
     const struct dev_epilogue *ep = l->ep ? l->ep : &none;
     size_t at = row * l->out + col0;
-    if (ep->bias)
-        add_bias(c, ep->bias + col0, n);
+    const float *bias = ep->bias ? ep->bias + col0 : NULL;
+    const float *gamma = ep->gamma ? ep->gamma + col0 : NULL;
+    if (ep->residual && !ep->pre && ep->act == DEV_ACT_NONE) {
+        add_branch(ep->residual + at, c, bias, gamma, n);
+        return;
+    }
+    if (bias && (ep->pre || ep->act == DEV_ACT_NONE)) {
+        add_bias(c, bias, n);
+        bias = NULL;
+    }
     if (ep->pre)
         store_act(l->d, c, ep->pre, at, n);
-    cpu_act(ep->act, c, n);
-    if (ep->gamma)
-        mul_by(c, ep->gamma + col0, n);
+    cpu_bias_act(ep->act, bias, c, n);
+    if (gamma)
+        mul_by(c, gamma, n);
     if (ep->residual)
         add_bias(ep->residual + at, c, n);
     else if (l->y_f32)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev-cpu-exp.h"
 #include "half.h"
 #include "rng.h"
 #include "tap.h"
@@ -295,6 +296,51 @@ static void test_act(struct dev *d, enum dev_act act)
     free(y);
 }
 
+// The forms for other processors.
+static void test_exp(const struct cpu_exp *k, const char *name)
+{
+    enum { N = 4001, ROW = 77, PADDED = 80 };
+    static float x[N], y[N], bias[N], s[PADDED], p[PADDED];
+    double err = 0;
+    for (int i = 0; i < N; i++) {
+        y[i] = x[i] = -9.0f + 18.0f * (float)i / N;
+        bias[i] = 0.25f;
+    }
+    k->gelu(bias, y, N);
+    for (int i = 0; i < N; i++) {
+        double want = act_exact(DEV_ACT_GELU, (double)(x[i] + 0.25f));
+        double r = fabs((double)y[i] - want) / (1e-7 * (1 + 4 * fabs(want)));
+        err = r > err ? r : err;
+    }
+    ok(err < 1, "%s: GELU with a bias, %g of the bound", name, err);
+    double sum = 0, top = -100;
+    for (int i = 0; i < ROW; i++) {
+        s[i] = p[i] = 20 * (float)rng_normal(&rng);
+        top = fmax(top, (double)s[i]);
+    }
+    for (int i = 0; i < ROW; i++)
+        sum += exp((double)s[i] - top);
+    float max, got = k->softmax_row(p, ROW, PADDED, &max);
+    err = fabs((double)got / sum - 1);
+    for (int i = 0; i < ROW; i++)
+        err = fmax(err, fabs((double)p[i] - exp((double)s[i] - top)));
+    ok(err < 1e-6 && (double)max == top && p[ROW] == 0 && p[PADDED - 1] == 0, "%s: softmax, %g",
+       name, err);
+    s[3] = NAN;
+    ok(isnan(k->softmax_row(s, ROW, PADDED, &max)), "%s: a NaN is not lost", name);
+}
+
+static void test_forms(void)
+{
+    test_exp(&cpu_exp_plain, "plain");
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        test_exp(&cpu_exp_avx2, "avx2");
+    if (__builtin_cpu_supports("avx512f"))
+        test_exp(&cpu_exp_avx512, "avx512");
+#endif
+}
+
 static void test_inputs(struct dev *d)
 {
     enum { N = 2, SIZE = 7, PATCH = 3, GRID = 2, COLS = 27 };
@@ -388,6 +434,7 @@ int main(void)
     test_norm(&d, 13);
     test_act(&d, DEV_ACT_GELU);
     test_act(&d, DEV_ACT_QUICK_GELU);
+    test_forms();
     test_inputs(&d);
     for (int i = 0; i < 4; i++)
         test_gemm(&d, i & 1, i & 2);
