@@ -30,115 +30,104 @@ static uint32_t block_rows(const struct balance_run *b)
     return (uint32_t)low;
 }
 
+static int cut(struct balance_run *b, size_t *room, uint32_t cell, uint32_t at, uint32_t end,
+               bool visitors, struct err *e)
+{
+    uint32_t most = block_rows(b);
+    while (at < end) {
+        uint32_t n = end - at < most ? end - at : most;
+        if (mem_grow((void **)&b->blocks, room, b->n_blocks + 1, sizeof *b->blocks, e))
+            return -1;
+        b->blocks[b->n_blocks++] =
+            (struct balance_block){.cell = cell, .first = at, .n = n, .visitors = visitors};
+        at += n;
+    }
+    return 0;
+}
+
+// Counting sort of the rows by the cells they look into, behind the places of all rows.
+static uint32_t *place_visitors(struct balance_run *b, struct err *e)
+{
+    uint32_t *start = mem_alloc(b->n_cells + 2, sizeof *start, e);
+    if (!start)
+        return NULL;
+    for (size_t i = 0; i < (size_t)b->n * b->probe; i++)
+        if (b->place[i / b->probe] != BALANCE_NONE && b->next[i] >= 0)
+            start[b->next[i] + 2]++;
+    start[1] = b->usable;
+    for (size_t c = 1; c <= b->n_cells; c++)
+        start[c + 1] += start[c];
+    for (size_t i = 0; i < (size_t)b->n * b->probe; i++)
+        if (b->place[i / b->probe] != BALANCE_NONE && b->next[i] >= 0)
+            b->order[start[b->next[i] + 1]++] = (uint32_t)(i / b->probe);
+    start[0] = b->usable;
+    return start; // start[c] .. start[c + 1]: the visitors of cell c
+}
+
 static int cut_cells(struct balance_run *b, struct err *e)
 {
     size_t room = 0;
-    uint32_t most = block_rows(b);
-    if (balance_block_bytes(most, b->dim) > b->block_mem / 2)
+    uint64_t bytes = 0;
+    if (balance_block_bytes(block_rows(b), b->dim) > b->block_mem / 2)
         return err_set(e, "not enough memory for two rows of %zu values", b->dim);
-    for (size_t c = 0; c < b->n_cells; c++) {
-        for (uint32_t at = b->start[c]; at < b->start[c + 1];) {
-            uint32_t left = b->start[c + 1] - at, n = left < most ? left : most;
-            if (mem_grow((void **)&b->blocks, &room, b->n_blocks + 1, sizeof *b->blocks, e))
-                return -1;
-            b->blocks[b->n_blocks++] =
-                (struct balance_block){.cell = (uint32_t)c, .first = at, .n = n};
-            at += n;
-        }
-    }
+    for (size_t c = 0; c < b->n_cells; c++)
+        if (cut(b, &room, (uint32_t)c, b->start[c], b->start[c + 1], false, e))
+            return -1;
+    b->n_main = b->n_blocks;
+    for (size_t i = 0; i < b->n_main; i++)
+        bytes += balance_block_bytes(b->blocks[i].n, b->dim);
+    b->whole = bytes <= b->block_mem;
+    if (!b->probe)
+        return 0;
+    uint32_t *start = place_visitors(b, e);
+    int r = start ? 0 : -1;
+    for (size_t c = 0; c < b->n_cells && !r; c++)
+        if (b->start[c] < b->start[c + 1])
+            r = cut(b, &room, (uint32_t)c, start[c], start[c + 1], true, e);
+    free(start);
+    return r;
+}
+
+static int add_pair(struct balance_run *b, size_t *room, size_t i, size_t j, struct err *e)
+{
+    if (mem_grow((void **)&b->pairs, room, b->n_pairs + 1, sizeof *b->pairs, e))
+        return -1;
+    b->pairs[b->n_pairs++] = (struct balance_pair){(uint32_t)i, (uint32_t)j};
     return 0;
 }
 
-static int by_blocks(const void *x, const void *y)
-{
-    const struct balance_pair *a = x, *b = y;
-    if (a->a != b->a)
-        return a->a < b->a ? -1 : 1;
-    return a->b < b->b ? -1 : a->b > b->b;
-}
-
-struct pair_list {
-    struct balance_run *b;
-    size_t room;
-    uint32_t *first_block; // per cell; n_cells + 1
-};
-
-// All pairs of blocks of two cells (or of one).
-static int add_cells(struct pair_list *l, size_t c, size_t d, struct err *e)
-{
-    struct balance_run *b = l->b;
-    for (uint32_t i = l->first_block[c]; i < l->first_block[c + 1]; i++)
-        for (uint32_t j = l->first_block[d]; j < l->first_block[d + 1]; j++) {
-            if (c == d && j < i)
-                continue;
-            if (mem_grow((void **)&b->pairs, &l->room, b->n_pairs + 1, sizeof *b->pairs, e))
-                return -1;
-            b->pairs[b->n_pairs++] =
-                i < j ? (struct balance_pair){i, j} : (struct balance_pair){j, i};
-        }
-    return 0;
-}
-
-static int add_neighbours(struct pair_list *l, struct err *e)
-{
-    struct balance_run *b = l->b;
-    size_t top = b->o->probe + 1 < b->n_cells ? b->o->probe + 1 : b->n_cells, n = b->n_cells;
-    struct assign a = {0};
-    int32_t *near = mem_alloc(n * top, sizeof *near, e);
-    int r = !near || assign_init(&a, b->o->centroids, n, b->dim, b->o->threads, e) ||
-            assign_rows(&a, b->o->threads, b->o->centroids, n, NULL, top, near, NULL, e);
-    for (size_t c = 0; c < n && !r; c++) {
-        size_t taken = 0;
-        for (size_t t = 0; t < top && taken < b->o->probe && !r; t++) {
-            if (near[c * top + t] < 0 || near[c * top + t] == (int32_t)c)
-                continue; // with duplicate centroids a cell need not be its own nearest
-            taken++;
-            r = add_cells(l, c, (size_t)near[c * top + t], e);
-        }
-    }
-    assign_release(&a);
-    free(near);
-    return r ? -1 : 0;
-}
-
-// Two cells that name each other give the same pairs twice.
-static void sort_pairs(struct balance_run *b)
-{
-    size_t kept = 0;
-    if (b->n_pairs)
-        qsort(b->pairs, b->n_pairs, sizeof *b->pairs, by_blocks);
-    for (size_t i = 0; i < b->n_pairs; i++)
-        if (!kept || by_blocks(&b->pairs[kept - 1], &b->pairs[i]) != 0)
-            b->pairs[kept++] = b->pairs[i];
-    b->n_pairs = kept;
-}
-
+// Cell by cell: its blocks with each other, then its visitors with its blocks.
 int balance_plan(struct balance_run *b, struct err *e)
 {
-    struct pair_list l = {.b = b};
+    size_t room = 0, visitor;
     if (cut_cells(b, e))
         return -1;
-    l.first_block = mem_alloc(b->n_cells + 1, sizeof *l.first_block, e);
-    if (!l.first_block)
-        return -1;
-    for (size_t i = 0; i < b->n_blocks; i++)
-        l.first_block[b->blocks[i].cell + 1]++;
-    for (size_t c = 0; c < b->n_cells; c++)
-        l.first_block[c + 1] += l.first_block[c];
-    int r = 0;
-    for (size_t c = 0; c < b->n_cells && !r; c++)
-        r = add_cells(&l, c, c, e);
-    if (!r && b->o->probe && b->n_cells > 1 && b->o->rule == BALANCE_UNION)
-        r = add_neighbours(&l, e);
-    free(l.first_block);
-    sort_pairs(b);
-    return r;
+    visitor = b->n_main;
+    for (size_t i = 0, end; i < b->n_main; i = end) {
+        uint32_t cell = b->blocks[i].cell;
+        for (end = i; end < b->n_main && b->blocks[end].cell == cell; end++)
+            for (size_t k = i; k <= end; k++)
+                if (add_pair(b, &room, k, end, e))
+                    return -1;
+        for (; visitor < b->n_blocks && b->blocks[visitor].cell == cell; visitor++)
+            for (size_t k = i; k < end; k++)
+                if (add_pair(b, &room, visitor, k, e))
+                    return -1;
+    }
+    return 0;
+}
+
+uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
+{
+    if (!k->visitors)
+        return balance_block_bytes(k->n, b->dim);
+    return b->whole ? 0 : k->n * (4 * (uint64_t)b->dim + sizeof(double)) + 512;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
 {
     if (k->raw)
-        b->loaded -= balance_block_bytes(k->n, b->dim);
+        b->loaded -= balance_bytes_of(b, k);
     free(k->raw);
     free(k->norm);
     sim_panel_release(&k->right);
@@ -159,13 +148,16 @@ static int allocate(struct balance_run *b, struct balance_block *k, struct err *
         return err_set(e, "a block of %u rows is more than memory can hold", k->n);
     k->raw = mem_alloc(items, sizeof *k->raw, e);
     k->norm = k->raw ? mem_alloc(k->n, sizeof *k->norm, e) : NULL;
-    if (!k->norm || sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim, e)) {
+    if (!k->norm || (!k->visitors && sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT,
+                                                    k->n, b->dim, e))) {
         free(k->raw);
+        free(k->norm);
         k->raw = NULL;
+        k->norm = NULL;
         return -1;
     }
     k->right.n = k->n;
-    b->loaded += balance_block_bytes(k->n, b->dim);
+    b->loaded += balance_bytes_of(b, k);
     return 0;
 }
 
@@ -180,12 +172,13 @@ struct load {
     struct part *parts;
     size_t n_parts, room;
     uint8_t *fresh; // per block: being loaded now
+    bool scattered; // main blocks have their rows
     struct sim_fail fail;
 };
 
 static struct balance_block *block_of(const struct balance_run *b, uint32_t place)
 {
-    size_t low = 0, high = b->n_blocks - 1;
+    size_t low = 0, high = b->n_main - 1;
     while (low < high) {
         size_t mid = (low + high + 1) / 2;
         if (b->blocks[mid].first <= place)
@@ -223,6 +216,8 @@ static void gather_task(void *ctx, size_t i)
     struct part *p = &l->parts[i];
     uint64_t rows[PART];
     struct err e;
+    if (l->scattered && !p->block->visitors)
+        return;
     for (uint32_t k = 0; k < p->n; k++)
         rows[k] = b->order[p->block->first + p->first + k];
     if (b->source->gather(b->source->ctx, rows, p->n, p->block->raw + (size_t)p->first * b->dim,
@@ -244,6 +239,8 @@ static void pack_task(void *ctx, size_t i)
     for (uint32_t k = p->first; k < p->first + p->n; k++) {
         const float *x = p->block->raw + (size_t)k * dim;
         double norm = p->block->norm[k] = sqrt(sim_dot(x, x, dim)), scale = 1 / norm;
+        if (p->block->visitors)
+            continue;
         for (size_t d = 0; d < dim; d++)
             unit[d] = (float)(x[d] * scale);
         sim_panel_part(&p->block->right, unit, k, 1);
@@ -269,18 +266,18 @@ static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
     *rows = 0;
     for (size_t i = 0; i < b->n_blocks; i++)
         if (b->blocks[i].wanted && !b->blocks[i].raw)
-            need += balance_block_bytes(b->blocks[i].n, b->dim);
-    for (size_t i = 0; i < b->n_blocks && b->loaded + need > b->block_mem; i++)
+            need += balance_bytes_of(b, &b->blocks[i]);
+    for (size_t i = b->n_blocks; i-- > 0 && b->loaded + need > b->block_mem;)
         if (!b->blocks[i].wanted)
-            unload(b, &b->blocks[i]);
+            unload(b, &b->blocks[i]); // visitors first
     for (size_t i = 0; i < b->n_blocks; i++) {
         struct balance_block *k = &b->blocks[i];
-        if (!k->wanted || k->raw)
+        if (!k->wanted || k->raw || (k->visitors && b->whole))
             continue;
         if (allocate(b, k, e) || add_parts(l, k, e))
             return -1;
         l->fresh[i] = 1;
-        *rows += k->n;
+        *rows += k->visitors ? 0 : k->n;
     }
     return 0;
 }
@@ -292,18 +289,29 @@ int balance_load(struct balance_run *b, struct err *e)
     int t = b->o->threads;
     l.fresh = mem_alloc(b->n_blocks, 1, e);
     int r = !l.fresh || make_blocks(&l, &rows, e);
-    if (!r && rows > b->n / 8) // much of it: reading everything in order is faster
+    l.scattered = !r && rows > b->n / 8; // much of it: reading everything in order is faster
+    if (l.scattered)
         r = par_for(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
-    else if (!r)
-        r = par_for(t, l.n_parts, gather_task, &l, e);
-    r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
-        sim_fail_check(&l.fail, e);
+    r = r || par_for(t, l.n_parts, gather_task, &l, e) || sim_fail_check(&l.fail, e) ||
+        par_for(t, l.n_parts, pack_task, &l, e) || sim_fail_check(&l.fail, e);
     for (size_t i = 0; i < b->n_blocks && !r; i++)
-        if (l.fresh[i])
+        if (l.fresh[i] && !b->blocks[i].visitors)
             sim_panel_done(&b->blocks[i].right), b->r->blocks++;
     free(l.parts);
     free(l.fresh);
     return r ? -1 : 0;
+}
+
+const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
+                         double *norm)
+{
+    if (!k->raw) { // visitors of a whole run
+        uint32_t place = b->place[b->order[k->first + i]];
+        k = block_of(b, place);
+        i = place - k->first;
+    }
+    *norm = k->norm[i];
+    return k->raw + (size_t)i * b->dim;
 }
 
 int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,

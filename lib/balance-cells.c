@@ -54,6 +54,25 @@ static void add_to_mean(struct balance_run *b, const struct pass *p)
             b->mean[d] += p->rows[i * b->dim + d];
 }
 
+// The cell of each row, and the next ones that it looks into.
+static int find_cells(struct balance_run *b, const struct assign *a, const struct pass *p,
+                      struct err *e)
+{
+    size_t top = b->probe + 1;
+    int32_t *labels = mem_alloc(p->n * top, sizeof *labels, e);
+    int r = labels ? assign_rows(a, b->o->threads, p->rows, p->n, b->state + p->first, top, labels,
+                                 NULL, e)
+                   : -1;
+    for (size_t i = 0; i < p->n && !r; i++) {
+        b->cell[p->first + i] = (uint32_t)labels[i * top];
+        if (b->probe)
+            memcpy(b->next + (p->first + i) * b->probe, labels + i * top + 1,
+                   b->probe * sizeof *labels);
+    }
+    free(labels);
+    return r;
+}
+
 static int read_all(struct balance_run *b, const struct assign *a, struct err *e)
 {
     struct pass p = {.b = b};
@@ -67,8 +86,7 @@ static int read_all(struct balance_run *b, const struct assign *a, struct err *e
         if (!r)
             r = sim_fail_check(&p.fail, e);
         if (!r && b->cell)
-            r = assign_rows(a, b->o->threads, p.rows, p.n, b->state + p.first, 1,
-                            (int32_t *)b->cell + p.first, NULL, e);
+            r = find_cells(b, a, &p, e);
         if (!r && b->mean)
             add_to_mean(b, &p);
     }

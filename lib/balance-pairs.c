@@ -95,14 +95,26 @@ static void reached(struct balance_run *b, struct scratch *s, uint32_t p, uint32
 
 struct row {
     const struct balance_block *a, *b;
-    uint32_t i;   // in a
+    uint32_t i;     // in a
+    const float *x; // the row as read
+    double norm;
     double bound; // of the products of this row
 };
 
 static double exact(const struct balance_run *b, const struct row *r, uint32_t j)
 {
-    return sim_dot(r->a->raw + (size_t)r->i * b->dim, r->b->raw + (size_t)j * b->dim, b->dim) /
-           (r->a->norm[r->i] * r->b->norm[j]);
+    return sim_dot(r->x, r->b->raw + (size_t)j * b->dim, b->dim) / (r->norm * r->b->norm[j]);
+}
+
+// Two rows that look into each other's cells meet twice: the lower one's visit counts.
+static bool met_before(const struct balance_run *b, const struct row *r, uint32_t i, uint32_t j)
+{
+    if (!r->a->visitors || i < j)
+        return false;
+    for (size_t t = 0; t < b->probe; t++)
+        if (b->next[(size_t)j * b->probe + t] == (int32_t)b->cell[i])
+            return true;
+    return false;
 }
 
 static void scan(struct balance_run *b, struct scratch *s, const struct row *r, const float *v,
@@ -116,6 +128,8 @@ static void scan(struct balance_run *b, struct scratch *s, const struct row *r, 
         if (r->a == r->b && j <= r->i)
             continue;
         uint32_t p = r->a->first + r->i, q = r->b->first + j;
+        if (met_before(b, r, b->order[p], b->order[q]))
+            continue;
         double cosine = v[s->at[h]];
         if (b->reach > 0 || fabs(cosine - limit) <= r->bound)
             cosine = exact(b, r, j);
@@ -132,9 +146,10 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
                       uint32_t first, uint32_t m)
 {
     for (uint32_t i = 0; i < m; i++) {
-        const float *x = k->raw + (size_t)(first + i) * b->dim;
+        double norm, scale;
+        const float *x = balance_row(b, k, first + i, &norm);
         float *u = s->unit + (size_t)i * b->dim;
-        double scale = 1 / k->norm[first + i];
+        scale = 1 / norm;
         for (size_t d = 0; d < b->dim; d++)
             u[d] = (float)(x[d] * scale);
     }
@@ -153,7 +168,9 @@ static void compare(struct balance_run *b, struct scratch *s, const struct balan
         sim_block(&s->left, 0, m, &c->right, j, n, s->out, SIM_BLOCK_COLS);
         for (uint32_t i = 0; i < m; i++) {
             // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
-            struct row r = {a, c, first + i, sim_bound(&s->left, i, &c->right) + 5e-7};
+            struct row r = {.a = a, .b = c, .i = first + i};
+            r.bound = sim_bound(&s->left, i, &c->right) + 5e-7;
+            r.x = balance_row(b, a, r.i, &r.norm);
             scan(b, s, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
         }
     }
@@ -190,12 +207,14 @@ static size_t choose(struct balance_run *b, const struct balance_pair *pairs, si
 {
     uint64_t bytes = 0;
     size_t end = at;
-    for (size_t i = 0; i < b->n_blocks; i++)
-        b->blocks[i].wanted = false;
+    for (size_t i = 0; i < b->n_blocks; i++) {
+        b->blocks[i].wanted = b->whole && i < b->n_main;
+        bytes += b->blocks[i].wanted ? balance_bytes_of(b, &b->blocks[i]) : 0;
+    }
     for (; end < n; end++) {
         struct balance_block *k[2] = {&b->blocks[pairs[end].a], &b->blocks[pairs[end].b]};
-        uint64_t more = k[0]->wanted ? 0 : balance_block_bytes(k[0]->n, b->dim);
-        more += k[1]->wanted || k[1] == k[0] ? 0 : balance_block_bytes(k[1]->n, b->dim);
+        uint64_t more = k[0]->wanted ? 0 : balance_bytes_of(b, k[0]);
+        more += k[1]->wanted || k[1] == k[0] ? 0 : balance_bytes_of(b, k[1]);
         if (end > at && bytes + more > b->block_mem)
             break;
         bytes += more;

@@ -2,7 +2,9 @@
 // The state of one balance_run, shared by the balance-*.c files. Internal.
 //
 // Rows have a place: usable rows sorted by cell, in a cell by the rule's order (row number, or
-// rank). Cells are cut into blocks of places; a block is what is loaded and compared at once.
+// rank). Cells are cut into blocks of places; a block is what is loaded and compared at once. With
+// a probe, more places follow: for each cell its visitors, the rows of other cells that look into
+// it.
 #ifndef BALANCE_RUN_H
 #define BALANCE_RUN_H
 
@@ -37,11 +39,12 @@ struct balance_block {
     float *raw;             // n x dim, as read; NULL when not loaded
     double *norm;           // n
     struct sim_panel right; // of the unit rows
+    bool visitors;          // compared with the cell's rows; no `right`
     bool wanted;            // by the batch that runs next
 };
 
 struct balance_pair {
-    uint32_t a, b; // blocks, a <= b
+    uint32_t a, b; // blocks; b is not one of visitors
 };
 
 struct balance_run {
@@ -51,15 +54,17 @@ struct balance_run {
     double distance; // pairs under it are joined
     double reach;    // pairs under it go to the forest or to closest; 0 = none
     uint32_t n, usable;
-    size_t dim, n_cells;
+    size_t dim, n_cells, probe;
     uint8_t *state;  // per row, enum sim_state
     uint32_t *cell;  // per row; NULL with one cell
+    int32_t *next;   // per row: its `probe` next cells
     uint32_t *place; // per row, BALANCE_NONE for failed rows
     uint32_t *order; // per place: the row
     uint32_t *start; // per cell: its first place; n_cells + 1
     double *mean;    // with one cell and an order by centroid: the mean of the unit rows
     struct balance_block *blocks;
-    size_t n_blocks;
+    size_t n_main, n_blocks; // visitors come after the others
+    bool whole;              // all main blocks are in memory, visitors need not be loaded
     struct balance_pair *pairs;
     size_t n_pairs;
     uint64_t block_mem, loaded; // bytes that blocks may take, that they take
@@ -81,6 +86,10 @@ int balance_plan(struct balance_run *b, struct err *e);
 int balance_load(struct balance_run *b, struct err *e); // all wanted, dropping the unwanted
 void balance_unload(struct balance_run *b);
 uint64_t balance_block_bytes(uint64_t n, size_t dim);
+uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k);
+// A loaded row, by its place; NULL when it is not loaded.
+const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
+                         double *norm);
 // The rows listed (ascending, rows of the source), from loaded blocks or the source.
 int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
                   struct err *e);

@@ -73,7 +73,7 @@ static size_t sample_pairs(const struct balance_run *b, struct balance_pair *pai
     }
     for (size_t i = 0; i < b->n_pairs; i++) {
         uint32_t cell = b->blocks[b->pairs[i].a].cell;
-        if (cell == b->blocks[b->pairs[i].b].cell && drawn[cell])
+        if (!b->blocks[b->pairs[i].a].visitors && drawn[cell])
             pairs[n++] = b->pairs[i];
     }
     return n;

@@ -12,31 +12,34 @@ enum { CHUNK_ROWS = 16384, WAITING = 1 << 20 };
 
 // Everything but the blocks, in bytes: arrays of a few values a row, the buffers of the passes,
 // the threads' own, and what the program takes by itself.
-static double fixed_bytes(double n, double dim, double n_cells, double threads)
+static double fixed_bytes(double n, double dim, double n_cells, double probe, double threads)
 {
-    double rows = 46 * n + 4 * CHUNK_ROWS * dim;
+    double rows = (46 + 8 * probe) * n + 4 * CHUNK_ROWS * (dim + probe);
     double cells = n_cells * (8 * dim + 64);
-    double thread = 126 * dim * 8 + 2e6 + (double)assign_thread_bytes((size_t)dim, 8);
+    double thread =
+        126 * dim * 8 + 2e6 + (double)assign_thread_bytes((size_t)dim, (size_t)probe + 1);
     return rows + cells + threads * thread + 40e6;
 }
 
-uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, int threads)
+uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, int threads)
 {
     double block = 8 * (double)balance_block_bytes(256, dim);
-    double bytes = fixed_bytes((double)n, (double)dim, (double)n_cells, threads) + block;
+    double bytes =
+        fixed_bytes((double)n, (double)dim, (double)n_cells, (double)probe, threads) + block;
     return bytes < 1e18 ? (uint64_t)bytes : 0;
 }
 
 static int set_memory(struct balance_run *b, struct err *e)
 {
     const struct balance_options *o = b->o;
-    uint64_t least = balance_min_mem(b->n, b->dim, b->n_cells, o->threads);
+    uint64_t least = balance_min_mem(b->n, b->dim, b->n_cells, b->probe, o->threads);
     double edges = o->remove >= 0 || o->curve_to > 0 ? 28.0 * b->n + 16.0 * WAITING : 0;
     if (!least || (double)o->mem < (double)least + edges)
         return err_set(e, "%u rows of %zu values need at least %.0f MiB", b->n, b->dim,
                        ceil(((double)least + edges) / 1048576));
-    double fixed =
-        fixed_bytes((double)b->n, (double)b->dim, (double)b->n_cells, o->threads) + edges;
+    double fixed = fixed_bytes((double)b->n, (double)b->dim, (double)b->n_cells, (double)b->probe,
+                               o->threads) +
+                   edges;
     b->block_mem = o->mem - (uint64_t)fixed;
     return 0;
 }
@@ -61,11 +64,16 @@ static int allocate(struct balance_run *b, struct err *e)
     b->r->group = b->r->keep ? mem_alloc(b->n, sizeof *b->r->group, e) : NULL;
     b->state = b->r->group ? mem_alloc(b->n, 1, e) : NULL;
     b->place = b->state ? mem_alloc(b->n, sizeof *b->place, e) : NULL;
-    b->order = b->place ? mem_alloc(b->n, sizeof *b->order, e) : NULL;
+    size_t places;
+    if (!mem_mul(b->n, b->probe + 1, &places) || places >= BALANCE_NONE)
+        return err_set(e, "%u rows and a probe of %zu are too many", b->n, b->probe);
+    b->order = b->place ? mem_alloc(places, sizeof *b->order, e) : NULL;
     b->start = b->order ? mem_alloc(b->n_cells + 1, sizeof *b->start, e) : NULL;
     if (!b->start)
         return -1;
     if (o->centroids && !(b->cell = mem_alloc(b->n, sizeof *b->cell, e)))
+        return -1;
+    if (b->probe && !(b->next = mem_alloc(b->n * b->probe, sizeof *b->next, e)))
         return -1;
     if (!o->centroids && by_centroid && !(b->mean = mem_alloc(b->dim, sizeof *b->mean, e)))
         return -1;
@@ -110,7 +118,7 @@ static int join_all(struct balance_run *b, struct err *e)
 
 static void drop_unless_whole(struct balance_run *b)
 {
-    for (size_t i = 0; i < b->n_blocks; i++)
+    for (size_t i = 0; i < b->n_main; i++)
         if (!b->blocks[i].raw) {
             balance_unload(b); // some rows must be read again: read all of them
             return;
@@ -143,12 +151,15 @@ int balance_run(const struct sim_source *rows, const struct balance_options *o,
                             .dim = rows->dim,
                             .n_cells = o->centroids ? o->n_cells : 1,
                             .forest_lock = PTHREAD_MUTEX_INITIALIZER};
+    if (o->rule == BALANCE_UNION && o->centroids)
+        b.probe = o->probe < o->n_cells ? o->probe : o->n_cells - 1;
     int status = run(&b, &forest, e);
     balance_unload(&b);
     balance_forest_release(&forest);
     union_find_release(&b.sets);
     free(b.state);
     free(b.cell);
+    free(b.next);
     free(b.place);
     free(b.order);
     free(b.start);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Semantic balance: finds the rows that mean the same and keeps one of each (CLIP-CID; SemDeDup,
 // Abbas et al., arXiv 2303.09540). Two rows are joined when their cosine distance is under a limit;
-// a group is a connected component. Pairs are compared within a cell and with its neighbour cells,
-// in blocks, and are never stored. Decisions near the limit are taken in float64, so results depend
-// on neither kernel, threads nor memory.
+// a group is a connected component. Pairs are compared within a cell; with a probe of n also each
+// row with the rows of the n cells whose centroids are next nearest to it, in blocks, and are never
+// stored. Decisions near the limit are taken in float64, so results depend on neither kernel,
+// threads nor memory.
 #ifndef BALANCE_H
 #define BALANCE_H
 
@@ -32,7 +33,7 @@ struct balance_options {
     double distance;                // cosine; pairs with 1 - cos < distance are joined
     const float *centroids;         // n_cells x dim, or NULL: one cell, all pairs
     size_t n_cells;
-    size_t probe;    // nearest other cells compared too (BALANCE_UNION)
+    size_t probe;    // BALANCE_UNION: so many next cells of each row are compared too
     double curve_to; // collect result.merges up to this distance; 0 = not at all
     double remove;   // >= 0: search the distance that removes this share of the usable rows
     uint64_t seed;   // of `random`
@@ -66,6 +67,6 @@ int balance_run(const struct sim_source *rows, const struct balance_options *o,
                 struct balance_result *r, struct err *e);
 void balance_release(struct balance_result *r); // safe on a zeroed struct
 // The least `mem` that balance_run accepts for n rows; 0 when no memory would do.
-uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, int threads);
+uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, int threads);
 
 #endif

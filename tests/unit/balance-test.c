@@ -123,7 +123,7 @@ static void check_union(uint32_t n, size_t dim, double spread, double distance, 
     struct sim_source s = sim_source_memory(&m, x, n, dim);
     struct balance_options o = options(distance);
     o.threads = threads;
-    o.mem = spare ? balance_min_mem(n, dim, 1, threads) + spare : o.mem;
+    o.mem = spare ? balance_min_mem(n, dim, 1, 0, threads) + spare : o.mem;
     int status = balance_run(&s, &o, &r, &e);
     ok(!status && !memcmp(r.group, want, n * sizeof *want) && r.pairs == pairs,
        "%u x %zu, distance %g, %d threads, %s memory: %llu groups, %llu pairs, as a plain loop %s",
@@ -184,6 +184,15 @@ static void check_cells(uint32_t n, size_t dim, size_t cells)
     ok(!status && !balance_run(&s, &o, &all, &e) && !memcmp(r.group, all.group, n * 4) &&
            r.pairs == all.pairs,
        "a probe of all cells is exact");
+    balance_release(&r), balance_release(&all);
+    o.centroids = unit;
+    o.probe = 2;
+    status = balance_run(&s, &o, &all, &e);
+    o.mem = balance_min_mem(n, dim, cells, 2, 2);
+    ok(!status && !balance_run(&s, &o, &r, &e) && !memcmp(r.group, all.group, n * 4) &&
+           r.pairs == all.pairs && r.blocks >= all.blocks,
+       "a probe of 2, %llu pairs: the same with little memory (%llu and %llu blocks)",
+       (unsigned long long)r.pairs, (unsigned long long)all.blocks, (unsigned long long)r.blocks);
     balance_release(&r), balance_release(&all);
     free(x), free(c), free(unit), free(cell), free(key);
 }
@@ -266,6 +275,7 @@ int main(void)
     check_union(100, 7, 1, 0, 2, 0);
     check_cells(700, 20, 9);
     check_cells(300, 6, 40);
+    check_cells(2600, 12, 9);
     check_search(BALANCE_UNION);
     check_search(BALANCE_SEMDEDUP);
     check_golden();
