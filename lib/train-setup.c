@@ -13,12 +13,15 @@
 
 static const double SIGLIP_BIAS = -10;
 
+// How pictures are to be made ready for the finished model. Random crops are for training only:
+// their model sees the middle of the picture, as open_clip's do.
 static void preprocess_from(struct clip_preprocess *p, const struct samples_header *h)
 {
     p->given = true;
-    p->fit = !strcmp(h->resize, "squash") ? CLIP_SQUASH
-             : !strcmp(h->resize, "pad")  ? CLIP_LONGEST
-                                          : CLIP_SHORTEST;
+    p->fit = !strcmp(h->crop, "random")     ? CLIP_SHORTEST
+             : !strcmp(h->resize, "squash") ? CLIP_SQUASH
+             : !strcmp(h->resize, "pad")    ? CLIP_LONGEST
+                                            : CLIP_SHORTEST;
     p->resample = strcmp(h->interpolation, "bilinear") ? CLIP_BICUBIC : CLIP_BILINEAR;
     if (h->has_norm) {
         memcpy(p->mean, h->mean, sizeof p->mean);
