@@ -25,8 +25,9 @@ size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, s
 {
     size_t s = sample_max(set, k, n_max * n_label);
     size_t state = k * dim * sizeof(float) * (set->frozen ? 1 : 3);
-    size_t rows = s * dim * sizeof(float) * (s == k ? 2 : 3) + s * 12;
-    return state + rows + 4 * n_max * s * sizeof(float) + (s == k ? 0 : k * sizeof(int32_t));
+    size_t rows = s * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + s * 12;
+    return state + rows + 4 * n_max * s * sizeof(float) +
+           (set->rate >= 1 ? 0 : k * sizeof(int32_t));
 }
 
 static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
@@ -79,7 +80,7 @@ int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluste
     if (!k || k > INT32_MAX)
         return err_set(e, "%zu centroids: at least 1 and below 2^31 are needed", k);
     h->s_max = sample_max(set, k, n_max * h->n_label);
-    h->all = h->s_max == k;
+    h->all = set->rate >= 1;
     if (!(h->w = room(d, k, dim, sizeof(float), e)) || alloc_step(h, e)) {
         cluster_head_close(h);
         return -1;
