@@ -15,11 +15,12 @@ ifeq ($(origin DATA),undefined)
 $(error say which data set: make -f pipeline.mk DATA=NAME, NAME one of: $(patsubst conf/%.mk,%,$(wildcard conf/*.mk)))
 endif
 WORK ?= work
+CONF ?= conf/$(DATA).mk
 W := $(WORK)/$(DATA)
 
 # ---- what a conf file may set, with the defaults
 
-BIN := bin
+BIN ?= bin
 SHARD_DIR :=# folder of the tar files
 SHARDS :=# their names without .tar
 TEACHER :=# model folder
@@ -33,7 +34,7 @@ PROBE := 4
 K := 1000
 KMEANS := --iterations 20
 TRAIN := --epochs 1
-TRAIN_SIZE := $(SIZE)
+TRAIN_SIZE = $(SIZE)
 SHUFFLE := 5000
 SEED := 1
 EVAL_SETS :=
@@ -47,7 +48,7 @@ T_big := 0
 RUN_cpu :=
 RUN_gpu :=
 RUN_train :=
-include conf/$(DATA).mk
+include $(CONF)
 $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 
 # ---- files
@@ -80,7 +81,7 @@ ifeq ($(PLAIN)$(filter $(QUESTIONS),$(MAKECMDGOALS)),)
 $(or $(MAKECMDGOALS),all): locked ;
 locked:
 	@mkdir -p $(W)
-	@flock -n -E 75 $(W)/.lock $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) LOCKED=yes $(MAKECMDGOALS) || \
+	@flock -n -E 75 $(W)/.lock $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes $(MAKECMDGOALS) || \
 	  { s=$$?; [ $$s != 75 ] || echo "another run is at work in $(W)" >&2; exit $$s; }
 else
 
@@ -178,8 +179,9 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 
 # ---- training and evaluation
 
-READ = $(BIN)/shard-read -q --max-bad 100% --size $(TRAIN_SIZE) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep $(wildcard $(PRESENT:%=$(SHARD_DIR)/%.tar))
+READ = $(BIN)/shard-read -q --max-bad 100% --size $(TRAIN_SIZE) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
 $(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% $(STUDENT) | $(BIN)/distill-train
+	@while read -r f; do [ ! -e $(SHARD_DIR)/$$f.tar ] || echo $(SHARD_DIR)/$$f.tar; done < <(tr ' ' '\n' <$(W)/params/shards) >$(W)/params/present.$*.list
 	$(LOG) $(RUN_train) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(TEACHER) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --log $(W)/$*.jsonl --resume $(TRAIN) $(TRAIN_$*) --data '$(READ)'
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/open_clip_config.json $(W)/params/eval | $(BIN)/zs-eval

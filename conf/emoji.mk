@@ -6,7 +6,7 @@ SHARDS := google-00000 google-00001 google-00002 google-00003 twitter-00000 twit
 TEACHER := $(DEMO)/teacher
 STUDENT := conf/models/emoji-3x64.json
 SIZE := 48
-BALANCE := --distance 0.1
+BALANCE := --remove 0.15
 K := 256
 # Two students of equal cost: against the teacher, and with captions alone.
 STUDENTS := student clip-only

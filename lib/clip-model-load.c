@@ -178,7 +178,8 @@ static int load_tower(struct loader *l, struct err *e)
 int clip_model_load(struct clip_model *m, struct dev *d, const struct clip_weights *w,
                     const struct clip_model_options *o, struct err *e)
 {
-    *m = (struct clip_model){.dev = d, .cfg = w->table.cfg, .whole = o->whole};
+    *m = (struct clip_model){
+        .dev = d, .cfg = w->table.cfg, .whole = o->whole, .headless = o->headless};
     struct loader l = {.m = m, .w = w};
     int rc = host_room(&l, e);
     for (int i = 0; !rc && i < 2; i++) {

@@ -48,7 +48,7 @@ int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e
         {(void **)&w->x, w->rows, width, 4},
         {(void **)&w->patch, vision ? w->rows : 0, width, 4},
         {(void **)&w->x_read, w->seqs, width, 4},
-        {(void **)&w->emb, w->seqs, (size_t)c->embed_dim, 4},
+        {(void **)&w->emb, w->seqs, (size_t)(c->embed_dim > t->width ? c->embed_dim : t->width), 4},
         {&w->y, w->rows, width, act},
         {&w->h, w->rows, wide, act},
         {&w->y_read, w->seqs, width, act},

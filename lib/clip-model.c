@@ -119,15 +119,24 @@ static void transform(struct pass *p)
         d->op->gather(d, n, width, w->x, width, w->read, w->x_read);
     else
         last_block(p, &t->blocks[t->cfg.layers - 1]);
+    if (m->headless && p->tower == CLIP_VISION) {
+        layer_norm(p, n, w->x_read, t->ln_final_w, t->ln_final_b, w->emb, true);
+        return;
+    }
     layer_norm(p, n, w->x_read, t->ln_final_w, t->ln_final_b, w->y_read, false);
     d->op->linear(d, n, w->y_read, width, t->head, NULL, w->emb, true);
+}
+
+size_t clip_model_image_dim(const struct clip_model *m)
+{
+    return (size_t)(m->headless ? m->tower[CLIP_VISION].cfg.width : m->cfg.embed_dim);
 }
 
 static int finish(struct pass *p, bool unit, float *out, struct err *e)
 {
     struct dev *d = p->m->dev;
     struct clip_work *w = &p->m->work[p->tower];
-    size_t dim = (size_t)p->m->cfg.embed_dim;
+    size_t dim = p->tower == CLIP_VISION ? clip_model_image_dim(p->m) : (size_t)p->m->cfg.embed_dim;
     if (unit)
         d->op->unit(d, p->seq.n, dim, w->emb, w->emb, NULL);
     return d->op->download(d, out, w->emb, p->seq.n * dim * sizeof *out, e);
@@ -194,7 +203,7 @@ int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, boo
     size_t size = (size_t)m->cfg.image_size, bytes = size * size * 3;
     for (size_t i = 0, k; i < n; i += k) {
         k = n - i < m->work[CLIP_VISION].seqs ? n - i : m->work[CLIP_VISION].seqs;
-        if (image_pass(m, k, pixels + i * bytes, unit, out + i * (size_t)m->cfg.embed_dim, e))
+        if (image_pass(m, k, pixels + i * bytes, unit, out + i * clip_model_image_dim(m), e))
             return -1;
     }
     return 0;

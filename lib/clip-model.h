@@ -42,7 +42,7 @@ struct clip_tower_model {
 struct clip_work {
     size_t rows, seqs;
     float *x, *patch;             // residual stream, rows of patches: [rows, W]
-    float *x_read, *emb;          // rows that are read [seqs, W]; [seqs, E]
+    float *x_read, *emb;          // rows that are read [seqs, W]; [seqs, max(E, W)]
     void *y, *h;                  // act [rows, W], [rows, max(3 W, MLP, patch values)]
     void *y_read, *q, *o;         // act [seqs, W]
     int32_t *start, *read, *last; // device [seqs + 1], rows to read, the same within a sequence
@@ -53,12 +53,13 @@ struct clip_work {
 struct clip_model_options {
     bool vision, text; // which towers
     bool whole;        // no shortcuts
+    bool headless;     // pictures give the tower's features, before the projection
 };
 
 struct clip_model {
     struct dev *dev;
     struct clip_config cfg;
-    bool whole;
+    bool whole, headless;
     struct clip_tower_model tower[2]; // by enum clip_tower_id
     struct clip_work work[2];
     int32_t *host; // for building index rows
@@ -71,8 +72,11 @@ int clip_model_load(struct clip_model *m, struct dev *d, const struct clip_weigh
 // No-op on a zeroed one.
 void clip_model_release(struct clip_model *m);
 
+// Values of a picture's row: embed_dim, or the tower's width of a headless model.
+size_t clip_model_image_dim(const struct clip_model *m);
 // n pictures, host uint8 [n, size, size, 3], size the config's image_size, to out, host [n,
-// embed_dim]; unit rows when `unit`. The preprocessing's mean and std are the config's. 0 or -1.
+// clip_model_image_dim]; unit rows when `unit`. The preprocessing's mean and std are the config's.
+// 0 or -1.
 int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit, float *out,
                       struct err *e);
 // n rows of token ids, host [n, context], each in [0, vocab). 0 or -1.

@@ -200,7 +200,7 @@ int eval_features_get(struct eval_features *f, const struct eval_model *m, const
                       const char *split, struct err *e)
 {
     char path[PATH_ROOM] = "";
-    *f = (struct eval_features){.dim = (size_t)m->clip->cfg.embed_dim};
+    *f = (struct eval_features){.dim = clip_model_image_dim(m->clip)};
     struct collect c = {.f = f, .m = m, .set = s};
     if (m->cache && cache_path(path, sizeof path, m, s, split, e))
         return -1;
