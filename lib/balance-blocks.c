@@ -13,7 +13,7 @@ enum { PART = 1024 }; // rows loaded by one task
 uint64_t balance_block_bytes(uint64_t n, size_t dim)
 {
     return n * (4 * (uint64_t)dim + sizeof(double)) +
-           sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, n, dim) + 512;
+           sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, n, dim) + 768;
 }
 
 // A quarter of the memory a block: two are compared, and the next ones still fit beside them.
@@ -67,16 +67,12 @@ static uint32_t *place_visitors(struct balance_run *b, struct err *e)
 static int cut_cells(struct balance_run *b, struct err *e)
 {
     size_t room = 0;
-    uint64_t bytes = 0;
     if (balance_block_bytes(block_rows(b), b->dim) > b->block_mem / 2)
         return err_set(e, "not enough memory for two rows of %zu values", b->dim);
     for (size_t c = 0; c < b->n_cells; c++)
         if (cut(b, &room, (uint32_t)c, b->start[c], b->start[c + 1], false, e))
             return -1;
     b->n_main = b->n_blocks;
-    for (size_t i = 0; i < b->n_main; i++)
-        bytes += balance_block_bytes(b->blocks[i].n, b->dim);
-    b->whole = bytes <= b->block_mem;
     if (!b->probe)
         return 0;
     uint32_t *start = place_visitors(b, e);
@@ -119,14 +115,20 @@ int balance_plan(struct balance_run *b, struct err *e)
 
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
 {
-    if (!k->visitors)
-        return balance_block_bytes(k->n, b->dim);
-    return b->whole ? 0 : k->n * (4 * (uint64_t)b->dim + sizeof(double)) + 512;
+    uint64_t rows = b->raw ? 0 : k->n * (4 * (uint64_t)b->dim + sizeof(double)) + 512;
+    return k->visitors
+               ? rows
+               : rows + sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim) + 256;
+}
+
+static bool is_loaded(const struct balance_run *b, const struct balance_block *k)
+{
+    return b->raw ? k->visitors || k->right.data : k->raw != NULL;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
 {
-    if (k->raw)
+    if (is_loaded(b, k))
         b->loaded -= balance_bytes_of(b, k);
     free(k->raw);
     free(k->norm);
@@ -146,18 +148,21 @@ static int allocate(struct balance_run *b, struct balance_block *k, struct err *
     size_t items;
     if (!mem_mul(k->n, b->dim, &items))
         return err_set(e, "a block of %u rows is more than memory can hold", k->n);
-    k->raw = mem_alloc(items, sizeof *k->raw, e);
-    k->norm = k->raw ? mem_alloc(k->n, sizeof *k->norm, e) : NULL;
-    if (!k->norm || (!k->visitors && sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT,
-                                                    k->n, b->dim, e))) {
-        free(k->raw);
-        free(k->norm);
-        k->raw = NULL;
-        k->norm = NULL;
-        return -1;
+    if (!b->raw) {
+        k->raw = mem_alloc(items, sizeof *k->raw, e);
+        k->norm = k->raw ? mem_alloc(k->n, sizeof *k->norm, e) : NULL;
+        if (!k->norm) {
+            free(k->raw);
+            k->raw = NULL;
+            return -1;
+        }
     }
-    k->right.n = k->n;
     b->loaded += balance_bytes_of(b, k);
+    if (k->visitors)
+        return 0;
+    if (sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim, e))
+        return -1;
+    k->right.n = k->n;
     return 0;
 }
 
@@ -228,22 +233,28 @@ static void gather_task(void *ctx, size_t i)
 static void pack_task(void *ctx, size_t i)
 {
     struct load *l = ctx;
+    const struct balance_run *b = l->b;
     struct part *p = &l->parts[i];
-    size_t dim = l->b->dim;
     struct err e;
-    float *unit = mem_alloc(dim, sizeof *unit, &e);
-    if (!unit) {
+    float *unit = mem_alloc(SIM_RIGHT * b->dim, sizeof *unit, &e);
+    if (!unit)
         sim_fail_set(&l->fail, &e);
-        return;
-    }
-    for (uint32_t k = p->first; k < p->first + p->n; k++) {
-        const float *x = p->block->raw + (size_t)k * dim;
-        double norm = p->block->norm[k] = sqrt(sim_dot(x, x, dim)), scale = 1 / norm;
+    for (uint32_t k = 0; k < p->n && unit; k++) {
+        double norm;
+        if (!b->raw) {
+            const float *x = p->block->raw + (size_t)(p->first + k) * b->dim;
+            p->block->norm[p->first + k] = sqrt(sim_dot(x, x, b->dim));
+        }
         if (p->block->visitors)
             continue;
-        for (size_t d = 0; d < dim; d++)
-            unit[d] = (float)(x[d] * scale);
-        sim_panel_part(&p->block->right, unit, k, 1);
+        const float *x = balance_row(b, p->block, p->first + k, &norm);
+        float *u = unit + k % SIM_RIGHT * b->dim;
+        double by = 1 / norm;
+        for (size_t d = 0; d < b->dim; d++)
+            u[d] = (float)(x[d] * by);
+        if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
+            sim_panel_part(&p->block->right, unit, p->first + k / SIM_RIGHT * SIM_RIGHT,
+                           k % SIM_RIGHT + 1);
     }
     free(unit);
 }
@@ -265,14 +276,14 @@ static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
     uint64_t need = 0;
     *rows = 0;
     for (size_t i = 0; i < b->n_blocks; i++)
-        if (b->blocks[i].wanted && !b->blocks[i].raw)
+        if (b->blocks[i].wanted && !is_loaded(b, &b->blocks[i]))
             need += balance_bytes_of(b, &b->blocks[i]);
     for (size_t i = b->n_blocks; i-- > 0 && b->loaded + need > b->block_mem;)
         if (!b->blocks[i].wanted)
             unload(b, &b->blocks[i]); // visitors first
     for (size_t i = 0; i < b->n_blocks; i++) {
         struct balance_block *k = &b->blocks[i];
-        if (!k->wanted || k->raw || (k->visitors && b->whole))
+        if (!k->wanted || is_loaded(b, k))
             continue;
         if (allocate(b, k, e) || add_parts(l, k, e))
             return -1;
@@ -289,11 +300,14 @@ int balance_load(struct balance_run *b, struct err *e)
     int t = b->o->threads;
     l.fresh = mem_alloc(b->n_blocks, 1, e);
     int r = !l.fresh || make_blocks(&l, &rows, e);
-    l.scattered = !r && rows > b->n / 8; // much of it: reading everything in order is faster
+    l.scattered =
+        !r && !b->raw && rows > b->n / 8; // much of it: reading everything in order is faster
     if (l.scattered)
         r = par_for(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
-    r = r || par_for(t, l.n_parts, gather_task, &l, e) || sim_fail_check(&l.fail, e) ||
-        par_for(t, l.n_parts, pack_task, &l, e) || sim_fail_check(&l.fail, e);
+    if (!r && !b->raw)
+        r = par_for(t, l.n_parts, gather_task, &l, e);
+    r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
+        sim_fail_check(&l.fail, e);
     for (size_t i = 0; i < b->n_blocks && !r; i++)
         if (l.fresh[i] && !b->blocks[i].visitors)
             sim_panel_done(&b->blocks[i].right), b->r->blocks++;
@@ -305,10 +319,10 @@ int balance_load(struct balance_run *b, struct err *e)
 const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
                          double *norm)
 {
-    if (!k->raw) { // visitors of a whole run
-        uint32_t place = b->place[b->order[k->first + i]];
-        k = block_of(b, place);
-        i = place - k->first;
+    if (b->raw) {
+        size_t row = b->order[k->first + i];
+        *norm = b->norm[row];
+        return b->raw + row * b->dim;
     }
     *norm = k->norm[i];
     return k->raw + (size_t)i * b->dim;
@@ -317,13 +331,9 @@ const float *balance_row(const struct balance_run *b, const struct balance_block
 int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
                   struct err *e)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t place = b->place[rows[i]];
-        const struct balance_block *k = block_of(b, place);
-        if (!k->raw)
-            return b->source->gather(b->source->ctx, rows, n, out, e);
-        memcpy(out + i * b->dim, k->raw + (size_t)(place - k->first) * b->dim,
-               b->dim * sizeof *out);
-    }
+    if (!b->raw)
+        return b->source->gather(b->source->ctx, rows, n, out, e);
+    for (size_t i = 0; i < n; i++)
+        memcpy(out + i * b->dim, b->raw + rows[i] * b->dim, b->dim * sizeof *out);
     return 0;
 }

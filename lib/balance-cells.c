@@ -27,11 +27,13 @@ static void read_task(void *ctx, size_t i)
     struct balance_run *b = p->b;
     size_t at = i * TASK, n = p->n - at < TASK ? p->n - at : TASK;
     float *rows = p->rows + at * b->dim;
+    float *raw = b->raw ? b->raw + (p->first + at) * b->dim : rows;
     struct err e;
-    if (b->source->read(b->source->ctx, p->first + at, n, rows, &e))
+    if (b->source->read(b->source->ctx, p->first + at, n, raw, &e))
         sim_fail_set(&p->fail, &e);
     else
-        sim_unit_rows(rows, n, b->dim, true, b->state + p->first + at);
+        sim_unit_rows_of(raw, rows, n, b->dim, true, b->state + p->first + at,
+                         b->norm ? b->norm + p->first + at : NULL);
 }
 
 static void count_states(struct balance_run *b)

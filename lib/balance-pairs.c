@@ -103,7 +103,9 @@ struct row {
 
 static double exact(const struct balance_run *b, const struct row *r, uint32_t j)
 {
-    return sim_dot(r->x, r->b->raw + (size_t)j * b->dim, b->dim) / (r->norm * r->b->norm[j]);
+    double norm;
+    const float *y = balance_row(b, r->b, j, &norm);
+    return sim_dot(r->x, y, b->dim) / (r->norm * norm);
 }
 
 // Two rows that look into each other's cells meet twice: the lower one's visit counts.
@@ -208,7 +210,7 @@ static size_t choose(struct balance_run *b, const struct balance_pair *pairs, si
     uint64_t bytes = 0;
     size_t end = at;
     for (size_t i = 0; i < b->n_blocks; i++) {
-        b->blocks[i].wanted = b->whole && i < b->n_main;
+        b->blocks[i].wanted = b->raw && i < b->n_main; // all panels, once
         bytes += b->blocks[i].wanted ? balance_bytes_of(b, &b->blocks[i]) : 0;
     }
     for (; end < n; end++) {

@@ -36,7 +36,7 @@ void balance_forest_finish(struct balance_forest *f); // edges[0 .. n_forest), b
 struct balance_block {
     uint32_t cell;
     uint32_t first, n;      // places
-    float *raw;             // n x dim, as read; NULL when not loaded
+    float *raw;             // n x dim, as read; NULL when not loaded or all rows are in memory
     double *norm;           // n
     struct sim_panel right; // of the unit rows
     bool visitors;          // compared with the cell's rows; no `right`
@@ -55,6 +55,8 @@ struct balance_run {
     double reach;    // pairs under it go to the forest or to closest; 0 = none
     uint32_t n, usable;
     size_t dim, n_cells, probe;
+    float *raw;      // all rows as read, n x dim, where memory holds them; else NULL
+    double *norm;    // with raw: of each
     uint8_t *state;  // per row, enum sim_state
     uint32_t *cell;  // per row; NULL with one cell
     int32_t *next;   // per row: its `probe` next cells
@@ -64,7 +66,6 @@ struct balance_run {
     double *mean;    // with one cell and an order by centroid: the mean of the unit rows
     struct balance_block *blocks;
     size_t n_main, n_blocks; // visitors come after the others
-    bool whole;              // all main blocks are in memory, visitors need not be loaded
     struct balance_pair *pairs;
     size_t n_pairs;
     uint64_t block_mem, loaded; // bytes that blocks may take, that they take
@@ -87,10 +88,10 @@ int balance_load(struct balance_run *b, struct err *e); // all wanted, dropping 
 void balance_unload(struct balance_run *b);
 uint64_t balance_block_bytes(uint64_t n, size_t dim);
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k);
-// A loaded row, by its place; NULL when it is not loaded.
+// Row i of a loaded block, as read.
 const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
                          double *norm);
-// The rows listed (ascending, rows of the source), from loaded blocks or the source.
+// The rows listed (ascending, rows of the source), from memory or the source.
 int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
                   struct err *e);
 // balance-pairs.c: compares pairs of blocks.

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "assign.h"
 #include "balance-run.h"
@@ -29,6 +30,21 @@ uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, i
     return bytes < 1e18 ? (uint64_t)bytes : 0;
 }
 
+// Keeps all rows in memory where these and all panels fit.
+static int hold_rows(struct balance_run *b, struct err *e)
+{
+    double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
+    double rows = n * (4 * dim + 8), panels = (n + SIM_RIGHT * cells) * (4 * dim + 16);
+    if (sim_best_kernel() == SIM_BF16)
+        panels = (n + SIM_RIGHT * cells) * (2 * dim + 12) + 1024 * cells;
+    if (rows + panels > (double)b->block_mem * 0.98)
+        return 0;
+    b->block_mem -= (uint64_t)rows;
+    b->raw = mem_alloc(b->n * b->dim, sizeof *b->raw, e);
+    b->norm = b->raw ? mem_alloc(b->n, sizeof *b->norm, e) : NULL;
+    return b->norm ? 0 : -1;
+}
+
 static int set_memory(struct balance_run *b, struct err *e)
 {
     const struct balance_options *o = b->o;
@@ -41,7 +57,7 @@ static int set_memory(struct balance_run *b, struct err *e)
                                o->threads) +
                    edges;
     b->block_mem = o->mem - (uint64_t)fixed;
-    return 0;
+    return hold_rows(b, e);
 }
 
 static int check(const struct balance_run *b, struct err *e)
@@ -116,26 +132,30 @@ static int join_all(struct balance_run *b, struct err *e)
     return b->reach > 0 ? balance_merges(b, e) : 0;
 }
 
-static void drop_unless_whole(struct balance_run *b)
+static double now(void)
 {
-    for (size_t i = 0; i < b->n_main; i++)
-        if (!b->blocks[i].raw) {
-            balance_unload(b); // some rows must be read again: read all of them
-            return;
-        }
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 static int run(struct balance_run *b, struct balance_forest *forest, struct err *e)
 {
+    double began = now();
     if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
         allocate_joins(b, forest, e) || balance_plan(b, e))
         return -1;
+    b->r->seconds[0] = now() - began;
     if (b->o->remove >= 0 && balance_search(b, e))
         return -1;
     if (join_all(b, e))
         return -1;
-    drop_unless_whole(b);
-    return balance_groups(b, e);
+    balance_unload(b);
+    b->r->seconds[1] = now() - began - b->r->seconds[0];
+    if (balance_groups(b, e))
+        return -1;
+    b->r->seconds[2] = now() - began - b->r->seconds[0] - b->r->seconds[1];
+    return 0;
 }
 
 int balance_run(const struct sim_source *rows, const struct balance_options *o,
@@ -157,6 +177,8 @@ int balance_run(const struct sim_source *rows, const struct balance_options *o,
     balance_unload(&b);
     balance_forest_release(&forest);
     union_find_release(&b.sets);
+    free(b.raw);
+    free(b.norm);
     free(b.state);
     free(b.cell);
     free(b.next);

@@ -60,6 +60,7 @@ struct balance_result {
     double *merges;
     size_t n_merges;
     double reach;
+    double seconds[3]; // finding cells, comparing (the search too), picking who stays
 };
 
 // Works out keep and group. 0 or -1.

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "half.h"
 #include "mem.h"
 #include "simblock-kernel.h"
 
@@ -88,45 +87,33 @@ static float round_up(double v)
     return (float)(v * (1 + 1e-6) + 1e-37);
 }
 
-// Writes one row as column `lane` of a panel and returns the square of what rounding lost.
-static double pack_row(uint32_t *panel, size_t lanes, size_t lane, const float *row, size_t dim)
+static float least_over(double v, size_t dim)
 {
-    enum { STEP = 256 };
-    uint16_t h[STEP];
-    float back[STEP];
-    double lost = 0;
-    for (size_t at = 0; at < dim; at += STEP) {
-        size_t n = dim - at < STEP ? dim - at : STEP;
-        bf16_from_f32(row + at, h, n);
-        bf16_to_f32(h, back, n);
-        for (size_t i = 0; i < n; i++)
-            back[i] -= row[at + i]; // exact: both have the same exponent or neighbours
-        lost += sim_dot(back, back, n);
-        if (n % 2)
-            h[n] = 0;
-        for (size_t i = 0; i < n; i += 2)
-            panel[(at + i) / 2 * lanes + lane] = (uint32_t)h[i] | (uint32_t)h[i + 1] << 16;
-    }
-    return lost;
+    return round_up(sqrt(v * (1 + 1.2e-7 * (double)(dim + 8)))); // v was summed in float32
 }
 
-static void pack_one(struct sim_panel *p, size_t at, const float *row)
+static void pack_group(struct sim_panel *p, const float *rows, size_t first, size_t n)
 {
     size_t lanes = height(p->side), pairs = (p->dim + 1) / 2;
-    double lost = 0;
-    if (p->kernel == SIM_BF16)
-        lost = pack_row((uint32_t *)p->data + at / lanes * lanes * pairs, lanes, at % lanes, row,
-                        p->dim);
-    else
-        memcpy((float *)p->data + at * p->dim, row, p->dim * sizeof(float));
-    p->norm[at] = round_up(sqrt(sim_dot(row, row, p->dim)));
-    p->lost[at] = lost > 0 ? round_up(sqrt(lost)) : 0;
+    float norm2[SIM_RIGHT], lost2[SIM_RIGHT];
+    sim_pack_bf16((uint32_t *)p->data + first * pairs, lanes, rows, n, p->dim, norm2, lost2);
+    for (size_t i = 0; i < n; i++) {
+        p->norm[first + i] = least_over(norm2[i], p->dim);
+        p->lost[first + i] = lost2[i] > 0 ? least_over(lost2[i], p->dim) : 0;
+    }
 }
 
 void sim_panel_part(struct sim_panel *p, const float *rows, size_t first, size_t n)
 {
+    size_t lanes = height(p->side);
+    if (p->kernel == SIM_BF16) {
+        for (size_t i = 0; i < n; i += lanes)
+            pack_group(p, rows + i * p->dim, first + i, n - i < lanes ? n - i : lanes);
+        return;
+    }
+    memcpy((float *)p->data + first * p->dim, rows, n * p->dim * sizeof(float));
     for (size_t i = 0; i < n; i++)
-        pack_one(p, first + i, rows + i * p->dim);
+        p->norm[first + i] = round_up(sqrt(sim_dot(rows + i * p->dim, rows + i * p->dim, p->dim)));
 }
 
 void sim_panel_done(struct sim_panel *p)
@@ -231,20 +218,29 @@ static enum sim_state class_of(double norm2, bool scale)
     return fabs(norm - 1) > 0.01 ? SIM_RESCALED : SIM_OK;
 }
 
-void sim_unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state)
+void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool scale,
+                      uint8_t *state, double *norm)
 {
     for (size_t i = 0; i < n; i++) {
-        float *x = rows + i * dim;
-        double norm2 = sim_dot(x, x, dim);
+        const float *x = raw + i * dim;
+        float *u = unit + i * dim;
+        double norm2 = sim_dot(x, x, dim), length = sqrt(norm2), by = 1 / length;
         enum sim_state s = class_of(norm2, scale);
-        if (sim_failed(s)) {
-            memset(x, 0, dim * sizeof(float));
-        } else if (scale) {
-            double norm = sqrt(norm2);
+        if (sim_failed(s))
+            memset(u, 0, dim * sizeof *u);
+        else if (scale)
             for (size_t d = 0; d < dim; d++)
-                x[d] = (float)((double)x[d] / norm);
-        }
+                u[d] = (float)(x[d] * by);
+        else if (u != x)
+            memcpy(u, x, dim * sizeof *u);
         if (state)
             state[i] = s;
+        if (norm)
+            norm[i] = length;
     }
+}
+
+void sim_unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state)
+{
+    sim_unit_rows_of(rows, rows, n, dim, scale, state, NULL);
 }

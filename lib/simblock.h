@@ -44,7 +44,8 @@ void sim_panel_release(struct sim_panel *p); // safe on a zeroed struct
 // Packs n <= cap rows of finite values, norms at most SIM_MAX_NORM. Rows of zeros are fine.
 void sim_panel_set(struct sim_panel *p, const float *rows, size_t n);
 // The same in parts, for packing on many threads: the rows [first, first + n) of p->n (set by the
-// caller); first is a multiple of the panel height. Then sim_panel_done.
+// caller); first is a multiple of SIM_LEFT or SIM_RIGHT, and so is n but for the last part. Then
+// sim_panel_done.
 void sim_panel_part(struct sim_panel *p, const float *rows, size_t first, size_t n);
 void sim_panel_done(struct sim_panel *p);
 #define SIM_MAX_NORM 1e15
@@ -79,5 +80,8 @@ static inline bool sim_failed(uint8_t state)
 // Makes n rows unit rows (with scale; otherwise values stay) and classes them; failed rows become
 // rows of zeros. state may be NULL.
 void sim_unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state);
+// The same from `raw` to `unit`, with the norms of the rows (norm may be NULL).
+void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool scale,
+                      uint8_t *state, double *norm);
 
 #endif
