@@ -47,55 +47,6 @@ void cpu_linear_dx(struct dev *d, size_t rows, const void *dy, const struct dev_
     cpu_matmul(d, rows, dy, w->out, w->bwd, store_tile, &j);
 }
 
-// dw += a^T b, tile by tile, K rows at a time when bfloat16 has to be made wide first.
-enum { TILE_M = 192, TILE_N = 384, WIDE_ROWS = 512, SLOT_A = 0, SLOT_B = 1 };
-
-struct dw {
-    struct dev *d;
-    size_t rows, m, n, lda, ldb, col_tiles;
-    const void *a, *b; // act [rows, m], [rows, n]
-    float *dw;         // [m, n]
-};
-
-static const float *wide(struct dev *d, const void *src, size_t rows, size_t cols, size_t ld,
-                         int worker, int slot)
-{
-    float *out = cpu_scratch(d, worker, slot, rows * cols * sizeof *out);
-    for (size_t r = 0; out && r < rows; r++)
-        bf16_to_f32((const uint16_t *)src + r * ld, out + r * cols, cols);
-    return out;
-}
-
-static void dw_tile(void *ctx, size_t i, int worker)
-{
-    const struct dw *j = ctx;
-    size_t r0 = i / j->col_tiles * TILE_M, c0 = i % j->col_tiles * TILE_N;
-    size_t m = size_min(TILE_M, j->m - r0), n = size_min(TILE_N, j->n - c0);
-    bool narrow = j->d->act == DEV_BF16;
-    size_t step = narrow ? WIDE_ROWS : j->rows, lda = narrow ? m : j->lda;
-    size_t ldb = narrow ? n : j->ldb;
-    for (size_t k0 = 0; k0 < j->rows; k0 += step) {
-        size_t k = size_min(step, j->rows - k0);
-        const float *a = cpu_at(j->d, j->a, k0 * j->lda + r0);
-        const float *b = cpu_at(j->d, j->b, k0 * j->ldb + c0);
-        if (narrow) {
-            a = wide(j->d, a, k, m, j->lda, worker, SLOT_A);
-            b = wide(j->d, b, k, n, j->ldb, worker, SLOT_B);
-        }
-        if (!a || !b)
-            return;
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, 1, a, (int)lda,
-                    b, (int)ldb, 1, j->dw + r0 * j->n + c0, (int)j->n);
-    }
-}
-
-struct db {
-    struct dev *d;
-    size_t rows, cols;
-    const void *dy;
-    float *db;
-};
-
 enum { DB_COLS = 64 };
 
 SIMD static void add_to(float *sum, const float *x, size_t n)
@@ -106,6 +57,106 @@ SIMD static void add_to(float *sum, const float *x, size_t n)
     for (; i < n; i++)
         sum[i] += x[i];
 }
+
+// dw[m, n] += a^T b over the rows of both. float32: tile by tile by OpenBLAS. bfloat16: a run of
+// rows at a time, a turned to [m, run] and b packed as a right side (dev-cpu.h), so that the sums
+// are float32 and a result depends on the rows only; the last run is filled up with zeros.
+enum {
+    TILE_M = 192,
+    TILE_N = 384,
+    RUN = 512,
+    RUN_STEP = 128,
+    TURN = 32,
+    SLOT_TURN = 2,
+    SLOT_B = 3
+};
+
+struct dw {
+    struct dev *d;
+    size_t rows, m, n, lda, ldb, col_tiles;
+    const void *a, *b; // act [rows, m], [rows, n]
+    float *dw;         // [m, n]
+    uint16_t *turned;  // [m, run]
+    size_t row0, run, live;
+};
+
+static void dw_tile(void *ctx, size_t i, int worker)
+{
+    (void)worker;
+    const struct dw *j = ctx;
+    size_t r0 = i / j->col_tiles * TILE_M, c0 = i % j->col_tiles * TILE_N;
+    size_t m = size_min(TILE_M, j->m - r0), n = size_min(TILE_N, j->n - c0);
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)j->rows, 1,
+                (const float *)j->a + r0, (int)j->lda, (const float *)j->b + c0, (int)j->ldb, 1,
+                j->dw + r0 * j->n + c0, (int)j->n);
+}
+
+// Rows [first, first + count) of the turned a: columns of a.
+static void turn_rows(void *ctx, size_t first, size_t count, int worker)
+{
+    (void)worker;
+    const struct dw *j = ctx;
+    const uint16_t *a = (const uint16_t *)j->a + j->row0 * j->lda + first;
+    uint16_t *to = j->turned + first * j->run;
+    for (size_t r0 = 0; r0 < j->run; r0 += TURN)
+        for (size_t c = 0; c < count; c++)
+            for (size_t r = r0; r < size_min(j->run, r0 + TURN); r++)
+                to[c * j->run + r] = r < j->live ? a[r * j->lda + c] : 0;
+}
+
+static void add_tile(void *ctx, size_t row0, size_t rows, size_t col0, size_t cols, float *c,
+                     size_t ldc, int worker)
+{
+    (void)worker;
+    const struct dw *j = ctx;
+    for (size_t r = 0; r < rows; r++)
+        add_to(j->dw + (row0 + r) * j->n + col0, c + r * ldc, cols);
+}
+
+// The run of b as a right side, zeros after its last row. NULL, failure kept.
+static struct cpu_pack *pack_run(struct dw *j)
+{
+    struct err e;
+    const uint16_t *b = (const uint16_t *)j->b + j->row0 * j->ldb;
+    size_t ld = j->ldb;
+    if (j->live < j->run) {
+        uint16_t *full = cpu_scratch(j->d, 0, SLOT_B, j->run * j->n * sizeof *full);
+        if (!full)
+            return NULL;
+        memset(full + j->live * j->n, 0, (j->run - j->live) * j->n * sizeof *full);
+        for (size_t r = 0; r < j->live; r++)
+            memcpy(full + r * j->n, b + r * j->ldb, j->n * sizeof *full);
+        b = full;
+        ld = j->n;
+    }
+    struct cpu_pack *p = cpu_pack_new(j->d, j->run, j->n, b, DEV_BF16, ld, 1, &e);
+    if (!p)
+        cpu_fail(j->d, &e);
+    return p;
+}
+
+static void dw_bf16(struct dw *j)
+{
+    for (j->row0 = 0; j->row0 < j->rows; j->row0 += j->run) {
+        size_t left = j->rows - j->row0;
+        j->run = left >= RUN ? RUN : blocks_of(left, RUN_STEP) * RUN_STEP;
+        j->live = size_min(left, j->run);
+        j->turned = cpu_scratch(j->d, 0, SLOT_TURN, j->m * j->run * sizeof *j->turned);
+        struct cpu_pack *p = j->turned ? pack_run(j) : NULL;
+        if (!p)
+            return;
+        cpu_for_runs(j->d, j->m, TURN, turn_rows, j);
+        cpu_matmul(j->d, j->m, j->turned, j->run, p, add_tile, j);
+        cpu_pack_free(p);
+    }
+}
+
+struct db {
+    struct dev *d;
+    size_t rows, cols;
+    const void *dy;
+    float *db;
+};
 
 static void db_block(void *ctx, size_t first, size_t count, int worker)
 {
@@ -140,7 +191,10 @@ void cpu_linear_dw(struct dev *d, size_t rows, const void *dy, const void *x, si
                         .b = dy,
                         .dw = dw};
     j.col_tiles = blocks_of(j.n, TILE_N);
-    pool_for(cpu_of(d)->pool, blocks_of(j.m, TILE_M) * j.col_tiles, dw_tile, &j);
+    if (d->act == DEV_BF16)
+        dw_bf16(&j);
+    else
+        pool_for(cpu_of(d)->pool, blocks_of(j.m, TILE_M) * j.col_tiles, dw_tile, &j);
     struct db b = {d, rows, w->out, dy, db};
     if (db)
         cpu_for_runs(d, w->out, DB_COLS, db_block, &b);
