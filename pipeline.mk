@@ -71,6 +71,7 @@ LOG = scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log
 
 # ---- one run at a time in a folder; LOCK=no for jobs that each make files of their own
 
+MAKECMDGOALS ?=
 LOCK ?= yes
 LOCKED ?= no
 DRY := $(findstring n,$(firstword -$(MAKEFLAGS)))
@@ -104,13 +105,17 @@ report: $(W)/report.html
 	@scripts/verdict $(W)
 .PHONY: all index embed balance cluster train eval report help status clean-tmp
 
-# ---- parameters: a file that changes when its text does
+# ---- parameters: a file that is made again when its text is another
 
+$(W)/params:
+	@mkdir -p $@
 # $(call stamp,name,text)
 define stamp
+ifneq ($$(strip $$(file <$(W)/params/$(1))),$$(strip $(2)))
 $(W)/params/$(1): FORCE
-	@mkdir -p $$(@D)
-	@printf '%s\n' '$(2)' | cmp -s - $$@ || printf '%s\n' '$(2)' >$$@
+endif
+$(W)/params/$(1): | $(W)/params
+	@printf '%s\n' '$(strip $(2))' >$$@.new && mv $$@.new $$@
 endef
 $(eval $(call stamp,embed,1 $(TEACHER) $(SIZE) $(EMBED)))
 $(eval $(call stamp,cells,1 $(CELLS) $(CELLS_OPTIONS) $(SEED)))
@@ -120,10 +125,11 @@ $(foreach s,$(STUDENTS),$(eval $(call stamp,train-$(s),1 $(STUDENT) $(TRAIN) $(T
 $(eval $(call stamp,eval,1 $(EVAL_SETS) $(EVAL)))
 # The list of shards is one too. It is too long for a command line, so make itself writes it; a dry
 # run must not.
-$(W)/params:
-	@mkdir -p $@
-$(W)/params/shards: FORCE | $(W)/params
-	@$(if $(DRY),,$(file >$@.new,$(SHARDS)))if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+ifneq ($(strip $(file <$(W)/params/shards)),$(strip $(SHARDS)))
+$(W)/params/shards: FORCE
+endif
+$(W)/params/shards: | $(W)/params
+	@$(if $(DRY),,$(file >$@.new,$(strip $(SHARDS))))mv $@.new $@
 $(W)/params/images.list: $(W)/params/shards
 	@tr ' ' '\n' <$< | sed -n 's|..*|$(W)/embed/image/&.npy|p' >$@.new && mv $@.new $@
 
@@ -182,7 +188,7 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 READ = $(BIN)/shard-read -q --max-bad 100% --size $(TRAIN_SIZE) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
 $(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% $(STUDENT) | $(BIN)/distill-train
 	@while read -r f; do [ ! -e $(SHARD_DIR)/$$f.tar ] || echo $(SHARD_DIR)/$$f.tar; done < <(tr ' ' '\n' <$(W)/params/shards) >$(W)/params/present.$*.list
-	$(LOG) $(RUN_train) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(TEACHER) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --log $(W)/$*.jsonl --resume $(TRAIN) $(TRAIN_$*) --data '$(READ)'
+	$(LOG) $(RUN_train) scripts/train-student $(W)/$* $(W)/params/train-$* $(W)/params/present.$*.list $(W)/balance.json $(W)/centroids.npy.json $(STUDENT) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(TEACHER) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --log $(W)/$*.jsonl --resume $(TRAIN) $(TRAIN_$*) --data '$(READ)'
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/open_clip_config.json $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)
