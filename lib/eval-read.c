@@ -173,7 +173,7 @@ static int next_sample(struct reader *r, struct shard_sample *s, struct err *e)
                 return 0;
             snprintf(path, sizeof path, "%s/%s/%zu.tar", r->set->folder, r->split, r->next_shard++);
             if (!(r->shard = shard_open(path, NULL, e)))
-                return -1;
+                return err_wrap(e, "%s", path);
         }
         int rc = shard_next(r->shard, s, e);
         if (rc > 0)

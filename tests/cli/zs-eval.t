@@ -1,0 +1,189 @@
+#!/usr/bin/env perl
+# zs-eval: figures equal to a direct computation from teacher-embed's rows; several captions counted
+# right; caches, batches and threads change no byte; refusals name what is wrong and leave nothing.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Copy qw(copy);
+use File::Path qw(make_path remove_tree);
+use File::Temp qw(tempdir);
+use JSON::PP;
+use Test::More;
+my $bin = abs_path($ENV{BIN} // 'bin');
+my $data = abs_path('tests/data');
+my $dir = tempdir(CLEANUP => 1);
+chdir $dir or die;
+
+sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
+sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die "$f: $!"; print $h $t; close $h or die; }
+my $said;
+sub run { my $rc = system("$bin/zs-eval @_ 2>said"); $said = slurp('said'); return $rc & 127 ? -1 : $rc >> 8; }
+sub tar { my ($from, $to) = @_; system('tar', '--sort=name', '--mtime=@1', '--format=ustar', '-C', $from, '-cf', $to, '.') == 0 or die; }
+sub npy_f4 { my ($f) = @_; my $t = slurp($f); my ($n, $d) = $t =~ /'shape': \((\d+), (\d+)\)/ or die;
+    my @v = unpack 'f<*', substr $t, 10 + unpack('v', substr $t, 8, 2); return map { [@v[$_ * $d .. ($_ + 1) * $d - 1]] } 0 .. $n - 1; }
+sub dot { my ($a, $b) = @_; my $s = 0; $s += $a->[$_] * $b->[$_] for 0 .. $#$a; return $s; }
+sub unit { my ($v) = @_; my $n = sqrt dot($v, $v); return [map { $_ / $n } @$v]; }
+
+# ---- a model and sets
+make_path('model');
+copy($_, 'model/') or die for glob("$data/models/odd/open_clip*"), glob("$data/tokenizer/openai/*");
+my @pictures = sort grep { -s $_ > 300 } map { glob "$data/images/$_" } qw(4*.jpg grey*.png lo*.webp pal*.png prog*.jpg page.jpg la*.png);
+my @classes = ('red', 'a large blue square', 'an old dark thing', 'round', 'small');
+my @templates = ('{c}', 'a {c} of {c}');
+# Pictures i, with the members that fn(i) gives; split over two shards.
+sub make_set { my ($set, $split, $n, $fn) = @_;
+    make_path("$set/$split");
+    for my $shard (0, 1) {
+        make_path('stage');
+        for my $i (grep { $_ % 2 == $shard } 0 .. $n - 1) {
+            my $p = $pictures[$i % @pictures];
+            my ($ext) = $p =~ /\.(\w+)$/;
+            my %m = $fn->($i);
+            my $bytes = delete $m{picture} // slurp($p);
+            spew(sprintf('stage/s%07d.%s', $i, $ext), $bytes);
+            spew(sprintf('stage/s%07d.%s', $i, $_), $m{$_}) for keys %m;
+        }
+        tar('stage', "$set/$split/$shard.tar");
+        remove_tree('stage');
+    }
+    spew("$set/$split/nshards.txt", "2\n");
+    spew("$set/classnames.txt", join "\n", @classes, '');
+    spew("$set/zeroshot_classification_templates.txt", join "\n", @templates, '');
+}
+my $label = sub { return ($_[0] * 7 + int($_[0] / 3)) % 5 };
+make_set('cls', 'test', 20, sub { (cls => $label->($_[0])) });
+make_set('cls', 'train', 30, sub { (cls => $label->($_[0])) });
+make_set('ret', 'test', 10, sub { my $i = shift; (txt => join("\n", map { "$classes[($i + $_) % 5] $i" } 0 .. $i % 3) . "\n") });
+spew('ret/dataset_type.txt', "retrieval\n");
+sub npy_u1 { my $h = sprintf "{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }", scalar @_; $h .= ' ' x (63 - (10 + length $h) % 64) . "\n"; return "\x93NUMPY\1\0" . pack('v', length $h) . $h . pack 'C*', @_; }
+make_set('multi', 'test', 12, sub { my $i = shift; (npy => npy_u1(map { ($i + $_) % 3 == 0 ? 1 : 0 } 0 .. 4)) });
+spew('multi/dataset_type.txt', "multilabel\n");
+
+# ---- the same computed directly
+my $embed = "$bin/teacher-embed -q -m model --out-dtype f32";
+sub images { my ($set) = @_; my @rows; my @order;
+    for my $shard (0, 1) {
+        system("$embed --shards $set/test/$shard.tar -o e.npy") == 0 or die;
+        push @rows, npy_f4('e.npy');
+    }
+    return @rows;
+}
+sub texts { my (@t) = @_;
+    make_path('stage');
+    spew(sprintf('stage/%06d.txt', $_), $t[$_]) for 0 .. $#t;
+    copy($pictures[0], sprintf 'stage/%06d.jpg', $_) for 0 .. $#t;
+    tar('stage', 't.tar');
+    remove_tree('stage');
+    system("$embed --shards t.tar --text-out t.npy") == 0 or die;
+    return npy_f4('t.npy');
+}
+my @weights;
+for my $c (@classes) {
+    my @t = texts(map { s/\{c\}/$c/gr } @templates);
+    push @weights, unit([map { my $j = $_; my $s = 0; $s += $_->[$j] for @t; $s } 0 .. $#{ $t[0] }]);
+}
+sub best { my @s = @_; my @i = sort { $s[$b] <=> $s[$a] || $a <=> $b } 0 .. $#s; return @i; }
+is(run('-m model cls > cls.json'), 0, 'zero-shot') or diag $said;
+my $got = decode_json(slurp('cls.json'));
+my @rows = images('cls');
+my @names = map { my $s = $_; map { $_ * 2 + $s } 0 .. 9 } 0, 1;
+my ($hits, %n, %h) = 0;
+for my $k (0 .. $#rows) {
+    my ($top) = best(map { dot($rows[$k], $_) } @weights);
+    my $y = $label->($names[$k]);
+    $n{$y}++;
+    $hits += $top == $y;
+    $h{$y} += $top == $y;
+}
+is(sprintf('%.6f', $got->{metrics}{acc1}), sprintf('%.6f', $hits / 20), 'acc1');
+my $recall = 0;
+$recall += ($h{$_} // 0) / $n{$_} for keys %n;
+is(sprintf('%.6f', $got->{metrics}{mean_per_class_recall}), sprintf('%.6f', $recall / keys %n), 'mean per class recall');
+is($got->{metrics}{acc5}, 1, 'acc5 of five classes');
+is("$got->{n} $got->{failed} $got->{classes} $got->{templates}", '20 0 5 2', 'counts');
+ok($got->{intervals}{acc1}[0] <= $got->{metrics}{acc1} && $got->{intervals}{acc1}[1] >= $got->{metrics}{acc1}, 'an interval around it');
+
+is(run('-m model ret > ret.json'), 0, 'retrieval') or diag $said;
+$got = decode_json(slurp('ret.json'));
+@rows = images('ret');
+my (@captions, @owner);
+my @order = map { my $s = $_; map { $_ * 2 + $s } 0 .. 4 } 0, 1;
+for my $k (0 .. $#order) { my $i = $order[$k]; for (0 .. $i % 3) { push @captions, "$classes[($i + $_) % 5] $i"; push @owner, $k } }
+my @t = texts(@captions);
+for my $at (1, 5, 10) {
+    my ($text, $image) = (0, 0);
+    for my $k (0 .. $#rows) {
+        my @b = best(map { dot($rows[$k], $_) } @t);
+        $text++ if grep { $owner[$_] == $k } @b[0 .. ($at > @b ? $#b : $at - 1)];
+    }
+    for my $c (0 .. $#t) {
+        my @b = best(map { dot($t[$c], $_) } @rows);
+        $image++ if grep { $_ == $owner[$c] } @b[0 .. ($at > @b ? $#b : $at - 1)];
+    }
+    is(sprintf('%.6f', $got->{metrics}{"text_retrieval_recall\@$at"}), sprintf('%.6f', $text / @rows), "text recall\@$at");
+    is(sprintf('%.6f', $got->{metrics}{"image_retrieval_recall\@$at"}), sprintf('%.6f', $image / @t), "image recall\@$at");
+}
+is($got->{captions}, scalar @captions, 'every caption counts');
+
+is(run('-m model multi > multi.json'), 0, 'multilabel') or diag $said;
+@rows = images('multi');
+my @item = map { my $s = $_; map { $_ * 2 + $s } 0 .. 5 } 0, 1;
+my $map = 0;
+for my $c (0 .. 4) {
+    my ($p, $sum) = (0, 0);
+    my @b = best(map { dot($rows[$_], $weights[$c]) } 0 .. $#rows);
+    for my $r (0 .. $#b) { next if ($item[$b[$r]] + $c) % 3; $p++; $sum += $p / ($r + 1) }
+    $map += $p ? $sum / $p : 0;
+}
+is(sprintf('%.5f', decode_json(slurp('multi.json'))->{metrics}{mean_average_precision}), sprintf('%.5f', $map / 5), 'mean average precision');
+
+# ---- the same bytes by every way
+for my $way ('-t 3', '--batch 1', '--batch 7 -t 2', '--cache cache', '--cache cache', '--no-shortcuts') {
+    mkdir 'cache';
+    is(run("-m model $way cls ret > again.json"), 0, $way) or diag $said;
+    if ($way ne '--no-shortcuts') { is(slurp('again.json'), slurp('cls.json') . slurp('ret.json'), 'the same bytes') }
+}
+is(scalar(() = glob 'cache/*.npy'), 2, 'features of both sets are kept');
+is(run('-m model --task linear-probe --cache cache cls > lp.json'), 0, 'linear probe') or diag $said;
+$got = decode_json(slurp('lp.json'));
+ok(defined $got->{metrics}{lp_acc1} && $got->{C} > 0 && $got->{converged}, 'its figures');
+is(run('-m model --task linear-probe -t 2 cls > lp2.json'), 0, 'again');
+is(slurp('lp2.json'), slurp('lp.json'), 'the same bytes');
+is(run('-m model --task linear-probe --features tower --c 1 cls > lp3.json'), 0, 'on the features of the tower') or diag $said;
+isnt(slurp('lp3.json'), slurp('lp.json'), 'which are others');
+is(run('-m model --predictions p.tsv cls > /dev/null'), 0, 'predictions');
+is(scalar(() = slurp('p.tsv') =~ /^cls\t\d+\t[01]\.tar\/\S+\t\d\t\d(,\d){4}\t-?[\d.]+$/mg), 20, 'a line each') or diag slurp('p.tsv');
+
+# ---- refusals
+sub refused { my ($why, $like, @args) = @_;
+    unlink 'out.json';
+    is(run('-o out.json', @args), 1, $why);
+    like($said, $like, "$why: says so") ;
+    ok(!-e 'out.json', "$why: nothing is left");
+}
+is(run('cls'), 2, 'no model is wrong usage');
+is(run('-m model'), 2, 'no set is wrong usage');
+is(run('-m model --min-acc1 0.999 cls > /dev/null'), 1, '--min-acc1 not reached');
+is(run('-m model --min-acc1 0 cls > /dev/null'), 0, '--min-acc1 reached');
+refused('no such set', qr/^zs-eval: .*nowhere/, '-m model nowhere');
+refused('a task for another set', qr/not a set for this task/, '-m model --task retrieval cls');
+make_set('badcls', 'test', 4, sub { (cls => $_[0] == 2 ? 9 : 0) });
+refused('a class out of range', qr/class 9 is not among the 5 class names/, '-m model badcls');
+make_set('nocls', 'test', 4, sub { $_[0] == 2 ? (other => 1) : (cls => 0) });
+refused('a sample without a label', qr/no cls/, '-m model nocls');
+make_set('badimg', 'test', 4, sub { $_[0] == 2 ? (cls => 0, picture => 'no picture') : (cls => 0) });
+refused('a bad picture', qr/1 bad pictures are more than --max-bad allows/, '-m model badimg');
+is(run('-m model --max-bad 1 badimg > b.json'), 0, 'unless allowed');
+is(decode_json(slurp('b.json'))->{failed}, 1, 'and counted');
+spew('cls/test/nshards.txt', "3\n");
+refused('a shard that is not there', qr/2\.tar/, '-m model cls');
+spew('cls/test/nshards.txt', "x\n");
+refused('no number of shards', qr/not a number of shards/, '-m model cls');
+spew('cls/test/nshards.txt', "2\n");
+truncate 'cls/test/1.tar', 3000;
+refused('a damaged shard', qr/1\.tar/, '-m model cls');
+spew('ret/test/nshards.txt', "2\n");
+spew('multi/zeroshot_classification_templates.txt', "no class\n");
+refused('a template without {c}', qr/has no \{c\}/, '-m model multi');
+is(run('-m model ret > /dev/full'), 1, 'a full disk');
+done_testing();
