@@ -46,7 +46,7 @@ static const struct cli_option options[] = {
      .type = CLI_LIST,
      .to = &shard_specs,
      .arg = "SHARD",
-     .help = "read tar files directly; may be repeated"},
+     .help = "read this tar file, and all operands, directly"},
     {.name = "tokenizer",
      .type = CLI_TEXT,
      .to = &tokenizer_path,
@@ -90,10 +90,10 @@ static const struct cli_option options[] = {
 static const struct cli cli = {
     .tool = "teacher-embed",
     .summary = "embeds the pictures and captions of a samples stream with a CLIP model",
-    .operands = "[SAMPLES]",
+    .operands = "[SAMPLES | SHARD...]",
     .options = options,
     .n_options = sizeof options / sizeof *options,
-    .max_operands = 1,
+    .max_operands = SIZE_MAX,
 };
 
 // Everything that is open.
@@ -120,8 +120,8 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
         return err_set(e, "no model: -m DIR");
     if (image_out && output_given)
         return err_set(e, "--image-out and -o both name the image embeddings");
-    if (shard_specs.n && common->n_operands)
-        return err_set(e, "--shards and a samples stream are two inputs");
+    if (!shard_specs.n && common->n_operands > 1)
+        return err_set(e, "more than one samples stream (tar files need --shards)");
     o->text_path = text_out;
     o->tokens_path = tokens_out;
     o->image_path = image_out                                    ? image_out
@@ -139,6 +139,10 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
         return err_set(e, "arrays are not written to a terminal; use -o FILE or a pipe");
     for (size_t i = 0; i < shard_specs.n; i++)
         if (shard_list_add(&job->shards, shard_specs.items[i], e))
+            return -1;
+    // What the shell made of a pattern behind --shards.
+    for (size_t i = 0; shard_specs.n && i < common->n_operands; i++)
+        if (shard_list_add(&job->shards, common->operands[i], e))
             return -1;
     return 0;
 }

@@ -48,7 +48,8 @@ like($said, qr/$n samples, \d+ without a picture, \d+ without a caption/, 'the a
 
 # Every way in gives the same bytes.
 for my $way ("--batch 1 -t 3 -o i2.npy --text-out t2.npy s", "-t 2 --batch 7 --image-out i2.npy --text-out t2.npy < s",
-    "-o i2.npy --text-out t2.npy --shards $data/shards/0000{0,1}.tar -t 2", "-o i2.npy --text-out t2.npy - < s") {
+    "-o i2.npy --text-out t2.npy --shards $data/shards/0000{0,1}.tar -t 2", "-o i2.npy --text-out t2.npy - < s",
+    "-o i2.npy --text-out t2.npy --shards $shards") {
     unlink 'i2.npy', 't2.npy';
     is(run("$with $way"), 0, $way) or diag $said;
     ok(slurp('i2.npy') eq slurp('i.npy') && slurp('t2.npy') eq slurp('t.npy'), 'the same bytes');
@@ -107,7 +108,7 @@ sub refused {
 refused("-o x.npy s", 2, qr/-m DIR/, 'no model');
 refused("$with -o x.npy --image-out x.npy s", 2, qr/both name/, 'two names for the images');
 refused("$with -o x.npy --text-out x.npy s", 2, qr/two outputs/, 'two outputs of a name');
-refused("$with -o x.npy --shards a.tar s", 2, qr/two inputs/, 'two inputs');
+refused("$with -o x.npy s s", 2, qr/more than one/, 'two streams');
 refused("-m nowhere -o x.npy s", 1, qr/nowhere/, 'no model folder');
 refused("-m $model --text-out x.npy s", 1, qr/odd/, 'no vocabulary');
 refused("$with -o x.npy none", 1, qr/none/, 'no samples');
