@@ -248,10 +248,7 @@ static void pack_task(void *ctx, size_t i)
         if (p->block->visitors)
             continue;
         const float *x = balance_row(b, p->block, p->first + k, &norm);
-        float *u = unit + k % SIM_RIGHT * b->dim;
-        double by = 1 / norm;
-        for (size_t d = 0; d < b->dim; d++)
-            u[d] = (float)(x[d] * by);
+        sim_scale(x, 1 / norm, unit + k % SIM_RIGHT * b->dim, b->dim);
         if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
             sim_panel_part(&p->block->right, unit, p->first + k / SIM_RIGHT * SIM_RIGHT,
                            k % SIM_RIGHT + 1);

@@ -148,12 +148,9 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
                       uint32_t first, uint32_t m)
 {
     for (uint32_t i = 0; i < m; i++) {
-        double norm, scale;
+        double norm;
         const float *x = balance_row(b, k, first + i, &norm);
-        float *u = s->unit + (size_t)i * b->dim;
-        scale = 1 / norm;
-        for (size_t d = 0; d < b->dim; d++)
-            u[d] = (float)(x[d] * scale);
+        sim_scale(x, 1 / norm, s->unit + (size_t)i * b->dim, b->dim);
     }
     sim_panel_set(&s->left, s->unit, m);
 }

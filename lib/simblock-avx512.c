@@ -143,6 +143,18 @@ __attribute__((target("avx512f,avx512dq"))) double sim_dot_avx512(const float *a
     return s[0];
 }
 
+__attribute__((target("avx512f"))) void sim_scale_avx512(const float *in, double by, float *out,
+                                                         size_t n)
+{
+    __m512d s = _mm512_set1_pd(by);
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(
+            out + i, _mm512_cvtpd_ps(_mm512_mul_pd(_mm512_cvtps_pd(_mm256_loadu_ps(in + i)), s)));
+    for (; i < n; i++)
+        out[i] = (float)(in[i] * by);
+}
+
 __attribute__((target("avx512f"))) float sim_max_avx512(const float *v, size_t n)
 {
     __m512 m = _mm512_set1_ps(v[0]);
@@ -197,6 +209,11 @@ void sim_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, s
 double sim_dot_avx512(const float *a, const float *b, size_t dim)
 {
     return sim_dot(a, b, dim);
+}
+
+void sim_scale_avx512(const float *in, double by, float *out, size_t n)
+{
+    sim_scale(in, by, out, n);
 }
 
 float sim_max_avx512(const float *v, size_t n)

@@ -19,6 +19,7 @@ void sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t pairs, float *ou
 void sim_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
                    float *norm2, float *lost2);
 double sim_dot_avx512(const float *a, const float *b, size_t dim);
+void sim_scale_avx512(const float *in, double by, float *out, size_t n);
 float sim_max_avx512(const float *v, size_t n);
 size_t sim_above_avx512(const float *v, size_t n, float least, uint32_t *at);
 

@@ -183,6 +183,17 @@ double sim_dot(const float *a, const float *b, size_t dim)
     return s[0];
 }
 
+void sim_scale(const float *in, double by, float *out, size_t n)
+{
+    pthread_once(&once, look);
+    if (fast) {
+        sim_scale_avx512(in, by, out, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = (float)(in[i] * by);
+}
+
 float sim_max(const float *v, size_t n)
 {
     pthread_once(&once, look);
@@ -229,8 +240,7 @@ void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool 
         if (sim_failed(s))
             memset(u, 0, dim * sizeof *u);
         else if (scale)
-            for (size_t d = 0; d < dim; d++)
-                u[d] = (float)(x[d] * by);
+            sim_scale(x, by, u, dim);
         else if (u != x)
             memcpy(u, x, dim * sizeof *u);
         if (state)

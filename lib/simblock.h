@@ -61,6 +61,8 @@ float sim_bound(const struct sim_panel *a, size_t i, const struct sim_panel *b);
 // The canonical inner product: float64 products (exact) summed in 16 lanes, then in a fixed tree.
 // The same bits on every machine.
 double sim_dot(const float *a, const float *b, size_t dim);
+// out[i] = in[i] * by, in float64, rounded once; in place is fine.
+void sim_scale(const float *in, double by, float *out, size_t n);
 // The greatest of n > 0 values.
 float sim_max(const float *v, size_t n);
 // The positions with v[i] >= least, ascending, into at[]; returns how many.
