@@ -61,7 +61,7 @@ static int score_at(void *user, double c, double *share, struct err *e)
 {
     struct search *s = user;
     const struct probe_data data = {s->fit.x, s->fit.label, s->fit.n, s->dim, s->classes};
-    if (probe_fit(s->d, &data, c, s->max_iterations, &s->probe, e) ||
+    if (probe_fit(s->d, &data, c, s->max_iterations, false, &s->probe, e) ||
         probe_scores(s->d, &s->probe, s->validation.x, s->validation.n, s->scores, e))
         return -1;
     size_t hits = 0;
@@ -144,7 +144,7 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
     }
     if (rc == 0) {
         const struct probe_data data = {all.x, all.label, all.n, train->dim, s->classes.n};
-        rc = probe_fit(search.d, &data, c, max_iterations, &search.probe, e);
+        rc = probe_fit(search.d, &data, c, max_iterations, true, &search.probe, e);
     }
     if (rc == 0)
         rc = judge(search.d, &search.probe, test, r, e);

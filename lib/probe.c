@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lbfgs.h"
 #include "mem.h"
+#include "par.h"
 
-enum { BLOCK_ROWS = 2048, GRID_FIRST_STEP = 16 };
+enum { BLOCK_ROWS = 2048, CLASS_TILE = 32, GRID_FIRST_STEP = 16 };
 
 // Buffers of one fit. The data term is scaled by 1 / (C n), so that the value stays near one for
 // any C and float32 gradients keep their digits.
@@ -120,10 +122,117 @@ static int objective(void *user, const double *w, double *value, double *g, stru
     return 0;
 }
 
-int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_iterations,
+// ---- the same in float64
+// Where the penalty is small, rounding of float32 gradients leaves directions in which the minimum
+// is flat undecided. The last iterations therefore run in float64, from where the fast ones ended.
+
+struct exact {
+    struct fit fit;
+    float *rows;   // [BLOCK_ROWS, dim], from the device
+    double *x, *p; // the same rows; logits, then softmax - onehot [BLOCK_ROWS, classes]
+    size_t n_rows;
+    const double *w;
+    double *g;
+};
+
+static size_t tile_of(const struct exact *t, size_t i)
+{
+    size_t left = t->fit.d->classes - i * CLASS_TILE;
+    return left < CLASS_TILE ? left : CLASS_TILE;
+}
+
+static void exact_logits(void *ctx, size_t i)
+{
+    const struct exact *t = ctx;
+    size_t dim = t->fit.d->dim, classes = t->fit.d->classes, c = i * CLASS_TILE;
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)t->n_rows, (int)tile_of(t, i),
+                (int)dim, 1, t->x, (int)dim, t->w + c * (dim + 1), (int)dim + 1, 0, t->p + c,
+                (int)classes);
+}
+
+static void exact_gradient(void *ctx, size_t i)
+{
+    const struct exact *t = ctx;
+    size_t dim = t->fit.d->dim, classes = t->fit.d->classes, c = i * CLASS_TILE;
+    cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)tile_of(t, i), (int)dim,
+                (int)t->n_rows, 1, t->p + c, (int)classes, t->x, (int)dim, 1, t->g + c * (dim + 1),
+                (int)dim + 1);
+}
+
+static double exact_softmax(const struct exact *t, size_t first)
+{
+    const struct probe_data *d = t->fit.d;
+    size_t classes = d->classes, stride = d->dim + 1;
+    double loss = 0, scale = 1 / (double)d->n;
+    for (size_t i = 0; i < t->n_rows; i++) {
+        double *z = t->p + i * classes, top = -INFINITY, sum = 0;
+        for (size_t c = 0; c < classes; c++) {
+            z[c] += t->w[c * stride + d->dim];
+            top = fmax(top, z[c]);
+        }
+        size_t y = (size_t)d->label[first + i];
+        double right = z[y];
+        for (size_t c = 0; c < classes; c++)
+            sum += z[c] = exp(z[c] - top);
+        loss += log(sum) + top - right;
+        for (size_t c = 0; c < classes; c++) {
+            z[c] = (z[c] / sum - (c == y)) * scale;
+            t->g[c * stride + d->dim] += z[c];
+        }
+    }
+    return loss * scale;
+}
+
+static int exact_objective(void *user, const double *w, double *value, double *g, struct err *e)
+{
+    struct exact *t = user;
+    const struct probe_data *d = t->fit.d;
+    struct dev *dev = t->fit.dev;
+    size_t dim = d->dim, stride = dim + 1, tiles = (d->classes + CLASS_TILE - 1) / CLASS_TILE;
+    t->w = w;
+    t->g = g;
+    memset(g, 0, d->classes * stride * sizeof *g);
+    *value = 0;
+    for (size_t at = 0; at < d->n; at += BLOCK_ROWS) {
+        t->n_rows = d->n - at < BLOCK_ROWS ? d->n - at : BLOCK_ROWS;
+        if (dev->op->download(dev, t->rows, d->x + at * dim, t->n_rows * dim * sizeof(float), e))
+            return -1;
+        for (size_t i = 0; i < t->n_rows * dim; i++)
+            t->x[i] = t->rows[i];
+        if (par_for(dev->threads, tiles, exact_logits, t, e))
+            return -1;
+        *value += exact_softmax(t, at);
+        if (par_for(dev->threads, tiles, exact_gradient, t, e))
+            return -1;
+    }
+    for (size_t c = 0; c < d->classes; c++)
+        for (size_t j = 0; j < dim; j++) {
+            double v = w[c * stride + j];
+            *value += t->fit.penalty * v * v / 2;
+            g[c * stride + j] += t->fit.penalty * v;
+        }
+    return 0;
+}
+
+static int polish(struct exact *t, size_t n, int iterations, struct probe *p,
+                  struct lbfgs_result *r, struct err *e)
+{
+    const struct lbfgs_options o = {iterations, 1e-9, 1e-14};
+    const struct probe_data *d = t->fit.d;
+    t->rows = mem_alloc(BLOCK_ROWS * d->dim, sizeof *t->rows, e);
+    t->x = t->rows ? mem_alloc(BLOCK_ROWS * d->dim, sizeof *t->x, e) : NULL;
+    t->p = t->x ? mem_alloc(BLOCK_ROWS * d->classes, sizeof *t->p, e) : NULL;
+    int rc = t->p ? lbfgs_minimise(n, p->w, exact_objective, t, &o, r, e) : -1;
+    free(t->p);
+    free(t->x);
+    free(t->rows);
+    return rc;
+}
+
+int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_iterations, bool exact,
               struct probe *p, struct err *e)
 {
-    struct fit f;
+    struct exact t = {.n_rows = 0};
     size_t n = d->classes * (d->dim + 1);
     if (!p->w || p->dim != d->dim || p->classes != d->classes) {
         probe_release(p);
@@ -131,13 +240,17 @@ int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_ite
         p->dim = d->dim;
         p->classes = d->classes;
     }
-    if (!p->w || fit_init(&f, dev, d, c, e))
+    if (!p->w || fit_init(&t.fit, dev, d, c, e))
         return -1;
     const struct lbfgs_options o = {max_iterations, 1e-7, 1e-10};
     struct lbfgs_result r;
-    int rc = lbfgs_minimise(n, p->w, objective, &f, &o, &r, e);
-    fit_release(&f);
+    int rc = lbfgs_minimise(n, p->w, objective, &t.fit, &o, &r, e);
     p->iterations = r.iterations;
+    if (rc == 0 && exact && r.iterations < max_iterations) {
+        rc = polish(&t, n, max_iterations - r.iterations, p, &r, e);
+        p->iterations += r.iterations;
+    }
+    fit_release(&t.fit);
     p->converged = r.converged;
     p->value = r.value * c * (double)d->n;
     return rc;

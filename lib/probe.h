@@ -5,6 +5,7 @@
 #ifndef PROBE_H
 #define PROBE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,8 +27,9 @@ struct probe {
 };
 
 // Fits at one C, at most max_iterations steps, starting at p when it holds a model of the same
-// shape (any start leads to the same minimum). p: zeroed or fitted before. 0 or -1.
-int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_iterations,
+// shape (any start leads to the same minimum). `exact`: the last iterations in float64 on the CPU,
+// for the fit whose figures are reported. p: zeroed or fitted before. 0 or -1.
+int probe_fit(struct dev *dev, const struct probe_data *d, double c, int max_iterations, bool exact,
               struct probe *p, struct err *e);
 void probe_release(struct probe *p);
 // scores[n, classes] (host) = W x + b of device rows x[n, dim].
