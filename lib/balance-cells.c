@@ -62,10 +62,16 @@ static int find_cells(struct balance_run *b, const struct assign *a, const struc
 {
     size_t top = b->probe + 1;
     int32_t *labels = mem_alloc(p->n * top, sizeof *labels, e);
-    int r = labels ? assign_rows(a, b->o->threads, p->rows, p->n, b->state + p->first, top, labels,
-                                 NULL, e)
-                   : -1;
+    int r = !labels       ? -1
+            : b->o->cells ? b->o->cells(b->o->ctx, p->first, p->n, top, labels, e)
+                          : assign_rows(a, b->o->threads, p->rows, p->n, b->state + p->first, top,
+                                        labels, NULL, e);
     for (size_t i = 0; i < p->n && !r; i++) {
+        bool usable = !sim_failed(b->state[p->first + i]);
+        for (size_t t = 0; t < top && usable && !r; t++)
+            if (labels[i * top + t] >= (int64_t)b->n_cells || labels[i * top + t] < 0)
+                r = err_set(e, "row %llu has the label %d, with %zu cells",
+                            (unsigned long long)(p->first + i), labels[i * top + t], b->n_cells);
         b->cell[p->first + i] = (uint32_t)labels[i * top];
         if (b->probe)
             memcpy(b->next + (p->first + i) * b->probe, labels + i * top + 1,
@@ -223,7 +229,8 @@ static int sort_by_rank(struct balance_run *b, struct err *e)
 int balance_cells(struct balance_run *b, struct err *e)
 {
     struct assign a = {0};
-    if (b->cell && assign_init(&a, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
+    if (b->cell && !b->o->cells &&
+        assign_init(&a, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
         return -1;
     int r = read_all(b, &a, e);
     assign_release(&a);

@@ -39,6 +39,10 @@ struct balance_options {
     uint64_t seed;   // of `random`
     uint64_t mem;    // bytes that may be used, all in all
     int threads;
+    // The cells of rows where they are known already, instead of a search: count x (probe + 1)
+    // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.
+    int (*cells)(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
+                 struct err *e);
     // Called now and then with the pairs compared so far and in all; false stops with an error.
     bool (*progress)(void *ctx, double done, double total);
     void *ctx;

@@ -232,24 +232,70 @@ int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy
     return finish(path, &s, w, r, e);
 }
 
+// A file that goes with part i row by row; path is set for messages, heap.
+static int open_beside(const struct sim_files *f, size_t i, const char *dir, enum npy_type type,
+                       struct npy *a, char **path, struct err *e)
+{
+    const struct npy_part *p = &f->set.parts[i];
+    struct sidecar s = {0};
+    *path = sim_files_path(f, i, dir, e);
+    if (!*path || npy_open_as(a, *path, type, -1, e))
+        return -1;
+    if (a->h.rows != p->rows)
+        return err_set(e, "%s has %llu rows, %s has %llu", *path, (unsigned long long)a->h.rows,
+                       p->path, (unsigned long long)p->rows);
+    int r = sidecar_open(*path, a->h.rows, &s, e) < 0 ||
+                    sidecar_same_keys(*path, &s, p->path, &f->sidecars[i], e) < 0
+                ? -1
+                : 0;
+    sidecar_release(&s);
+    return r;
+}
+
+static int part_labels(const struct sim_files *f, size_t i, const char *dir, uint64_t first,
+                       uint64_t count, size_t top, int32_t *labels, struct err *e)
+{
+    struct npy a = {0};
+    char *path;
+    int r = open_beside(f, i, dir, NPY_I4, &a, &path, e);
+    if (!r && a.h.dim < top)
+        r = err_set(e, "%s has %zu labels a row, %zu are needed", path, a.h.dim, top);
+    const int32_t *from = a.data;
+    for (uint64_t k = 0; k < count && !r; k++)
+        memcpy(labels + k * top, from + (first + k) * a.h.dim, top * sizeof *labels);
+    npy_close(&a);
+    free(path);
+    return r;
+}
+
+int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,
+                     size_t top, int32_t *labels, struct err *e)
+{
+    while (count) {
+        size_t i = npy_set_find(&f->set, first);
+        const struct npy_part *p = &f->set.parts[i];
+        uint64_t left = p->first + p->rows - first, n = left < count ? left : count;
+        if (part_labels(f, i, dir, first - p->first, n, top, labels, e))
+            return -1;
+        first += n;
+        count -= n;
+        labels += n * top;
+    }
+    return 0;
+}
+
 static int add_mask(const struct sim_files *f, size_t i, const char *dir, uint32_t *rows,
                     uint64_t *n, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[i];
     struct npy mask = {0};
-    struct sidecar s = {0};
-    char *path = sim_files_path(f, i, dir, e);
-    int r = !path || npy_open_as(&mask, path, NPY_U1, 1, e) ? -1 : 0;
-    if (!r && mask.h.rows != p->rows)
-        r = err_set(e, "%s has %llu rows, %s has %llu", path, (unsigned long long)mask.h.rows,
-                    p->path, (unsigned long long)p->rows);
-    if (!r && (sidecar_open(path, mask.h.rows, &s, e) < 0 ||
-               sidecar_same_keys(path, &s, p->path, &f->sidecars[i], e) < 0))
-        r = -1;
+    char *path;
+    int r = open_beside(f, i, dir, NPY_U1, &mask, &path, e);
+    if (!r && mask.h.dim != 1)
+        r = err_set(e, "%s is no mask: %zu values a row", path, mask.h.dim);
     for (uint64_t k = 0; k < p->rows && !r; k++)
         if (((const uint8_t *)mask.data)[k])
             rows[(*n)++] = (uint32_t)(p->first + k);
-    sidecar_release(&s);
     npy_close(&mask);
     free(path);
     return r;

@@ -51,6 +51,10 @@ int sim_files_commit(const struct sim_files *f, size_t i, const char *path, stru
 int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy_writer *w,
                          const struct sim_origin *o, struct err *e);
 
+// The first `top` columns of the labels DIR/NAME.npy (<i4) of rows [first, first + count). Files
+// that are missing, too narrow, of another length or of other samples are refused.
+int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,
+                     size_t top, int32_t *labels, struct err *e);
 // Ascending global rows that the masks DIR/NAME.npy keep, heap; *n: how many. A mask that is
 // missing, of another length or of other samples is refused.
 uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e);

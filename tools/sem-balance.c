@@ -19,7 +19,7 @@ enum { CURVE_STEPS = 100, MEMBERS = 50 };
 static double distance = 0.1, euclidean, share = -1, curve_to;
 static uint64_t probe, seed = 1, biggest = 20, mem = (uint64_t)4 << 30;
 static int rule, survivor;
-static const char *keep_dir, *groups_dir, *cells, *curve, *files_from, *ledger;
+static const char *keep_dir, *groups_dir, *cells, *labels_dir, *curve, *files_from, *ledger;
 static bool distance_given, euclidean_given, share_given, survivor_given;
 
 static const struct cli_option options[] = {
@@ -81,6 +81,11 @@ static const struct cli_option options[] = {
      .arg = "N",
      .max = INT32_MAX,
      .help = "and with this many neighbour cells"},
+    {.name = "labels-dir",
+     .type = CLI_TEXT,
+     .to = &labels_dir,
+     .arg = "DIR",
+     .help = "the cells of rows, known from kmeans-cluster"},
     {.name = "curve",
      .type = CLI_TEXT,
      .to = &curve,
@@ -136,6 +141,13 @@ struct job {
     char cells_hex[DIGEST_HEX];
 };
 
+static int known_cells(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
+                       struct err *e)
+{
+    struct job *j = ctx;
+    return sim_files_labels(&j->files, labels_dir, first, count, top, labels, e);
+}
+
 static bool on_progress(void *ctx, double done, double total)
 {
     struct job *j = ctx;
@@ -158,6 +170,8 @@ static int balance(struct job *j, struct err *e)
                                 .threads = (int)j->common.threads,
                                 .progress = on_progress,
                                 .ctx = j};
+    if (labels_dir)
+        o.cells = known_cells;
     if (euclidean_given)
         o.distance = euclidean * euclidean / 2; // of unit rows: |x - y|^2 = 2 (1 - x.y)
     if (curve)
@@ -367,6 +381,8 @@ static int check_options(const struct cli_common *common, struct err *e)
         return err_set(e, "--rule semdedup looks within cells only: no --probe");
     if (probe && !cells)
         return err_set(e, "--probe goes with --cells");
+    if (labels_dir && !cells)
+        return err_set(e, "--labels-dir goes with --cells");
     if (curve_to > 0 && !curve)
         return err_set(e, "--curve-to goes with --curve");
     if (!common->n_operands && !files_from)

@@ -83,10 +83,22 @@ for my $who (qw(hard easy first random)) {
     is(report('r1.json')->{kept}, scalar(grep { (unpack 'q<*', body('g1/all.npy'))[$_] == $_ } 0 .. 799), 'groups of its own');
 }
 
+# Cells searched, and cells known.
+npy('a/cells.npy', '<f4', "9, $dim", f4(@rows[11 .. 19]));
+mkdir $_ for qw(l k2);
+is(system("$bin/kmeans-cluster -q --assign a/cells.npy --top 3 --labels-dir l a/all.npy"), 0, 'labels');
+is(run('--cells a/cells.npy --probe 2 --keep-dir k1 -o r1.json a/all.npy'), 0, 'in cells');
+is(run('--cells a/cells.npy --probe 2 --labels-dir l --keep-dir k2 -t 2 -o r2.json a/all.npy'), 0, 'in known cells') or diag $said;
+is(body('k2/all.npy'), body('k1/all.npy'), 'the same masks');
+is(slurp('r2.json'), slurp('r1.json'), 'the same report');
+is(run('--cells a/cells.npy --probe 3 --labels-dir l -o r2.json a/all.npy'), 1, 'too few labels a row');
+like($said, qr/has 3 labels a row, 4 are needed/, 'and says so');
+
 # Refused.
 npy('a/wide.npy', '<f4', '1, 11', f4([(1) x 11]));
 npy('a/cells.npy', '<f4', "2, $dim", f4(@rows[0, 1]));
-for (['--distance 0.1 --remove 0.2 a/all.npy', 2, 'only one'], ['--distance 3 a/all.npy', 2, 'distance'],
+for (['--labels-dir l a/all.npy', 2, '--cells'], ['--cells a/cells.npy --labels-dir l a/all.npy', 1, 'with 2 cells'],
+    ['--distance 0.1 --remove 0.2 a/all.npy', 2, 'only one'], ['--distance 3 a/all.npy', 2, 'distance'],
     ['--distance x a/all.npy', 2, 'distance'], ['', 2, 'operand'], ['--probe 3 a/all.npy', 2, '--cells'],
     ['--rule semdedup --survivor center a/all.npy', 2, 'semdedup'], ['a/all.npy a/wide.npy', 1, 'wide'],
     ['--mem 1M a/all.npy', 1, 'at least \d+ MiB'], ['--cells a/wide.npy a/all.npy', 1, 'columns'],
