@@ -34,6 +34,28 @@ CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 FAISS_C := build/faiss/libfaiss_c.a
 LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
+# The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
+# against the stand-in of tests/cuda-on-cpu.
+CXX := g++
+NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
+CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+ifdef CUDA
+BUILD := $(BUILD)-cuda
+endif
+CUDA_SRC := $(wildcard lib/cuda/*.cu)
+CUDA_NV := $(patsubst %.cu,$(BUILD)/%.o,$(CUDA_SRC))
+CUDA_EMU := $(patsubst lib/cuda/%.cu,$(BUILD)/cuda-on-cpu/%.o,$(CUDA_SRC)) \
+	$(patsubst tests/cuda-on-cpu/%.cc,$(BUILD)/cuda-on-cpu/stand-in/%.o,$(wildcard tests/cuda-on-cpu/*.cc))
+CXXFLAGS += -std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(if $(werror),-Werror) -Itests/cuda-on-cpu -Ilib
+ifdef CUDA
+ifeq ($(NVCC),)
+$(error CUDA=1 needs nvcc, of the CUDA Toolkit 12 or later: put it into PATH or say NVCC=/path/to/nvcc)
+endif
+CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lrt -ldl
+TOOL_CUDA = $(CUDA_NV)
+endif
+
 # One short line a file; V=1 shows the commands.
 say = $(if $(V),,@echo '  $@';)
 V ?=
@@ -43,7 +65,7 @@ TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
-GOLDEN := $(BIN)/golden
+GOLDEN := $(BIN)/golden $(BIN)/golden-cuda
 JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
@@ -51,6 +73,8 @@ SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 all: $(TOOLS)
 ## tests: the test programs and fuzzers, not run
 tests: $(UNIT) $(FUZZ) $(GOLDEN)
+## cuda: the CUDA device's objects alone, by nvcc (make CUDA=1 cuda)
+cuda: $(CUDA_NV)
 ## bench: the benchmark programs, not run (bench/README.md)
 bench: $(BENCH)
 
@@ -59,7 +83,26 @@ $(BUILD)/libclipcid.a: $(LIB_OBJ)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
+# A program that is given these objects can open the device "cuda".
+$(BUILD)/lib/cuda/%.o: lib/cuda/%.cu Makefile
+	@mkdir -p $(@D)
+	$(say)$(NVCC) -std=c++20 -O3 -Ilib $(CUDA_ARCH) $(if $(werror),-Werror all-warnings) -MMD -MP -c -o $@ $<
+$(BUILD)/cuda-on-cpu/%.o: lib/cuda/%.cu Makefile
+	@mkdir -p $(@D)
+	$(say)$(CXX) -x c++ $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc Makefile
+	@mkdir -p $(@D)
+	$(say)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/unit/cuda-%: $(BUILD)/tests/unit/cuda-%.o $(CUDA_EMU) $(BUILD)/libclipcid.a | $(FAISS_C)
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/golden-cuda/%.o: tests/golden/%.c Makefile
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CPPFLAGS) -DGOLDEN_DEVICE='"cuda"' $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_EMU) $(BUILD)/libclipcid.a | $(FAISS_C)
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BIN)/%: $(BUILD)/tools/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
@@ -70,7 +113,7 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/l
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(GOLDEN): $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(FAISS_C):
@@ -84,6 +127,7 @@ deps:
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench
 	$(MAKE) -j$(JOBS) --output-sync=target asan=1 werror=1 all tests
+	$(if $(NVCC),$(MAKE) -j$(JOBS) werror=1 BUILD=build/check CUDA_ARCH=-arch=sm_90 cuda)
 	scripts/lint
 	BIN=bin BUILD=build/release prove tests/cli
 	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove tests/cli
@@ -106,5 +150,5 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests bench deps check demo format install clean help
+.PHONY: all tests cuda bench deps check demo format install clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -3,7 +3,11 @@
 
 #include <string.h>
 
+#include "cuda/dev-cuda.h"
 #include "dev-cpu.h"
+
+// Only a program linked with the CUDA device has it.
+#pragma weak dev_cuda_open
 
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,
              struct err *e)
@@ -12,7 +16,11 @@ int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bo
     if (!strcmp(name, "cpu"))
         return dev_cpu_open(d, act, threads, emulate, e);
     if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
-        return err_set(e, "device %s: this build has no CUDA", name);
+        return dev_cuda_open ? dev_cuda_open(d, name, act, e)
+                             : err_set(e,
+                                       "device %s: this program was built without CUDA (make "
+                                       "CUDA=1, with the CUDA Toolkit's nvcc)",
+                                       name);
     return err_set(e, "unknown device %s (cpu, cuda, cuda:N)", name);
 }
 

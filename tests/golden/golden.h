@@ -5,6 +5,11 @@
 
 #include <stdint.h>
 
+// The device that runs: bin/golden-cuda is the same program on "cuda".
+#ifndef GOLDEN_DEVICE
+#define GOLDEN_DEVICE "cpu"
+#endif
+
 // Both print what they compare and the largest errors; 0 all within bounds, 1 not, or an error.
 int golden_model(const char *dir);
 // Weak: a build of the model half alone has none.

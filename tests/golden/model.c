@@ -111,7 +111,7 @@ static int run_model(struct golden *g, const struct run *r, float *image, float 
     struct dev d;
     struct clip_model m = {0};
     struct clip_model_options o = {.vision = true, .text = true, .whole = r->whole};
-    if (dev_open(&d, "cpu", r->type, r->threads, true, e))
+    if (dev_open(&d, GOLDEN_DEVICE, r->type, r->threads, true, e))
         return -1;
     int rc = clip_model_load(&m, &d, &g->weights, &o, e);
     if (!rc)

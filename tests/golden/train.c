@@ -290,7 +290,7 @@ int golden_train(const char *dir)
     struct golden g = {.dir = dir};
     struct err e;
     int rc = open_all(&g, &e);
-    if (!rc && !(rc = dev_open(&g.dev, "cpu", DEV_F32, 2, false, &e))) {
+    if (!rc && !(rc = dev_open(&g.dev, GOLDEN_DEVICE, DEV_F32, 2, false, &e))) {
         rc = all_terms(&g, &e);
         dev_close(&g.dev);
     }

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device memory between unmapped pages, and streams that run when somebody waits for them.
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <set>
+#include <sys/mman.h>
+
+#include "cuda_runtime.h"
+
+// An event counts its records; a record is done when the stream has run up to it.
+struct CUevent_st {
+    uint64_t recorded, done;
+    CUstream_st *by;
+};
+struct CUstream_st {
+    std::deque<std::function<void()>> queue;
+    bool running;
+};
+
+namespace
+{
+const size_t PAGE = 4096;
+struct piece {
+    size_t bytes, mapped;
+    unsigned char *map;
+};
+std::map<void *, piece> pieces;
+std::set<CUstream_st *> streams;
+size_t in_use;
+
+[[noreturn]] void die(const char *what)
+{
+    fprintf(stderr, "cuda-on-cpu: %s\n", what);
+    abort();
+}
+
+size_t from_env(const char *name, size_t otherwise)
+{
+    const char *s = getenv(name);
+    return s && *s ? (size_t)strtoull(s, nullptr, 10) : otherwise;
+}
+
+size_t memory_size()
+{
+    return from_env("CUDA_ON_CPU_MEMORY", (size_t)4 << 30);
+}
+
+void run(CUstream_st *s)
+{
+    if (s->running)
+        die("a stream waits for itself");
+    s->running = true;
+    while (!s->queue.empty()) {
+        std::function<void()> f = std::move(s->queue.front());
+        s->queue.pop_front();
+        f();
+    }
+    s->running = false;
+}
+
+void run_all()
+{
+    for (CUstream_st *s : streams)
+        run(s);
+}
+
+// Whole in one piece of device memory?
+bool on_device(const void *p, size_t n)
+{
+    auto it = pieces.upper_bound((void *)p);
+    if (it == pieces.begin())
+        return false;
+    --it;
+    return (const char *)p >= (const char *)it->first &&
+           (const char *)p + n <= (const char *)it->first + it->second.bytes;
+}
+} // namespace
+
+void cuda_on_cpu::enqueue(cudaStream_t s, std::function<void()> f)
+{
+    s->queue.push_back(std::move(f));
+}
+
+const char *cudaGetErrorName(cudaError_t e)
+{
+    return e == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation" : "cudaError";
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess:
+        return "no error";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorInvalidConfiguration:
+        return "invalid configuration argument";
+    case cudaErrorNoDevice:
+        return "no CUDA-capable device is detected";
+    case cudaErrorInvalidDevice:
+        return "invalid device ordinal";
+    default:
+        return "invalid argument";
+    }
+}
+
+cudaError_t cudaGetLastError()
+{
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    *n = (int)from_env("CUDA_ON_CPU_DEVICES", 1);
+    return *n ? cudaSuccess : cudaErrorNoDevice;
+}
+
+cudaError_t cudaSetDevice(int i)
+{
+    int n;
+    cudaGetDeviceCount(&n);
+    return i >= 0 && i < n ? cudaSuccess : cudaErrorInvalidDevice;
+}
+
+cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
+{
+    *v = a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 << 10
+         : a == cudaDevAttrComputeCapabilityMajor     ? 9
+                                                      : 0;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void **p, size_t bytes)
+{
+    if (!bytes || bytes > memory_size() - in_use)
+        return bytes ? cudaErrorMemoryAllocation : cudaErrorInvalidValue;
+    size_t room = (bytes + 15) / 16 * 16, pages = (room + PAGE - 1) / PAGE * PAGE;
+    size_t mapped = pages + 2 * PAGE;
+    void *m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m == MAP_FAILED || mprotect(m, PAGE, PROT_NONE) ||
+        mprotect((char *)m + PAGE + pages, PAGE, PROT_NONE))
+        return cudaErrorMemoryAllocation;
+    *p = (char *)m + PAGE + pages - room;
+    memset(*p, 0xff, room);
+    pieces[*p] = {bytes, mapped, (unsigned char *)m};
+    in_use += bytes;
+    return cudaSuccess;
+}
+
+cudaError_t cudaFree(void *p)
+{
+    if (!p)
+        return cudaSuccess;
+    run_all();
+    auto it = pieces.find(p);
+    if (it == pieces.end())
+        return cudaErrorInvalidValue;
+    for (size_t i = it->second.bytes; i % 16; i++)
+        if (((unsigned char *)p)[i] != 0xff)
+            die("something wrote behind a buffer");
+    in_use -= it->second.bytes;
+    munmap(it->second.map, it->second.mapped);
+    pieces.erase(it);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void **p, size_t bytes)
+{
+    *p = malloc(bytes);
+    return *p ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    run_all();
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
+{
+    *total = memory_size();
+    *available = *total - in_use;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, cudaMemcpyKind kind,
+                            cudaStream_t s)
+{
+    bool to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (on_device(dst, n) != to || on_device(src, n) != from)
+        return cudaErrorInvalidValue;
+    cuda_on_cpu::enqueue(s, [=] { memmove(dst, src, n); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void *dst, int v, size_t n, cudaStream_t s)
+{
+    if (!on_device(dst, n))
+        return cudaErrorInvalidValue;
+    cuda_on_cpu::enqueue(s, [=] { memset(dst, v, n); });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
+{
+    *s = new CUstream_st{{}, false};
+    streams.insert(*s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    run(s);
+    streams.erase(s);
+    delete s;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    run(s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    *e = new CUevent_st{0, 0, nullptr};
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    run_all();
+    delete e;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    uint64_t n = ++e->recorded;
+    e->by = s;
+    cuda_on_cpu::enqueue(s, [=] { e->done = n; });
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
+{
+    uint64_t n = e->recorded;
+    CUstream_st *by = e->by;
+    cuda_on_cpu::enqueue(s, [=] {
+        if (e->done < n)
+            run(by);
+    });
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    if (e->done < e->recorded)
+        run(e->by);
+    return cudaSuccess;
+}
