@@ -53,7 +53,7 @@ static const void *matrix_values(struct loader *l, size_t i, enum dev_type *type
 {
     enum st_dtype dtype;
     const void *raw = clip_weights_raw(l->w, i, &dtype);
-    if (raw && (size_t)raw % 64 == 0 && (dtype == ST_F32 || dtype == ST_BF16)) {
+    if (raw && (dtype == ST_F32 || dtype == ST_BF16) && (size_t)raw % st_dtype_size(dtype) == 0) {
         *type = dtype == ST_F32 ? DEV_F32 : DEV_BF16;
         return raw;
     }
