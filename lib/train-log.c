@@ -70,6 +70,36 @@ int train_log_line(struct train_log *l, const cJSON *o, struct err *e)
     return rc;
 }
 
+static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
+{
+    const struct losses *l = &s->core->set.losses;
+    int rc = json_add_u64(j, "step", s->state->step, e) ||
+             json_add_u64(j, "epoch", s->state->pos.epoch, e) ||
+             json_add_u64(j, "samples", s->state->samples, e) ||
+             json_add_double(j, "loss", s->loss, e);
+    for (size_t i = 0; i < loss_count() && !rc; i++)
+        if (l->weight[i] > 0)
+            rc = json_add_double(j, loss_kinds[i].name, l->value[i], e);
+    if (!rc && (losses_needs(l) & LOSS_BIAS))
+        rc = json_add_double(j, "logit_bias", (double)s->core->logit_bias, e);
+    return rc || json_add_double(j, "lr", s->lr, e) ||
+           json_add_double(j, "logit_scale", (double)s->core->logit_scale, e) ||
+           json_add_double(j, "grad_norm", s->norm, e) ||
+           json_add_double(j, "samples_per_second", (double)s->core->set.batch / s->seconds, e) ||
+           json_add_double(j, "data_wait", s->wait, e) || json_add_u64(j, "memory", s->memory, e) ||
+           (s->skipped && json_add_bool(j, "skipped", true, e));
+}
+
+int train_log_step(struct train_log *l, const struct train_line *s, struct err *e)
+{
+    cJSON *j = cJSON_CreateObject();
+    if (!j)
+        return err_set(e, "out of memory");
+    int rc = add_numbers(j, s, e) || train_log_line(l, j, e) ? -1 : 0;
+    cJSON_Delete(j);
+    return rc;
+}
+
 void train_log_close(struct train_log *l)
 {
     if (l->fd >= 0)

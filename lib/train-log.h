@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "train-checkpoint.h"
+#include "train-step.h"
 
 struct train_log {
     int fd; // -1: closed
@@ -21,6 +23,18 @@ int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t 
                    struct err *e);
 // Writes the object as a line. 0 or -1.
 int train_log_line(struct train_log *l, const cJSON *o, struct err *e);
+// What a step has to say, besides its state.
+struct train_line {
+    const struct train_core *core;
+    const struct train_state *state;
+    double loss, norm, lr;
+    double seconds, wait; // the step took, of that waiting for data
+    uint64_t memory;      // peak, bytes
+    bool skipped;         // not finite, passed over
+};
+// Writes step, epoch, samples, loss, each term, lr, logit_scale, grad_norm, samples_per_second,
+// data_wait, memory. 0 or -1.
+int train_log_step(struct train_log *l, const struct train_line *s, struct err *e);
 void train_log_close(struct train_log *l);
 
 #endif

@@ -120,7 +120,8 @@ int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, s
     return rc;
 }
 
-int train_setup_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e)
+// A short name for a config: the digest of its JSON.
+static int config_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e)
 {
     cJSON *j = clip_config_to_open_clip(c, e);
     char *text = j ? json_text(j, false, e) : NULL;
@@ -130,4 +131,48 @@ int train_setup_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct
     int rc = text ? 0 : -1;
     free(text);
     return rc;
+}
+
+static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
+{
+    const struct optim_set *o = &s->optim;
+    const struct cluster_set *c = &s->cluster;
+    const struct {
+        const char *name;
+        double value;
+    } numbers[] = {{"batch", (double)s->batch},    {"accumulate", (double)s->accumulate},
+                   {"lr", (double)o->lr},          {"weight-decay", (double)o->weight_decay},
+                   {"clip-grad", (double)o->clip}, {"steps", (double)o->steps},
+                   {"warmup", (double)o->warmup},  {"sigma", (double)c->sigma},
+                   {"sample-rate", c->rate},       {"margin", (double)c->margin},
+                   {"filter", (double)c->filter}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (json_add_double(j, numbers[i].name, numbers[i].value, e))
+            return -1;
+    for (size_t i = 0; i < loss_count(); i++)
+        if (s->losses.weight[i] > 0 &&
+            json_add_double(j, loss_kinds[i].name, (double)s->losses.weight[i], e))
+            return -1;
+    return json_add_bool(j, "freeze-centroids", c->frozen, e) ||
+                   json_add_bool(j, "project", s->project, e) || json_add_u64(j, "seed", s->seed, e)
+               ? -1
+               : 0;
+}
+
+cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
+                           const char *centroids, struct err *e)
+{
+    char hex[DIGEST_HEX], centroid_hex[DIGEST_HEX] = "";
+    if (config_digest(cfg, hex, e) || (centroids && digest_file(centroids, centroid_hex, e)))
+        return NULL;
+    cJSON *j = cJSON_CreateObject();
+    if (j && !json_add_string(j, "student", hex, e) &&
+        !json_add_string(j, "centroids", centroid_hex, e) &&
+        !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
+        !add_numbers(j, &c->set, e))
+        return j;
+    if (!j)
+        err_set(e, "out of memory");
+    cJSON_Delete(j);
+    return NULL;
 }

@@ -4,6 +4,7 @@
 #ifndef TRAIN_SETUP_H
 #define TRAIN_SETUP_H
 
+#include <cjson/cJSON.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,7 +27,9 @@ uint64_t train_setup_memory_free(void);
 float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e);
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
-// A short name for a config: the digest of its JSON.
-int train_setup_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e);
+// What a run was started with, as far as it changes the result: for --resume to compare
+// (train_options_same). `centroids`: their file, or NULL. A new object, or NULL with e set.
+cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
+                           const char *centroids, struct err *e);
 
 #endif

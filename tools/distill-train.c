@@ -310,45 +310,6 @@ static int find_tokenizer(struct run *r, struct err *e)
     return 0;
 }
 
-// What changes the result, for --resume to compare.
-static cJSON *result_options(const struct run *r, struct err *e)
-{
-    char hex[DIGEST_HEX], centroid_hex[DIGEST_HEX] = "";
-    const struct {
-        const char *name;
-        double value;
-    } numbers[] = {{"batch", (double)batch},
-                   {"accumulate", (double)accumulate},
-                   {"lr", lr},
-                   {"weight-decay", weight_decay},
-                   {"clip-grad", clip_grad},
-                   {"sigma", sigma},
-                   {"sample-rate", sample_rate},
-                   {"margin", margin},
-                   {"filter", filter},
-                   {"warmup", (double)r->set.optim.warmup},
-                   {"steps", (double)r->set.optim.steps}};
-    cJSON *j = cJSON_CreateObject();
-    int rc = j ? 0 : err_set(e, "out of memory");
-    if (!rc && (train_setup_digest(&r->cfg, hex, e) ||
-                ((r->needs & LOSS_CLUSTERS) && digest_file(centroids, centroid_hex, e))))
-        rc = -1;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !rc; i++)
-        rc = json_add_double(j, numbers[i].name, numbers[i].value, e);
-    for (size_t i = 0; i < loss_count() && !rc; i++)
-        if (r->set.losses.weight[i] > 0)
-            rc = json_add_double(j, loss_kinds[i].name, (double)r->set.losses.weight[i], e);
-    if (rc || json_add_string(j, "student", hex, e) ||
-        json_add_string(j, "centroids", centroid_hex, e) ||
-        json_add_string(j, "dtype", dtype ? "bf16" : "f32", e) ||
-        json_add_bool(j, "freeze-centroids", freeze_centroids, e) ||
-        json_add_bool(j, "project", project, e) || json_add_u64(j, "seed", seed, e)) {
-        cJSON_Delete(j);
-        return NULL;
-    }
-    return j;
-}
-
 // -- before the first step
 
 static int open_data(struct run *r, const char *path, struct err *e)
@@ -447,7 +408,8 @@ static int load_weights(struct run *r, struct err *e)
     if (!r->checkpoint[0])
         return train_setup_weights(&r->core, init, seed, e);
     struct err why;
-    cJSON *is = result_options(r, e);
+    cJSON *is =
+        train_setup_options(&r->core, &r->cfg, r->needs & LOSS_CLUSTERS ? centroids : NULL, e);
     if (!is)
         return -1;
     int rc = train_options_same(r->state.options, is, &why);
@@ -476,7 +438,9 @@ static int prepare(struct run *r, const char *path, const struct cli_common *com
                            e) ||
         open_core(r, e) || load_weights(r, e))
         return -1;
-    if (!r->state.options && !(r->state.options = result_options(r, e)))
+    if (!r->state.options &&
+        !(r->state.options = train_setup_options(&r->core, &r->cfg,
+                                                 r->needs & LOSS_CLUSTERS ? centroids : NULL, e)))
         return -1;
     if (mkdir(output, 0777) && errno != EEXIST)
         return err_errno(e, "cannot make '%s'", output);
@@ -500,30 +464,6 @@ static int checkpoint(struct run *r, struct err *e)
     r->last_checkpoint = now();
     log_detail(&r->log, "checkpoint '%s'", path);
     return 0;
-}
-
-static int write_line(struct run *r, double loss, double norm, double rate, double seconds,
-                      double wait, bool bad, struct err *e)
-{
-    cJSON *j = cJSON_CreateObject();
-    int rc = !j || json_add_u64(j, "step", r->state.step, e) ||
-             json_add_u64(j, "epoch", r->state.pos.epoch, e) ||
-             json_add_u64(j, "samples", r->state.samples, e) || json_add_double(j, "loss", loss, e);
-    for (size_t i = 0; i < loss_count() && !rc; i++)
-        if (r->set.losses.weight[i] > 0)
-            rc = json_add_double(j, loss_kinds[i].name, r->core.set.losses.value[i], e);
-    if (!rc)
-        rc = json_add_double(j, "lr", rate, e) ||
-             json_add_double(j, "logit_scale", (double)r->core.logit_scale, e) ||
-             (r->needs & LOSS_BIAS ? json_add_double(j, "logit_bias", (double)r->core.logit_bias, e)
-                                   : 0) ||
-             json_add_double(j, "grad_norm", norm, e) ||
-             json_add_double(j, "samples_per_second", (double)batch / seconds, e) ||
-             json_add_double(j, "data_wait", wait, e) ||
-             json_add_u64(j, "memory", log_peak_memory(), e) ||
-             (bad ? json_add_bool(j, "skipped", true, e) : 0) || train_log_line(&r->lines, j, e);
-    cJSON_Delete(j);
-    return rc ? -1 : 0;
 }
 
 // A step that gave NaN or Inf: an error, or passed over.
@@ -562,7 +502,9 @@ static int one_step(struct run *r, const struct train_made *m, double wait, stru
     r->state.counts = m->counts;
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
-    return write_line(r, loss, norm, rate, now() - start + wait, wait, bad, e);
+    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + wait,
+                              wait,     log_peak_memory(), bad};
+    return train_log_step(&r->lines, &line, e);
 }
 
 static bool checkpoint_due(const struct run *r)
