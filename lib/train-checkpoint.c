@@ -341,22 +341,33 @@ int train_checkpoint_state(const char *path, struct train_state *s, struct err *
     return rc ? err_wrap(e, "%s", file) : 0;
 }
 
+// The first option of `a` that `b` has not, or otherwise; NULL when there is none.
+static const cJSON *first_change(const cJSON *a, const cJSON *b)
+{
+    const cJSON *x;
+    cJSON_ArrayForEach(x, a)
+    {
+        if (!cJSON_Compare(x, cJSON_GetObjectItemCaseSensitive(b, x->string), true))
+            return x;
+    }
+    return NULL;
+}
+
 int train_options_same(const cJSON *was, const cJSON *is, struct err *e)
 {
-    const cJSON *a;
-    cJSON_ArrayForEach(a, is)
-    {
-        const cJSON *b = cJSON_GetObjectItemCaseSensitive(was, a->string);
-        if (b && cJSON_Compare(a, b, true))
-            continue;
-        char *x = b ? cJSON_PrintUnformatted(b) : NULL, *y = cJSON_PrintUnformatted(a);
-        err_set(e, "the checkpoint was made with %s %s, now it is %s", a->string,
-                x ? x : "left out", y ? y : "?");
-        free(x);
-        free(y);
-        return -1;
-    }
-    return 0;
+    const cJSON *change = first_change(is, was);
+    if (!change)
+        change = first_change(was, is);
+    if (!change)
+        return 0;
+    const cJSON *x = cJSON_GetObjectItemCaseSensitive(was, change->string);
+    const cJSON *y = cJSON_GetObjectItemCaseSensitive(is, change->string);
+    char *then = x ? cJSON_PrintUnformatted(x) : NULL, *now = y ? cJSON_PrintUnformatted(y) : NULL;
+    err_set(e, "the checkpoint was made with %s %s, now it is %s", change->string,
+            then ? then : "left out", now ? now : "left out");
+    free(then);
+    free(now);
+    return -1;
 }
 
 // -- whole checkpoints
