@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval-features.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 #include "npy-write.h"
 #include "npy.h"
 
-enum { PATH_ROOM = 4096, KEY_ROOM = 1024 };
+enum { PATH_ROOM = 4096, KEY_ROOM = 512 };
 
 // Pictures wait here until a batch is full.
 struct collect {
@@ -33,6 +34,14 @@ static int grow(void *pointer_to, size_t *cap, size_t need, size_t size, struct 
     return rc;
 }
 
+static int check_finite(const struct eval_features *f, size_t row, struct err *e)
+{
+    for (size_t j = 0; j < f->dim; j++)
+        if (!isfinite(f->x[row * f->dim + j]))
+            return err_set(e, "the features of '%s' are not finite", f->names[row]);
+    return 0;
+}
+
 static int embed_waiting(struct collect *c, struct err *e)
 {
     struct eval_features *f = c->f;
@@ -40,9 +49,14 @@ static int embed_waiting(struct collect *c, struct err *e)
         return 0;
     if (clip_model_images(c->m->clip, c->waiting, c->pixels, true, c->out, e))
         return -1;
-    for (size_t i = 0; i < c->waiting; i++)
+    for (size_t i = 0; i < c->waiting; i++) {
         memcpy(f->x + c->row[i] * f->dim, c->out + i * f->dim, f->dim * sizeof *f->x);
+        if (check_finite(f, c->row[i], e))
+            return -1;
+    }
     c->waiting = 0;
+    if (c->m->progress)
+        c->m->progress(c->m->progress_ctx, f->n);
     return 0;
 }
 
@@ -64,12 +78,12 @@ static int add_row(struct collect *c, const struct eval_sample *s, struct err *e
 {
     struct eval_features *f = c->f;
     size_t n = f->n, classes = c->set->classes.n;
-    char name[KEY_ROOM];
-    snprintf(name, sizeof name, "%s/%s", s->shard_name, s->key);
+    size_t room = strlen(s->shard_name) + strlen(s->key) + 2;
     if (grow(&f->names, &f->cap_names, n + 1, sizeof *f->names, e) ||
         grow(&f->label, &f->cap_label, n + 1, sizeof *f->label, e) ||
-        !(f->names[n] = mem_strdup(name, e)))
+        !(f->names[n] = mem_alloc(room, 1, e)))
         return -1;
+    snprintf(f->names[n], room, "%s/%s", s->shard_name, s->key);
     f->label[n] = s->label;
     if (s->targets) {
         if (grow(&f->targets, &f->cap_targets, (n + 1) * classes, 1, e)) {
@@ -147,7 +161,7 @@ static int read_all(struct collect *c, const char *split, struct err *e)
 
 // ---- the cache
 
-// The name of a split's features: a digest of all they depend on.
+// The name of a split's features: a digest of all they depend on, this program's version too.
 static int cache_path(char *path, size_t room, const struct eval_model *m, const struct eval_set *s,
                       const char *split, struct err *e)
 {
@@ -155,9 +169,12 @@ static int cache_path(char *path, size_t room, const struct eval_model *m, const
     const struct clip_preprocess *p = &m->clip->cfg.preprocess;
     if (eval_set_digest(s, split, set, e))
         return -1;
-    int n = snprintf(text, sizeof text, "1 %s %s %s %s %d %s %s %d", m->digest, set, split,
-                     m->variant, m->clip->cfg.image_size, clip_resample_name(p->resample),
-                     clip_fit_name(p->fit), p->fill);
+    int n = snprintf(text, sizeof text, "%s %s %s %s %s %s %d %d %s %s %d", CLIPCID_VERSION,
+                     m->digest, set, m->variant, m->clip->dev->name, m->clip->whole ? "whole" : "",
+                     m->clip->cfg.image_size, p->fill, clip_resample_name(p->resample),
+                     clip_fit_name(p->fit), (int)m->clip->headless);
+    if (n < 0 || (size_t)n >= sizeof text)
+        return err_set(e, "name of the cache is too long");
     digest_bytes(text, (size_t)n, hex);
     n = snprintf(path, room, "%s/%s.npy", m->cache, hex);
     return n < 0 || (size_t)n >= room ? err_set(e, "path of the cache is too long") : 0;
@@ -175,6 +192,7 @@ static int load_cached(struct eval_features *f, const char *path, struct err *e)
     }
     npy_close(&a);
     for (size_t i = 0; rc == 0 && i < f->n; i++) {
+        rc = check_finite(f, i, e);
         bool zero = true;
         for (size_t j = 0; zero && j < f->dim; j++)
             zero = f->x[i * f->dim + j] == 0;

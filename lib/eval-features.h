@@ -21,6 +21,8 @@ struct eval_model {
     int threads;             // for decoding
     const char *cache;       // folder for features, or NULL
     const char *variant;     // what else the features depend on: "embedding f32"
+    void (*progress)(void *ctx, size_t samples); // called after each batch; or NULL
+    void *progress_ctx;
 };
 
 // Row i is sample i of the split. A picture that cannot be had has a row of zeros.

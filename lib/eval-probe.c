@@ -9,6 +9,9 @@
 
 enum { VALIDATION_FIFTHS = 5 };
 
+// Rows go to the device through a buffer of this many.
+enum { UPLOAD_ROWS = 4096 };
+
 // Rows of a split on the device, the failed ones left out.
 struct rows {
     float *x; // device [n, dim]
@@ -23,29 +26,42 @@ static void rows_release(struct rows *r, struct dev *d)
     *r = (struct rows){0};
 }
 
+// Gathers rows row[0..n) of f into buffers of UPLOAD_ROWS and sends them to x, device [n, dim].
+static int upload_rows(struct dev *d, float *x, const struct eval_features *f, const size_t *row,
+                       size_t n, struct err *e)
+{
+    size_t dim = f->dim, most = n < UPLOAD_ROWS ? n : UPLOAD_ROWS;
+    float *host = mem_alloc(most * dim, sizeof *host, e);
+    int rc = host ? 0 : -1;
+    for (size_t at = 0; rc == 0 && at < n; at += most) {
+        size_t rows = n - at < most ? n - at : most;
+        for (size_t i = 0; i < rows; i++)
+            memcpy(host + i * dim, f->x + row[at + i] * dim, dim * sizeof *host);
+        d->op->upload(d, x + at * dim, host, rows * dim * sizeof(float));
+        rc = d->op->sync(d, e); // the buffer is filled again
+    }
+    free(host);
+    return rc;
+}
+
 // Those rows i of f for which take(i) holds.
 static int rows_take(struct rows *r, struct dev *d, const struct eval_features *f,
                      const uint8_t *take, struct err *e)
 {
     *r = (struct rows){0};
-    float *host = mem_alloc(f->n * f->dim, sizeof *host, e);
-    r->label = host ? mem_alloc(f->n, sizeof *r->label, e) : NULL;
-    if (r->label) {
-        for (size_t i = 0; i < f->n; i++) {
-            if (!take[i] || eval_row_failed(f, i))
-                continue;
-            memcpy(host + r->n * f->dim, f->x + i * f->dim, f->dim * sizeof *host);
+    size_t *row = mem_alloc(f->n, sizeof *row, e);
+    r->label = row ? mem_alloc(f->n, sizeof *r->label, e) : NULL;
+    for (size_t i = 0; r->label && i < f->n; i++)
+        if (take[i] && !eval_row_failed(f, i)) {
+            row[r->n] = i;
             r->label[r->n++] = f->label[i];
         }
-        r->x = d->op->alloc(d, f->n * f->dim * sizeof(float), e);
-        if (r->x)
-            d->op->upload(d, r->x, host, r->n * f->dim * sizeof(float));
-    }
-    free(host);
-    if (r->x)
-        return 0;
-    rows_release(r, d);
-    return -1;
+    r->x = r->label ? d->op->alloc(d, r->n * f->dim * sizeof(float), e) : NULL;
+    int rc = r->x ? upload_rows(d, r->x, f, row, r->n, e) : -1;
+    free(row);
+    if (rc)
+        rows_release(r, d);
+    return rc;
 }
 
 struct search {
@@ -139,6 +155,8 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
         memset(take, 1, train->n);
         rc = rows_take(&all, search.d, train, take, e);
         free(take);
+        if (rc == 0 && all.n == 0)
+            rc = err_set(e, "'%s' has no training picture that can be decoded", s->folder);
     } else {
         rc = -1;
     }

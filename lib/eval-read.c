@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "eval-set.h"
+#include "half.h"
 #include "mem.h"
 #include "npy.h"
 #include "par.h"
@@ -93,7 +94,7 @@ static double target_at(const struct npy_header *h, const uint8_t *rows, size_t 
         return (double)f4;
     case NPY_F2:
         memcpy(&f2, rows + 2 * i, 2);
-        return (f2 & 0x7fff) != 0;
+        return (double)half_to_f32_one(f2);
     case NPY_U8_PAIR:
         break;
     }
@@ -122,6 +123,8 @@ static int parse_targets(struct slot *t, const struct shard_member *m, size_t cl
 // One caption a line; empty lines are none.
 static int parse_captions(struct slot *t, const struct shard_member *m, struct err *e)
 {
+    if (memchr(m->data, '\0', m->size))
+        return err_set(e, "txt holds a NUL byte");
     if (copy_bytes(&t->text, &t->cap_text, m->data, m->size, e))
         return -1;
     size_t n = 0;

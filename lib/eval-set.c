@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -20,7 +21,15 @@ static void lines_release(struct eval_lines *l)
     *l = (struct eval_lines){0};
 }
 
-// Cuts the text into lines; a final line end and CRs before line ends do not count.
+// Without blanks at either end, as CLIP_benchmark reads its lists.
+static char *strip(char *line, char *end)
+{
+    while (end > line && strchr(" \t\r", end[-1]))
+        *--end = '\0';
+    return line + strspn(line, " \t\r");
+}
+
+// Cuts the text into lines; empty ones at the end do not count.
 static int cut_lines(struct eval_lines *l, struct err *e)
 {
     size_t room = 1;
@@ -30,14 +39,10 @@ static int cut_lines(struct eval_lines *l, struct err *e)
     if (!l->lines)
         return -1;
     for (char *p = l->text; *p;) {
-        char *end = strchr(p, '\n');
-        l->lines[l->n++] = p;
-        if (!end)
-            break;
+        char *end = p + strcspn(p, "\n"), *next = *end ? end + 1 : end;
         *end = '\0';
-        if (end > p && end[-1] == '\r')
-            end[-1] = '\0';
-        p = end + 1;
+        l->lines[l->n++] = strip(p, end);
+        p = next;
     }
     while (l->n && l->lines[l->n - 1][0] == '\0')
         l->n--;
@@ -82,11 +87,11 @@ static int read_type(struct eval_set *s, struct err *e)
         return -1;
     const char *word = l.n ? l.lines[0] : "";
     int rc = 0;
-    if (strcmp(word, "retrieval") == 0)
+    if (strcasecmp(word, "retrieval") == 0)
         s->type = EVAL_RETRIEVAL;
-    else if (strcmp(word, "multilabel") == 0)
+    else if (strcasecmp(word, "multilabel") == 0)
         s->type = EVAL_MULTILABEL;
-    else
+    else if (strcasecmp(word, "classification") != 0)
         rc = err_set(e, "'%s': type '%s' is not known", path, word);
     lines_release(&l);
     return rc;

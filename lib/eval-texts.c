@@ -18,9 +18,12 @@ int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_
         for (size_t i = 0; rc == 0 && i < rows; i++)
             if (tokenizer_encode(m->tokenizer, texts[at + i], strlen(texts[at + i]), context,
                                  tokens + i * context, &used, e) != TEXT_OK)
-                rc = err_wrap(e, "text %zu", at + i);
+                rc = err_wrap(e, "text '%s'", texts[at + i]);
         if (rc == 0)
             rc = clip_model_texts(m->clip, rows, tokens, true, out + at * dim, e);
+        for (size_t i = at * dim; rc == 0 && i < (at + rows) * dim; i++)
+            if (!isfinite(out[i]))
+                rc = err_set(e, "the embedding of '%s' is not finite", texts[i / dim]);
     }
     free(tokens);
     return rc;

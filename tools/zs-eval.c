@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "eval-tasks.h"
@@ -135,6 +136,7 @@ static const struct cli cli = {
 
 struct job {
     struct log log;
+    struct progress progress;
     struct out out, predictions;
     struct eval_model model;
     bool missed; // --min-acc1
@@ -151,24 +153,40 @@ static int choose_task(const struct eval_set *s, struct err *e)
     return task;
 }
 
+// A name as one cell of a table: control characters would cut it.
+static int write_cell(struct out *o, const char *name, struct err *e)
+{
+    for (const char *p = name; *p; p++)
+        if (out_write(o, (unsigned char)*p < ' ' || *p == 127 ? "?" : p, 1, e))
+            return -1;
+    return out_write(o, "\t", 1, e);
+}
+
+static int write_prediction(struct out *o, const char *set, const char *sample, size_t row,
+                            int32_t label, const struct metric_top *top, struct err *e)
+{
+    char text[256];
+    int n = snprintf(text, sizeof text, "%zu\t", row);
+    if (write_cell(o, set, e) || out_write(o, text, (size_t)n, e) || write_cell(o, sample, e))
+        return -1;
+    n = snprintf(text, sizeof text, "%d", label);
+    for (int k = 0; k < METRIC_TOP && top->index[k] >= 0; k++)
+        n += snprintf(text + n, sizeof text - (size_t)n, "%c%d", k ? ',' : '\t', top->index[k]);
+    if (top->index[0] >= 0)
+        n += snprintf(text + n, sizeof text - (size_t)n, "\t%.6g\n", (double)top->score[0]);
+    else
+        n += snprintf(text + n, sizeof text - (size_t)n, "\t-\t-\n");
+    return out_write(o, text, (size_t)n, e);
+}
+
 static int write_predictions(struct job *job, const struct eval_set *s,
                              const struct eval_features *f, const struct eval_result *r,
                              struct err *e)
 {
-    for (size_t i = 0; r->top && i < f->n; i++) {
-        char line[2048];
-        int n =
-            snprintf(line, sizeof line, "%s\t%zu\t%s\t%d", s->name, i, f->names[i], f->label[i]);
-        for (int k = 0; k < METRIC_TOP && r->top[i].index[k] >= 0; k++)
-            n += snprintf(line + n, sizeof line - (size_t)n, "%c%d", k ? ',' : '\t',
-                          r->top[i].index[k]);
-        if (r->top[i].index[0] >= 0)
-            n += snprintf(line + n, sizeof line - (size_t)n, "\t%.6g\n", r->top[i].score[0]);
-        else
-            n += snprintf(line + n, sizeof line - (size_t)n, "\t-\t-\n");
-        if (out_write(&job->predictions, line, (size_t)n, e))
+    for (size_t i = 0; r->top && i < f->n; i++)
+        if (write_prediction(&job->predictions, s->name, f->names[i], i, f->label[i], &r->top[i],
+                             e))
             return -1;
-    }
     return 0;
 }
 
@@ -185,11 +203,26 @@ static int check_failed(struct job *job, const struct eval_set *s, const struct 
     return 0;
 }
 
+static void on_progress(void *ctx, size_t samples)
+{
+    struct progress *p = ctx;
+    progress_to(p, samples);
+}
+
+static int get_features(struct job *job, const struct eval_set *s, const char *of,
+                        struct eval_features *f, struct err *e)
+{
+    progress_start(&job->progress, &job->log, 0, "samples");
+    int rc = eval_features_get(f, &job->model, s, of, e);
+    progress_end(&job->progress);
+    return rc;
+}
+
 static int run_probe(struct job *job, const struct eval_set *s, const struct eval_features *test,
                      struct eval_result *r, struct err *e)
 {
     struct eval_features train;
-    if (eval_features_get(&train, &job->model, s, "train", e))
+    if (get_features(job, s, "train", &train, e))
         return -1;
     int rc = check_failed(job, s, &train, e);
     if (rc == 0)
@@ -237,6 +270,16 @@ static void judge(struct job *job, const struct eval_set *s, const struct eval_r
     job->missed = true;
 }
 
+// What can be known to be wrong before anything is embedded.
+static int check_set(const struct eval_set *s, struct err *e)
+{
+    int chosen = choose_task(s, e);
+    size_t shards = 1;
+    if (chosen < 0 || (chosen == TASK_PROBE && eval_set_shards(s, "train", &shards, e)))
+        return -1;
+    return shards ? 0 : err_set(e, "'%s' has no split 'train'", s->folder);
+}
+
 static int run_set(struct job *job, const char *folder, struct err *e)
 {
     struct eval_set s;
@@ -244,7 +287,7 @@ static int run_set(struct job *job, const char *folder, struct err *e)
     struct eval_result r = {0};
     if (eval_set_open(&s, folder, classnames, templates, e))
         return -1;
-    int rc = choose_task(&s, e) < 0 ? -1 : eval_features_get(&f, &job->model, &s, split, e);
+    int rc = check_set(&s, e) ? -1 : get_features(job, &s, split, &f, e);
     if (rc == 0) {
         rc = check_failed(job, &s, &f, e);
         if (rc == 0)
@@ -301,6 +344,8 @@ static int with_model(struct job *job, const struct cli_common *common, struct d
     struct clip_weights w;
     struct clip_model clip = {0};
     const struct clip_model_options o = {true, true, !shortcuts, features == FEATURES_TOWER};
+    if (cache && access(cache, W_OK | X_OK))
+        return err_errno(e, "cannot write into the folder '%s'", cache);
     if (clip_weights_open(&w, model_dir, e))
         return -1;
     struct tokenizer *t = tokenizer_open(model_dir, e);
@@ -319,6 +364,8 @@ static int with_model(struct job *job, const struct cli_common *common, struct d
         job->model.batch = (size_t)batch;
         job->model.threads = (int)common->threads;
         job->model.cache = cache;
+        job->model.progress = on_progress;
+        job->model.progress_ctx = &job->progress;
         job->model.variant = variant;
         rc = run_sets(job, common, e);
     }
