@@ -175,6 +175,111 @@ make_set('badimg', 'test', 4, sub { $_[0] == 2 ? (cls => 0, picture => 'no pictu
 refused('a bad picture', qr/1 bad pictures are more than --max-bad allows/, '-m model badimg');
 is(run('-m model --max-bad 1 badimg > b.json'), 0, 'unless allowed');
 is(decode_json(slurp('b.json'))->{failed}, 1, 'and counted');
+
+# ---- every prediction is the direct one
+my @p = grep { /^cls\t/ } split /\n/, slurp('p.tsv');
+@rows = images('cls');
+my $wrong = 0;
+for my $k (0 .. $#p) {
+    my @cell = split /\t/, $p[$k];
+    my @score = map { dot($rows[$k], $_) } @weights;
+    my @b = best(@score);
+    $wrong++ if $cell[1] != $k || $cell[3] != $label->($names[$k]) || $cell[4] ne join(',', @b[0 .. 4]) || abs($cell[5] - 100 * $score[$b[0]]) > 1e-3;
+}
+is($wrong, 0, 'label, top 5 and score of each sample');
+my %pair;
+for my $line (@p) { my @cell = split /\t/, $line; my ($top) = split /,/, $cell[4]; $pair{"$cell[3] $top"}++ if $cell[3] != $top }
+$got = decode_json(slurp('cls.json'));
+my %number = map { $classes[$_] => $_ } 0 .. $#classes;
+is(join(' ', sort map { "$number{$_->{label}} $number{$_->{predicted}} $_->{count}" } @{ $got->{confusions} }),
+    join(' ', sort map { "$_ $pair{$_}" } keys %pair), 'confusions are those of the predictions');
+is(run('-m model --confusions 1 cls > few.json'), 0, '--confusions');
+is(scalar @{ decode_json(slurp('few.json'))->{confusions} }, 1, 'lists as many');
+
+# ---- a picture that cannot be had is no candidate for any caption, nor are its captions
+my $caption = sub { my $i = shift; return join("\n", map { "$classes[($i + $_) % 5] $i" } 0 .. $i % 3) . "\n" };
+make_set('whole', 'test', 10, sub { (txt => $caption->($_[0])) });
+make_set('torn', 'test', 12, sub { my $i = shift; $i < 10 ? (txt => $caption->($i)) : (txt => "small\nred\n", picture => 'torn') });
+spew("$_/dataset_type.txt", "Retrieval \r\n") for 'whole', 'torn';
+is(run('-m model whole > whole.json') || run('-m model --max-bad 2 torn > torn.json'), 0, 'retrieval with two bad pictures') or diag $said;
+my ($whole, $torn) = map { decode_json(slurp("$_.json")) } 'whole', 'torn';
+is_deeply($torn->{metrics}, $whole->{metrics}, 'has the figures of the rest');
+is("$torn->{n} $torn->{failed}", '12 2', 'and counts them');
+make_set('badtrain', 'test', 4, sub { (cls => $_[0]) });
+make_set('badtrain', 'train', 20, sub { $_[0] > 17 ? (cls => 0, picture => 'none') : (cls => $_[0] % 5) });
+refused('bad training pictures', qr/2 bad pictures/, '-m model --task linear-probe --c 1 badtrain');
+is(run('-m model --task linear-probe --c 1 --max-bad 10% --cache cache badtrain > b1'), 0, 'unless allowed') or diag $said;
+is(run('-m model --task linear-probe --c 1 --max-bad 10% --cache cache badtrain > b2'), 0, 'from the cache') or diag $said;
+is(slurp('b2'), slurp('b1'), 'the same bytes');
+like($said, qr/2 of 20 pictures cannot be decoded/, 'and the same warning');
+is(run('-m model --task linear-probe --c 1 --max-bad 2 --min-acc1 1.0 badtrain > b3'), slurp('b1') =~ /"lp_acc1":1[,.]/ ? 0 : 1, '--min-acc1 of a probe');
+
+# ---- lists as CLIP_benchmark reads them
+make_set('lists', 'test', 20, sub { (cls => $label->($_[0]) . "\n") });
+spew('lists/classnames.txt', join "\r\n", map({ " $_\t" } @classes), '', '');
+spew('lists/zeroshot_classification_templates.txt', join "\r\n", @templates);
+spew('lists/dataset_type.txt', "classification");
+spew('lists/test/nshards.txt', " 2 ");
+is(run('-m model lists > lists.json'), 0, 'blanks and line ends') or diag $said;
+is(slurp('lists.json') =~ s/"lists"/"cls"/r, slurp('cls.json'), 'change nothing');
+is(run('-m model --classnames cls/classnames.txt --templates cls/zeroshot_classification_templates.txt lists/ > lists.json'), 0, 'names from elsewhere');
+is(slurp('lists.json') =~ s/"lists"/"cls"/r, slurp('cls.json'), 'change nothing either');
+
+# ---- caches are of one model and one set of pictures
+my @before = glob 'cache/*.npy';
+is(run('-m model --cache cache lists > /dev/null'), 0, 'other tars');
+is(run('-m model --dtype f32 --no-shortcuts --cache cache cls > /dev/null'), 0, 'another way of running');
+is(scalar(() = glob 'cache/*.npy'), @before + 2, 'have their own files');
+mkdir 'model2';
+copy($_, 'model2/') for glob 'model/*';
+open my $h, '+<:raw', 'model2/open_clip_model.safetensors' or die;
+seek $h, -20_000, 2;
+read $h, my $four, 4;
+seek $h, -20_000, 2;
+print $h pack 'f<', 0.25 + unpack 'f<', $four;
+close $h;
+is(run('-m model2 --cache cache cls > m2.json'), 0, 'a model with one other weight') or diag $said;
+is(scalar(() = glob 'cache/*.npy'), @before + 3, 'has its own file');
+isnt(decode_json(slurp('m2.json'))->{pretrained}, $got->{pretrained}, 'and digest');
+
+# ---- what a folder may hold
+sub spoil { my ($member, $bytes, $like, %o) = @_;
+    remove_tree('odd');
+    make_set('odd', 'test', 3, sub { $_[0] == 1 ? ($member => $bytes) : ($member => $o{good}) });
+    spew('odd/dataset_type.txt', $o{type});
+    refused("$o{type}: $like", $like, '-m model odd');
+}
+spoil('cls', $_, qr/class -?\d+ is not among|cls is not a number/, type => 'classification', good => '0')
+    for '', '-1', '5', '1x', 'one', '1 2', "1\0", '99999999999999999999', '4294967296';
+spoil('txt', "a\0b", qr/NUL/, type => 'retrieval', good => 'a');
+spoil('txt', "\n\n", qr/holds no caption/, type => 'retrieval', good => 'a');
+spoil('txt', "a \xff\n", qr/UTF-8/, type => 'retrieval', good => 'a');
+my $five = npy_u1(0, 1, 0, 1, 1);
+spoil('npy', $_, qr/npy/, type => 'multilabel', good => $five) for npy_u1(0, 1), npy_u1(0, 1, 2, 0, 0), substr($five, 0, -1), 'no', "$five ";
+for ("0\n", "-1\n", "2 3\n", "1\n1\n", '', "18446744073709551617\n", "99999999\n") {
+    spew('lists/test/nshards.txt', $_);
+    refused('shards: ' . s/\n/ /gr, qr/not a number of shards/, '-m model lists');
+}
+spew('lists/test/nshards.txt', "1\n");
+spew('lists/test/0.tar', '');
+refused('a split without samples', qr/no samples/, '-m model lists');
+spew('lists/dataset_type.txt', 'segmentation');
+refused('another type', qr/segmentation/, '-m model lists');
+spew('lists/dataset_type.txt', 'multilabel');
+refused('a probe of several labels', qr/not a set for this task/, '-m model --task linear-probe lists');
+unlink 'lists/dataset_type.txt';
+spew('lists/classnames.txt', "\n");
+refused('no class names', qr/no class names/, '-m model lists');
+unlink 'lists/classnames.txt';
+refused('no file of class names', qr/classnames\.txt/, '-m model lists');
+refused('no train split', qr/no split 'train'/, '-m model --task linear-probe ' . do { make_set('only', 'test', 4, sub { (cls => 0) }); 'only' });
+refused('no such split', qr/no split 'val'/, '-m model --split val cls');
+refused('no cache folder', qr/cannot write into the folder 'nowhere'/, '-m model --cache nowhere cls');
+refused('the second of two sets', qr/nowhere/, '-m model cls nowhere');
+is(run('-m model --features tower cls'), 2, 'the tower is for the probe only');
+is(run('-m model --predictions /dev/full cls > /dev/null'), 1, 'a full disk for the predictions');
+is(run('-m model cls > /dev/full'), 1, 'and for the figures');
+
 spew('cls/test/nshards.txt', "3\n");
 refused('a shard that is not there', qr/2\.tar/, '-m model cls');
 spew('cls/test/nshards.txt', "x\n");
