@@ -13,6 +13,7 @@
 #include "shard-list.h"
 
 static const char stdout_name[] = "-";
+static bool images = true;
 static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_path;
 static const char *device = "cpu";
 static uint64_t batch = 64, max_pixels = 89478485;
@@ -42,6 +43,7 @@ static const struct cli_option options[] = {
      .to = &tokens_out,
      .arg = "FILE",
      .help = "token ids of the captions"},
+    {.name = "images", .type = CLI_FLAG, .to = &images, .help = "run the image tower"},
     {.name = "shards",
      .type = CLI_LIST,
      .to = &shard_specs,
@@ -111,6 +113,19 @@ struct job {
     struct embed_run run;
 };
 
+// Where image embeddings go: where they are told to; else to standard output, unless another output
+// goes there, or it is a terminal and there are others.
+static const char *image_path(const struct cli_common *common)
+{
+    bool others = text_out || tokens_out;
+    bool taken = (text_out && !strcmp(text_out, "-")) || (tokens_out && !strcmp(tokens_out, "-"));
+    if (!images)
+        return NULL;
+    if (image_out || common->output != stdout_name)
+        return image_out ? image_out : common->output;
+    return taken || (others && isatty(STDOUT_FILENO)) ? NULL : common->output;
+}
+
 // What goes where; usage errors.
 static int plan(struct job *job, const struct cli_common *common, struct err *e)
 {
@@ -124,9 +139,11 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
         return err_set(e, "more than one samples stream (tar files need --shards)");
     o->text_path = text_out;
     o->tokens_path = tokens_out;
-    o->image_path = image_out                                    ? image_out
-                    : output_given || (!text_out && !tokens_out) ? common->output
-                                                                 : NULL;
+    if (!images && (image_out || output_given))
+        return err_set(e, "--no-images leaves nothing for %s", image_out ? "--image-out" : "-o");
+    o->image_path = image_path(common);
+    if (!o->image_path && !text_out && !tokens_out)
+        return err_set(e, "nothing to do: --no-images without --text-out or --tokens-out");
     const char *all[] = {o->image_path, o->text_path, o->tokens_path};
     int to_stdout = 0;
     for (int i = 0; i < 3; i++) {
@@ -165,6 +182,16 @@ static int open_tokenizer(struct job *job, struct err *e)
     return 0;
 }
 
+// A stream of captions only, and no word about image embeddings: none are wanted.
+static void drop_images(struct job *job, const struct cli_common *common)
+{
+    bool asked = image_out || common->output != stdout_name || (!text_out && !tokens_out);
+    if (asked || samples_header(job->source.stream)->images != SAMPLES_NO_IMAGES)
+        return;
+    job->source.images = false;
+    job->output.image_path = NULL;
+}
+
 static int open_input(struct job *job, const struct cli_common *common, struct err *e)
 {
     struct err warning;
@@ -180,6 +207,7 @@ static int open_input(struct job *job, const struct cli_common *common, struct e
         s->stream = samples_open(common->n_operands ? common->operands[0] : "-", e);
         if (!s->stream)
             return -1;
+        drop_images(job, common);
     }
     if (embed_source_check(s, &warning, e))
         return -1;

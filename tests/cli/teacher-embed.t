@@ -56,9 +56,11 @@ for my $way ("--batch 1 -t 3 -o i2.npy --text-out t2.npy s", "-t 2 --batch 7 --i
 }
 is(run("$with --text-out - s > t2.npy"), 0, 'texts alone, to standard output') or diag $said;
 ok(slurp('t2.npy') eq slurp('t.npy'), 'the same bytes');
+is(run("$with --text-out t2.npy s > i2.npy"), 0, 'both, pictures to standard output') or diag $said;
+ok(slurp('i2.npy') eq slurp('i.npy') && slurp('t2.npy') eq slurp('t.npy'), 'the same bytes');
 is(run("-m $model s > i2.npy"), 0, 'pictures alone need no tokenizer') or diag $said;
 ok(slurp('i2.npy') eq slurp('i.npy'), 'the same bytes');
-is(run("$with --tokens-out k2.npy s"), 0, 'tokens alone');
+is(run("$with --no-images --tokens-out k2.npy s"), 0, 'tokens alone');
 ok(slurp('k2.npy') eq slurp('k.npy') && !-e '-', 'the same bytes');
 
 # Numbers.
@@ -93,7 +95,7 @@ my ($made) = $side{i} =~ /"model": "(\w+)"/;
 ok($keys && $made, 'digests');
 is((grep { !/"keys": "$keys"/ || !/"model": "$made"/ } values %side), 0, 'are the same in all');
 like($side{f}, qr/"--out-dtype", "f32"/, 'the command stands in it');
-is(run("-m $data/models/quick --tokenizer $vocab --text-out q.npy s"), 0, 'another model');
+is(run("-m $data/models/quick --tokenizer $vocab --no-images --text-out q.npy s"), 0, 'another model');
 unlike(slurp('q.npy.json'), qr/"model": "$made"/, 'has another digest');
 
 # Refusals.
