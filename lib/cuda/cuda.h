@@ -71,6 +71,9 @@ static inline bool cuda_failed(const struct dev *d)
     return d->failure.text[0] != 0;
 }
 
+// Makes the device the calling thread's current one; false when that or an earlier call failed.
+bool cuda_enter(struct dev *d);
+
 // At least `bytes` of device memory, contents undefined, good until the slot is asked for again;
 // NULL when that failed or an earlier call did.
 void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes);
@@ -93,7 +96,7 @@ template <class... P, class... A>
 void cuda_launch(struct dev *d, const char *what, void (*kernel)(P...), size_t blocks,
                  unsigned threads, size_t shared, A... args)
 {
-    if (cuda_failed(d) || !blocks)
+    if (!blocks || !cuda_enter(d))
         return;
     if (blocks > 0x7fffffff) {
         cuda_fail(d, "%s: %zu blocks are more than one launch has", what, blocks);

@@ -28,6 +28,20 @@ bool cuda_check(struct dev *d, cudaError_t e, const char *what)
     return false;
 }
 
+bool cuda_enter(struct dev *d)
+{
+    static thread_local int current = -1;
+    int wanted = cuda_of(d)->ordinal;
+    if (cuda_failed(d))
+        return false;
+    if (current == wanted)
+        return true;
+    if (!cuda_check(d, cudaSetDevice(wanted), "choosing the device"))
+        return false;
+    current = wanted;
+    return true;
+}
+
 bool cuda_check_lt(struct dev *d, cublasStatus_t s, const char *what)
 {
     if (s == CUBLAS_STATUS_SUCCESS)

@@ -35,7 +35,7 @@ template <class X, class Y> struct finish_op {
     {
         float v = apply(act, to_f32(x[i]));
         if (gamma)
-            v *= gamma[i % cols];
+            v *= gamma[remainder_of(i, cols)];
         if (residual)
             residual[i] += v;
         else
@@ -92,7 +92,7 @@ template <class T> struct to_act_op {
     T *y;
     __device__ void operator()(size_t i) const
     {
-        size_t r = i / cols, c = i % cols;
+        size_t r = quotient(i, cols), c = i - r * cols;
         float v = x[r * x_ld + c];
         y[i] = from_f32<T>(gamma ? v * gamma[c] : v);
     }

@@ -178,7 +178,7 @@ static const cublasLtMatmulAlgo_t *plan_of(struct dev *d, const struct product *
 static void multiply(struct dev *d, const struct product *p)
 {
     struct layouts l;
-    if (cuda_failed(d) || !p->m || !p->n)
+    if (!p->m || !p->n || !cuda_enter(d))
         return;
     const cublasLtMatmulAlgo_t *algo = plan_of(d, p);
     void *room = algo ? cuda_slot(d, SLOT_GEMM, WORKSPACE) : NULL;

@@ -39,6 +39,16 @@ template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x)
     return __float2bfloat16_rn(x);
 }
 
+// a / b, a % b: by 32-bit division, a quarter of the work, where both fit.
+__device__ __forceinline__ size_t quotient(size_t a, size_t b)
+{
+    return (a | b) >> 32 ? a / b : (size_t)((uint32_t)a / (uint32_t)b);
+}
+__device__ __forceinline__ size_t remainder_of(size_t a, size_t b)
+{
+    return a - quotient(a, b) * b;
+}
+
 // All lanes get the sum (the largest), the same bits in each.
 template <class T> __device__ __forceinline__ T warp_sum(T v)
 {

@@ -155,7 +155,7 @@ struct margin_op {
     float *logits;
     __device__ void operator()(size_t i) const
     {
-        size_t r = i / cols, c = i % cols;
+        size_t r = quotient(i, cols), c = i - r * cols;
         float x = cosine[r * ld + c], y = scale * x;
         if ((int64_t)c == target[r])
             y = scale * (x - margin);

@@ -59,7 +59,7 @@ void *cuda_raw(struct dev *d, size_t bytes, struct err *e)
 {
     struct cuda_pool *p = cuda_of(d)->pool;
     bytes = bytes ? bytes : 1;
-    if (cuda_failed(d)) {
+    if (!cuda_enter(d)) {
         *e = d->failure;
         return NULL;
     }
@@ -132,13 +132,13 @@ void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes)
 
 void cuda_zero(struct dev *d, void *dst, size_t bytes)
 {
-    if (bytes && !cuda_failed(d))
+    if (bytes && cuda_enter(d))
         cuda_check(d, cudaMemsetAsync(dst, 0, bytes, cuda_of(d)->stream), "zeroing");
 }
 
 void cuda_copy(struct dev *d, void *dst, const void *src, size_t bytes)
 {
-    if (bytes && dst != src && !cuda_failed(d))
+    if (bytes && dst != src && cuda_enter(d))
         cuda_check(d,
                    cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, cuda_of(d)->stream),
                    "copying");
@@ -158,7 +158,7 @@ static void upload_half(struct dev *d, void *dst, const unsigned char *host, siz
     struct cuda_staging *s = &c->up;
     int h = s->next;
     bool direct = bytes <= SMALL;
-    if (!half_wait(d, s, h))
+    if (!cuda_enter(d) || !half_wait(d, s, h))
         return;
     memcpy(s->host[h], host, bytes);
     s->next = !h;
@@ -198,7 +198,7 @@ static void download_start(struct dev *d, const char *src, size_t bytes, size_t 
     struct cuda *c = cuda_of(d);
     int h = (int)(at / HALF % 2);
     size_t n = bytes - at < HALF ? bytes - at : HALF;
-    if (!cuda_failed(d) &&
+    if (cuda_enter(d) &&
         cuda_check(d,
                    cudaMemcpyAsync(c->down.host[h], src + at, n, cudaMemcpyDeviceToHost, c->stream),
                    "copying from the device"))
@@ -223,7 +223,8 @@ int cuda_download(struct dev *d, void *host, const void *src, size_t bytes, stru
 
 int cuda_sync(struct dev *d, struct err *e)
 {
-    cuda_check(d, cudaStreamSynchronize(cuda_of(d)->stream), "running");
+    if (cuda_enter(d))
+        cuda_check(d, cudaStreamSynchronize(cuda_of(d)->stream), "running");
     if (!cuda_failed(d))
         return 0;
     *e = d->failure;

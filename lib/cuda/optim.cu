@@ -29,7 +29,8 @@ struct adamw_rows_step {
     const int32_t *index;
     __device__ void operator()(size_t i) const
     {
-        s.at(i, (size_t)index[i / cols] * cols + i % cols);
+        size_t r = quotient(i, cols);
+        s.at(i, (size_t)index[r] * cols + (i - r * cols));
     }
 };
 

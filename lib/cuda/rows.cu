@@ -9,7 +9,8 @@ template <class T> struct gather_op {
     T *dst;
     __device__ void operator()(size_t i) const
     {
-        dst[i] = src[(size_t)index[i / cols] * src_ld + i % cols];
+        size_t r = quotient(i, cols);
+        dst[i] = src[(size_t)index[r] * src_ld + (i - r * cols)];
     }
 };
 
@@ -61,7 +62,7 @@ __device__ __forceinline__ void order_pair(uint64_t *p, size_t i, size_t j, bool
 // The t-th pair of places that are `step` apart.
 __device__ __forceinline__ size_t place(size_t t, size_t step)
 {
-    return t / step * 2 * step + t % step;
+    return t + (t & ~(step - 1)); // step is a power of two
 }
 
 // Sorts every tile: all stages `from` .. SORT_TILE whose steps stay inside one.
@@ -158,9 +159,10 @@ template <class T> struct patchify_op {
     T *out;
     __device__ void operator()(size_t i) const
     {
-        size_t area = patch * patch, row = i / (3 * area), at = i % (3 * area);
-        size_t c = at / area, y = at % area / patch, x = at % patch;
-        size_t picture = row / (grid * grid), py = row % (grid * grid) / grid, px = row % grid;
+        size_t area = patch * patch, row = quotient(i, 3 * area), at = i - row * 3 * area;
+        size_t c = quotient(at, area), in = at - c * area, y = quotient(in, patch);
+        size_t x = in - y * patch, picture = quotient(row, grid * grid);
+        size_t cell = row - picture * grid * grid, py = quotient(cell, grid), px = cell - py * grid;
         size_t p = (picture * size + py * patch + y) * size + px * patch + x;
         float k = c == 0 ? scale[0] : c == 1 ? scale[1] : scale[2];
         float s = c == 0 ? shift[0] : c == 1 ? shift[1] : shift[2];
@@ -196,7 +198,8 @@ struct assemble_op {
     float *x;
     __device__ void operator()(size_t i) const
     {
-        size_t r = i / cols, c = i % cols, p = r % (1 + patches), picture = r / (1 + patches);
+        size_t r = quotient(i, cols), c = i - r * cols;
+        size_t picture = quotient(r, 1 + patches), p = r - picture * (1 + patches);
         float v = p ? rows[(picture * patches + p - 1) * cols + c] : cls[c];
         x[i] = v + pos[p * cols + c];
     }
@@ -215,8 +218,9 @@ template <class T> struct patch_rows_op {
     T *out;
     __device__ void operator()(size_t i) const
     {
-        size_t r = i / cols, picture = r / patches, p = r % patches;
-        out[i] = from_f32<T>(dx[(picture * (1 + patches) + 1 + p) * cols + i % cols]);
+        size_t r = quotient(i, cols), picture = quotient(r, patches);
+        size_t p = r - picture * patches;
+        out[i] = from_f32<T>(dx[(picture * (1 + patches) + 1 + p) * cols + (i - r * cols)]);
     }
 };
 
