@@ -177,12 +177,57 @@ static void add(struct search *s, const struct assign *a, const float *row, size
         s->found[s->n_found++] = (struct guess){sim, at};
 }
 
+static int descending(const void *x, const void *y)
+{
+    float a = *(const float *)x, b = *(const float *)y;
+    return a > b ? -1 : a < b;
+}
+
+// The top-th greatest of n >= top values, which are moved about.
+static float nth(float *v, size_t n, size_t top)
+{
+    enum { FEW = 32 };
+    if (top > FEW) {
+        qsort(v, n, sizeof *v, descending);
+        return v[top - 1];
+    }
+    for (size_t i = 1; i < n; i++) { // the first `top` are kept sorted
+        size_t at = i < top ? i : top;
+        float x = v[i];
+        if (at == top && x <= v[top - 1])
+            continue;
+        for (at -= at == top; at > 0 && x > v[at - 1]; at--)
+            v[at] = v[at - 1];
+        v[at] = x;
+    }
+    return v[top - 1];
+}
+
+// At most the top-th greatest of n values, and close to it: the values are parted into groups, and
+// the top-th greatest of the groups' maxima has top values at or above it. -INFINITY where n < top.
+static float about_nth(const float *v, size_t n, size_t top)
+{
+    float most[SIM_BLOCK_COLS];
+    size_t width = 16, groups = 0;
+    while (width > 1 && n / width < 2 * top)
+        width /= 2;
+    for (size_t i = 0; i < n; i += width)
+        most[groups++] = sim_max(v + i, n - i < width ? n - i : width);
+    if (groups < top)
+        return -INFINITY;
+    return nth(most, groups, top);
+}
+
 static void scan(const struct job *j, struct scratch *t, struct search *s, const float *row,
                  const float *v, size_t first, size_t n)
 {
     if (j->top == 1)
         s->least = fmaxf(s->least, below((double)sim_max(v, n) - 2.0 * s->bound));
     size_t hits = sim_above(v, n, s->least, t->at);
+    if (hits > 2 * j->top + 8) {
+        s->least = fmaxf(s->least, below((double)about_nth(v, n, j->top) - 2.0 * s->bound));
+        hits = sim_above(v, n, s->least, t->at);
+    }
     for (size_t h = 0; h < hits; h++)
         add(s, j->a, row, j->top, v[t->at[h]], (uint32_t)first + t->at[h]);
 }
