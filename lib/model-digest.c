@@ -4,16 +4,12 @@
 #include <cjson/cJSON.h>
 #include <string.h>
 
-enum { EDGE = 4096 };
-
 static void add_tensor(struct digest *d, const struct st_tensor *t)
 {
-    size_t edge = t->n_bytes < EDGE ? t->n_bytes : EDGE;
     digest_key(d, t->name);
     digest_key(d, st_dtype_name(t->dtype));
     digest_add(d, t->shape, (size_t)t->rank * sizeof *t->shape);
-    digest_add(d, t->data, edge);
-    digest_add(d, t->data + t->n_bytes - edge, edge);
+    digest_add(d, t->data, t->n_bytes);
 }
 
 int model_digest(const struct clip_weights *w, char hex[DIGEST_HEX], struct err *e)
@@ -25,8 +21,11 @@ int model_digest(const struct clip_weights *w, char hex[DIGEST_HEX], struct err 
         err_set(e, "out of memory");
     if (d) {
         digest_key(d, text);
-        for (size_t i = 0; i < w->files.n_tensors; i++)
-            add_tensor(d, &w->files.tensors[i]);
+        for (size_t i = 0; i < w->table.n; i++) {
+            for (int k = 0; k < w->parts[i].n; k++)
+                add_tensor(d, w->parts[i].st[k]);
+            clip_weights_drop(w, i);
+        }
         digest_hex(d, hex);
         digest_free(d);
     }

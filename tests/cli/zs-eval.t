@@ -11,6 +11,7 @@ use JSON::PP;
 use Test::More;
 my $bin = abs_path($ENV{BIN} // 'bin');
 my $data = abs_path('tests/data');
+my $page = abs_path('man/zs-eval.1');
 my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
 
@@ -74,7 +75,7 @@ sub texts { my (@t) = @_;
     copy($pictures[0], sprintf 'stage/%06d.jpg', $_) for 0 .. $#t;
     tar('stage', 't.tar');
     remove_tree('stage');
-    system("$embed --shards t.tar --text-out t.npy") == 0 or die;
+    system("$embed --shards t.tar -o e.npy --text-out t.npy") == 0 or die;
     return npy_f4('t.npy');
 }
 my @weights;
@@ -233,9 +234,11 @@ is(scalar(() = glob 'cache/*.npy'), @before + 2, 'have their own files');
 mkdir 'model2';
 copy($_, 'model2/') for glob 'model/*';
 open my $h, '+<:raw', 'model2/open_clip_model.safetensors' or die;
-seek $h, -20_000, 2;
+my ($from, $to) = slurp('model/open_clip_model.safetensors') =~ /"token_embedding.weight":\{[^}]*"data_offsets":\[(\d+),(\d+)\]/ or die;
+my $middle = 8 + unpack('Q<', slurp('model/open_clip_model.safetensors')) + $from + 4 * int(($to - $from) / 8);
+seek $h, $middle, 0;
 read $h, my $four, 4;
-seek $h, -20_000, 2;
+seek $h, $middle, 0;
 print $h pack 'f<', 0.25 + unpack 'f<', $four;
 close $h;
 is(run('-m model2 --cache cache cls > m2.json'), 0, 'a model with one other weight') or diag $said;
@@ -291,4 +294,12 @@ spew('ret/test/nshards.txt', "2\n");
 spew('multi/zeroshot_classification_templates.txt', "no class\n");
 refused('a template without {c}', qr/has no \{c\}/, '-m model multi');
 is(run('-m model ret > /dev/full'), 1, 'a full disk');
+
+# ---- the man page's examples
+make_path('man/models', 'man/data', 'man/features');
+make_set('lists2', $_, 20, sub { (cls => $label->($_[0])) }) for 'test', 'train';
+system("cp -r model man/models/ViT-B-32; cp -r model man/student; cp -r lists2 man/data/wds_imagenet1k; cp -r lists2 man/data/wds_food101; cp -r lists2 man/data/wds_cifar10");
+my @examples = slurp($page) =~ /^\.Dl (zs-eval .*)/mg;
+ok(@examples >= 2, 'there are examples');
+is(system("cd man && PATH=$bin:\$PATH && { $_; } >../said 2>&1"), 0, $_) or diag slurp('said') for @examples;
 done_testing();
