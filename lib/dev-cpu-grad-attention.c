@@ -4,6 +4,9 @@
 //     P = exp(scale Q K^T - lse)       dP = dO V^T        dS = scale P (dP - rows of dO.O)
 //     dQ = dS K                        dK = dS^T Q        dV = P^T dO
 // A sequence is one work item: its rows are nobody else's.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 #include <stdlib.h>
 
 #include "dev-cpu-grad-simd.h"
@@ -47,38 +50,72 @@ static void head_place(struct head *h, float *at, size_t wide, size_t length)
 
 // C[m, n] = A B, element (i, x) of A at a[i * a_row + x * a_col], B [k, n]; m and n are made up to
 // whole tiles, for which there is room.
-SIMD static void product(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
-                         const float *b, size_t ldb, float *c, size_t ldc)
+struct product {
+    size_t m, n, k, a_row, a_col, ldb, ldc;
+    const float *a, *b;
+    float *c;
+};
+
+#if defined(__GNUC__) && !defined(__clang__)
+#define UNROLL _Pragma("GCC unroll 4")
+#else
+#define UNROLL
+#endif
+
+#if defined(__x86_64__)
+// By intrinsics: compilers make sixteen masked broadcasts of a vector of one value.
+__attribute__((target("avx512f"))) static void tile_avx512(const struct product *p, const float *a,
+                                                           const float *b, float *c, bool two)
 {
-    for (size_t i = 0; i < m; i += TILE_ROWS)
-        for (size_t j = 0; j < n; j += TILE_COLS) {
-            const float *a0 = a + i * a_row, *bj = b + j;
-            vf s00 = {0}, s01 = {0}, s10 = {0}, s11 = {0};
-            vf s20 = {0}, s21 = {0}, s30 = {0}, s31 = {0};
-            for (size_t x = 0; x < k; x++) {
-                const float *ax = a0 + x * a_col;
-                vf b0 = vf_load(bj + x * ldb), b1 = vf_load(bj + x * ldb + VF);
-                vf r0 = vf_all(ax[0]), r1 = vf_all(ax[a_row]);
-                vf r2 = vf_all(ax[2 * a_row]), r3 = vf_all(ax[3 * a_row]);
-                s00 += r0 * b0;
-                s01 += r0 * b1;
-                s10 += r1 * b0;
-                s11 += r1 * b1;
-                s20 += r2 * b0;
-                s21 += r2 * b1;
-                s30 += r3 * b0;
-                s31 += r3 * b1;
-            }
-            float *to = c + i * ldc + j;
-            vf_store(to, s00);
-            vf_store(to + VF, s01);
-            vf_store(to + ldc, s10);
-            vf_store(to + ldc + VF, s11);
-            vf_store(to + 2 * ldc, s20);
-            vf_store(to + 2 * ldc + VF, s21);
-            vf_store(to + 3 * ldc, s30);
-            vf_store(to + 3 * ldc + VF, s31);
+    __m512 s[TILE_ROWS][2];
+    size_t second = two ? VF : 0;
+    UNROLL
+    for (int i = 0; i < TILE_ROWS; i++)
+        s[i][0] = s[i][1] = _mm512_setzero_ps();
+    for (size_t x = 0; x < p->k; x++, a += p->a_col, b += p->ldb) {
+        __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + second);
+        UNROLL
+        for (int i = 0; i < TILE_ROWS; i++) {
+            __m512 r = _mm512_set1_ps(a[(size_t)i * p->a_row]);
+            s[i][0] = _mm512_fmadd_ps(r, b0, s[i][0]);
+            s[i][1] = _mm512_fmadd_ps(r, b1, s[i][1]);
         }
+    }
+    UNROLL
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        _mm512_storeu_ps(c + i * p->ldc, s[i][0]);
+        if (two)
+            _mm512_storeu_ps(c + i * p->ldc + VF, s[i][1]);
+    }
+}
+#endif
+
+static void tile_plain(const struct product *p, const float *a, const float *b, float *c, bool two)
+{
+    size_t n = two ? TILE_COLS : VF;
+    for (size_t i = 0; i < TILE_ROWS; i++) {
+        float s[TILE_COLS] = {0};
+        for (size_t x = 0; x < p->k; x++) {
+            float r = a[i * p->a_row + x * p->a_col];
+            for (size_t j = 0; j < n; j++)
+                s[j] += r * b[x * p->ldb + j];
+        }
+        memcpy(c + i * p->ldc, s, n * sizeof *s);
+    }
+}
+
+static void product(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                    const float *b, size_t ldb, float *c, size_t ldc)
+{
+    const struct product p = {m, n, k, a_row, a_col, ldb, ldc, a, b, c};
+    void (*tile)(const struct product *, const float *, const float *, float *, bool) = tile_plain;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        tile = tile_avx512;
+#endif
+    for (size_t i = 0; i < m; i += TILE_ROWS)
+        for (size_t j = 0; j < n; j += TILE_COLS)
+            tile(&p, a + i * a_row, b + j, c + i * ldc + j, j + VF < n);
 }
 
 static void get_row(const struct dev *d, const void *buf, size_t at, size_t n, float *row)
