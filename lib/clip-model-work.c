@@ -42,8 +42,9 @@ int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e
     size_t wide = max2(max2(3 * width, (size_t)t->mlp), patch);
     size_t image = vision ? 3 * (size_t)c->image_size * (size_t)c->image_size : 0;
     // A text has one row at least, a picture all its positions.
-    w->seqs = vision ? max2(CLIP_WORK_ROWS / longest, 1) : CLIP_WORK_ROWS;
-    w->rows = vision ? w->seqs * longest : max2(CLIP_WORK_ROWS, longest);
+    size_t pass = d->pass_rows ? d->pass_rows : CLIP_WORK_ROWS;
+    w->seqs = vision ? max2(pass / longest, 1) : pass;
+    w->rows = vision ? w->seqs * longest : max2(pass, longest);
     const struct want wants[] = {
         {(void **)&w->x, w->rows, width, 4},
         {(void **)&w->patch, vision ? w->rows : 0, width, 4},

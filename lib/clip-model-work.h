@@ -6,7 +6,8 @@
 #include "clip-model.h"
 
 // Rows that go through a tower together: few enough for the buffers to stay near the processor,
-// many enough for a weight to be read once for much work. A result does not depend on it.
+// many enough for a weight to be read once for much work. A device may ask for more (dev.h,
+// pass_rows). A result does not depend on it.
 enum { CLIP_WORK_ROWS = 1664 };
 
 // Sizes and allocates m->work[t] for a loaded tower. 0 or -1.

@@ -212,6 +212,7 @@ struct dev {
     enum dev_type act;  // type of activations
     size_t act_size;    // bytes of one
     int threads;        // CPU
+    size_t pass_rows;   // rows a pass through a model needs to fill it; 0: the model's own choice
     void *impl;         // the device's own
     struct err failure; // first failure, text[0] == 0 when none
     const char *name;   // "cpu", "cuda:0"

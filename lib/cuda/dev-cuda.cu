@@ -8,6 +8,10 @@
 
 #include "cuda.h"
 
+// ViT-bigG-14: 127 pictures, whose smallest product is 257 x 13 tiles of 128, 25 rounds of 132
+// multiprocessors.
+static constexpr size_t PASS_ROWS = 32768;
+
 void cuda_fail(struct dev *d, const char *fmt, ...)
 {
     if (cuda_failed(d))
@@ -164,6 +168,7 @@ int dev_cuda_open(struct dev *d, const char *name, enum dev_type act, struct err
     d->act = act;
     d->act_size = act == DEV_BF16 ? 2 : 4;
     d->threads = 1;
+    d->pass_rows = PASS_ROWS;
     d->impl = c;
     d->name = c->name;
     bool good =

@@ -495,6 +495,7 @@ static int child(const char *name, const char *value, uint64_t (*work)(void), ui
     pid_t pid = fork();
     if (!pid) {
         setenv(name, value, 1);
+        tap_failed = 0;
         if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
             _exit(3);
         uint64_t r = work();
@@ -570,7 +571,7 @@ int main(void)
     rc = child("CUDA_ON_CPU_MEMORY", "100000000", small_memory, &r);
     ok(!rc && r, "out of memory: the sizes are said, what was freed is used");
     rc = child("CUDA_ON_CPU_ORDER", "forward", outside, &r);
-    ok(WIFSIGNALED(rc), "a row outside its buffer is caught");
+    ok(rc && !r, "a row outside its buffer is caught");
     first = whole_run();
     const char *const orders[] = {"reverse", "shuffle"};
     for (int i = 0; i < 2; i++) {
