@@ -5,7 +5,8 @@
 // A launch runs its blocks one after the other; the threads of a block are fibers that really wait
 // at __syncthreads and in warp functions. A stream is a queue that runs no sooner than somebody
 // waits for it, so a missing wait or a host buffer reused too early shows. Memory from cudaMalloc
-// lies between unmapped pages and starts out as NaN, dynamic shared memory too. Environment:
+// lies between unmapped pages and starts out as NaN, dynamic shared memory too; the host cannot
+// touch it. Environment:
 //   CUDA_ON_CPU_ORDER   forward (default), reverse or shuffle: order of blocks, and of the threads
 //                       between two barriers
 //   CUDA_ON_CPU_MEMORY  bytes of device memory (default 4 GiB)

@@ -47,10 +47,32 @@ size_t memory_size()
     return from_env("CUDA_ON_CPU_MEMORY", (size_t)4 << 30);
 }
 
+// Device memory can be touched while a stream runs, and by nobody else: the first pages of every
+// piece, since all of a large one would take long.
+const size_t CLOSED = 16 * PAGE;
+int runs;
+
+void piece_open(const piece &p, bool yes)
+{
+    size_t n = p.mapped - 2 * PAGE;
+    if (mprotect(p.map + PAGE, n < CLOSED ? n : CLOSED, yes ? PROT_READ | PROT_WRITE : PROT_NONE))
+        die("mprotect");
+}
+
+void open_pieces(bool yes)
+{
+    for (auto &p : pieces)
+        piece_open(p.second, yes);
+}
+
 void run(CUstream_st *s)
 {
     if (s->running)
         die("a stream waits for itself");
+    if (s->queue.empty())
+        return;
+    if (!runs++)
+        open_pieces(true);
     s->running = true;
     while (!s->queue.empty()) {
         std::function<void()> f = std::move(s->queue.front());
@@ -58,6 +80,8 @@ void run(CUstream_st *s)
         f();
     }
     s->running = false;
+    if (!--runs)
+        open_pieces(false);
 }
 
 void run_all()
@@ -145,6 +169,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
     *p = (char *)m + PAGE + pages - room;
     memset(*p, 0xff, room);
     pieces[*p] = {bytes, mapped, (unsigned char *)m};
+    piece_open(pieces[*p], false);
     in_use += bytes;
     return cudaSuccess;
 }
@@ -157,6 +182,7 @@ cudaError_t cudaFree(void *p)
     auto it = pieces.find(p);
     if (it == pieces.end())
         return cudaErrorInvalidValue;
+    piece_open(it->second, true);
     for (size_t i = it->second.bytes; i % 16; i++)
         if (((unsigned char *)p)[i] != 0xff)
             die("something wrote behind a buffer");

@@ -173,7 +173,7 @@ static double distance(const float *got, const float *want, size_t n)
     return w < 1e-18 ? sqrt(d) : sqrt(d / w);
 }
 
-// Compares every tensor of a file with ours at `flat`; "centroids" with `w`.
+// Compares every tensor of a file with ours at `flat` on the device; "centroids" with `w`.
 static int compare(struct golden *g, const struct train_core *c, const char *name,
                    const float *flat, const float *w, double bound, struct err *e)
 {
@@ -186,13 +186,15 @@ static int compare(struct golden *g, const struct train_core *c, const char *nam
     for (size_t i = 0; i < s.n_tensors && !rc; i++) {
         const struct st_tensor *t = &s.tensors[i];
         int at = clip_table_find_name(&c->table, t->name);
-        const float *got = at >= 0                         ? flat + c->table.t[at].offset
-                           : !strcmp(t->name, "centroids") ? w
-                                                           : NULL;
-        float *want = mem_alloc(t->numel, sizeof *want, e);
-        if (!want || !got)
+        const float *ours = at >= 0                         ? flat + c->table.t[at].offset
+                            : !strcmp(t->name, "centroids") ? w
+                                                            : NULL;
+        float *want = mem_alloc(2 * t->numel, sizeof *want, e),
+              *got = want ? want + t->numel : NULL;
+        if (!want || !ours)
             rc = want ? err_set(e, "%s: '%s' is no tensor of the model", name, t->name) : -1;
-        else if (!(rc = st_read_f32(t, 0, t->numel, want, e))) {
+        else if (!(rc = st_read_f32(t, 0, t->numel, want, e)) &&
+                 !(rc = g->dev.op->download(&g->dev, got, ours, t->numel * sizeof *got, e))) {
             double d = distance(got, want, t->numel);
             if (!(d <= worst)) {
                 worst = d;
