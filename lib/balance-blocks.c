@@ -143,7 +143,7 @@ void balance_unload(struct balance_run *b)
         unload(b, &b->blocks[i]);
 }
 
-static int allocate(struct balance_run *b, struct balance_block *k, struct err *e)
+static int allocate(const struct balance_run *b, struct balance_block *k, struct err *e)
 {
     size_t items;
     if (!mem_mul(k->n, b->dim, &items))
@@ -157,7 +157,6 @@ static int allocate(struct balance_run *b, struct balance_block *k, struct err *
             return -1;
         }
     }
-    b->loaded += balance_bytes_of(b, k);
     if (k->visitors)
         return 0;
     if (sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim, e))
@@ -266,6 +265,15 @@ static int add_parts(struct load *l, struct balance_block *k, struct err *e)
     return 0;
 }
 
+// On many threads: most of the time goes into the first touch of the memory.
+static void allocate_task(void *ctx, size_t i)
+{
+    struct load *l = ctx;
+    struct err e;
+    if (l->parts[i].first == 0 && allocate(l->b, l->parts[i].block, &e))
+        sim_fail_set(&l->fail, &e);
+}
+
 // Makes room, then allocates what is wanted and missing. rows: how many these are.
 static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
 {
@@ -282,12 +290,15 @@ static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
         struct balance_block *k = &b->blocks[i];
         if (!k->wanted || is_loaded(b, k))
             continue;
-        if (allocate(b, k, e) || add_parts(l, k, e))
+        if (add_parts(l, k, e))
             return -1;
+        b->loaded += balance_bytes_of(b, k);
         l->fresh[i] = 1;
         *rows += k->visitors ? 0 : k->n;
     }
-    return 0;
+    return par_for(b->o->threads, l->n_parts, allocate_task, l, e) || sim_fail_check(&l->fail, e)
+               ? -1
+               : 0;
 }
 
 int balance_load(struct balance_run *b, struct err *e)
