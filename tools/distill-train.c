@@ -27,13 +27,13 @@ enum { ALL_CLASSES = 65536, KEPT = 2, WARMUP_MAX = 2000 };
 static const double LARGE_RATE = 0.1;
 
 static const char *student, *output, *init, *tokenizer, *teacher_image, *teacher_text, *labels;
-static const char *centroids, *loss_list = "instance=1,cluster=1", *command, *log_file;
+static const char *centroids, *loss_list = "instance=1,clip=1,cluster=0.1", *command, *log_file;
 static const char *every = "30m", *device = "cpu";
 static uint64_t batch = 256, epochs = 1, steps, warmup, seed = 1, accumulate = 1, samples_per_epoch;
 static bool epochs_given, steps_given, warmup_given, recompute, resume, skip_bad, export_hf;
 static bool freeze_centroids, project;
 static int dtype;
-static double lr = 1e-3, weight_decay = 0.2, clip_grad = 1, sigma = 64, sample_rate, margin;
+static double lr = 1e-3, weight_decay = 0.2, clip_grad = 1, sigma = 16, sample_rate, margin;
 static double filter = 1;
 
 static const struct cli_option options[] = {

@@ -34,7 +34,7 @@ is(run("$bin/kmeans-cluster -q -k 6 -o c.npy --labels-dir labels image/*.npy"), 
 my $read = "$bin/shard-read -q --size 29 --crop random --shuffle 64 --seed {seed} --epoch {epoch} @shards";
 my $base = "$bin/distill-train -q --student student.json --tokenizer $vocab --batch 8 --seed 3 --checkpoint-every 7";
 my $teacher = '--teacher-image image --teacher-text text --labels labels --centroids c.npy';
-my $train = "$base $teacher --data '$read' --steps 12";
+my $train = "$base $teacher --loss instance=1,cluster=1 --sigma 64 --data '$read' --steps 12";
 
 # A straight run, and one that is taken up again.
 is(run("$train -o a -t 1"), 0, 'a run') or diag $said;
