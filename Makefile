@@ -35,7 +35,7 @@ FAISS_C := build/faiss/libfaiss_c.a
 LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
 # The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
-# against the stand-in of tests/cuda-on-cpu.
+# against the stand-in of tests/cuda-on-cpu; with CUDA=1, on the GPU.
 CXX := g++
 NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
@@ -47,6 +47,7 @@ CUDA_NV := $(patsubst %.cu,$(BUILD)/%.o,$(CUDA_SRC))
 CUDA_EMU := $(patsubst lib/cuda/%.cu,$(BUILD)/cuda-on-cpu/%.o,$(CUDA_SRC)) \
 	$(patsubst tests/cuda-on-cpu/%.cc,$(BUILD)/cuda-on-cpu/stand-in/%.o,$(wildcard tests/cuda-on-cpu/*.cc))
 CXXFLAGS += -std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(if $(werror),-Werror) -Itests/cuda-on-cpu -Ilib
+CUDA_TEST := $(if $(CUDA),$(CUDA_NV),$(CUDA_EMU))
 ifdef CUDA
 ifeq ($(NVCC),)
 $(error CUDA=1 needs nvcc, of the CUDA Toolkit 12 or later: put it into PATH or say NVCC=/path/to/nvcc)
@@ -93,13 +94,13 @@ $(BUILD)/cuda-on-cpu/%.o: lib/cuda/%.cu Makefile
 $(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc Makefile
 	@mkdir -p $(@D)
 	$(say)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/unit/cuda-%: $(BUILD)/tests/unit/cuda-%.o $(CUDA_EMU) $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/unit/cuda-%: $(BUILD)/tests/unit/cuda-%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/golden-cuda/%.o: tests/golden/%.c Makefile
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CPPFLAGS) -DGOLDEN_DEVICE='"cuda"' $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_EMU) $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BIN)/%: $(BUILD)/tools/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)

@@ -562,12 +562,18 @@ static uint64_t outside(void)
     return 1;
 }
 
+// The stand-in has it.
+extern const char cuda_on_cpu_stand_in __attribute__((weak));
+
 int main(void)
 {
-    uint64_t first = 0, other, r;
+    uint64_t first, other, r;
+    if (!&cuda_on_cpu_stand_in) {
+        whole_run();
+        return tap_done();
+    }
     int rc = child("CUDA_ON_CPU_DEVICES", "0", no_gpu, &r);
-    if (rc || r)
-        ok(r, "no GPU: said so");
+    ok(!rc && r, "no GPU: said so");
     rc = child("CUDA_ON_CPU_MEMORY", "100000000", small_memory, &r);
     ok(!rc && r, "out of memory: the sizes are said, what was freed is used");
     rc = child("CUDA_ON_CPU_ORDER", "forward", outside, &r);
