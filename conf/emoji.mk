@@ -11,7 +11,7 @@ K := 256
 # Two students of equal cost: against the teacher, and with captions alone.
 STUDENTS := student clip-only
 TRAIN := --steps 400 --batch 128 --lr 1e-3 --warmup 40
-TRAIN_student := --loss instance=1,cluster=1
+TRAIN_student :=# distill-train's defaults: instance=1,clip=1,cluster=0.1
 TRAIN_clip-only := --loss clip=1
 EVAL_SETS := $(DEMO)/eval/wds_heldout $(DEMO)/eval/wds_openmoji
 T_big := 0

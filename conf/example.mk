@@ -21,7 +21,7 @@ K := 500
 
 # The student, and how to train it (distill-train(1)).
 STUDENT := conf/models/ViT-B-32.json
-TRAIN := --epochs 32 --batch 1024 --lr 1e-3 --warmup 500 --loss instance=1,cluster=1
+TRAIN := --epochs 32 --batch 1024 --lr 1e-3 --warmup 500
 
 # Evaluation sets in CLIP_benchmark's layout, and zs-eval's options.
 EVAL_SETS := data/eval/wds_imagenet1k
