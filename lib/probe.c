@@ -10,115 +10,133 @@
 #include "mem.h"
 #include "par.h"
 
-enum { BLOCK_ROWS = 2048, CLASS_TILE = 32, GRID_FIRST_STEP = 16 };
+enum { BLOCK_ROWS = 2048, CLASS_TILE = 32, ROW_TILE = 64, GRID_FIRST_STEP = 16 };
 
-// Buffers of one fit. The data term is scaled by 1 / (C n), so that the value stays near one for
-// any C and float32 gradients keep their digits.
+// Buffers of one fit. The objective is divided by C n, so that its value stays near one for any C
+// and float32 gradients keep their digits.
 struct fit {
     struct dev *dev;
     const struct probe_data *d;
-    double penalty; // 1 / (C n)
-    float *w;       // device [classes, dim]
-    float *grad;    // device [classes, dim]
-    float *logits;  // device [BLOCK_ROWS, classes]
-    float *host;    // [max(BLOCK_ROWS, dim) * classes]
+    double penalty;              // 1 / (C n)
+    float *w, *bias;             // device [classes, dim], [classes]
+    float *grad, *bias_grad;     // device, the same
+    float *logits, *loss, *ones; // device [rows of a block, classes], [rows], [rows]
+    int32_t *label;              // device [n]
+    float *host, *host_bias;     // [classes, dim], [classes]
 };
 
-static size_t host_room(const struct probe_data *d)
+static size_t block_rows(const struct probe_data *d)
 {
-    size_t rows = d->dim > BLOCK_ROWS ? d->dim : BLOCK_ROWS;
-    return rows * d->classes;
+    return d->n < BLOCK_ROWS ? d->n : BLOCK_ROWS;
 }
 
 static void fit_release(struct fit *f)
 {
-    f->dev->op->free(f->dev, f->w);
-    f->dev->op->free(f->dev, f->grad);
-    f->dev->op->free(f->dev, f->logits);
+    void *const of_device[] = {f->w,      f->bias, f->grad, f->bias_grad,
+                               f->logits, f->loss, f->ones, f->label};
+    for (size_t i = 0; i < sizeof of_device / sizeof *of_device; i++)
+        f->dev->op->free(f->dev, of_device[i]);
     free(f->host);
+    free(f->host_bias);
+}
+
+static int fit_fill(struct fit *f, struct err *e)
+{
+    size_t rows = block_rows(f->d);
+    float *one = mem_alloc(rows, sizeof *one, e);
+    if (!one)
+        return -1;
+    for (size_t i = 0; i < rows; i++)
+        one[i] = 1;
+    f->dev->op->upload(f->dev, f->ones, one, rows * sizeof *one);
+    f->dev->op->upload(f->dev, f->label, f->d->label, f->d->n * sizeof *f->d->label);
+    int rc = f->dev->op->sync(f->dev, e);
+    free(one);
+    return rc;
 }
 
 static int fit_init(struct fit *f, struct dev *dev, const struct probe_data *d, double c,
                     struct err *e)
 {
     *f = (struct fit){.dev = dev, .d = d, .penalty = 1 / (c * (double)d->n)};
-    size_t cells = d->classes * d->dim * sizeof(float);
-    f->w = dev->op->alloc(dev, cells, e);
-    f->grad = f->w ? dev->op->alloc(dev, cells, e) : NULL;
-    f->logits = f->grad ? dev->op->alloc(dev, BLOCK_ROWS * d->classes * sizeof(float), e) : NULL;
-    f->host = f->logits ? mem_alloc(host_room(d), sizeof(float), e) : NULL;
-    if (f->host)
+    size_t cells = d->classes * d->dim, rows = block_rows(d);
+    struct {
+        float **to;
+        size_t n;
+    } need[] = {{&f->w, cells},
+                {&f->bias, d->classes},
+                {&f->grad, cells},
+                {&f->bias_grad, d->classes},
+                {&f->loss, rows},
+                {&f->ones, rows},
+                {&f->logits, rows * d->classes}};
+    bool all = true;
+    for (size_t i = 0; all && i < sizeof need / sizeof *need; i++)
+        all = (*need[i].to = dev->op->alloc(dev, need[i].n * sizeof(float), e));
+    f->label = all ? dev->op->alloc(dev, d->n * sizeof *f->label, e) : NULL;
+    f->host = f->label ? mem_alloc(cells, sizeof *f->host, e) : NULL;
+    f->host_bias = f->host ? mem_alloc(d->classes, sizeof *f->host_bias, e) : NULL;
+    if (f->host_bias && fit_fill(f, e) == 0)
         return 0;
     fit_release(f);
     return -1;
 }
 
-// Logits to (softmax - onehot) / n in place; adds the loss and the bias's gradient.
-static double softmax_block(const struct fit *f, size_t first, size_t rows, const double *w,
-                            double *g)
+// Weights and biases, which lie side by side in the variables, to the device.
+static void send(struct fit *f, const double *w)
+{
+    size_t classes = f->d->classes, dim = f->d->dim;
+    for (size_t c = 0; c < classes; c++) {
+        for (size_t j = 0; j < dim; j++)
+            f->host[c * dim + j] = (float)w[c * (dim + 1) + j];
+        f->host_bias[c] = (float)w[c * (dim + 1) + dim];
+    }
+    f->dev->op->upload(f->dev, f->w, f->host, classes * dim * sizeof(float));
+    f->dev->op->upload(f->dev, f->bias, f->host_bias, classes * sizeof(float));
+    f->dev->op->zero(f->dev, f->grad, classes * dim * sizeof(float));
+    f->dev->op->zero(f->dev, f->bias_grad, classes * sizeof(float));
+}
+
+// Rows [at, at + rows): their gradients are added to the device's, their losses returned.
+static double block(struct fit *f, size_t at, size_t rows)
 {
     const struct probe_data *d = f->d;
-    size_t classes = d->classes, stride = d->dim + 1;
-    double loss = 0, scale = 1 / (double)d->n;
-    for (size_t i = 0; i < rows; i++) {
-        float *z = f->host + i * classes;
-        double top = -INFINITY, sum = 0;
-        for (size_t c = 0; c < classes; c++) {
-            z[c] += (float)w[c * stride + d->dim];
-            top = fmax(top, z[c]);
-        }
-        size_t y = (size_t)d->label[first + i];
-        double right = z[y];
-        for (size_t c = 0; c < classes; c++) {
-            z[c] = expf((float)(z[c] - top));
-            sum += z[c];
-        }
-        loss += log(sum) + top - right;
-        for (size_t c = 0; c < classes; c++) {
-            double p = z[c] / sum - (c == y);
-            z[c] = (float)(p * scale);
-            g[c * stride + d->dim] += p * scale;
-        }
-    }
-    return loss * scale;
+    const struct dev_ops *op = f->dev->op;
+    size_t classes = d->classes, dim = d->dim;
+    const float *x = d->x + at * dim;
+    op->gemm(f->dev, false, false, rows, classes, 1, 1, f->ones, 1, f->bias, classes, 0, f->logits,
+             classes);
+    op->gemm(f->dev, false, true, rows, classes, dim, 1, x, dim, f->w, dim, 1, f->logits, classes);
+    op->softmax_ce(f->dev, rows, classes, f->logits, classes, f->label + at, 1 / (float)d->n,
+                   f->logits, f->loss);
+    op->gemm(f->dev, true, false, classes, dim, rows, 1, f->logits, classes, x, dim, 1, f->grad,
+             dim);
+    op->gemm(f->dev, false, false, 1, classes, rows, 1, f->ones, rows, f->logits, classes, 1,
+             f->bias_grad, classes);
+    return op->sum(f->dev, rows, f->loss);
 }
 
 static int objective(void *user, const double *w, double *value, double *g, struct err *e)
 {
     struct fit *f = user;
     const struct probe_data *d = f->d;
-    struct dev *dev = f->dev;
     size_t classes = d->classes, dim = d->dim, stride = dim + 1;
-    memset(g, 0, classes * stride * sizeof *g);
-    for (size_t c = 0; c < classes; c++)
-        for (size_t j = 0; j < dim; j++)
-            f->host[c * dim + j] = (float)w[c * stride + j];
-    dev->op->upload(dev, f->w, f->host, classes * dim * sizeof(float));
-    dev->op->zero(dev, f->grad, classes * dim * sizeof(float));
-    double loss = 0;
-    for (size_t at = 0; at < d->n; at += BLOCK_ROWS) {
-        size_t rows = d->n - at < BLOCK_ROWS ? d->n - at : BLOCK_ROWS;
-        const float *x = d->x + at * dim;
-        dev->op->gemm(dev, false, true, rows, classes, dim, 1, x, dim, f->w, dim, 0, f->logits,
-                      classes);
-        if (dev->op->download(dev, f->host, f->logits, rows * classes * sizeof(float), e))
-            return -1;
-        loss += softmax_block(f, at, rows, w, g);
-        dev->op->upload(dev, f->logits, f->host, rows * classes * sizeof(float));
-        dev->op->gemm(dev, true, false, classes, dim, rows, 1, f->logits, classes, x, dim, 1,
-                      f->grad, dim);
-    }
-    if (dev->op->download(dev, f->host, f->grad, classes * dim * sizeof(float), e))
+    double loss = 0, square = 0;
+    send(f, w);
+    for (size_t at = 0; at < d->n; at += BLOCK_ROWS)
+        loss += block(f, at, d->n - at < BLOCK_ROWS ? d->n - at : BLOCK_ROWS);
+    if (f->dev->op->download(f->dev, f->host, f->grad, classes * dim * sizeof(float), e) ||
+        f->dev->op->download(f->dev, f->host_bias, f->bias_grad, classes * sizeof(float), e))
         return -1;
-    double square = 0;
     for (size_t c = 0; c < classes; c++) {
         for (size_t j = 0; j < dim; j++) {
             double v = w[c * stride + j];
             square += v * v;
-            g[c * stride + j] += f->host[c * dim + j] + f->penalty * v;
+            g[c * stride + j] = f->host[c * dim + j] + f->penalty * v;
         }
+        g[c * stride + dim] = f->host_bias[c];
     }
-    *value = loss + f->penalty * square / 2;
+    *value = loss / (double)d->n + f->penalty * square / 2;
     return 0;
 }
 
@@ -130,7 +148,8 @@ struct exact {
     struct fit fit;
     float *rows;   // [BLOCK_ROWS, dim], from the device
     double *x, *p; // the same rows; logits, then softmax - onehot [BLOCK_ROWS, classes]
-    size_t n_rows;
+    double *loss;  // [BLOCK_ROWS]
+    size_t first, n_rows;
     const double *w;
     double *g;
 };
@@ -157,30 +176,34 @@ static void exact_gradient(void *ctx, size_t i)
     cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)tile_of(t, i), (int)dim,
                 (int)t->n_rows, 1, t->p + c, (int)classes, t->x, (int)dim, 1, t->g + c * (dim + 1),
                 (int)dim + 1);
+    for (size_t row = 0; row < t->n_rows; row++)
+        for (size_t k = c; k < c + tile_of(t, i); k++)
+            t->g[k * (dim + 1) + dim] += t->p[row * classes + k];
 }
 
-static double exact_softmax(const struct exact *t, size_t first)
+static void exact_row(const struct exact *t, size_t row)
 {
     const struct probe_data *d = t->fit.d;
-    size_t classes = d->classes, stride = d->dim + 1;
-    double loss = 0, scale = 1 / (double)d->n;
-    for (size_t i = 0; i < t->n_rows; i++) {
-        double *z = t->p + i * classes, top = -INFINITY, sum = 0;
-        for (size_t c = 0; c < classes; c++) {
-            z[c] += t->w[c * stride + d->dim];
-            top = fmax(top, z[c]);
-        }
-        size_t y = (size_t)d->label[first + i];
-        double right = z[y];
-        for (size_t c = 0; c < classes; c++)
-            sum += z[c] = exp(z[c] - top);
-        loss += log(sum) + top - right;
-        for (size_t c = 0; c < classes; c++) {
-            z[c] = (z[c] / sum - (c == y)) * scale;
-            t->g[c * stride + d->dim] += z[c];
-        }
+    size_t classes = d->classes, stride = d->dim + 1, y = (size_t)d->label[t->first + row];
+    double *z = t->p + row * classes, top = -INFINITY, sum = 0, scale = 1 / (double)d->n;
+    for (size_t c = 0; c < classes; c++) {
+        z[c] += t->w[c * stride + d->dim];
+        top = fmax(top, z[c]);
     }
-    return loss * scale;
+    double right = z[y];
+    for (size_t c = 0; c < classes; c++)
+        sum += z[c] = exp(z[c] - top);
+    t->loss[row] = (log(sum) + top - right) * scale;
+    for (size_t c = 0; c < classes; c++)
+        z[c] *= scale / sum;
+    z[y] -= scale;
+}
+
+static void exact_rows(void *ctx, size_t i)
+{
+    const struct exact *t = ctx;
+    for (size_t row = i * ROW_TILE; row < (i + 1) * ROW_TILE && row < t->n_rows; row++)
+        exact_row(t, row);
 }
 
 static int exact_objective(void *user, const double *w, double *value, double *g, struct err *e)
@@ -194,16 +217,18 @@ static int exact_objective(void *user, const double *w, double *value, double *g
     memset(g, 0, d->classes * stride * sizeof *g);
     *value = 0;
     for (size_t at = 0; at < d->n; at += BLOCK_ROWS) {
+        t->first = at;
         t->n_rows = d->n - at < BLOCK_ROWS ? d->n - at : BLOCK_ROWS;
         if (dev->op->download(dev, t->rows, d->x + at * dim, t->n_rows * dim * sizeof(float), e))
             return -1;
         for (size_t i = 0; i < t->n_rows * dim; i++)
             t->x[i] = t->rows[i];
-        if (par_for(dev->threads, tiles, exact_logits, t, e))
+        if (par_for(dev->threads, tiles, exact_logits, t, e) ||
+            par_for(dev->threads, (t->n_rows + ROW_TILE - 1) / ROW_TILE, exact_rows, t, e) ||
+            par_for(dev->threads, tiles, exact_gradient, t, e))
             return -1;
-        *value += exact_softmax(t, at);
-        if (par_for(dev->threads, tiles, exact_gradient, t, e))
-            return -1;
+        for (size_t i = 0; i < t->n_rows; i++)
+            *value += t->loss[i];
     }
     for (size_t c = 0; c < d->classes; c++)
         for (size_t j = 0; j < dim; j++) {
@@ -219,10 +244,13 @@ static int polish(struct exact *t, size_t n, int iterations, struct probe *p,
 {
     const struct lbfgs_options o = {iterations, 1e-9, 1e-14};
     const struct probe_data *d = t->fit.d;
-    t->rows = mem_alloc(BLOCK_ROWS * d->dim, sizeof *t->rows, e);
-    t->x = t->rows ? mem_alloc(BLOCK_ROWS * d->dim, sizeof *t->x, e) : NULL;
-    t->p = t->x ? mem_alloc(BLOCK_ROWS * d->classes, sizeof *t->p, e) : NULL;
-    int rc = t->p ? lbfgs_minimise(n, p->w, exact_objective, t, &o, r, e) : -1;
+    size_t rows = block_rows(d);
+    t->rows = mem_alloc(rows * d->dim, sizeof *t->rows, e);
+    t->x = t->rows ? mem_alloc(rows * d->dim, sizeof *t->x, e) : NULL;
+    t->p = t->x ? mem_alloc(rows * d->classes, sizeof *t->p, e) : NULL;
+    t->loss = t->p ? mem_alloc(rows, sizeof *t->loss, e) : NULL;
+    int rc = t->loss ? lbfgs_minimise(n, p->w, exact_objective, t, &o, r, e) : -1;
+    free(t->loss);
     free(t->p);
     free(t->x);
     free(t->rows);
