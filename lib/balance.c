@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <time.h>
 
 #include "assign.h"
@@ -31,18 +30,6 @@ uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, i
     return bytes < 1e18 ? (uint64_t)bytes : 0;
 }
 
-// Not zeroed, as all of it is read into; huge pages, as gigabytes of small ones cost seconds.
-static void *row_memory(size_t bytes, struct err *e)
-{
-    enum { HUGE = 2 << 20 };
-    void *p = aligned_alloc(HUGE, (bytes / HUGE + 1) * HUGE);
-    if (!p)
-        err_set(e, "no memory for %zu bytes", bytes);
-    else
-        madvise(p, bytes, MADV_HUGEPAGE); // where it is refused, small ones do
-    return p;
-}
-
 // Keeps all rows in memory where these and all panels fit.
 static int hold_rows(struct balance_run *b, struct err *e)
 {
@@ -53,7 +40,7 @@ static int hold_rows(struct balance_run *b, struct err *e)
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;
-    b->raw = row_memory((size_t)b->n * b->dim * sizeof *b->raw, e);
+    b->raw = mem_alloc((size_t)b->n * b->dim, sizeof *b->raw, e);
     b->norm = b->raw ? mem_alloc(b->n, sizeof *b->norm, e) : NULL;
     return b->norm ? 0 : -1;
 }
