@@ -8,7 +8,7 @@
 #include "mem.h"
 #include "par.h"
 
-enum { PART = 1024 }; // rows loaded by one task
+enum { PART = 1024, AHEAD = 4 }; // rows loaded by one task; prefetched
 
 uint64_t balance_block_bytes(uint64_t n, size_t dim)
 {
@@ -229,6 +229,15 @@ static void gather_task(void *ctx, size_t i)
         sim_fail_set(&l->fail, &e);
 }
 
+// The rows of a cell lie anywhere in memory: ask for one some rows before it is needed.
+static void fetch_ahead(const struct balance_run *b, uint32_t place)
+{
+    const char *row = (const char *)(b->raw + (size_t)b->order[place] * b->dim);
+    __builtin_prefetch(&b->norm[b->order[place]]);
+    for (size_t at = 0; at < b->dim * sizeof *b->raw; at += 64)
+        __builtin_prefetch(row + at);
+}
+
 static void pack_task(void *ctx, size_t i)
 {
     struct load *l = ctx;
@@ -240,6 +249,8 @@ static void pack_task(void *ctx, size_t i)
         sim_fail_set(&l->fail, &e);
     for (uint32_t k = 0; k < p->n && unit; k++) {
         double norm;
+        if (b->raw && k + AHEAD < p->n)
+            fetch_ahead(b, p->block->first + p->first + k + AHEAD);
         if (!b->raw) {
             const float *x = p->block->raw + (size_t)(p->first + k) * b->dim;
             p->block->norm[p->first + k] = sqrt(sim_dot(x, x, b->dim));

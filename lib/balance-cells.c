@@ -28,11 +28,12 @@ static void read_task(void *ctx, size_t i)
     size_t at = i * TASK, n = p->n - at < TASK ? p->n - at : TASK;
     float *rows = p->rows + at * b->dim;
     float *raw = b->raw ? b->raw + (p->first + at) * b->dim : rows;
+    bool unit = b->mean || (b->cell && !b->o->cells); // somebody looks at the unit rows
     struct err e;
     if (b->source->read(b->source->ctx, p->first + at, n, raw, &e))
         sim_fail_set(&p->fail, &e);
     else
-        sim_unit_rows_of(raw, rows, n, b->dim, true, b->state + p->first + at,
+        sim_unit_rows_of(raw, unit ? rows : NULL, n, b->dim, true, b->state + p->first + at,
                          b->norm ? b->norm + p->first + at : NULL);
 }
 

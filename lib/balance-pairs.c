@@ -14,8 +14,9 @@ enum { EDGES = 4096, STRIPES_A_TURN = 4096 };
 struct scratch {
     atomic_flag busy;
     struct sim_panel left;
-    float *unit; // SIM_BLOCK_ROWS x dim
-    float *out;  // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
+    float *unit;                  // SIM_BLOCK_ROWS x dim
+    float *out;                   // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
+    double bound[SIM_BLOCK_ROWS]; // of the products of each row
     uint32_t at[SIM_BLOCK_COLS];
     struct balance_edge *edges; // with a forest
     size_t n_edges;
@@ -95,17 +96,16 @@ static void reached(struct balance_run *b, struct scratch *s, uint32_t p, uint32
 
 struct row {
     const struct balance_block *a, *b;
-    uint32_t i;     // in a
-    const float *x; // the row as read
-    double norm;
-    double bound; // of the products of this row
+    uint32_t i; // in a
+    double bound;
 };
 
 static double exact(const struct balance_run *b, const struct row *r, uint32_t j)
 {
-    double norm;
-    const float *y = balance_row(b, r->b, j, &norm);
-    return sim_dot(r->x, y, b->dim) / (r->norm * norm);
+    double x_norm, y_norm;
+    const float *x = balance_row(b, r->a, r->i, &x_norm);
+    const float *y = balance_row(b, r->b, j, &y_norm);
+    return sim_dot(x, y, b->dim) / (x_norm * y_norm);
 }
 
 // Two rows that look into each other's cells meet twice: the lower one's visit counts.
@@ -144,9 +144,14 @@ static void scan(struct balance_run *b, struct scratch *s, const struct row *r, 
     }
 }
 
+// A block that has its own panel gives the packed rows; those of visitors are packed here.
 static void pack_left(struct balance_run *b, struct scratch *s, const struct balance_block *k,
                       uint32_t first, uint32_t m)
 {
+    if (!k->visitors) {
+        sim_panel_take(&s->left, &k->right, first, m);
+        return;
+    }
     for (uint32_t i = 0; i < m; i++) {
         double norm;
         const float *x = balance_row(b, k, first + i, &norm);
@@ -162,14 +167,14 @@ static void compare(struct balance_run *b, struct scratch *s, const struct balan
     uint32_t m = a->n - first < SIM_BLOCK_ROWS ? a->n - first : SIM_BLOCK_ROWS;
     uint32_t j = p->a == p->b ? first / SIM_RIGHT * SIM_RIGHT : 0;
     pack_left(b, s, a, first, m);
+    // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
+    for (uint32_t i = 0; i < m; i++)
+        s->bound[i] = sim_bound(&s->left, i, &c->right) + 5e-7;
     for (; j < c->n; j += SIM_BLOCK_COLS) {
         size_t n = c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS;
         sim_block(&s->left, 0, m, &c->right, j, n, s->out, SIM_BLOCK_COLS);
         for (uint32_t i = 0; i < m; i++) {
-            // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
-            struct row r = {.a = a, .b = c, .i = first + i};
-            r.bound = sim_bound(&s->left, i, &c->right) + 5e-7;
-            r.x = balance_row(b, a, r.i, &r.norm);
+            struct row r = {.a = a, .b = c, .i = first + i, .bound = s->bound[i]};
             scan(b, s, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
         }
     }

@@ -40,7 +40,7 @@ static int hold_rows(struct balance_run *b, struct err *e)
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;
-    b->raw = mem_alloc((size_t)b->n * b->dim, sizeof *b->raw, e);
+    b->raw = mem_alloc_unset((size_t)b->n * b->dim, sizeof *b->raw, e);
     b->norm = b->raw ? mem_alloc(b->n, sizeof *b->norm, e) : NULL;
     return b->norm ? 0 : -1;
 }

@@ -16,7 +16,7 @@ bool mem_add(size_t a, size_t b, size_t *out)
     return !__builtin_add_overflow(a, b, out);
 }
 
-void *mem_alloc(size_t n, size_t size, struct err *e)
+static void *allocate(size_t n, size_t size, bool zeroed, struct err *e)
 {
     size_t bytes, rounded;
     if (!mem_mul(n, size, &bytes) || !mem_add(bytes ? bytes : 1, MEM_ALIGN - 1, &rounded)) {
@@ -29,8 +29,19 @@ void *mem_alloc(size_t n, size_t size, struct err *e)
         err_set(e, "cannot allocate %zu bytes: out of memory", rounded);
         return NULL;
     }
-    memset(p, 0, rounded);
+    if (zeroed)
+        memset(p, 0, rounded);
     return p;
+}
+
+void *mem_alloc(size_t n, size_t size, struct err *e)
+{
+    return allocate(n, size, true, e);
+}
+
+void *mem_alloc_unset(size_t n, size_t size, struct err *e)
+{
+    return allocate(n, size, false, e);
 }
 
 int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)

@@ -15,6 +15,8 @@ bool mem_add(size_t a, size_t b, size_t *out);
 // Zeroed, 64-byte aligned block of n * size bytes (at least one byte); NULL with e set. Freed with
 // free().
 void *mem_alloc(size_t n, size_t size, struct err *e);
+// The same, not zeroed: for large arrays that many threads write whole before anything is read.
+void *mem_alloc_unset(size_t n, size_t size, struct err *e);
 // Grows *p, of *cap items, to hold at least `need` items (doubling); contents kept. 0 or -1.
 int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e);
 // Heap copy of a NUL-terminated string; NULL with e set.

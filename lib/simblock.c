@@ -65,7 +65,7 @@ int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side si
     size_t bytes = data_bytes(kernel, side, cap, dim);
     if (!bytes)
         return err_set(e, "%zu rows of %zu values are more than memory can hold", cap, dim);
-    p->data = mem_alloc(bytes, 1, e);
+    p->data = mem_alloc_unset(bytes, 1, e); // packing fills whole groups
     p->norm = p->data ? mem_alloc(cap, sizeof(float), e) : NULL;
     p->lost = p->norm ? mem_alloc(cap, sizeof(float), e) : NULL;
     if (p->lost)
@@ -130,6 +130,42 @@ void sim_panel_set(struct sim_panel *p, const float *rows, size_t n)
     p->n = n;
     sim_panel_part(p, rows, 0, n);
     sim_panel_done(p);
+}
+
+// One group of a left panel, from one or two of a right panel; the lanes behind n are rows or zeros
+// that nobody asks for.
+static void take_group(uint32_t *to, const uint32_t *data, size_t pairs, size_t row, size_t n)
+{
+    size_t lane = row % SIM_RIGHT, here = SIM_RIGHT - lane;
+    const uint32_t *from = data + (row - lane) * pairs + lane;
+    if (here >= SIM_LEFT) {
+        for (size_t k = 0; k < pairs; k++)
+            memcpy(to + k * SIM_LEFT, from + k * SIM_RIGHT, SIM_LEFT * sizeof *to);
+        return;
+    }
+    const uint32_t *next = here < n ? data + (row - lane + SIM_RIGHT) * pairs : from - lane;
+    for (size_t k = 0; k < pairs; k++) {
+        for (size_t l = 0; l < here; l++)
+            to[k * SIM_LEFT + l] = from[k * SIM_RIGHT + l];
+        for (size_t l = here; l < SIM_LEFT; l++)
+            to[k * SIM_LEFT + l] = next[k * SIM_RIGHT + l - here];
+    }
+}
+
+void sim_panel_take(struct sim_panel *left, const struct sim_panel *right, size_t first, size_t n)
+{
+    size_t pairs = (left->dim + 1) / 2;
+    left->n = n;
+    if (left->kernel == SIM_BF16)
+        for (size_t i = 0; i < n; i += SIM_LEFT)
+            take_group((uint32_t *)left->data + i * pairs, right->data, pairs, first + i,
+                       n - i < SIM_LEFT ? n - i : SIM_LEFT);
+    else
+        memcpy(left->data, (const float *)right->data + first * left->dim,
+               n * left->dim * sizeof(float));
+    memcpy(left->norm, right->norm + first, n * sizeof *left->norm);
+    memcpy(left->lost, right->lost + first, n * sizeof *left->lost);
+    sim_panel_done(left);
 }
 
 void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_panel *b, size_t b0,
@@ -234,14 +270,14 @@ void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool 
 {
     for (size_t i = 0; i < n; i++) {
         const float *x = raw + i * dim;
-        float *u = unit + i * dim;
+        float *u = unit ? unit + i * dim : NULL;
         double norm2 = sim_dot(x, x, dim), length = sqrt(norm2), by = 1 / length;
         enum sim_state s = class_of(norm2, scale);
-        if (sim_failed(s))
+        if (sim_failed(s) && u)
             memset(u, 0, dim * sizeof *u);
-        else if (scale)
+        else if (scale && u)
             sim_scale(x, by, u, dim);
-        else if (u != x)
+        else if (u && u != x)
             memcpy(u, x, dim * sizeof *u);
         if (state)
             state[i] = s;

@@ -49,6 +49,8 @@ void sim_panel_set(struct sim_panel *p, const float *rows, size_t n);
 void sim_panel_part(struct sim_panel *p, const float *rows, size_t first, size_t n);
 void sim_panel_done(struct sim_panel *p);
 #define SIM_MAX_NORM 1e15
+// Makes `left` of the n <= cap rows of a panel of the other side from `first` on, as it has them.
+void sim_panel_take(struct sim_panel *left, const struct sim_panel *right, size_t first, size_t n);
 
 // out[i * ld + j] ~ a_(a0 + i) . b_(b0 + j) for i < m, j < n. a0 is a multiple of SIM_LEFT, b0 of
 // SIM_RIGHT; out has room for m and n rounded up to these (ld >= n rounded up). Both of one kernel
@@ -82,7 +84,7 @@ static inline bool sim_failed(uint8_t state)
 // Makes n rows unit rows (with scale; otherwise values stay) and classes them; failed rows become
 // rows of zeros. state may be NULL.
 void sim_unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state);
-// The same from `raw` to `unit`, with the norms of the rows (norm may be NULL).
+// The same from `raw` to `unit`, with the norms of the rows (unit, norm may be NULL).
 void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool scale,
                       uint8_t *state, double *norm);
 
