@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train-run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "sig.h"
+#include "train-setup.h"
+
+enum { KEPT = 2 }; // checkpoints
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// -- before the first step
+
+static int find_checkpoint(struct train_run *r, struct err *e)
+{
+    const char *out = r->plan->o->output;
+    if (!r->plan->o->resume)
+        return 0;
+    int there = train_checkpoint_latest(out, r->checkpoint, e);
+    if (there < 0 || (there && train_checkpoint_state(r->checkpoint, &r->state, e)))
+        return -1;
+    if (!there)
+        log_note(r->log, "no checkpoint in '%s': starting from the beginning", out);
+    return 0;
+}
+
+static int open_data(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    int needs = r->plan->needs;
+    struct train_data_set s = {.path = o->path,
+                               .command = o->command,
+                               .seed = o->seed,
+                               .epochs = train_plan_epochs(o),
+                               .tokenizer = r->plan->tokenizer,
+                               .batch = o->batch};
+    s.teacher_image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
+    s.teacher_text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    r->data = train_data_open(&s, &r->state.pos, &r->state.counts, e);
+    return r->data ? 0 : -1;
+}
+
+// Centroids as wide as the teacher's embeddings; NULL without e set where no loss has clusters.
+static int read_centroids(struct train_run *r, float **rows, struct err *e)
+{
+    const char *path = train_plan_centroids(r->plan);
+    struct train_set *s = &r->set;
+    size_t dim;
+    *rows = NULL;
+    if (!path)
+        return 0;
+    if (!(*rows = train_setup_centroids(path, &s->k, &dim, e)))
+        return -1;
+    if (!s->dim_t)
+        s->dim_t = dim;
+    if (dim == s->dim_t)
+        return 0;
+    free(*rows);
+    *rows = NULL;
+    return err_set(e, "%s: has %zu columns, the teacher's embeddings %zu", path, dim, s->dim_t);
+}
+
+static int open_core(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    struct train_set *s = &r->set;
+    char memory[TRAIN_PLAN_TEXT];
+    float *rows;
+    s->dim_t = train_data_teacher_dim(r->data);
+    s->n_label = train_data_labels(r->data);
+    if (read_centroids(r, &rows, e))
+        return -1;
+    train_plan_clusters(o, s->k, &s->cluster);
+    s->project = o->project && s->dim_t;
+    int rc = train_plan_memory(o, &r->cfg, s, r->dev.act_size, memory, e);
+    if (!rc) {
+        log_note(r->log, "memory: %s", memory);
+        rc = train_core_open(&r->core, &r->dev, &r->cfg, s, rows, e);
+    }
+    free(rows);
+    return rc;
+}
+
+// What the run is started with; a checkpoint of other options is refused.
+static int settle_options(struct train_run *r, struct err *e)
+{
+    struct err why;
+    cJSON *is = train_setup_options(&r->core, &r->cfg, train_plan_centroids(r->plan), e);
+    if (!is)
+        return -1;
+    if (!r->state.options) {
+        r->state.options = is;
+        return 0;
+    }
+    int rc = train_options_same(r->state.options, is, &why);
+    cJSON_Delete(is);
+    return rc ? err_set(e, "--resume: %s", why.text) : 0;
+}
+
+static int load_weights(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (r->checkpoint[0])
+        return train_checkpoint_load(r->checkpoint, &r->core, &r->state, e);
+    return train_setup_weights(&r->core, o->init, o->seed, e);
+}
+
+static int open_log(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (mkdir(o->output, 0777) && errno != EEXIST)
+        return err_errno(e, "cannot make '%s'", o->output);
+    int n = o->log ? snprintf(r->log_path, sizeof r->log_path, "%s", o->log)
+                   : snprintf(r->log_path, sizeof r->log_path, "%s/log.jsonl", o->output);
+    if (n < 0 || (size_t)n >= sizeof r->log_path)
+        return err_set(e, "'%s': the name is too long", o->log ? o->log : o->output);
+    return train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e);
+}
+
+static int prepare(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    r->set.losses = r->plan->losses;
+    r->set.batch = o->batch;
+    r->set.accumulate = o->accumulate;
+    r->set.recompute = o->recompute;
+    r->set.seed = o->seed;
+    if (find_checkpoint(r, e) ||
+        dev_open(&r->dev, o->device, o->dtype ? DEV_BF16 : DEV_F32, o->threads, false, e) ||
+        open_data(r, e) ||
+        train_plan_optim(o, train_data_teacher_rows(r->data), &r->set.optim, e) ||
+        train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
+                           r->plan->needs & LOSS_BIAS, e) ||
+        open_core(r, e) || settle_options(r, e) || load_weights(r, e) || open_log(r, e))
+        return -1;
+    return train_data_start(r->data, &r->cfg, e);
+}
+
+// -- the steps
+
+static int checkpoint(struct train_run *r, struct err *e)
+{
+    char path[PATH_MAX];
+    r->state.taken = r->core.optim.step;
+    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer, KEPT,
+                               path, e))
+        return -1;
+    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
+    r->last_checkpoint = now();
+    log_detail(r->log, "checkpoint '%s'", path);
+    return 0;
+}
+
+// A step that gave NaN or Inf: an error, or passed over.
+static int bad_step(struct train_run *r, double loss, double norm, struct err *e)
+{
+    const char *term = "the gradient";
+    for (size_t i = 0; i < loss_count(); i++)
+        if (!isfinite(r->core.set.losses.value[i]))
+            term = loss_kinds[i].name;
+    if (r->plan->o->skip_bad) {
+        if (!r->bad_steps++)
+            log_warn(r->log, "step %" PRIu64 ": %s is not finite; passed over", r->state.step + 1,
+                     term);
+        return 0;
+    }
+    return err_set(e,
+                   "step %" PRIu64 ": %s is not finite (loss %g, gradient norm %g); last good "
+                   "checkpoint: %s",
+                   r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
+}
+
+static int one_step(struct train_run *r, const struct train_made *m, double wait, struct err *e)
+{
+    double start = now(), loss, norm = NAN, rate = optim_lr(&r->set.optim, r->core.optim.step);
+    if (train_core_gradient(&r->core, &m->b, &loss, e))
+        return -1;
+    bool bad = !isfinite(loss);
+    if (!bad && train_core_update(&r->core, &norm, e))
+        return -1;
+    bad = bad || !isfinite(norm);
+    if (bad && bad_step(r, loss, norm, e))
+        return -1;
+    r->state.step++;
+    r->state.samples += m->b.n;
+    r->state.pos = m->pos;
+    r->state.counts = m->counts;
+    snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
+    progress_to(&r->progress, r->state.step);
+    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + wait,
+                              wait,     log_peak_memory(), bad};
+    return train_log_step(&r->lines, &line, e);
+}
+
+static bool checkpoint_due(const struct train_run *r)
+{
+    const struct train_plan *p = r->plan;
+    if (p->every_steps && r->state.step % p->every_steps == 0)
+        return true;
+    return p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds;
+}
+
+// 0 done, 1 a signal asked for the end, -1.
+static int train(struct train_run *r, struct err *e)
+{
+    uint64_t n = r->set.optim.steps;
+    r->last_checkpoint = now();
+    while (r->state.step < n && !sig_stop_wanted()) {
+        const struct train_made *m;
+        double start = now();
+        int rc = train_data_next(r->data, &m, e);
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            log_warn(r->log,
+                     "the data ended after %" PRIu64 " of %" PRIu64
+                     " steps; %zu samples did not fill a batch",
+                     r->state.step, n, train_data_left(r->data));
+        if (rc != 1)
+            break;
+        if (one_step(r, m, now() - start, e))
+            return -1;
+        if (checkpoint_due(r) && r->state.step < n && checkpoint(r, e))
+            return -1;
+    }
+    return sig_stop_wanted() && r->state.step < n;
+}
+
+static void footer(struct train_run *r)
+{
+    const struct train_counts *c = &r->state.counts;
+    char text[256];
+    snprintf(text, sizeof text,
+             "%" PRIu64 " steps, %" PRIu64 " samples; passed over: %" PRIu64 " incomplete, %" PRIu64
+             " without teacher row, %" PRIu64 " without label",
+             r->state.step, r->state.samples, c->incomplete, c->no_teacher, c->no_label);
+    if (train_data_no_sidecar(r->data))
+        log_note(r->log, "teacher files without sidecar: only their row counts were checked");
+    if (r->bad_steps)
+        log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
+    log_footer(r->log, r->state.samples, text);
+}
+
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
+                  struct err *e)
+{
+    const struct train_options *o = plan->o;
+    *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
+    if (prepare(r, e))
+        return -1;
+    progress_start(&r->progress, log, r->set.optim.steps, "steps");
+    progress_to(&r->progress, r->state.step);
+    int rc = train(r, e);
+    progress_end(&r->progress);
+    if (rc > 0) {
+        if (checkpoint(r, e))
+            return -1;
+        log_note(log, "stopped after step %" PRIu64 "; --resume goes on from '%s'", r->state.step,
+                 r->checkpoint);
+        return 1;
+    }
+    if (rc || (plan->last_checkpoint && checkpoint(r, e)) ||
+        train_export(o->output, &r->core, plan->tokenizer, o->export_hf, e))
+        return -1;
+    footer(r);
+    return 0;
+}
+
+void train_run_release(struct train_run *r)
+{
+    train_log_close(&r->lines);
+    train_data_close(r->data);
+    train_core_close(&r->core);
+    train_state_release(&r->state);
+    if (r->dev.op)
+        dev_close(&r->dev);
+}

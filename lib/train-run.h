@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run of training from its plan to the exported model: what distill-train does once its options
+// are known to go together.
+#ifndef TRAIN_RUN_H
+#define TRAIN_RUN_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "clip-config.h"
+#include "dev.h"
+#include "err.h"
+#include "log.h"
+#include "train-checkpoint.h"
+#include "train-data.h"
+#include "train-log.h"
+#include "train-plan.h"
+#include "train-step.h"
+
+struct train_run {
+    const struct train_plan *plan;
+    struct log *log; // warnings, notes and progress go there
+    struct progress progress;
+    struct dev dev;
+    struct train_set set;
+    struct clip_config cfg;
+    struct train_core core;
+    struct train_data *data;
+    struct train_log lines;
+    struct train_state state;
+    char checkpoint[PATH_MAX]; // the last good one, "" = none
+    char log_path[PATH_MAX];
+    double last_checkpoint; // seconds, monotonic
+    uint64_t bad_steps;
+};
+
+// Trains to the end and exports: 0. A signal asked for the end (sig_catch_stop): 1, with a
+// checkpoint. -1. `r` must outlive the process where standard input may hang (train-data.h).
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
+                  struct err *e);
+void train_run_release(struct train_run *r);
+
+#endif
