@@ -77,6 +77,7 @@ static double target_at(const struct npy_header *h, const uint8_t *rows, size_t 
 {
     int64_t i8;
     int32_t i4;
+    double f8;
     float f4;
     uint16_t f2;
     switch (h->type) {
@@ -89,6 +90,9 @@ static double target_at(const struct npy_header *h, const uint8_t *rows, size_t 
     case NPY_U8:
         memcpy(&i8, rows + 8 * i, 8);
         return (double)i8;
+    case NPY_F8:
+        memcpy(&f8, rows + 8 * i, 8);
+        return f8;
     case NPY_F4:
         memcpy(&f4, rows + 4 * i, 4);
         return (double)f4;

@@ -29,7 +29,7 @@ static char *strip(char *line, char *end)
     return line + strspn(line, " \t\r");
 }
 
-// Cuts the text into lines; empty ones at the end do not count.
+// Cuts the text into lines; empty ones do not count, as in CLIP_benchmark.
 static int cut_lines(struct eval_lines *l, struct err *e)
 {
     size_t room = 1;
@@ -41,11 +41,10 @@ static int cut_lines(struct eval_lines *l, struct err *e)
     for (char *p = l->text; *p;) {
         char *end = p + strcspn(p, "\n"), *next = *end ? end + 1 : end;
         *end = '\0';
-        l->lines[l->n++] = strip(p, end);
+        l->lines[l->n] = strip(p, end);
+        l->n += l->lines[l->n][0] != '\0';
         p = next;
     }
-    while (l->n && l->lines[l->n - 1][0] == '\0')
-        l->n--;
     return 0;
 }
 

@@ -18,7 +18,7 @@ enum eval_type { EVAL_CLASSES, EVAL_MULTILABEL, EVAL_RETRIEVAL };
 
 struct eval_lines {
     char *text;         // the file, line ends replaced by NULs
-    const char **lines; // without blanks at their ends, without empty lines at the end
+    const char **lines; // without blanks at their ends, without empty ones
     size_t n;
 };
 

@@ -23,13 +23,10 @@ static const struct {
     const char *name;
     size_t size;
 } types[] = {
-    [NPY_F2] = {"<f2", 2},
-    [NPY_F4] = {"<f4", 4},
-    [NPY_U1] = {"|u1", 1},
-    [NPY_I4] = {"<i4", 4},
-    [NPY_I8] = {"<i8", 8},
-    [NPY_U8] = {"<u8", 8},
-    [NPY_U8_PAIR] = {"[('f0', '<u8'), ('f1', '<u8')]", 16},
+    [NPY_F2] = {"<f2", 2}, [NPY_F4] = {"<f4", 4},
+    [NPY_U1] = {"|u1", 1}, [NPY_I4] = {"<i4", 4},
+    [NPY_I8] = {"<i8", 8}, [NPY_U8] = {"<u8", 8},
+    [NPY_F8] = {"<f8", 8}, [NPY_U8_PAIR] = {"[('f0', '<u8'), ('f1', '<u8')]", 16},
 };
 
 size_t npy_type_size(enum npy_type t)
@@ -177,7 +174,7 @@ static int set_type(struct npy_header *h, const char *descr, struct err *e)
                        descr);
     if (descr[0] == '>')
         return err_set(e, "is big-endian ('%.40s'); save it as little-endian", descr);
-    return err_set(e, "has type '%.40s'; only <f2 <f4 |u1 <i4 <i8 <u8 are read", descr);
+    return err_set(e, "has type '%.40s'; only <f2 <f4 <f8 |u1 <i4 <i8 <u8 are read", descr);
 }
 
 enum { HAS_DESCR = 1, HAS_ORDER = 2, HAS_SHAPE = 4 };

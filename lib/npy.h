@@ -21,6 +21,7 @@ enum npy_type {
     NPY_I4,     // '<i4'
     NPY_I8,     // '<i8'
     NPY_U8,     // '<u8'
+    NPY_F8,     // '<f8': labels only, no tool takes embeddings of it
     NPY_U8_PAIR // [('f0', '<u8'), ('f1', '<u8')]: DataComp's list of uids
 };
 

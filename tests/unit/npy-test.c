@@ -82,7 +82,7 @@ static void test_headers(void)
         {"{'descr': [('a', '|O')], 'fortran_order': False, 'shape': (3,), }", "objects", 24},
         {"{'descr': '<V2', 'fortran_order': False, 'shape': (3,), }", "bfloat16", 6},
         {"{'descr': 'bfloat16', 'fortran_order': False, 'shape': (3,), }", "bfloat16", 6},
-        {"{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }", "'<f8'", 24},
+        {"{'descr': '<i2', 'fortran_order': False, 'shape': (3,), }", "'<i2'", 6},
         {"{'descr': '<c16', 'fortran_order': False, 'shape': (3,), }", "'<c16'", 48},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (4,), }", "truncated", 12},
         {"{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "too long", 12},
