@@ -227,6 +227,11 @@ static int run_probe(struct job *job, const struct eval_set *s, const struct eva
     int rc = check_failed(job, s, &train, e);
     if (rc == 0)
         rc = eval_linear_probe(&job->model, s, &train, test, probe_c, (int)iterations, seed, r, e);
+    if (rc == 0 && !r->probe_converged)
+        log_warn(&job->log,
+                 "%s: the linear probe at C = %g is not at its minimum after %d iterations; "
+                 "--iterations N allows more",
+                 s->folder, r->probe_c, r->probe_iterations);
     eval_features_release(&train);
     return rc;
 }

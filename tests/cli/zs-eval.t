@@ -152,6 +152,10 @@ is(run('-m model --task linear-probe -t 2 cls > lp2.json'), 0, 'again');
 is(slurp('lp2.json'), slurp('lp.json'), 'the same bytes');
 is(run('-m model --task linear-probe --features tower --c 1 cls > lp3.json'), 0, 'on the features of the tower') or diag $said;
 isnt(slurp('lp3.json'), slurp('lp.json'), 'which are others');
+is(run('-m model --task linear-probe --c 1e4 --iterations 3 cls > lp4.json'), 0, 'a probe that is stopped before its minimum');
+like($said, qr/^zs-eval: .*cls: .* C = 10000 is not at its minimum after 3 iterations; --iterations N/m, '... is told of');
+$got = decode_json(slurp('lp4.json'));
+ok(!$got->{converged} && $got->{iterations} == 3, '... in the JSON too');
 is(run('-m model --predictions p.tsv cls > /dev/null'), 0, 'predictions');
 is(scalar(() = slurp('p.tsv') =~ /^cls\t\d+\t[01]\.tar\/\S+\t\d\t\d(,\d){4}\t-?[\d.]+$/mg), 20, 'a line each') or diag slurp('p.tsv');
 
