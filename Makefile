@@ -67,13 +67,15 @@ UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 GOLDEN := $(BIN)/golden $(BIN)/golden-cuda
+# Tools that can open the device "cuda" in the tests.
+CUDA_TOOLS := $(BUILD)/cuda-tools/kmeans-cluster $(BUILD)/cuda-tools/sem-balance
 JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 ## all: the tools, into bin/
 all: $(TOOLS)
 ## tests: the test programs and fuzzers, not run
-tests: $(UNIT) $(FUZZ) $(GOLDEN)
+tests: $(UNIT) $(FUZZ) $(GOLDEN) $(CUDA_TOOLS)
 ## cuda: the CUDA device's objects alone, by nvcc (make CUDA=1 cuda)
 cuda: $(CUDA_NV)
 ## bench: the benchmark programs, not run (bench/README.md)
@@ -101,6 +103,9 @@ $(BUILD)/golden-cuda/%.o: tests/golden/%.c Makefile
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CPPFLAGS) -DGOLDEN_DEVICE='"cuda"' $(CFLAGS) -MMD -MP -c -o $@ $<
 $(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BUILD)/cuda-tools/%: $(BUILD)/tools/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BIN)/%: $(BUILD)/tools/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)

@@ -4,23 +4,17 @@
 // two bounds, or under the top-th best exact product minus one bound, cannot be among the top: such
 // are never looked at. Everything else is decided by sim_dot, so labels do not depend on the
 // kernel.
-#include "assign.h"
-
 #include <math.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "assign-run.h"
 #include "mem.h"
 #include "par.h"
 
 enum { FOUND = 64 }; // candidates of a row before they are settled; more than any usual row has
-
-struct pick {
-    double sim;
-    uint32_t at;
-};
 
 struct guess {
     float sim;
@@ -29,7 +23,7 @@ struct guess {
 
 // One row's search.
 struct search {
-    struct pick *best; // top of them, by sim descending, then number
+    struct assign_pick *best; // top of them, by sim descending, then number
     size_t n_best;
     struct guess *found;
     size_t n_found, room;
@@ -43,7 +37,7 @@ struct scratch {
     struct sim_panel left;
     float *out;   // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
     uint32_t *at; // SIM_BLOCK_COLS positions
-    struct pick *best;
+    struct assign_pick *best;
     struct guess *found;
     struct search rows[SIM_BLOCK_ROWS];
 };
@@ -73,8 +67,9 @@ size_t assign_thread_bytes(size_t dim, size_t top)
 {
     size_t panel = sim_panel_bytes(sim_best_kernel(), SIM_SIDE_LEFT, SIM_BLOCK_ROWS, dim), row, all;
     if (top > SIZE_MAX / 4 || !mem_mul(room_of(top), sizeof(struct guess), &row) || !panel ||
-        !mem_add(row, top * sizeof(struct pick), &row) || !mem_mul(row, SIM_BLOCK_ROWS, &row) ||
-        !mem_add(row, panel, &all) || !mem_add(all, sizeof(struct scratch) + (1u << 19), &all))
+        !mem_add(row, top * sizeof(struct assign_pick), &row) ||
+        !mem_mul(row, SIM_BLOCK_ROWS, &row) || !mem_add(row, panel, &all) ||
+        !mem_add(all, sizeof(struct scratch) + (1u << 19), &all))
         return 0;
     return all;
 }
@@ -87,21 +82,43 @@ static void pack_task(void *ctx, size_t i)
                    left < SIM_BLOCK_COLS ? left : SIM_BLOCK_COLS);
 }
 
-int assign_init_kernel(struct assign *a, enum sim_kernel kernel, const float *centroids, size_t k,
-                       size_t dim, int threads, struct err *e)
+static int begin_index(struct assign *a, const float *centroids, size_t k, size_t dim,
+                       struct err *e)
 {
     *a = (struct assign){.centroids = centroids, .k = k, .dim = dim};
     if (k < 1 || k > INT32_MAX || dim < 1 || dim > INT32_MAX)
         return err_set(e, "cannot search %zu centroids of %zu values", k, dim);
-    if (sim_panel_init(&a->panel, kernel, SIM_SIDE_RIGHT, k, dim, e))
+    return 0;
+}
+
+static int pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e)
+{
+    if (sim_panel_init(&a->panel, kernel, SIM_SIDE_RIGHT, a->k, a->dim, e))
         return -1;
-    a->panel.n = k;
-    if (par_for(threads, (k + SIM_BLOCK_COLS - 1) / SIM_BLOCK_COLS, pack_task, a, e)) {
-        assign_release(a);
+    a->panel.n = a->k;
+    if (par_for(threads, (a->k + SIM_BLOCK_COLS - 1) / SIM_BLOCK_COLS, pack_task, a, e)) {
+        sim_panel_release(&a->panel);
         return -1;
     }
     sim_panel_done(&a->panel);
     return 0;
+}
+
+int assign_init_kernel(struct assign *a, enum sim_kernel kernel, const float *centroids, size_t k,
+                       size_t dim, int threads, struct err *e)
+{
+    return begin_index(a, centroids, k, dim, e) || pack(a, kernel, threads, e) ? -1 : 0;
+}
+
+int assign_init_on(struct assign *a, struct sim_dev *device, const float *centroids, size_t k,
+                   size_t dim, int threads, struct err *e)
+{
+    if (!device)
+        return assign_init(a, centroids, k, dim, threads, e);
+    if (begin_index(a, centroids, k, dim, e))
+        return -1;
+    a->device = device;
+    return assign_device_init(a, threads, e);
 }
 
 int assign_init(struct assign *a, const float *centroids, size_t k, size_t dim, int threads,
@@ -124,20 +141,19 @@ static int by_sim(const void *x, const void *y)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-static void keep_best(struct search *s, size_t top, double sim, uint32_t at)
+void assign_keep(struct assign_pick *best, size_t *n, size_t top, double sim, uint32_t at)
 {
-    size_t i = s->n_best;
-    while (i > 0 &&
-           (sim > s->best[i - 1].sim || (sim == s->best[i - 1].sim && at < s->best[i - 1].at)))
+    size_t i = *n;
+    while (i > 0 && (sim > best[i - 1].sim || (sim == best[i - 1].sim && at < best[i - 1].at)))
         i--;
     if (i >= top)
         return;
-    size_t last = s->n_best < top ? s->n_best++ : top - 1;
-    memmove(s->best + i + 1, s->best + i, (last - i) * sizeof *s->best);
-    s->best[i] = (struct pick){sim, at};
+    size_t last = *n < top ? (*n)++ : top - 1;
+    memmove(best + i + 1, best + i, (last - i) * sizeof *best);
+    best[i] = (struct assign_pick){sim, at};
 }
 
-static float below(double v)
+float assign_below(double v)
 {
     return nextafterf((float)v, -INFINITY);
 }
@@ -148,7 +164,7 @@ static void thin(struct search *s, size_t top)
     if (s->n_found < top || s->n_found < 2)
         return;
     qsort(s->found, s->n_found, sizeof *s->found, by_sim);
-    s->least = fmaxf(s->least, below((double)s->found[top - 1].sim - 2.0 * s->bound));
+    s->least = fmaxf(s->least, assign_below((double)s->found[top - 1].sim - 2.0 * s->bound));
     while (s->n_found && s->found[s->n_found - 1].sim < s->least)
         s->n_found--;
 }
@@ -158,11 +174,12 @@ static void settle(struct search *s, const struct assign *a, const float *row, s
 {
     for (size_t i = 0; i < s->n_found; i++)
         if (s->found[i].sim >= s->least)
-            keep_best(s, top, sim_dot(row, a->centroids + s->found[i].at * a->dim, a->dim),
-                      s->found[i].at);
+            assign_keep(s->best, &s->n_best, top,
+                        sim_dot(row, a->centroids + s->found[i].at * a->dim, a->dim),
+                        s->found[i].at);
     s->n_found = 0;
     if (s->n_best == top)
-        s->least = fmaxf(s->least, below(s->best[top - 1].sim - s->bound));
+        s->least = fmaxf(s->least, assign_below(s->best[top - 1].sim - s->bound));
 }
 
 static void add(struct search *s, const struct assign *a, const float *row, size_t top, float sim,
@@ -222,26 +239,32 @@ static void scan(const struct job *j, struct scratch *t, struct search *s, const
                  const float *v, size_t first, size_t n)
 {
     if (j->top == 1)
-        s->least = fmaxf(s->least, below((double)sim_max(v, n) - 2.0 * s->bound));
+        s->least = fmaxf(s->least, assign_below((double)sim_max(v, n) - 2.0 * s->bound));
     size_t hits = sim_above(v, n, s->least, t->at);
     if (hits > 2 * j->top + 8) {
-        s->least = fmaxf(s->least, below((double)about_nth(v, n, j->top) - 2.0 * s->bound));
+        s->least = fmaxf(s->least, assign_below((double)about_nth(v, n, j->top) - 2.0 * s->bound));
         hits = sim_above(v, n, s->least, t->at);
     }
     for (size_t h = 0; h < hits; h++)
         add(s, j->a, row, j->top, v[t->at[h]], (uint32_t)first + t->at[h]);
 }
 
+void assign_write(const struct assign_pick *best, size_t n, size_t top, int32_t *labels,
+                  double *sims)
+{
+    for (size_t i = 0; i < top; i++) {
+        labels[i] = i < n ? (int32_t)best[i].at : -1;
+        if (sims)
+            sims[i] = i < n ? best[i].sim : 0;
+    }
+}
+
 static void finish(const struct job *j, struct search *s, const float *row, size_t i)
 {
     thin(s, j->top);
     settle(s, j->a, row, j->top);
-    for (size_t n = 0; n < j->top; n++) {
-        bool there = n < s->n_best;
-        j->labels[i * j->top + n] = there ? (int32_t)s->best[n].at : -1;
-        if (j->sims)
-            j->sims[i * j->top + n] = there ? s->best[n].sim : 0;
-    }
+    assign_write(s->best, s->n_best, j->top, j->labels + i * j->top,
+                 j->sims ? j->sims + i * j->top : NULL);
 }
 
 static void begin(const struct job *j, struct scratch *t, size_t m)
@@ -306,8 +329,15 @@ static int scratch_init(struct scratch *t, const struct job *j, struct err *e)
     return t->found ? 0 : -1;
 }
 
-int assign_rows(const struct assign *a, int threads, const float *rows, size_t n,
-                const uint8_t *state, size_t top, int32_t *labels, double *sims, struct err *e)
+int assign_rows(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
+                size_t top, int32_t *labels, double *sims, struct err *e)
+{
+    return a->device ? assign_rows_device(a, threads, rows, n, state, top, labels, sims, e)
+                     : assign_rows_here(a, threads, rows, n, state, top, labels, sims, e);
+}
+
+int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
+                     const uint8_t *state, size_t top, int32_t *labels, double *sims, struct err *e)
 {
     struct job j = {.a = a,
                     .rows = rows,
@@ -322,6 +352,8 @@ int assign_rows(const struct assign *a, int threads, const float *rows, size_t n
         return err_set(e, "cannot give %zu labels a row", top);
     if (tasks == 0)
         return 0;
+    if (!a->panel.data && pack(a, sim_best_kernel(), threads, e))
+        return -1;
     j.threads = (size_t)threads > tasks ? (int)tasks : threads;
     j.scratch = mem_alloc((size_t)j.threads, sizeof *j.scratch, e);
     if (!j.scratch)

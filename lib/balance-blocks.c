@@ -116,14 +116,14 @@ int balance_plan(struct balance_run *b, struct err *e)
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
 {
     uint64_t rows = b->raw ? 0 : k->n * (4 * (uint64_t)b->dim + sizeof(double)) + 512;
-    return k->visitors
+    return k->visitors || b->o->device
                ? rows
                : rows + sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim) + 256;
 }
 
 static bool is_loaded(const struct balance_run *b, const struct balance_block *k)
 {
-    return b->raw ? k->visitors || k->right.data : k->raw != NULL;
+    return b->raw ? k->visitors || b->o->device || k->right.data : k->raw != NULL;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
@@ -157,7 +157,7 @@ static int allocate(const struct balance_run *b, struct balance_block *k, struct
             return -1;
         }
     }
-    if (k->visitors)
+    if (k->visitors || b->o->device)
         return 0;
     if (sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim, e))
         return -1;
@@ -255,7 +255,7 @@ static void pack_task(void *ctx, size_t i)
             const float *x = p->block->raw + (size_t)(p->first + k) * b->dim;
             p->block->norm[p->first + k] = sqrt(sim_dot(x, x, b->dim));
         }
-        if (p->block->visitors)
+        if (p->block->visitors || b->o->device)
             continue;
         const float *x = balance_row(b, p->block, p->first + k, &norm);
         sim_scale(x, 1 / norm, unit + k % SIM_RIGHT * b->dim, b->dim);
@@ -328,8 +328,11 @@ int balance_load(struct balance_run *b, struct err *e)
     r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
         sim_fail_check(&l.fail, e);
     for (size_t i = 0; i < b->n_blocks && !r; i++)
-        if (l.fresh[i] && !b->blocks[i].visitors)
-            sim_panel_done(&b->blocks[i].right), b->r->blocks++;
+        if (l.fresh[i] && !b->blocks[i].visitors) {
+            b->r->blocks++;
+            if (b->blocks[i].right.data)
+                sim_panel_done(&b->blocks[i].right);
+        }
     free(l.parts);
     free(l.fresh);
     return r ? -1 : 0;

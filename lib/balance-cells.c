@@ -58,8 +58,7 @@ static void add_to_mean(struct balance_run *b, const struct pass *p)
 }
 
 // The cell of each row, and the next ones that it looks into.
-static int find_cells(struct balance_run *b, const struct assign *a, const struct pass *p,
-                      struct err *e)
+static int find_cells(struct balance_run *b, struct assign *a, const struct pass *p, struct err *e)
 {
     size_t top = b->probe + 1;
     int32_t *labels = mem_alloc(p->n * top, sizeof *labels, e);
@@ -82,7 +81,7 @@ static int find_cells(struct balance_run *b, const struct assign *a, const struc
     return r;
 }
 
-static int read_all(struct balance_run *b, const struct assign *a, struct err *e)
+static int read_all(struct balance_run *b, struct assign *a, struct err *e)
 {
     struct pass p = {.b = b};
     p.rows = mem_alloc(CHUNK * b->dim, sizeof *p.rows, e);
@@ -231,7 +230,7 @@ int balance_cells(struct balance_run *b, struct err *e)
 {
     struct assign a = {0};
     if (b->cell && !b->o->cells &&
-        assign_init(&a, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
+        assign_init_on(&a, b->o->device, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
         return -1;
     int r = read_all(b, &a, e);
     assign_release(&a);

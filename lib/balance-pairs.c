@@ -8,19 +8,15 @@
 #include "mem.h"
 #include "par.h"
 
-enum { EDGES = 4096, STRIPES_A_TURN = 4096 };
+enum { STRIPES_A_TURN = 4096 };
 
 // One thread's memory.
 struct scratch {
-    atomic_flag busy;
     struct sim_panel left;
     float *unit;                  // SIM_BLOCK_ROWS x dim
     float *out;                   // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
     double bound[SIM_BLOCK_ROWS]; // of the products of each row
     uint32_t at[SIM_BLOCK_COLS];
-    struct balance_edge *edges; // with a forest
-    size_t n_edges;
-    uint64_t near;
 };
 
 struct turn {
@@ -30,6 +26,7 @@ struct turn {
     size_t n;
     uint64_t first; // stripe of this turn
     struct scratch *scratch;
+    struct balance_found *found;
     int threads;
 };
 
@@ -38,12 +35,12 @@ static uint64_t n_stripes(const struct balance_run *b, const struct balance_pair
     return (b->blocks[p->a].n + SIM_BLOCK_ROWS - 1) / SIM_BLOCK_ROWS;
 }
 
-static void give_edges(struct balance_run *b, struct scratch *s)
+static void give_edges(struct balance_run *b, struct balance_found *f)
 {
     pthread_mutex_lock(&b->forest_lock);
-    balance_forest_add(b->forest, s->edges, s->n_edges);
+    balance_forest_add(b->forest, f->edges, f->n_edges);
     pthread_mutex_unlock(&b->forest_lock);
-    s->n_edges = 0;
+    f->n_edges = 0;
 }
 
 static void least_u32(_Atomic uint32_t *at, uint32_t v)
@@ -80,7 +77,8 @@ static bool is_near(const struct balance_run *b, double cosine)
     return b->o->rule == BALANCE_SEMDEDUP ? cosine > 1 - b->distance : 1 - cosine < b->distance;
 }
 
-static void reached(struct balance_run *b, struct scratch *s, uint32_t p, uint32_t q, double cosine)
+static void reached(struct balance_run *b, struct balance_found *f, uint32_t p, uint32_t q,
+                    double cosine)
 {
     double d = 1 - cosine;
     if (d >= b->reach)
@@ -89,18 +87,12 @@ static void reached(struct balance_run *b, struct scratch *s, uint32_t p, uint32
         least_distance(&b->closest[q], d);
         return;
     }
-    s->edges[s->n_edges++] = (struct balance_edge){d, b->order[p], b->order[q]};
-    if (s->n_edges == EDGES)
-        give_edges(b, s);
+    f->edges[f->n_edges++] = (struct balance_edge){d, b->order[p], b->order[q]};
+    if (f->n_edges == BALANCE_EDGES)
+        give_edges(b, f);
 }
 
-struct row {
-    const struct balance_block *a, *b;
-    uint32_t i; // in a
-    double bound;
-};
-
-static double exact(const struct balance_run *b, const struct row *r, uint32_t j)
+static double exact(const struct balance_run *b, const struct balance_meeting *r, uint32_t j)
 {
     double x_norm, y_norm;
     const float *x = balance_row(b, r->a, r->i, &x_norm);
@@ -109,7 +101,8 @@ static double exact(const struct balance_run *b, const struct row *r, uint32_t j
 }
 
 // Two rows that look into each other's cells meet twice: the lower one's visit counts.
-static bool met_before(const struct balance_run *b, const struct row *r, uint32_t i, uint32_t j)
+static bool met_before(const struct balance_run *b, const struct balance_meeting *r, uint32_t i,
+                       uint32_t j)
 {
     if (!r->a->visitors || i < j)
         return false;
@@ -119,29 +112,36 @@ static bool met_before(const struct balance_run *b, const struct row *r, uint32_
     return false;
 }
 
-static void scan(struct balance_run *b, struct scratch *s, const struct row *r, const float *v,
-                 uint32_t first, size_t n)
+float balance_least(const struct balance_run *b, double bound)
 {
-    double limit = 1 - b->distance, widest = b->reach > b->distance ? b->reach : b->distance;
-    float least = nextafterf((float)(1 - widest - r->bound), -INFINITY);
-    size_t hits = sim_above(v, n, least, s->at);
-    for (size_t h = 0; h < hits; h++) {
-        uint32_t j = first + s->at[h];
-        if (r->a == r->b && j <= r->i)
-            continue;
-        uint32_t p = r->a->first + r->i, q = r->b->first + j;
-        if (met_before(b, r, b->order[p], b->order[q]))
-            continue;
-        double cosine = v[s->at[h]];
-        if (b->reach > 0 || fabs(cosine - limit) <= r->bound)
-            cosine = exact(b, r, j);
-        if (b->reach > 0)
-            reached(b, s, p, q, cosine);
-        if (is_near(b, cosine)) {
-            s->near++;
-            join(b, p, q);
-        }
+    double widest = b->reach > b->distance ? b->reach : b->distance;
+    return nextafterf((float)(1 - widest - bound), -INFINITY);
+}
+
+void balance_meet(struct balance_run *b, struct balance_found *f, const struct balance_meeting *r,
+                  uint32_t j, double cosine)
+{
+    if (r->a == r->b && j <= r->i)
+        return;
+    uint32_t p = r->a->first + r->i, q = r->b->first + j;
+    if (met_before(b, r, b->order[p], b->order[q]))
+        return;
+    if (b->reach > 0 || fabs(cosine - (1 - b->distance)) <= r->bound)
+        cosine = exact(b, r, j);
+    if (b->reach > 0)
+        reached(b, f, p, q, cosine);
+    if (is_near(b, cosine)) {
+        f->near++;
+        join(b, p, q);
     }
+}
+
+static void scan(struct balance_run *b, struct scratch *s, struct balance_found *f,
+                 const struct balance_meeting *r, const float *v, uint32_t first, size_t n)
+{
+    size_t hits = sim_above(v, n, balance_least(b, r->bound), s->at);
+    for (size_t h = 0; h < hits; h++)
+        balance_meet(b, f, r, first + s->at[h], v[s->at[h]]);
 }
 
 // A block that has its own panel gives the packed rows; those of visitors are packed here.
@@ -160,8 +160,8 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
     sim_panel_set(&s->left, s->unit, m);
 }
 
-static void compare(struct balance_run *b, struct scratch *s, const struct balance_pair *p,
-                    uint32_t first)
+static void compare(struct balance_run *b, struct scratch *s, struct balance_found *f,
+                    const struct balance_pair *p, uint32_t first)
 {
     const struct balance_block *a = &b->blocks[p->a], *c = &b->blocks[p->b];
     uint32_t m = a->n - first < SIM_BLOCK_ROWS ? a->n - first : SIM_BLOCK_ROWS;
@@ -174,10 +174,18 @@ static void compare(struct balance_run *b, struct scratch *s, const struct balan
         size_t n = c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS;
         sim_block(&s->left, 0, m, &c->right, j, n, s->out, SIM_BLOCK_COLS);
         for (uint32_t i = 0; i < m; i++) {
-            struct row r = {.a = a, .b = c, .i = first + i, .bound = s->bound[i]};
-            scan(b, s, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
+            struct balance_meeting r = {.a = a, .b = c, .i = first + i, .bound = s->bound[i]};
+            scan(b, s, f, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
         }
     }
+}
+
+struct balance_found *balance_found_take(struct balance_found *all, int threads)
+{
+    int slot = 0;
+    while (atomic_flag_test_and_set(&all[slot].busy)) // one is free: as many as threads
+        slot = (slot + 1) % threads;
+    return &all[slot];
 }
 
 static void stripe(void *ctx, size_t i)
@@ -192,15 +200,13 @@ static void stripe(void *ctx, size_t i)
         else
             high = mid - 1;
     }
-    int slot = 0;
-    while (atomic_flag_test_and_set(&t->scratch[slot].busy)) // one is free: as many as threads
-        slot = (slot + 1) % t->threads;
-    compare(t->b, &t->scratch[slot], &t->pairs[low],
+    struct balance_found *f = balance_found_take(t->found, t->threads);
+    compare(t->b, &t->scratch[f - t->found], f, &t->pairs[low],
             (uint32_t)(at - t->stripes[low]) * SIM_BLOCK_ROWS);
-    atomic_flag_clear(&t->scratch[slot].busy);
+    atomic_flag_clear(&f->busy);
 }
 
-static double pair_count(const struct balance_run *b, const struct balance_pair *p)
+double balance_pair_count(const struct balance_run *b, const struct balance_pair *p)
 {
     double m = b->blocks[p->a].n, n = b->blocks[p->b].n;
     return p->a == p->b ? m * (m - 1) / 2 : m * n;
@@ -227,7 +233,7 @@ static size_t choose(struct balance_run *b, const struct balance_pair *pairs, si
     return end;
 }
 
-static int report(struct balance_run *b, double done, double total, struct err *e)
+int balance_progress(struct balance_run *b, double done, double total, struct err *e)
 {
     if (b->o->progress && !b->o->progress(b->o->ctx, done, total))
         return err_set(e, "stopped");
@@ -245,13 +251,13 @@ static int run_batch(struct turn *t, double *done, double total, struct err *e)
     uint64_t all = t->stripes[t->n];
     double pairs = 0, start = *done;
     for (size_t i = 0; i < t->n; i++)
-        pairs += pair_count(t->b, &t->pairs[i]);
+        pairs += balance_pair_count(t->b, &t->pairs[i]);
     int r = 0;
     for (t->first = 0; t->first < all && !r; t->first += STRIPES_A_TURN) {
         uint64_t n = all - t->first < STRIPES_A_TURN ? all - t->first : STRIPES_A_TURN;
         r = par_for(t->threads, n, stripe, t, e);
         *done = start + pairs * (double)(t->first + n) / (double)all;
-        r = r || report(t->b, *done, total, e);
+        r = r || balance_progress(t->b, *done, total, e);
     }
     free(t->stripes);
     return r ? -1 : 0;
@@ -262,58 +268,68 @@ static void scratch_release(struct scratch *s)
     sim_panel_release(&s->left);
     free(s->unit);
     free(s->out);
-    free(s->edges);
 }
 
-static int scratch_init(struct scratch *s, struct balance_run *b, struct err *e)
+static int scratch_init(struct scratch *s, const struct balance_run *b, struct err *e)
 {
-    atomic_flag_clear(&s->busy);
     if (sim_panel_init(&s->left, sim_best_kernel(), SIM_SIDE_LEFT, SIM_BLOCK_ROWS, b->dim, e))
         return -1;
     s->unit = mem_alloc(SIM_BLOCK_ROWS * b->dim, sizeof *s->unit, e);
     s->out = s->unit ? mem_alloc((size_t)SIM_BLOCK_ROWS * SIM_BLOCK_COLS, sizeof(float), e) : NULL;
-    if (s->out && b->forest)
-        s->edges = mem_alloc(EDGES, sizeof *s->edges, e);
-    return s->out && (!b->forest || s->edges) ? 0 : -1;
+    return s->out ? 0 : -1;
 }
 
-static int run_all(struct balance_run *b, struct scratch *scratch, const struct balance_pair *pairs,
-                   size_t n, struct err *e)
+static int found_init(struct balance_found *f, const struct balance_run *b, struct err *e)
 {
+    atomic_flag_clear(&f->busy);
+    if (b->forest)
+        f->edges = mem_alloc(BALANCE_EDGES, sizeof *f->edges, e);
+    return b->forest && !f->edges ? -1 : 0;
+}
+
+static int run_all(struct turn *t, const struct balance_pair *pairs, size_t n, struct err *e)
+{
+    struct balance_run *b = t->b;
     double total = 0, done = 0;
     for (size_t i = 0; i < n; i++)
-        total += pair_count(b, &pairs[i]);
+        total += balance_pair_count(b, &pairs[i]);
     b->r->compared = (uint64_t)total;
     int r = 0;
     for (size_t at = 0, end; at < n && !r; at = end) {
         end = choose(b, pairs, at, n);
-        struct turn t = {.b = b,
-                         .pairs = pairs + at,
-                         .n = end - at,
-                         .scratch = scratch,
-                         .threads = b->o->threads};
-        r = balance_load(b, e) || run_batch(&t, &done, total, e);
+        t->pairs = pairs + at;
+        t->n = end - at;
+        r = balance_load(b, e);
+        if (!r)
+            r = b->o->device ? balance_pairs_device(b, t->found, t->pairs, t->n, &done, total, e)
+                             : run_batch(t, &done, total, e);
     }
-    for (int i = 0; i < b->o->threads; i++) {
-        b->n_near += scratch[i].near;
-        if (b->forest && scratch[i].n_edges)
-            give_edges(b, &scratch[i]);
+    for (int i = 0; i < t->threads; i++) {
+        b->n_near += t->found[i].near;
+        if (b->forest && t->found[i].n_edges)
+            give_edges(b, &t->found[i]);
     }
     return r ? -1 : 0;
 }
 
 int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e)
 {
-    int r = 0, threads = b->o->threads;
-    struct scratch *scratch = mem_alloc((size_t)threads, sizeof *scratch, e);
-    if (!scratch)
-        return -1;
-    for (int i = 0; i < threads && !r; i++)
-        r = scratch_init(&scratch[i], b, e);
+    struct turn t = {.b = b, .threads = b->o->threads};
+    size_t threads = (size_t)t.threads;
+    t.found = mem_alloc(threads, sizeof *t.found, e);
+    t.scratch = t.found ? mem_alloc(threads, sizeof *t.scratch, e) : NULL;
+    int r = t.scratch ? 0 : -1;
+    for (size_t i = 0; i < threads && !r; i++)
+        r = found_init(&t.found[i], b, e) || (!b->o->device && scratch_init(&t.scratch[i], b, e));
     if (!r)
-        r = run_all(b, scratch, pairs, n, e);
-    for (int i = 0; i < threads; i++)
-        scratch_release(&scratch[i]);
-    free(scratch);
-    return r;
+        r = run_all(&t, pairs, n, e);
+    for (size_t i = 0; i < threads; i++) {
+        if (t.scratch)
+            scratch_release(&t.scratch[i]);
+        if (t.found)
+            free(t.found[i].edges);
+    }
+    free(t.scratch);
+    free(t.found);
+    return r ? -1 : 0;
 }

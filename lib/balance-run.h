@@ -38,7 +38,7 @@ struct balance_block {
     uint32_t first, n;      // places
     float *raw;             // n x dim, as read; NULL when not loaded or all rows are in memory
     double *norm;           // n
-    struct sim_panel right; // of the unit rows
+    struct sim_panel right; // of the unit rows; with o->device: none
     bool visitors;          // compared with the cell's rows; no `right`
     bool wanted;            // by the batch that runs next
 };
@@ -77,6 +77,22 @@ struct balance_run {
     _Atomic uint64_t n_near;   // pairs under the distance
 };
 
+// What one thread has found.
+struct balance_found {
+    atomic_flag busy;
+    struct balance_edge *edges; // with a forest: BALANCE_EDGES
+    size_t n_edges;
+    uint64_t near;
+};
+enum { BALANCE_EDGES = 4096 };
+
+// Row i of block a, and how far its products with the rows of block b may be off.
+struct balance_meeting {
+    const struct balance_block *a, *b;
+    uint32_t i;
+    double bound;
+};
+
 // balance-cells.c: reads all rows, fills state, cell, place, order, start and the counts.
 int balance_cells(struct balance_run *b, struct err *e);
 // The cosine of a row (norm given) with the centroid of its cell.
@@ -96,6 +112,19 @@ int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, f
                   struct err *e);
 // balance-pairs.c: compares pairs of blocks.
 int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e);
+// Products under this may be left out of balance_meet.
+float balance_least(const struct balance_run *b, double bound);
+// Decides about row m->i of m->a and row j of m->b, whose product is about `cosine`.
+void balance_meet(struct balance_run *b, struct balance_found *f, const struct balance_meeting *m,
+                  uint32_t j, double cosine);
+// One of `threads`; given back by atomic_flag_clear(&f->busy).
+struct balance_found *balance_found_take(struct balance_found *all, int threads);
+double balance_pair_count(const struct balance_run *b, const struct balance_pair *p);
+int balance_progress(struct balance_run *b, double done, double total, struct err *e);
+// balance-device.c: compares pairs whose blocks are loaded, with o->device. *done: pairs compared.
+int balance_pairs_device(struct balance_run *b, struct balance_found *found,
+                         const struct balance_pair *pairs, size_t n, double *done, double total,
+                         struct err *e);
 // balance-search.c: the distance for o->remove, into b->distance.
 int balance_search(struct balance_run *b, struct err *e);
 // The merges found with reach, sorted, into r->merges.

@@ -27,6 +27,7 @@ enum balance_survivor {
     BALANCE_RANDOM  // by the seed
 };
 
+struct sim_dev;
 struct balance_options {
     enum balance_rule rule;
     enum balance_survivor survivor; // for BALANCE_SEMDEDUP the order: hard, easy, first or random
@@ -39,6 +40,7 @@ struct balance_options {
     uint64_t seed;   // of `random`
     uint64_t mem;    // bytes that may be used, all in all
     int threads;
+    struct sim_dev *device; // makes the products (simdev.h, with pairs); NULL = this processor
     // The cells of rows where they are known already, instead of a search: count x (probe + 1)
     // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.
     int (*cells)(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dev-cpu-dnnl.h"
 #include "dev-cpu-grad.h"
@@ -54,6 +55,18 @@ void cpu_for_runs(struct dev *d, size_t n, size_t run,
 {
     struct runs r = {n, run, work, ctx};
     pool_for(cpu_of(d)->pool, n / run + (n % run != 0), one_run, &r);
+}
+
+static int cpu_memory(struct dev *d, size_t *available, size_t *total, struct err *e)
+{
+    long page = sysconf(_SC_PAGESIZE), now = sysconf(_SC_AVPHYS_PAGES),
+         all = sysconf(_SC_PHYS_PAGES);
+    (void)d;
+    if (page < 1 || now < 0 || all < 0)
+        return err_set(e, "the size of memory is not known");
+    *available = (size_t)now * (size_t)page;
+    *total = (size_t)all * (size_t)page;
+    return 0;
 }
 
 static void *cpu_alloc(struct dev *d, size_t bytes, struct err *e)
@@ -118,6 +131,7 @@ static void cpu_close(struct dev *d)
 }
 
 static const struct dev_ops ops = {
+    .memory = cpu_memory,
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_upload,
@@ -159,6 +173,9 @@ static const struct dev_ops ops = {
     .margin_filter = dev_cpu_margin_filter,
     .dot = dev_cpu_dot,
     .sum = dev_cpu_sum,
+    .scores = cpu_scores,
+    .hits_top = cpu_hits_top,
+    .hits_above = cpu_hits_above,
     .adamw = dev_cpu_adamw,
     .adamw_rows = dev_cpu_adamw_rows,
     .close = cpu_close,

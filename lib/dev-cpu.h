@@ -141,5 +141,11 @@ void cpu_assemble(struct dev *, size_t, size_t, size_t, const float *, const flo
                   float *);
 void cpu_embed(struct dev *, const struct dev_ragged *, size_t, const int32_t *, const float *,
                const float *, float *);
+// dev-cpu-search.c
+void cpu_scores(struct dev *, size_t, const void *, size_t, const void *, size_t, float *, size_t);
+void cpu_hits_top(struct dev *, const struct dev_scores *, const struct dev_top *,
+                  const struct dev_hits *);
+void cpu_hits_above(struct dev *, const struct dev_scores *, const float *, bool,
+                    const struct dev_hits *);
 
 #endif

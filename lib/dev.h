@@ -67,9 +67,44 @@ struct dev_adamw {
     float grad_scale;   // the clip factor
 };
 
+// -- searching among scores
+enum {
+    DEV_SCORE_COLS = 128, // columns of a block of scores are made in multiples of it
+    DEV_TOP_MAX = 32      // of hits_top
+};
+#define DEV_TOP_FULL 0x80000000u
+
+// A block of a matrix of scores: v[i * ld + j] is that of row row0 + i and column col0 + j.
+struct dev_scores {
+    const float *v; // device
+    size_t ld, rows, cols;
+    uint32_t row0, col0;
+};
+struct dev_hit {
+    uint32_t row, col;
+    float score;
+};
+// A list of hits, in any order. What finds no room is counted and left out.
+struct dev_hits {
+    struct dev_hit *hit; // device [room]
+    uint32_t *n;         // device [1]; zeroed by the caller
+    uint32_t room;
+};
+// What hits_top knows of the rows of a block from the blocks to its left.
+struct dev_top {
+    size_t n;           // of so many greatest scores, 1 to DEV_TOP_MAX
+    bool first;         // the leftmost block: best and found are set up
+    uint32_t most;      // hits that a row may have
+    const float *slack; // device [rows]
+    float *best;        // device [rows, n], descending
+    uint32_t *found;    // device [rows]: hits listed; DEV_TOP_FULL is set where there were more
+};
+
 struct dev;
 struct dev_ops {
     // -- memory
+    // Bytes that alloc may still give, and that the device has. 0 or -1.
+    int (*memory)(struct dev *, size_t *available, size_t *total, struct err *);
     void *(*alloc)(struct dev *, size_t bytes, struct err *); // zeroed; NULL with err
     void (*free)(struct dev *, void *);
     void (*upload)(struct dev *, void *dst, const void *host, size_t bytes);
@@ -196,6 +231,23 @@ struct dev_ops {
     // sum over all elements of x * y (of x) in float64, one thread order; host value (waits).
     double (*dot)(struct dev *, size_t n, const float *x, const float *y);
     double (*sum)(struct dev *, size_t n, const float *x);
+
+    // -- search
+    // v[i * ld + j] = a_i . b_j, for a [m, k] and b [n, k] act with k values a row: sums in float32
+    // in any order, never TF32. b and v have room for n rounded up to DEV_SCORE_COLS; what stands
+    // there is read, and is of no account.
+    void (*scores)(struct dev *, size_t m, const void *a, size_t n, const void *b, size_t k,
+                   float *v, size_t ld);
+    // Lists all columns of a row that may be among its n greatest: at least those whose score is
+    // not under the n-th greatest of the columns so far, this block's included, less slack[row]. A
+    // row that would have more than `most` hits is marked and lists no more. A slack of -inf: no
+    // hits.
+    void (*hits_top)(struct dev *, const struct dev_scores *, const struct dev_top *,
+                     const struct dev_hits *);
+    // Lists every score not under least[i] of row row0 + i (device); with `later` only where the
+    // column's number is above the row's.
+    void (*hits_above)(struct dev *, const struct dev_scores *, const float *least, bool later,
+                       const struct dev_hits *);
 
     // -- optimiser
     void (*adamw)(struct dev *, size_t n, const struct dev_adamw *, const float *grad, float *m,

@@ -114,8 +114,7 @@ static void sum_task(void *ctx, size_t i)
     }
 }
 
-static int take_chunk(struct lloyd *l, const struct assign *a, uint64_t first, size_t n,
-                      struct err *e)
+static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, size_t n, struct err *e)
 {
     const struct kmeans_job *j = l->j;
     const uint8_t *state;
@@ -151,7 +150,7 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
     l->total = 0;
     memset(l->sums, 0, l->k * l->dim * sizeof *l->sums);
     memset(l->counts, 0, l->k * sizeof *l->counts);
-    if (assign_init(&a, j->centroids, l->k, l->dim, j->threads, e))
+    if (assign_init_on(&a, j->device, j->centroids, l->k, l->dim, j->threads, e))
         return -1;
     int r = 0;
     for (uint64_t at = 0; at < j->points->n && !r; at += KMEANS_CHUNK) {

@@ -48,7 +48,7 @@ static int label_points(struct two *t, struct err *e)
     float *out = t->p->cache ? NULL : mem_alloc(n * t->dim, sizeof *out, e);
     uint8_t *out_state = mem_alloc(n, 1, e);
     if (!out_state || (!t->p->cache && !out) ||
-        assign_init(&a, t->s->coarse, t->k1, t->dim, t->o->threads, e)) {
+        assign_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, t->o->threads, e)) {
         free(out);
         free(out_state);
         return -1;
@@ -140,6 +140,7 @@ static int train_part(struct two *t, size_t c, const struct kmeans_points *p, in
                            .iterations = t->o->iterations,
                            .seed = t->o->seed,
                            .threads = threads,
+                           .device = t->o->device,
                            .step = locked_step,
                            .ctx = t};
     return kmeans_init(&j, e) || kmeans_lloyd(&j, e) ? -1 : 0;
@@ -201,8 +202,18 @@ static void part_task(void *ctx, size_t i)
                               .cache = b->rows + b->offset[i] * t->dim,
                               .state = b->state + b->offset[i],
                               .borrowed = true};
-    if (train_part(t, c, &p, 1, &e))
+    if (train_part(t, c, &p, t->o->device ? t->o->threads : 1, &e))
         sim_fail_set(&b->fail, &e);
+}
+
+// A part a thread; with a device, which takes one at a time, all threads serve each.
+static int run_parts(struct batch *b, size_t n, struct err *e)
+{
+    if (!b->t->o->device)
+        return par_for(b->t->o->threads, n, part_task, b, e);
+    for (size_t i = 0; i < n; i++)
+        part_task(b, i);
+    return 0;
 }
 
 static int run_batch(struct batch *b, struct err *e)
@@ -225,8 +236,7 @@ static int run_batch(struct batch *b, struct err *e)
         return -1;
     list_points(b);
     if (par_for(t->o->threads, (b->n + PART - 1) / PART, read_task, b, e) ||
-        sim_fail_check(&b->fail, e) || par_for(t->o->threads, n_parts, part_task, b, e) ||
-        sim_fail_check(&b->fail, e))
+        sim_fail_check(&b->fail, e) || run_parts(b, n_parts, e) || sim_fail_check(&b->fail, e))
         return -1;
     memset(t->s->done + b->begin, 1, n_parts);
     return 0;

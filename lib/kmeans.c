@@ -87,6 +87,7 @@ static int level_one(const struct kmeans_points *p, const struct kmeans_options 
                            .iterations = o->iterations,
                            .seed = o->seed,
                            .threads = o->threads,
+                           .device = o->device,
                            .step = one_step,
                            .ctx = &v};
     struct kmeans_points held = *p;

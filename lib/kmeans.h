@@ -38,6 +38,7 @@ struct kmeans_step {
 };
 
 struct kmeans_state;
+struct sim_dev;
 struct kmeans_options {
     size_t k;
     int iterations;
@@ -48,6 +49,7 @@ struct kmeans_options {
     bool normalize;    // false: rows are taken as they are; centroids are unit rows all the same
     const float *init; // k x dim centroids to start from (levels 1), or NULL: k random points
     enum kmeans_engine engine;
+    struct sim_dev *device; // KMEANS_EXACT: makes the products (simdev.h); NULL = this processor
     int threads;
     uint64_t mem; // bytes that may be used, all in all
     // After each iteration, in order within a part; from one thread at a time. 0 or -1 (stop).

@@ -16,6 +16,7 @@
 #include "sig.h"
 #include "simblock-files.h"
 #include "simblock.h"
+#include "simdev.h"
 
 enum { CHUNK = 16384 };
 
@@ -23,7 +24,7 @@ static uint64_t k, top = 1, iterations = 20, seed = 1, coarse, coarse_points, ma
 static uint64_t mem = (uint64_t)4 << 30;
 static int levels, engine;
 static const char *labels_dir, *init_from = "random", *checkpoint, *assign_to, *keep_dir;
-static const char *files_from, *ledger;
+static const char *files_from, *ledger, *device = "cpu";
 static bool normalize = true;
 
 static const struct cli_option options[] = {
@@ -105,6 +106,7 @@ static const struct cli_option options[] = {
      .to = &engine,
      .choices = "exact|faiss",
      .help = "who trains; faiss needs all rows in memory"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
     {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,
@@ -133,6 +135,8 @@ struct job {
     struct cli_common common;
     struct sim_files files;
     struct sim_origin origin;
+    struct dev dev; // with --device
+    struct sim_dev sim, *on;
     float *centroids; // k x dim
     size_t n_centroids;
     char centroids_hex[DIGEST_HEX];
@@ -147,6 +151,25 @@ struct job {
     uint64_t labelled, zero, not_finite, rescaled;
     double total;
 };
+
+// ---- the device
+
+// For labels against n centroids. What it takes of this machine's memory goes off `mem`.
+static int open_device(struct job *j, size_t n, struct err *e)
+{
+    char line[256];
+    struct sim_dev_need need = {.dim = j->files.set.dim, .right = n, .top = labels_dir ? top : 1};
+    if (!j->dev.op)
+        return 0;
+    if (sim_dev_init(&j->sim, &j->dev, &need, e))
+        return -1;
+    sim_dev_say(&j->sim, line, sizeof line);
+    log_note(&j->log, "%s", line);
+    uint64_t mine = sim_dev_host_bytes(&j->sim);
+    mem = mem > mine ? mem - mine : 0;
+    j->on = &j->sim;
+    return 0;
+}
 
 // ---- training
 
@@ -249,6 +272,7 @@ static int train_points(struct job *j, const struct kmeans_points *p, const floa
                                .normalize = normalize,
                                .init = init,
                                .engine = engine ? KMEANS_FAISS : KMEANS_EXACT,
+                               .device = j->on,
                                .threads = (int)j->common.threads,
                                .mem = mem,
                                .step = on_step,
@@ -452,8 +476,8 @@ static int label_all(struct job *j, struct err *e)
     l.labels = l.state ? mem_alloc(CHUNK * top, sizeof *l.labels, e) : NULL;
     l.sims = l.labels ? mem_alloc(CHUNK * top, sizeof *l.sims, e) : NULL;
     j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
-    int r = j->counts ? assign_init(&l.assign, j->centroids, j->n_centroids, dim,
-                                    (int)j->common.threads, e)
+    int r = j->counts ? assign_init_on(&l.assign, j->on, j->centroids, j->n_centroids, dim,
+                                       (int)j->common.threads, e)
                       : -1;
     j->origin.with = j->centroids_name;
     j->origin.with_hex = j->centroids_hex;
@@ -499,15 +523,17 @@ static int open_inputs(struct job *j, struct err *e)
 
 static int run(struct job *j, struct err *e)
 {
-    if (open_inputs(j, e))
+    int threads = (int)j->common.threads;
+    if ((strcmp(device, "cpu") && dev_open(&j->dev, device, DEV_BF16, threads, false, e)) ||
+        open_inputs(j, e))
         return -1;
     if (assign_to) {
         j->centroids =
             sim_files_centroids(&j->files, assign_to, &j->n_centroids, j->centroids_hex, e);
         j->centroids_name = assign_to;
-        if (!j->centroids)
+        if (!j->centroids || open_device(j, j->n_centroids, e))
             return -1;
-    } else if (train(j, e) || write_centroids(j, e)) {
+    } else if (open_device(j, k, e) || train(j, e) || write_centroids(j, e)) {
         return -1;
     }
     return labels_dir ? label_all(j, e) : 0;
@@ -523,6 +549,8 @@ static int check_options(const struct cli_common *common, struct err *e)
         return err_set(e, "--assign needs --labels-dir");
     if (levels && (engine || strcmp(init_from, "random") != 0))
         return err_set(e, "--levels 2 goes with neither --init FILE nor --engine faiss");
+    if (engine && strcmp(device, "cpu"))
+        return err_set(e, "--engine faiss runs on the cpu: no --device %s", device);
     if (!common->n_operands && !files_from)
         return err_set(e, "missing operand: %s", cli.operands);
     if (!assign_to && strcmp(common->output, "-") == 0 && isatty(STDOUT_FILENO))
@@ -558,6 +586,8 @@ int main(int argc, char **argv)
             log_footer(&j.log, j.files.set.rows, counts);
         }
     }
+    sim_dev_release(&j.sim);
+    dev_close(&j.dev);
     sim_files_close(&j.files);
     free(j.centroids);
     free(args);

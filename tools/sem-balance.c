@@ -13,6 +13,7 @@
 #include "mem.h"
 #include "sig.h"
 #include "simblock-files.h"
+#include "simdev.h"
 
 enum { CURVE_STEPS = 100, MEMBERS = 50 };
 
@@ -20,6 +21,7 @@ static double distance = 0.1, euclidean, share = -1, curve_to;
 static uint64_t probe, seed = 1, biggest = 20, mem = (uint64_t)4 << 30;
 static int rule, survivor;
 static const char *keep_dir, *groups_dir, *cells, *labels_dir, *curve, *files_from, *ledger;
+static const char *device = "cpu";
 static bool distance_given, euclidean_given, share_given, survivor_given;
 
 static const struct cli_option options[] = {
@@ -106,6 +108,7 @@ static const struct cli_option options[] = {
      .max = 1000000,
      .help = "list the N biggest groups"},
     {.name = "seed", .type = CLI_UINT, .to = &seed, .arg = "S", .help = "of all random choices"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
     {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,
@@ -134,6 +137,8 @@ struct job {
     struct cli_common common;
     struct sim_files files;
     struct sim_origin origin;
+    struct dev dev; // with --device
+    struct sim_dev sim, *on;
     struct progress bar;
     struct balance_result result;
     float *centroids;
@@ -156,8 +161,35 @@ static bool on_progress(void *ctx, double done, double total)
     return !sig_stop_wanted();
 }
 
+// For the cells, and for pairs of as many rows as make the copies small against the products. What
+// it takes of this machine's memory goes off `mem`.
+static int open_device(struct job *j, struct err *e)
+{
+    enum { AT_ONCE = 1 << 20 };
+    char line[256];
+    uint64_t rows = j->files.set.rows < AT_ONCE ? j->files.set.rows : AT_ONCE;
+    struct sim_dev_need need = {.dim = j->files.set.dim,
+                                .right = j->n_cells > rows ? j->n_cells : rows,
+                                .top = cells && !labels_dir ? probe + 1 : 0,
+                                .pairs = true};
+    if (need.top > j->n_cells)
+        need.top = j->n_cells; // as many as there are
+    if (!j->dev.op)
+        return 0;
+    if (sim_dev_init(&j->sim, &j->dev, &need, e))
+        return -1;
+    sim_dev_say(&j->sim, line, sizeof line);
+    log_note(&j->log, "%s", line);
+    uint64_t mine = sim_dev_host_bytes(&j->sim);
+    mem = mem > mine ? mem - mine : 0;
+    j->on = &j->sim;
+    return 0;
+}
+
 static int balance(struct job *j, struct err *e)
 {
+    if (open_device(j, e))
+        return -1;
     struct balance_options o = {.rule = rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
                                 .survivor = (enum balance_survivor)survivor,
                                 .distance = distance,
@@ -168,6 +200,7 @@ static int balance(struct job *j, struct err *e)
                                 .seed = seed,
                                 .mem = mem,
                                 .threads = (int)j->common.threads,
+                                .device = j->on,
                                 .progress = on_progress,
                                 .ctx = j};
     if (labels_dir)
@@ -358,7 +391,9 @@ static int open_inputs(struct job *j, struct err *e)
 
 static int run(struct job *j, struct err *e)
 {
-    if (open_inputs(j, e))
+    int threads = (int)j->common.threads;
+    if ((strcmp(device, "cpu") && dev_open(&j->dev, device, DEV_BF16, threads, false, e)) ||
+        open_inputs(j, e))
         return -1;
     if (cells) {
         j->centroids = sim_files_centroids(&j->files, cells, &j->n_cells, j->cells_hex, e);
@@ -422,6 +457,8 @@ int main(int argc, char **argv)
         }
     }
     balance_release(&j.result);
+    sim_dev_release(&j.sim);
+    dev_close(&j.dev);
     sim_files_close(&j.files);
     free(j.centroids);
     free(args);

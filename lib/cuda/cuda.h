@@ -79,6 +79,7 @@ bool cuda_enter(struct dev *d);
 void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes);
 
 // -- memory.cu
+int cuda_memory(struct dev *d, size_t *available, size_t *total, struct err *e);
 int cuda_memory_open(struct dev *d, struct err *e);
 void cuda_memory_close(struct dev *d);
 void *cuda_raw(struct dev *d, size_t bytes, struct err *e); // not zeroed
@@ -190,6 +191,12 @@ void cuda_softmax_soft_ce(struct dev *, size_t, size_t, const float *, size_t, c
 void cuda_sigmoid_ce(struct dev *, size_t, size_t, const float *, size_t, float, float *, float *);
 void cuda_margin_filter(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float,
                         float, float, float *);
+// gemm.cu, search.cu
+void cuda_scores(struct dev *, size_t, const void *, size_t, const void *, size_t, float *, size_t);
+void cuda_hits_top(struct dev *, const struct dev_scores *, const struct dev_top *,
+                   const struct dev_hits *);
+void cuda_hits_above(struct dev *, const struct dev_scores *, const float *, bool,
+                     const struct dev_hits *);
 // optim.cu
 void cuda_adamw(struct dev *, size_t, const struct dev_adamw *, const float *, float *, float *,
                 float *);

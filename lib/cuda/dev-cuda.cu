@@ -70,6 +70,7 @@ static void cuda_close(struct dev *d)
 }
 
 static const struct dev_ops ops = {
+    .memory = cuda_memory,
     .alloc = cuda_alloc,
     .free = cuda_free,
     .upload = cuda_upload,
@@ -111,6 +112,9 @@ static const struct dev_ops ops = {
     .margin_filter = cuda_margin_filter,
     .dot = cuda_dot,
     .sum = cuda_sum,
+    .scores = cuda_scores,
+    .hits_top = cuda_hits_top,
+    .hits_above = cuda_hits_above,
     .adamw = cuda_adamw,
     .adamw_rows = cuda_adamw_rows,
     .close = cuda_close,

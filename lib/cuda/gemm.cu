@@ -18,6 +18,7 @@ struct product {
     cudaDataType_t in, out;
     cublasLtEpilogue_t epilogue;
     bool batch, split; // n counts rows of a batch; the sum over k may be cut
+    bool exact;        // no TF32, whatever was asked
     const void *a, *b, *bias;
     float alpha, beta;
     void *d;
@@ -27,7 +28,7 @@ struct product {
 struct plan_key {
     size_t m, n, k, lda, ldb, ldd;
     unsigned align[3];
-    int ta, tb, in, out, epilogue, split, adds;
+    int ta, tb, in, out, epilogue, split, exact, adds;
 };
 
 struct plan {
@@ -70,6 +71,7 @@ static struct plan_key key_of(const struct product *p)
     k.out = p->out;
     k.epilogue = p->epilogue;
     k.split = p->split;
+    k.exact = p->exact;
     k.adds = p->beta != 0;
     return k;
 }
@@ -84,8 +86,8 @@ static bool layouts_init(struct dev *d, const struct product *p, size_t n, struc
 {
     cublasOperation_t ta = p->ta ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t tb = p->tb ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cublasComputeType_t type =
-        cuda_of(d)->tf32 && p->in == CUDA_R_32F ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    bool tf32 = cuda_of(d)->tf32 && p->in == CUDA_R_32F && !p->exact;
+    cublasComputeType_t type = tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
     *l = (struct layouts){};
     if (!cuda_check_lt(d, cublasLtMatmulDescCreate(&l->desc, type, CUDA_R_32F), "matrix product") ||
         !set(d, l->desc, CUBLASLT_MATMUL_DESC_TRANSA, &ta, sizeof ta) ||
@@ -462,6 +464,29 @@ void cuda_gemm(struct dev *d, bool ta, bool tb, size_t m, size_t n, size_t k, fl
     p.in = p.out = CUDA_R_32F;
     p.alpha = alpha;
     p.beta = beta;
+    p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    multiply(d, &p);
+}
+
+// v' [n, m] = b a'. A few widths of block have a plan each.
+void cuda_scores(struct dev *d, size_t m, const void *a, size_t n, const void *b, size_t k,
+                 float *v, size_t ld)
+{
+    struct product p = {};
+    p.ta = true;
+    p.m = cuda_blocks(n, DEV_SCORE_COLS) * DEV_SCORE_COLS;
+    p.n = m;
+    p.k = k;
+    p.a = b;
+    p.lda = k;
+    p.b = a;
+    p.ldb = k;
+    p.d = v;
+    p.ldd = ld;
+    p.in = act_type(d);
+    p.out = CUDA_R_32F;
+    p.alpha = 1;
+    p.batch = p.exact = true;
     p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     multiply(d, &p);
 }

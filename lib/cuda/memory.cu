@@ -114,6 +114,20 @@ void cuda_free(struct dev *d, void *m)
             p->b[i].used = false;
 }
 
+// The blocks kept for later count as available: pool_trim gives them back when they are wanted.
+int cuda_memory(struct dev *d, size_t *available, size_t *total, struct err *e)
+{
+    const struct cuda_pool *p = cuda_of(d)->pool;
+    if (!cuda_enter(d) || !cuda_check(d, cudaMemGetInfo(available, total), "asking for memory")) {
+        *e = d->failure;
+        return -1;
+    }
+    for (size_t i = 0; i < p->n; i++)
+        if (!p->b[i].used)
+            *available += p->b[i].bytes;
+    return 0;
+}
+
 void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes)
 {
     struct cuda *c = cuda_of(d);

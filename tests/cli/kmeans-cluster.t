@@ -138,7 +138,9 @@ for (['-k 5 -o x.npy a/all.npy a/wide.npy', 1, 'wide'], ['-k 5 -o x.npy a/int.np
     ['-k 3 --assign c.npy --labels-dir l a/all.npy', 2, 'assign'], ['-k 5 -o /dev/full a/all.npy', 1, '.'],
     ['--assign c.npy --labels-dir a a/all.npy', 1, 'is an input'], ['-k 5 --init c.npy -o x.npy a/all.npy', 1, '20 centroids'],
     ['--assign c.npy --labels-dir l a/wide.npy', 1, 'columns'], ['--assign a/nan.npy --labels-dir l a/all.npy', 1, 'not finite'],
-    ['-k 5 -o x.npy a/all.npy a/all.npy', 1, 'two inputs']) {
+    ['-k 5 -o x.npy a/all.npy a/all.npy', 1, 'two inputs'], ['-k 5 --device abacus -o x.npy a/all.npy', 1, 'abacus'],
+    ['-k 5 --device cuda --engine faiss -o x.npy a/all.npy', 2, 'faiss'],
+    -e '/dev/nvidiactl' ? () : ['-k 5 --device cuda:0 -o x.npy a/all.npy', 1, 'CUDA|no GPU']) {
     my ($args, $want, $why) = @$_;
     is(run($args), $want, "refused: $args");
     like($said, qr/^kmeans-cluster: .*$why/m, 'and says why');

@@ -203,6 +203,14 @@ inline int __all_sync(unsigned mask, int yes)
 {
     return __ballot_sync(mask, yes) == 0xffffffffu;
 }
+inline int __popc(unsigned v)
+{
+    return __builtin_popcount(v);
+}
+inline int __ffs(int v)
+{
+    return __builtin_ffs(v);
+}
 template <class T> T atomicAdd(T *p, T v)
 {
     T old = *p;
