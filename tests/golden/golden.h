@@ -3,6 +3,7 @@
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 // The device that runs: bin/golden-cuda is the same program on "cuda".
@@ -13,7 +14,7 @@
 // Both print what they compare and the largest errors; 0 all within bounds, 1 not, or an error.
 int golden_model(const char *dir);
 // Weak: a build of the model half alone has none.
-int golden_train(const char *dir) __attribute__((weak));
+int golden_train(const char *dir, bool bf16) __attribute__((weak));
 // Writes a model folder with synthetic weights; dtype is "f32", "f16" or "bf16". 0 or 1.
 int golden_make(const char *config, const char *dir, const char *dtype, uint64_t seed);
 

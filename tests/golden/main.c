@@ -9,12 +9,13 @@ int main(int argc, char **argv)
 {
     if (argc == 3 && !strcmp(argv[1], "model"))
         return golden_model(argv[2]);
-    if (golden_train && argc == 3 && !strcmp(argv[1], "train"))
-        return golden_train(argv[2]);
+    bool bf16 = argc == 4 && !strcmp(argv[3], "bf16");
+    if (golden_train && (argc == 3 || bf16) && !strcmp(argv[1], "train"))
+        return golden_train(argv[2], bf16);
     if (argc == 6 && !strcmp(argv[1], "make"))
         return golden_make(argv[2], argv[3], argv[4], strtoull(argv[5], NULL, 10));
     fprintf(stderr, "usage: golden model DIR\n"
-                    "       golden train DIR\n"
+                    "       golden train DIR [bf16]\n"
                     "       golden make CONFIG DIR f32|f16|bf16 SEED\n");
     return 2;
 }

@@ -3,7 +3,9 @@
 // tokens.npy, labels.npy, teacher_image.npy, teacher_text.npy, centroids.npy), the reference's loss
 // values and training run (expected.json), gradients of the first step by each term
 // (grad_TERM.safetensors) and last weights (final.safetensors). Bounds: docs/method.md's terms
-// within 1e-5, gradients within 5e-4 of the tensor's norm, the run within 1e-3.
+// within 1e-5, gradients within 5e-4 of the tensor's norm, the run within 1e-3. In bfloat16, whose
+// numbers are 2^-9 wide, the reference's float32 results are met within 5e-3, 6e-2 and 3e-2: those
+// of a gradient that loses digits where terms cancel.
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +18,10 @@
 #include "npy.h"
 #include "train-step.h"
 
-static const double LOSS_BOUND = 1e-5, GRAD_BOUND = 5e-4, RUN_BOUND = 1e-3;
+struct bounds {
+    double loss, grad, run;
+};
+static const struct bounds F32 = {1e-5, 5e-4, 1e-3}, BF16 = {5e-3, 6e-2, 3e-2};
 
 struct golden {
     const char *dir;
@@ -24,6 +29,7 @@ struct golden {
     struct npy pixels, tokens, labels, tv, tt, centroids;
     cJSON *expected;
     struct dev dev;
+    struct bounds bounds;
     struct train_set set;
     size_t steps;
     float *flat;       // first weights
@@ -225,8 +231,8 @@ static int one_term(struct golden *g, const cJSON *term, size_t accumulate, bool
         return -1;
     int rc = train_core_gradient(&c, &b, &loss, e);
     if (!rc) {
-        verdict(g, what, "value", off(loss, want), LOSS_BOUND);
-        rc = compare(g, &c, name, c.model.grad, c.head.dw, GRAD_BOUND, e);
+        verdict(g, what, "value", off(loss, want), g->bounds.loss);
+        rc = compare(g, &c, name, c.model.grad, c.head.dw, g->bounds.grad, e);
     }
     train_core_close(&c);
     return rc;
@@ -259,7 +265,7 @@ static int run_steps(struct golden *g, struct train_core *c, struct err *e)
         }
         step++;
     }
-    verdict(g, "trajectory", where, worst, RUN_BOUND);
+    verdict(g, "trajectory", where, worst, g->bounds.run);
     return 0;
 }
 
@@ -270,7 +276,7 @@ static int trajectory(struct golden *g, struct err *e)
         return -1;
     int rc = run_steps(g, &c, e);
     if (!rc)
-        rc = compare(g, &c, "final.safetensors", c.model.flat, c.head.w, RUN_BOUND, e);
+        rc = compare(g, &c, "final.safetensors", c.model.flat, c.head.w, g->bounds.run, e);
     train_core_close(&c);
     return rc;
 }
@@ -287,12 +293,12 @@ static int all_terms(struct golden *g, struct err *e)
     return trajectory(g, e);
 }
 
-int golden_train(const char *dir)
+int golden_train(const char *dir, bool bf16)
 {
-    struct golden g = {.dir = dir};
+    struct golden g = {.dir = dir, .bounds = bf16 ? BF16 : F32};
     struct err e;
     int rc = open_all(&g, &e);
-    if (!rc && !(rc = dev_open(&g.dev, GOLDEN_DEVICE, DEV_F32, 2, false, &e))) {
+    if (!rc && !(rc = dev_open(&g.dev, GOLDEN_DEVICE, bf16 ? DEV_BF16 : DEV_F32, 2, true, &e))) {
         rc = all_terms(&g, &e);
         dev_close(&g.dev);
     }
