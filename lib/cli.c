@@ -2,9 +2,11 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "mem.h"
 #include "par.h"
@@ -275,8 +277,14 @@ static int parse_short(const struct table *t, const char *arg, const char *next,
     return 0;
 }
 
-static int check_operands(const struct cli *cli, size_t n, struct err *e)
+// An empty name is a shell variable that was not set; with a file's name behind it, it would stand
+// for the root folder.
+static int check_operands(const struct cli *cli, const struct cli_common *common, struct err *e)
 {
+    size_t n = common->n_operands;
+    for (size_t i = 0; i < n; i++)
+        if (!*common->operands[i])
+            return err_set(e, "operand %zu is empty", i + 1);
     if (n < cli->min_operands)
         return err_set(e, "missing operand: %s", cli->operands);
     if (n > cli->max_operands)
@@ -314,7 +322,7 @@ enum cli_result cli_parse(const struct cli *cli, struct cli_common *common, int 
             return CLI_WRONG;
         i += used;
     }
-    return check_operands(cli, common->n_operands, e) ? CLI_WRONG : CLI_RUN;
+    return check_operands(cli, common, e) ? CLI_WRONG : CLI_RUN;
 }
 
 // ---- help
@@ -408,21 +416,43 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
+// A standard descriptor that the caller closed would go to the first file opened, and what is meant
+// for standard output or error would land in that file. In its place stands one that fails whoever
+// uses it: the null device, opened the wrong way round.
+static int hold_descriptors(void)
+{
+    static const int wrong_way[] = {O_WRONLY, O_RDONLY, O_WRONLY};
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", wrong_way[fd]) != fd)
+            return -1;
+    return 0;
+}
+
+// What was asked for on standard output is there, or it is said that it is not.
+static bool answered(const struct cli *cli, bool failed, int *status)
+{
+    if (failed)
+        fprintf(stderr, "%s: cannot write standard output: %s\n", cli->tool, strerror(errno));
+    *status = failed ? CLI_FAILED : CLI_OK;
+    return false;
+}
+
 bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char **argv, int *status)
 {
     sig_install();
-    if (asks_for_help(argc, argv)) {
-        *status = cli_help(cli, common, stdout) ? CLI_FAILED : CLI_OK;
+    if (hold_descriptors()) {
+        *status = CLI_FAILED;
         return false;
     }
+    if (asks_for_help(argc, argv))
+        return answered(cli, cli_help(cli, common, stdout) != 0, status);
     struct err e;
     switch (cli_parse(cli, common, argc, argv, &e)) {
     case CLI_VERSION:
         printf("%s (clip-cid) %s\n", cli->tool, CLIPCID_VERSION);
-        *status = fflush(stdout) ? CLI_FAILED : CLI_OK;
-        return false;
+        return answered(cli, fflush(stdout) != 0, status);
     case CLI_WRONG:
-        fprintf(stderr, "%s: %s\n%s: try '%s --help'\n", cli->tool, e.text, cli->tool, cli->tool);
+        fprintf(stderr, "%s: %s; try --help\n", cli->tool, e.text);
         *status = CLI_WRONG_USAGE;
         return false;
     case CLI_HELP: // answered above

@@ -118,6 +118,21 @@ static int open_temporary(struct out *o, struct err *e)
     return -1;
 }
 
+// What giving the file its name would say at the end of the run, as an errno; 0: nothing. A file
+// that may not be written is not replaced either.
+static int name_error(const struct out *o, const struct stat *there)
+{
+    struct stat unused;
+    size_t n = strlen(o->path);
+    if (n == 0)
+        return ENOENT;
+    if (there ? S_ISDIR(there->st_mode) : o->path[n - 1] == '/')
+        return EISDIR;
+    if (there && access(o->path, W_OK))
+        return errno;
+    return lstat(o->tmp, &unused) && errno == ENAMETOOLONG ? ENAMETOOLONG : 0;
+}
+
 int out_open(struct out *o, const char *path, struct err *e)
 {
     *o = (struct out){.fd = -1};
@@ -130,10 +145,14 @@ int out_open(struct out *o, const char *path, struct err *e)
     if (strcmp(path, "-") == 0)
         return open_stdout(o);
     struct stat st;
-    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+    bool there = stat(path, &st) == 0;
+    if (there && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
         return open_special(o, e);
     o->tmp = temporary_name(path, e);
-    if (!o->tmp || open_temporary(o, e)) {
+    int rc = o->tmp ? 0 : -1;
+    if (!rc && (errno = name_error(o, there ? &st : NULL)))
+        rc = err_errno(e, "cannot write '%s'", path);
+    if (rc || open_temporary(o, e)) {
         out_release(o);
         return -1;
     }
@@ -143,7 +162,8 @@ int out_open(struct out *o, const char *path, struct err *e)
 
 static int write_failed(struct out *o, struct err *e)
 {
-    return err_errno(e, "cannot write '%s'", o->is_stdout ? "standard output" : o->path);
+    return o->is_stdout ? err_errno(e, "cannot write standard output")
+                        : err_errno(e, "cannot write '%s'", o->path);
 }
 
 int out_flush(struct out *o, struct err *e)

@@ -55,6 +55,15 @@ static void test_failures(void)
     ok(out_open(&o, "/nonexistent/x", &e) == -1 &&
            !strcmp(e.text, "cannot create '/nonexistent/x': No such file or directory"),
        "no directory");
+    ok(out_open(&o, dir, &e) == -1 && strstr(e.text, "': Is a directory"), "a directory: %s",
+       e.text);
+    ok(out_open(&o, "", &e) == -1 && !strcmp(e.text, "cannot write '': No such file or directory"),
+       "no name");
+    ok(out_open(&o, "nowhere/", &e) == -1 && strstr(e.text, "Is a directory"), "%s", e.text);
+    char name[300];
+    memset(name, 'a', sizeof name);
+    name[250] = '\0'; // a name may have 255 bytes, but the temporary one has more
+    ok(out_open(&o, name, &e) == -1 && strstr(e.text, "File name too long"), "a name too long");
     ok(map_open(&m, dir, &e) == -1, "a directory cannot be mapped");
     int saved = dup(STDOUT_FILENO), full = open("/dev/full", O_WRONLY);
     fflush(stdout);
