@@ -225,6 +225,11 @@ static int train(struct train_run *r, struct err *e)
         int rc = train_data_next(r->data, &m, e);
         if (rc < 0)
             return -1;
+        if (rc == 0 && !r->state.step)
+            return err_set(e,
+                           "the data ended before the first step: %zu samples do not fill a batch "
+                           "of %zu",
+                           train_data_left(r->data), r->set.batch);
         if (rc == 0)
             log_warn(r->log,
                      "the data ended after %" PRIu64 " of %" PRIu64

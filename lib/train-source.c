@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "mem.h"
 
 // -- words
@@ -122,28 +123,51 @@ void train_words_free(char **words)
 
 // -- the stream
 
+// In the child: the command with `out` as its standard output. When that cannot be, errno goes to
+// `status`, which a command that runs has closed.
+static void become(char **words, int out, int status)
+{
+    if (dup2(out, STDOUT_FILENO) >= 0)
+        execvp(words[0], words);
+    int why = errno;
+    io_write_all(status, &why, sizeof why);
+    _exit(127);
+}
+
+static int open_pipes(int data[2], int status[2], struct err *e)
+{
+    if (pipe2(data, O_CLOEXEC))
+        return err_errno(e, "cannot make a pipe");
+    if (!pipe2(status, O_CLOEXEC))
+        return 0;
+    err_errno(e, "cannot make a pipe");
+    close(data[0]);
+    close(data[1]);
+    return -1;
+}
+
 static int start_child(struct train_source *s, char **words, struct err *e)
 {
-    int pipe_fd[2];
-    if (pipe2(pipe_fd, O_CLOEXEC))
-        return err_errno(e, "cannot make a pipe");
+    int data[2], status[2], why = 0;
+    if (open_pipes(data, status, e))
+        return -1;
     pid_t pid = fork();
-    if (pid < 0) {
-        close(pipe_fd[0]);
-        close(pipe_fd[1]);
-        return err_errno(e, "cannot start '%s'", words[0]);
+    if (!pid)
+        become(words, data[1], status[1]);
+    if (pid < 0)
+        why = errno;
+    close(data[1]);
+    close(status[1]);
+    if (pid > 0 && io_read_full(status[0], &why, sizeof why) == sizeof why)
+        waitpid(pid, NULL, 0);
+    close(status[0]);
+    if (why) {
+        close(data[0]);
+        errno = why;
+        return err_errno(e, "cannot run the data command '%s'", words[0]);
     }
-    if (!pid) {
-        dup2(pipe_fd[1], STDOUT_FILENO);
-        execvp(words[0], words);
-        static const char text[] = "cannot run the data command\n";
-        ssize_t unused = write(STDERR_FILENO, text, sizeof text - 1);
-        (void)unused;
-        _exit(127);
-    }
-    close(pipe_fd[1]);
     s->child = pid;
-    s->fd = pipe_fd[0];
+    s->fd = data[0];
     return 0;
 }
 
