@@ -109,6 +109,16 @@ static int read_index(struct rows *r, const char *work, const char *name, struct
     return rc ? err_wrap(e, "%s", path) : 0;
 }
 
+// What a file of rows may hold: numbers a row at a time, or embeddings.
+static bool right_type(const char *kind, const struct npy_header *h)
+{
+    if (strcmp(kind, "keep") == 0)
+        return h->type == NPY_U1 && h->n_dims == 1;
+    if (strcmp(kind, "labels") == 0)
+        return h->type == NPY_I4;
+    return h->type == NPY_F2 || h->type == NPY_F4;
+}
+
 // Opens work/kind/name.npy when it is there: 1, 0 absent, -1; its rows must be `rows`.
 static int open_rows(struct npy *a, const char *work, const char *kind, const char *name,
                      uint64_t rows, struct err *e)
@@ -120,9 +130,13 @@ static int open_rows(struct npy *a, const char *work, const char *kind, const ch
         return 0;
     if (npy_open(a, path, e))
         return -1;
-    if (a->h.rows == rows)
+    if (a->h.rows == rows && right_type(kind, &a->h))
         return 1;
-    err_set(e, "'%s' has %" PRIu64 " rows, the index %" PRIu64, path, a->h.rows, rows);
+    if (a->h.rows == rows)
+        err_set(e, "'%s' has type %s in %d dimensions, which is not what '%s' holds", path,
+                npy_type_name(a->h.type), a->h.n_dims, kind);
+    else
+        err_set(e, "'%s' has %" PRIu64 " rows, the index %" PRIu64, path, a->h.rows, rows);
     npy_close(a);
     return -1;
 }
