@@ -386,15 +386,14 @@ static int run(struct job *job, struct read_options *o, const char *output)
 }
 
 // The operands, then the lines of --files-from.
-static int list_shards(struct shard_list *shards, const struct cli_common *common, struct err *e)
+static int list_shards(struct shard_list *shards, const struct cli_common *common,
+                       const struct lines *more, struct err *e)
 {
-    struct lines more = {0};
-    int rc = files_from ? lines_read(&more, files_from, e) : 0;
+    int rc = 0;
     for (size_t i = 0; !rc && i < common->n_operands; i++)
         rc = shard_list_add(shards, common->operands[i], e);
-    for (size_t i = 0; !rc && i < more.n; i++)
-        rc = shard_list_add(shards, more.line[i], e);
-    lines_release(&more);
+    for (size_t i = 0; !rc && i < more->n; i++)
+        rc = shard_list_add(shards, more->line[i], e);
     if (!rc && shards->n == 0 && !files_from)
         rc = err_set(e, "missing operand: %s", cli.operands);
     return rc;
@@ -404,6 +403,7 @@ int main(int argc, char **argv)
 {
     struct cli_common common = CLI_COMMON_INIT;
     struct shard_list shards = {0};
+    struct lines more = {0};
     struct read_options o;
     struct job job = {0};
     struct err e;
@@ -411,12 +411,17 @@ int main(int argc, char **argv)
     if (!cli_start(&cli, &common, argc, argv, &status))
         return status;
     log_init(&job.log, stderr, &cli, &common);
-    int rc = make_options(&o, &e);
+    int rc = make_options(&o, &e), list = 0;
+    if (!rc && files_from)
+        rc = list = lines_read(&more, files_from, &e);
     if (!rc)
-        rc = list_shards(&shards, &common, &e);
+        rc = list_shards(&shards, &common, &more, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
-    if (rc) {
+    if (list) { // of names, that cannot be read
+        log_error(&job.log, "%s", e.text);
+        status = CLI_FAILED;
+    } else if (rc) {
         log_error(&job.log, "%s; try --help", e.text);
         status = CLI_WRONG_USAGE;
     } else {
@@ -424,6 +429,7 @@ int main(int argc, char **argv)
         o.threads = (int)common.threads;
         status = run(&job, &o, common.output);
     }
+    lines_release(&more);
     shard_list_release(&shards);
     cli_release(&cli);
     return status;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // zs-eval: a model on evaluation sets in CLIP_benchmark's layout; a line of JSON for each.
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -343,14 +345,25 @@ static int run_sets(struct job *job, const struct cli_common *common, struct err
     return rc;
 }
 
+static int check_cache(struct err *e)
+{
+    struct stat st;
+    errno = 0;
+    if (!stat(cache, &st) && !S_ISDIR(st.st_mode))
+        errno = ENOTDIR;
+    if (errno || access(cache, W_OK | X_OK))
+        return err_errno(e, "cannot write into the folder '%s'", cache);
+    return 0;
+}
+
 static int with_model(struct job *job, const struct cli_common *common, struct dev *d,
                       struct err *e)
 {
     struct clip_weights w;
     struct clip_model clip = {0};
     const struct clip_model_options o = {true, true, !shortcuts, features == FEATURES_TOWER};
-    if (cache && access(cache, W_OK | X_OK))
-        return err_errno(e, "cannot write into the folder '%s'", cache);
+    if (cache && check_cache(e))
+        return -1;
     if (clip_weights_open(&w, model_dir, e))
         return -1;
     struct tokenizer *t = tokenizer_open(model_dir, e);
