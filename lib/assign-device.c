@@ -133,6 +133,8 @@ static int lay_out(struct job *j, size_t *all, struct err *e)
         j->end[i] = *all;
         *all += j->found[i] & ~DEV_TOP_FULL;
     }
+    j->s->n_rows += j->count;
+    j->s->n_candidates += *all;
     if (*all != j->found[j->s->flight])
         return err_set(e, "%s: %zu candidates, and %u in its list", j->s->d->name, *all,
                        j->found[j->s->flight]);
@@ -241,8 +243,10 @@ static int settle(struct job *j, struct err *e)
     if (par_for(j->threads, (j->count + TASK - 1) / TASK, decide_task, j, e))
         return -1;
     for (size_t i = 0; i < j->count; i++) {
-        if (j->found[i] & DEV_TOP_FULL)
+        if (j->found[i] & DEV_TOP_FULL) {
             list[n++] = (uint32_t)i;
+            j->s->n_here++;
+        }
         if (n == LEFT_OVER || (n && i + 1 == j->count)) {
             if (search_here(j, list, n, e))
                 return -1;

@@ -16,6 +16,8 @@ enum { TASK = 64, HITS = 512 };               // rows packed, hits decided by on
 enum { FIRST_RUN = 64, LONGEST = 4096 };      // blocks of scores
 static const uint64_t MOST_SCORES = 1u << 31; // of a run: the list's counter has 32 bits
 
+enum { PIECES = 1 << 16, ITEMS = 1 << 17 }; // of a turn
+
 // Part of a block on the device.
 struct piece {
     uint32_t block, first, n; // in the block
@@ -103,7 +105,7 @@ static int add_item(struct device_turn *t, struct err *e)
     bool same = a.block == b.block && a.first == b.first;
     size_t at = find_piece(t, &a), bt = find_piece(t, &b);
     size_t more = (at ? 0 : a.n) + (bt || same ? 0 : b.n);
-    if (t->rows + more > t->s->room)
+    if (t->rows + more > t->s->room || t->n_pieces > PIECES - 2 || t->n_items == ITEMS)
         return 0;
     if (mem_grow((void **)&t->items, &t->items_room, t->n_items + 1, sizeof *t->items, e) ||
         add_piece(t, a, &at, e))
@@ -317,6 +319,7 @@ static int run_turn(struct device_turn *t, double pairs, double *done, double to
         if (s->d->op->download(s->d, &hits, s->hits.n, sizeof hits, e))
             return -1;
         if (hits > s->hits.room) {
+            s->n_short++;
             if (flying == 1)
                 return err_set(e, "%s: more pairs than scores", s->d->name);
             run = flying / 2;
@@ -324,6 +327,7 @@ static int run_turn(struct device_turn *t, double pairs, double *done, double to
             flying = launch(t, &next, run, &area);
             continue;
         }
+        s->n_pairs += hits;
         size_t at = 0, part;
         for (; hits - at > SIM_DEV_LIST; at += SIM_DEV_LIST)
             if (fetch(t, at, SIM_DEV_LIST, e) || decide(t, e))

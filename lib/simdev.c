@@ -15,8 +15,9 @@ enum { ROWS = 4096, COLS = 2048 }; // 32 MiB of scores: they stay in the second-
 enum { STREAMED = 4 };             // flights so much longer where centroids do not fit
 enum { ALIGN = 8 };                // values; rows then start at 16 bytes
 enum { TASK = 64, PIECE = 256 };   // rows packed by one task; values converted at once
-// What the device takes beside: staging of copies, the products' workspace.
-static const size_t RESERVE = (size_t)128 << 20;
+// What the device takes beside: staging of copies and the products' workspace, 96 MiB, and the code
+// of kernels that is loaded when they are first used.
+static const size_t RESERVE = (size_t)256 << 20;
 static const double MIB = 1 << 20;
 
 static size_t up_to(size_t n, size_t to)
@@ -75,7 +76,8 @@ static int plan(struct sim_dev *s, const struct sim_dev_need *n, struct err *e)
         s->asked = fixed + s->bytes[0];
         if (s->room < least)
             return too_little(s, s->asked, s->available, e);
-        if (!s->top || s->room >= n->right || s->flight > s->rows)
+        bool small = 2 * STREAMED * s->bytes[1] < s->bytes[0];
+        if (!s->top || s->room >= n->right || s->flight > s->rows || !small)
             break;
         s->flight *= STREAMED; // each one sees all centroids pass
     }
@@ -148,22 +150,35 @@ void sim_dev_release(struct sim_dev *s)
     *s = (struct sim_dev){0};
 }
 
-void sim_dev_say(const struct sim_dev *s, char *text, size_t size)
+const char *sim_dev_memory(struct sim_dev *s)
 {
-    snprintf(text, size,
+    snprintf(s->text, sizeof s->text,
              "%s: %.1f MiB of %.1f free: %zu rows of %zu %s values held %.1f, %zu under way %.1f, "
              "%zu x %zu scores %.1f, candidates %.1f, copies and workspace %.1f MiB",
              s->d->name, (double)s->asked / MIB, (double)s->available / MIB, s->room, s->dim,
              s->d->act == DEV_BF16 ? "bf16" : "f32", (double)s->bytes[0] / MIB,
              s->top ? s->flight : 0, (double)s->bytes[1] / MIB, s->rows, s->cols,
              (double)s->bytes[2] / MIB, (double)s->bytes[3] / MIB, (double)RESERVE / MIB);
+    return s->text;
+}
+
+const char *sim_dev_counts(struct sim_dev *s)
+{
+    snprintf(
+        s->text, sizeof s->text,
+        "%s: %.2f candidates a row for %llu labels, %llu rows searched here; %llu pairs listed, "
+        "%llu lists too short",
+        s->d->name, s->n_rows ? (double)s->n_candidates / (double)s->n_rows : 0.0,
+        (unsigned long long)s->n_rows, (unsigned long long)s->n_here,
+        (unsigned long long)s->n_pairs, (unsigned long long)s->n_short);
+    return s->text;
 }
 
 size_t sim_dev_host_bytes(const struct sim_dev *s)
 {
     size_t passage = SIM_DEV_PACK * (s->ld * s->d->act_size + 8) + SIM_DEV_LIST * 12;
-    size_t labels = s->top ? s->flight * (16 + 8 * (size_t)s->most) + 1024 * s->dim * 4 : 0;
-    size_t pairs = s->least ? s->room * 8 + 4096 * 64 : 0;
+    size_t labels = s->top ? s->flight * (32 + 16 * (size_t)s->most) + 1024 * s->dim * 4 : 0;
+    size_t pairs = s->least ? s->room * 8 + ((size_t)8 << 20) : 0;
     return passage + labels + pairs;
 }
 

@@ -47,14 +47,19 @@ struct sim_dev {
     unsigned char *act;     // SIM_DEV_PACK rows
     float *norm, *lost;     // of each
     struct dev_hit *listed; // SIM_DEV_LIST
+    // Since it was made: rows labelled, their candidates, rows that had too many of these; pairs
+    // listed, lists that were too short
+    uint64_t n_rows, n_candidates, n_here, n_pairs, n_short;
+    char text[256];
 };
 
 // Works out what is needed and allocates all of it; refused, with the sizes, where it does not fit.
 // The device stays the caller's. 0 or -1.
 int sim_dev_init(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need, struct err *e);
 void sim_dev_release(struct sim_dev *s); // safe on a zeroed struct
-// One line about the memory, into text.
-void sim_dev_say(const struct sim_dev *s, char *text, size_t size);
+// One line about the memory; about the candidates so far. Good until the next of these calls.
+const char *sim_dev_memory(struct sim_dev *s);
+const char *sim_dev_counts(struct sim_dev *s);
 // Host bytes that a sim_dev takes, and the searches with it.
 size_t sim_dev_host_bytes(const struct sim_dev *s);
 

@@ -157,14 +157,12 @@ struct job {
 // For labels against n centroids. What it takes of this machine's memory goes off `mem`.
 static int open_device(struct job *j, size_t n, struct err *e)
 {
-    char line[256];
     struct sim_dev_need need = {.dim = j->files.set.dim, .right = n, .top = labels_dir ? top : 1};
     if (!j->dev.op)
         return 0;
     if (sim_dev_init(&j->sim, &j->dev, &need, e))
         return -1;
-    sim_dev_say(&j->sim, line, sizeof line);
-    log_note(&j->log, "%s", line);
+    log_note(&j->log, "%s", sim_dev_memory(&j->sim));
     uint64_t mine = sim_dev_host_bytes(&j->sim);
     mem = mem > mine ? mem - mine : 0;
     j->on = &j->sim;
@@ -536,7 +534,11 @@ static int run(struct job *j, struct err *e)
     } else if (open_device(j, k, e) || train(j, e) || write_centroids(j, e)) {
         return -1;
     }
-    return labels_dir ? label_all(j, e) : 0;
+    if (labels_dir && label_all(j, e))
+        return -1;
+    if (j->on)
+        log_detail(&j->log, "%s", sim_dev_counts(j->on));
+    return 0;
 }
 
 static int check_options(const struct cli_common *common, struct err *e)

@@ -166,7 +166,6 @@ static bool on_progress(void *ctx, double done, double total)
 static int open_device(struct job *j, struct err *e)
 {
     enum { AT_ONCE = 1 << 20 };
-    char line[256];
     uint64_t rows = j->files.set.rows < AT_ONCE ? j->files.set.rows : AT_ONCE;
     struct sim_dev_need need = {.dim = j->files.set.dim,
                                 .right = j->n_cells > rows ? j->n_cells : rows,
@@ -178,8 +177,7 @@ static int open_device(struct job *j, struct err *e)
         return 0;
     if (sim_dev_init(&j->sim, &j->dev, &need, e))
         return -1;
-    sim_dev_say(&j->sim, line, sizeof line);
-    log_note(&j->log, "%s", line);
+    log_note(&j->log, "%s", sim_dev_memory(&j->sim));
     uint64_t mine = sim_dev_host_bytes(&j->sim);
     mem = mem > mine ? mem - mine : 0;
     j->on = &j->sim;
@@ -212,6 +210,8 @@ static int balance(struct job *j, struct err *e)
     progress_start(&j->bar, &j->log, 0, "million pairs");
     int r = balance_run(&j->files.source, &o, &j->result, e);
     progress_end(&j->bar);
+    if (!r && j->on)
+        log_detail(&j->log, "%s", sim_dev_counts(j->on));
     return r;
 }
 

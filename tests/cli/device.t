@@ -73,6 +73,8 @@ SKIP: {
     like($said, qr/^kmeans-cluster: device cuda: no GPU/m, 'is said');
     delete $ENV{CUDA_ON_CPU_DEVICES};
 }
+is(run('kmeans-cluster', "-v --device cuda --assign cpu/c.npy --labels-dir gpu $in"), 0, 'labels') or diag $said;
+like($said, qr/^kmeans-cluster: cuda:0: [\d.]+ candidates a row for 1200 labels, 0 rows searched here/m, '-v counts the candidates');
 is(run('kmeans-cluster', "--device cuda -k 4 --top 33 --labels-dir gpu -o c.npy $in"), 1, 'too many labels a row');
 like($said, qr/32 nearest at most/, 'are refused');
 is(run('sem-balance', "--device cuda:9 -o r.json $in"), 1, 'a device that is not there');

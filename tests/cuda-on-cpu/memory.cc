@@ -69,7 +69,8 @@ void open_pieces(bool yes)
         piece_open(p.second, yes);
 }
 
-void run(CUstream_st *s)
+// Runs what is queued: all of it, or up to the n-th record of an event.
+void run(CUstream_st *s, const CUevent_st *until = nullptr, uint64_t n = 0)
 {
     if (s->running)
         die("a stream waits for itself");
@@ -78,7 +79,7 @@ void run(CUstream_st *s)
     if (!runs++)
         open_pieces(true);
     s->running = true;
-    while (!s->queue.empty()) {
+    while (!s->queue.empty() && !(until && until->done >= n)) {
         std::function<void()> f = std::move(s->queue.front());
         s->queue.pop_front();
         f();
@@ -283,7 +284,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
     CUstream_st *by = e->by;
     cuda_on_cpu::enqueue(s, [=] {
         if (e->done < n)
-            run(by);
+            run(by, e, n);
     });
     return cudaSuccess;
 }
@@ -291,6 +292,6 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
     if (e->done < e->recorded)
-        run(e->by);
+        run(e->by, e, e->recorded);
     return cudaSuccess;
 }

@@ -250,6 +250,8 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
         memset(x + 2 * dim, 0, dim * sizeof *x), x[3 * dim] = NAN;
     sim_unit_rows(x, n, dim, true, state);
     sim_unit_rows(c, k, dim, true, NULL);
+    for (size_t i = 0; i < n * dim && !states; i++) // rows as they are, of any length
+        x[i] *= (float)pow(10, (double)(i / dim % 9) * 3 - 12);
     int r = sim_dev_init(&s, &dev, &need, &e);
     for (int i = 0; i < 2 && !r; i++)
         r = assign_init_on(&a[i], i ? &s : NULL, c, k, dim, 2, &e) ||
@@ -263,6 +265,9 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
     if (!r)
         r = assign_rows(&a[1], 3, x, n, states ? state : NULL, top, labels[1], NULL, &e);
     ok(!r && !memcmp(labels[0], labels[1], n * top * 4), "... labels alone");
+    bool many = copies && k / copies > s.most;
+    ok((s.n_here > 0) == (many || !states), "... %llu rows had too many candidates",
+       (unsigned long long)s.n_here);
     add_digest(labels[1], n * top * 4);
     assign_release(&a[0]), assign_release(&a[1]);
     sim_dev_release(&s);
@@ -355,6 +360,8 @@ static void balance_both(const float *x, uint32_t n, size_t dim, struct balance_
         o.device = i ? &s : NULL;
         rc = balance_run(&source, &o, &r[i], &e);
     }
+    if (o.distance > 1 && n > 300)
+        ok(s.n_short > 0, "%llu lists were too short", (unsigned long long)s.n_short);
     ok(!rc && same_result(&r[0], &r[1]),
        "%s: %u x %zu %s, %zu held: %llu kept, %llu pairs, as the CPU %s", what, n, dim, type(),
        s.room, (unsigned long long)r[1].kept, (unsigned long long)r[1].pairs, e.text);
@@ -382,6 +389,11 @@ static void check_balance(void)
     for (size_t i = 0; i < 300 * 33; i++)
         x[i] = x[i % 33 + 33];
     balance_both(x, 300, 33, o, usual, "equal rows");
+    free(x);
+    o.distance = 0.03;
+    x = clumps(12500, 24, 4, 0.1);
+    if (dev.act == DEV_F32) // so many that copies wait for each other
+        balance_both(x, 12500, 24, o, usual, "many rows");
     free(x);
     x = clumps(1, 4, 1, 1);
     balance_both(x, 0, 4, o, usual, "no rows");
@@ -468,16 +480,14 @@ static uint64_t refused(void)
     struct err e = {""};
     struct sim_dev s;
     struct sim_dev_need need = {.dim = 1024, .right = 1u << 20, .top = 33};
-    char line[256];
     if (dev_open(&dev, "cuda", DEV_BF16, 1, false, &e))
         return 0;
     int r = sim_dev_init(&s, &dev, &need, &e);
     bool good = r && strstr(e.text, "32 nearest at most");
     need.top = 1;
     r = sim_dev_init(&s, &dev, &need, &e); // some of the rows
-    if (!r)
-        sim_dev_say(&s, line, sizeof line);
-    good = good && !r && s.room >= 4096 && s.room < need.right && strstr(line, "MiB");
+    good = good && !r && s.room >= 4096 && s.room < need.right &&
+           strstr(sim_dev_memory(&s), " rows of 1024 bf16 values held");
     sim_dev_release(&s);
     need.dim = 65536; // not even a few
     r = sim_dev_init(&s, &dev, &need, &e);
