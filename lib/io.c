@@ -278,6 +278,36 @@ void out_abort(struct out *o)
     out_release(o);
 }
 
+// Do both names lead to one regular file?
+static bool same_file(const char *a, const struct stat *at_a, const char *b)
+{
+    struct stat at_b;
+    if (strcmp(a, b) == 0)
+        return true;
+    return stat(b, &at_b) == 0 && at_a->st_dev == at_b.st_dev && at_a->st_ino == at_b.st_ino;
+}
+
+int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
+                   size_t n_inputs, struct err *e)
+{
+    for (size_t i = 0; i < n_outputs; i++) {
+        struct stat st = {0};
+        const char *out = outputs[i];
+        if (!out)
+            continue;
+        bool there = strcmp(out, "-") != 0 && stat(out, &st) == 0;
+        if (there && !S_ISREG(st.st_mode))
+            continue;
+        for (size_t k = 0; k < i; k++)
+            if (outputs[k] && strcmp(out, outputs[k]) == 0)
+                return err_set(e, "two outputs are named %s", out);
+        for (size_t k = 0; there && k < n_inputs; k++)
+            if (same_file(out, &st, inputs[k]))
+                return err_set(e, "'%s' is an input: it would be lost", out);
+    }
+    return 0;
+}
+
 int map_open(struct map *m, const char *path, struct err *e)
 {
     *m = (struct map){0};

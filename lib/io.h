@@ -44,6 +44,12 @@ int out_commit(struct out *o, struct err *e);
 // Drops the output; nothing is left. No-op on a committed or never opened (zeroed) one.
 void out_abort(struct out *o);
 
+// Refuses outputs that would be lost or would replace what they are made from: two of one name, or
+// one that is an input. A NULL is no output; devices and pipes, "-" among the inputs, do not count.
+// 0 or -1.
+int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
+                   size_t n_inputs, struct err *e);
+
 // A whole file, mapped read-only.
 struct map {
     const uint8_t *data; // NULL for an empty file

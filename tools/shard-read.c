@@ -416,6 +416,9 @@ int main(int argc, char **argv)
         rc = list = lines_read(&more, files_from, &e);
     if (!rc)
         rc = list_shards(&shards, &common, &more, &e);
+    const char *outputs[] = {common.output, index_file, pixels_file};
+    if (!rc)
+        rc = io_check_apart(outputs, 3, shards.names, shards.n, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
     if (list) { // of names, that cannot be read

@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "clip-model.h"
 #include "embed-run.h"
+#include "io.h"
 #include "log.h"
 #include "model-digest.h"
 #include "shard-list.h"
@@ -146,12 +147,8 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
         return err_set(e, "nothing to do: --no-images without --text-out or --tokens-out");
     const char *all[] = {o->image_path, o->text_path, o->tokens_path};
     int to_stdout = 0;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 3; i++)
         to_stdout += all[i] && !strcmp(all[i], "-");
-        for (int k = 0; k < i; k++)
-            if (all[i] && all[k] && !strcmp(all[i], all[k]))
-                return err_set(e, "two outputs are named %s", all[i]);
-    }
     if (to_stdout && isatty(STDOUT_FILENO))
         return err_set(e, "arrays are not written to a terminal; use -o FILE or a pipe");
     for (size_t i = 0; i < shard_specs.n; i++)
@@ -161,7 +158,8 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
     for (size_t i = 0; shard_specs.n && i < common->n_operands; i++)
         if (shard_list_add(&job->shards, common->operands[i], e))
             return -1;
-    return 0;
+    char **inputs = shard_specs.n ? job->shards.names : common->operands;
+    return io_check_apart(all, 3, inputs, shard_specs.n ? job->shards.n : common->n_operands, e);
 }
 
 static int open_tokenizer(struct job *job, struct err *e)

@@ -407,6 +407,11 @@ int main(int argc, char **argv)
                   model_dir ? "--features tower needs --task linear-probe" : "-m MODEL is needed");
         return CLI_WRONG_USAGE;
     }
+    const char *outputs[] = {common.output, predictions};
+    if (io_check_apart(outputs, 2, NULL, 0, &e)) {
+        log_error(&job.log, "%s; try --help", e.text);
+        return CLI_WRONG_USAGE;
+    }
     int rc = dev_open(&d, device, dtype ? DEV_BF16 : DEV_F32, (int)common.threads, false, &e);
     if (rc == 0) {
         rc = with_model(&job, &common, &d, &e);

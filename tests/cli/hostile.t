@@ -129,6 +129,19 @@ copy('x.npy', "work/$_/00000.npy") for 'labels', 'keep';
 refused(1, "cid-report -q -o y work", qr{keep/00000.npy.*type <f2}, 'embeddings for keep masks');
 ok(!-e "run/open_clip_config.json" && !-e "y", 'none of them left an output');
 
+# ---- an output in the place of an input, or of another
+copy($shard, 'own.tar');
+symlink 'own.tar', 'link.tar';
+refused(2, "shard-read -q -o own.tar own.tar", qr/'own.tar' is an input/, 'an output that is an input');
+refused(2, "shard-read -q -o z --index ./own.tar link.tar", qr/own.tar' is an input/, '... by another name');
+refused(2, "shard-read -q -o z --index z own.tar", qr/two outputs are named z/, 'two outputs of one name');
+refused(2, "teacher-embed -q -m model -o s.samples s.samples", qr/'s.samples' is an input/, 'an output that is an input');
+refused(2, "teacher-embed -q -m model -o own.tar --shards own.tar", qr/'own.tar' is an input/, 'an output that is an input');
+refused(2, "zs-eval -q -m model -o z --predictions z cls", qr/two outputs are named z/, 'two outputs of one name');
+ok(slurp('own.tar') eq slurp($shard), 'the input is as it was');
+works('shard-read -q --images no -o /dev/null --index /dev/null own.tar', 'a device may take both');
+refused(2, 'shard-read -q -o - --index - own.tar | cat; exit ${PIPESTATUS[0]}', qr/two outputs are named -/, 'two on standard output');
+
 # ---- none, one, tiny ones
 remove_tree('stage');
 make_path('stage', 'größe 中');
