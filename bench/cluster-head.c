@@ -48,7 +48,7 @@ static int open_bench(struct bench *b, double rate, int threads, struct err *e)
     if (!centroids || dev_open(&b->d, "cpu", DEV_F32, threads, false, e))
         return -1;
     randoms(centroids, b->k * b->dim, 0);
-    int rc = losses_parse(&b->losses, "cluster", e) || losses_open(&b->losses, &b->d, b->n, e) ||
+    int rc = losses_parse(&b->losses, "cluster", e) || losses_open(&b->losses, &b->d, b->n, 1, e) ||
              cluster_head_open(&b->head, &b->d, &set, centroids, b->k, b->dim, b->n, 1, e);
     free(centroids);
     if (rc)
@@ -87,7 +87,7 @@ static int step(struct bench *b, uint64_t i, struct err *e)
     if (losses_run(&b->losses, &l, &g, &loss, e))
         return -1;
     b->slot->n_rows = b->head.s;
-    return optim_norm(&b->optim, &norm, e) || optim_step(&b->optim, norm, e) ? -1 : 0;
+    return optim_step(&b->optim, &norm, e);
 }
 
 int main(int argc, char **argv)

@@ -176,12 +176,11 @@ struct clip_block_tape *clip_tape_block(struct clip_tape *t, int layer)
     return &t->blocks[t->recompute ? 0 : layer];
 }
 
-// Each linear weight is held three times: as it is trained, and packed for either direction.
-size_t clip_grad_bytes(const struct clip_table *t, size_t act_size)
+size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies)
 {
     size_t packed = 0;
     for (size_t i = 0; i < t->n; i++)
         if (t->t[i].rank >= 2 && t->t[i].kind != CLIP_K_TOKEN && t->t[i].kind != CLIP_K_POS)
             packed += t->t[i].numel;
-    return 2 * t->n_flat * sizeof(float) + 2 * packed * act_size;
+    return 2 * t->n_flat * sizeof(float) + (size_t)copies * packed * act_size;
 }

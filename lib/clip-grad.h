@@ -109,7 +109,8 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
                    size_t rows, struct err *e);
 void clip_tape_release(struct clip_grad *g, struct clip_tape *t);
 
-// Forward. pixels: host uint8 [n, size, size, 3]; z: device float32 [n, embed_dim]. 0 or -1.
+// Forward, and waits for nothing. pixels: host uint8 [n, size, size, 3]; z: device float32 [n,
+// embed_dim]. 0 or -1.
 int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
                      float *z, struct err *e);
 // tokens: host [n, context] as the tokenizer makes them, values below vocab. 0 or -1.
@@ -120,9 +121,9 @@ int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, st
 
 // Tokens of a caption that matter: up to and with its end of text (docs/method.md 4).
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens);
-// Device bytes: parameters, gradients and packed weights; a tape for n samples and `rows` rows of a
-// tower; the backward's scratch.
-size_t clip_grad_bytes(const struct clip_table *t, size_t act_size);
+// Device bytes: parameters, gradients and the device's copies of each linear weight; a tape for n
+// samples and `rows` rows of a tower; the backward's scratch.
+size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies);
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
                        bool recompute, size_t act_size);
 size_t clip_scratch_bytes(const struct clip_config *c, size_t n, size_t rows, size_t act_size);

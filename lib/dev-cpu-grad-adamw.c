@@ -27,14 +27,34 @@ SIMD VECTOR_LOOP static void adamw_run(const struct dev_adamw *o, size_t n,
                                        float *restrict v, float *restrict param)
 {
     const float keep = 1 - o->lr * o->weight_decay, b1 = o->beta1, b2 = o->beta2;
-    const float c1 = 1 - b1, c2 = 1 - b2, eps = o->eps, scale = o->grad_scale;
+    const float c1 = 1 - b1, c2 = 1 - b2, eps = o->eps;
+    const float scale = o->clip ? o->clip->factor * o->grad_scale : o->grad_scale;
     const float rate = o->lr / o->bias1, root = 1 / sqrtf(o->bias2);
+    if (scale != scale)
+        return;
     for (size_t i = 0; i < n; i++) {
         float g = scale * grad[i];
         m[i] = b1 * m[i] + c1 * g;
         v[i] = b2 * v[i] + c2 * g * g;
         param[i] = keep * param[i] - rate * m[i] / (sqrtf(v[i]) * root + eps);
     }
+}
+
+void dev_cpu_clip(struct dev *d, size_t n, const double *squares, size_t n_check,
+                  const double *check, float most, struct dev_clip *to)
+{
+    double sum = 0;
+    (void)d;
+    for (size_t i = 0; i < n; i++)
+        sum += squares[i];
+    to->norm = sqrt(sum);
+    double factor = most > 0 ? (double)most / (to->norm + 1e-6) : 1;
+    to->factor = (float)(factor < 1 ? factor : 1);
+    bool finite = isfinite(to->norm);
+    for (size_t i = 0; i < n_check; i++)
+        finite = finite && isfinite(check[i]);
+    if (!finite)
+        to->factor = NAN;
 }
 
 static void adamw_block(void *ctx, size_t b)

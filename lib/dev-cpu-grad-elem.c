@@ -210,3 +210,24 @@ double dev_cpu_sum(struct dev *d, size_t n, const float *x)
 {
     return total(d, n, x, NULL);
 }
+
+void dev_cpu_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to)
+{
+    *to = total(d, n, x, y);
+}
+
+void dev_cpu_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to)
+{
+    double s = 0;
+    (void)d;
+    for (size_t i = 0; i < n; i++)
+        s += w[i] != 0 ? w[i] * x[i] : 0;
+    *to = (float)s;
+}
+
+void dev_cpu_clamp(struct dev *d, size_t n, float low, float high, float *x)
+{
+    (void)d;
+    for (size_t i = 0; i < n; i++)
+        x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+}

@@ -43,6 +43,11 @@ void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float 
                            float *logits);
 double dev_cpu_dot(struct dev *d, size_t n, const float *x, const float *y);
 double dev_cpu_sum(struct dev *d, size_t n, const float *x);
+void dev_cpu_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to);
+void dev_cpu_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to);
+void dev_cpu_clip(struct dev *d, size_t n, const double *squares, size_t n_check,
+                  const double *check, float most, struct dev_clip *to);
+void dev_cpu_clamp(struct dev *d, size_t n, float low, float high, float *x);
 void dev_cpu_adamw(struct dev *d, size_t n, const struct dev_adamw *o, const float *grad, float *m,
                    float *v, float *param);
 void dev_cpu_adamw_rows(struct dev *d, size_t n, size_t cols, const int32_t *index,

@@ -104,6 +104,19 @@ static int cpu_download(struct dev *d, void *host, const void *src, size_t bytes
     return cpu_sync(d, e);
 }
 
+static uint64_t cpu_fetch(struct dev *d, void *host, const void *src, size_t bytes)
+{
+    (void)d;
+    memcpy(host, src, bytes);
+    return 0;
+}
+
+static int cpu_fetched(struct dev *d, uint64_t number, struct err *e)
+{
+    (void)number;
+    return cpu_sync(d, e);
+}
+
 static void cpu_zero(struct dev *d, void *dst, size_t bytes)
 {
     (void)d;
@@ -136,6 +149,8 @@ static const struct dev_ops ops = {
     .free = cpu_free,
     .upload = cpu_upload,
     .download = cpu_download,
+    .fetch = cpu_fetch,
+    .fetched = cpu_fetched,
     .sync = cpu_sync,
     .zero = cpu_zero,
     .copy = cpu_copy,
@@ -173,9 +188,13 @@ static const struct dev_ops ops = {
     .margin_filter = dev_cpu_margin_filter,
     .dot = dev_cpu_dot,
     .sum = dev_cpu_sum,
+    .dot_to = dev_cpu_dot_to,
+    .weigh = dev_cpu_weigh,
     .scores = cpu_scores,
     .hits_top = cpu_hits_top,
     .hits_above = cpu_hits_above,
+    .clip = dev_cpu_clip,
+    .clamp = dev_cpu_clamp,
     .adamw = dev_cpu_adamw,
     .adamw_rows = dev_cpu_adamw_rows,
     .close = cpu_close,
@@ -191,6 +210,7 @@ int dev_cpu_open(struct dev *d, enum dev_type act, int threads, bool emulate, st
                       .act = act,
                       .act_size = act == DEV_BF16 ? 2 : 4,
                       .threads = threads,
+                      .weight_copies = 2,
                       .name = "cpu"};
     struct cpu *c = d->impl = mem_alloc(1, sizeof *c, e);
     if (!c)

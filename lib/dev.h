@@ -10,9 +10,9 @@
 //   - `act` buffers hold the device's activation type: float32, or bfloat16 when the device was
 //     opened with DEV_BF16. The residual stream, statistics, gradients of parameters, losses and
 //     everything on the loss side are float32.
-//   - Operations run in the order they are given and may be asynchronous; `download` and `sync`
-//     wait. They return nothing: the first failure (out of memory, a failed launch) is kept and
-//     reported by `sync`, `download` and `alloc`.
+//   - Operations run in the order they are given and may be asynchronous; `download`, `fetched` and
+//     `sync` wait. They return nothing: the first failure (out of memory, a failed launch) is kept
+//     and reported by those three and `alloc`.
 //   - Same input, same bytes, for any number of threads, and a row's result does not depend on the
 //     other rows of the batch, unless a function says otherwise.
 #ifndef DEV_H
@@ -64,8 +64,17 @@ struct dev_attention {
 struct dev_adamw {
     float lr, beta1, beta2, eps, weight_decay;
     float bias1, bias2; // 1 - beta^step
-    float grad_scale;   // the clip factor
+    float grad_scale;   // gradients are multiplied by it
+    // Device: they are multiplied by its factor too, and a NaN there leaves everything as it is.
+    // NULL: no clipping.
+    const struct dev_clip *clip;
 };
+// What `clip` finds.
+struct dev_clip {
+    double norm;  // of all gradients
+    float factor; // NaN: no step is to be taken
+};
+enum { DEV_WEIGH_MAX = 32 };
 
 // -- searching among scores
 enum {
@@ -109,6 +118,10 @@ struct dev_ops {
     void (*free)(struct dev *, void *);
     void (*upload)(struct dev *, void *dst, const void *host, size_t bytes);
     int (*download)(struct dev *, void *host, const void *src, size_t bytes, struct err *);
+    // A download that does not wait: the bytes are in `host` once `fetched` with the number that it
+    // gives, or a later one's, or `sync`, has returned. 0: they are there already.
+    uint64_t (*fetch)(struct dev *, void *host, const void *src, size_t bytes);
+    int (*fetched)(struct dev *, uint64_t number, struct err *);
     int (*sync)(struct dev *, struct err *);
     void (*zero)(struct dev *, void *dst, size_t bytes);
     void (*copy)(struct dev *, void *dst, const void *src, size_t bytes);
@@ -231,6 +244,11 @@ struct dev_ops {
     // sum over all elements of x * y (of x) in float64, one thread order; host value (waits).
     double (*dot)(struct dev *, size_t n, const float *x, const float *y);
     double (*sum)(struct dev *, size_t n, const float *x);
+    // The same into *to (device), without waiting: of x * y, or of x where y is NULL.
+    void (*dot_to)(struct dev *, size_t n, const float *x, const float *y, double *to);
+    // *to = sum of w[i] x[i] in float64, in order; terms of weight 0 are left out. x device, w host
+    // [n], n at most DEV_WEIGH_MAX.
+    void (*weigh)(struct dev *, size_t n, const double *x, const double *w, float *to);
 
     // -- search
     // v[i * ld + j] = a_i . b_j, for a [m, k] and b [n, k] act with k values a row: sums in float32
@@ -250,6 +268,13 @@ struct dev_ops {
                        const struct dev_hits *);
 
     // -- optimiser
+    // norm = sqrt of the sum of squares[0 .. n); factor = most / (norm + 1e-6), 1 at most and where
+    // `most` is 0 (PyTorch's clip_grad_norm_); NaN unless the norm and all of check[0 .. n_check)
+    // are finite. All but the numbers on the device.
+    void (*clip)(struct dev *, size_t n, const double *squares, size_t n_check, const double *check,
+                 float most, struct dev_clip *to);
+    // x limited to [low, high]; NaN stays.
+    void (*clamp)(struct dev *, size_t n, float low, float high, float *x);
     void (*adamw)(struct dev *, size_t n, const struct dev_adamw *, const float *grad, float *m,
                   float *v, float *param);
     // The same for rows index[i] (no two equal) of m, v and param [.., cols]; grad [n, cols].
@@ -265,6 +290,9 @@ struct dev {
     size_t act_size;    // bytes of one
     int threads;        // CPU
     size_t pass_rows;   // rows a pass through a model needs to fill it; 0: the model's own choice
+    bool reserve;       // its memory is asked for once, for the largest batch
+    int weight_copies;  // act copies that weight_view holds
+    size_t own_bytes;   // of its memory, taken by itself at most, whatever the model
     void *impl;         // the device's own
     struct err failure; // first failure, text[0] == 0 when none
     const char *name;   // "cpu", "cuda:0"

@@ -4,7 +4,7 @@
 // TinyCLIP, ICCV 2023).
 #include "losses.h"
 
-static int half(struct loss_run *r, bool transposed, float weight, double *value, struct err *e)
+static void half(struct loss_run *r, bool transposed, float weight)
 {
     const struct loss_batch *b = r->b;
     struct loss_room *m = r->room;
@@ -13,22 +13,21 @@ static int half(struct loss_run *r, bool transposed, float weight, double *value
     const float *x = transposed ? b->t : b->v, *y = transposed ? b->v : b->t;
     const float *tx = transposed ? b->tt : b->tv, *ty = transposed ? b->tv : b->tt;
     float *dx = transposed ? r->g->dt : r->g->dv, *dy = transposed ? r->g->dv : r->g->dt;
-    double sum;
+    float *row = loss_part_row(r, loss_part(r, 2 * (double)n), 1);
     d->op->gemm(d, false, true, n, n, b->dim, b->scale, x, b->dim, y, b->dim, 0, m->logits, n);
     d->op->gemm(d, false, true, n, n, b->dim_t, b->scale, tx, b->dim_t, ty, b->dim_t, 0, m->teacher,
                 n);
     d->op->softmax_soft_ce(d, n, n, m->logits, n, m->teacher, n, weight / (2 * (float)n), m->grad,
-                           m->row, m->row2);
-    if (loss_row_sum(r, m->row, n, &sum, e))
-        return -1;
-    *value += sum / (2 * (double)n);
-    r->g->dscale += d->op->dot(d, n * n, m->grad, m->logits);
+                           row, NULL);
+    loss_by_scale(r, m->grad, m->logits);
     d->op->gemm(d, false, false, n, b->dim, n, b->scale, m->grad, n, y, b->dim, 1, dx, b->dim);
     d->op->gemm(d, true, false, n, b->dim, n, b->scale, m->grad, n, x, b->dim, 1, dy, b->dim);
-    return 0;
 }
 
-int loss_affinity(struct loss_run *r, float weight, double *value, struct err *e)
+int loss_affinity(struct loss_run *r, float weight, struct err *e)
 {
-    return half(r, false, weight, value, e) || half(r, true, weight, value, e) ? -1 : 0;
+    (void)e;
+    half(r, false, weight);
+    half(r, true, weight);
+    return 0;
 }

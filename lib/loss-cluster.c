@@ -11,7 +11,7 @@ static int need(struct loss_run *r, struct err *e)
     return cluster_head_need(b->w, b->n, b->pv, b->label, b->seed, b->step, e);
 }
 
-int loss_cluster_ce(struct loss_run *r, float weight, double *value, struct err *e)
+int loss_cluster_ce(struct loss_run *r, float weight, struct err *e)
 {
     struct cluster_head *h = r->b->w;
     struct dev *d = r->room->d;
@@ -20,38 +20,32 @@ int loss_cluster_ce(struct loss_run *r, float weight, double *value, struct err 
     if (need(r, e))
         return -1;
     for (size_t l = 0; l < h->n_label; l++) {
-        double sum;
+        float *row = loss_part_row(r, loss_part(r, (double)(n * h->n_label)), 1);
         d->op->upload(d, h->target, h->target_host + l * n, n * sizeof *h->target_host);
         d->op->margin_filter(d, n, h->s, h->cosine, h->s, h->target, h->set.sigma, h->set.margin,
                              filter < 1 ? filter : 2, h->logits);
-        d->op->softmax_ce(d, n, h->s, h->logits, h->s, h->target, each, h->logits, r->room->row);
-        if (loss_row_sum(r, r->room->row, n, &sum, e))
-            return -1;
-        *value += sum / (double)(n * h->n_label);
+        d->op->softmax_ce(d, n, h->s, h->logits, h->s, h->target, each, h->logits, row);
         d->op->axpy(d, n * h->s, 1, h->logits, h->grad);
     }
     return 0;
 }
 
-int loss_cluster_kl(struct loss_run *r, float weight, double *value, struct err *e)
+int loss_cluster_kl(struct loss_run *r, float weight, struct err *e)
 {
     struct cluster_head *h = r->b->w;
-    struct loss_room *m = r->room;
-    struct dev *d = m->d;
+    struct dev *d = r->room->d;
     size_t n = r->b->n;
     float sigma = h->set.sigma;
-    double cross, entropy;
     if (need(r, e))
         return -1;
+    struct loss_part *p = loss_part(r, (double)n);
+    float *cross = loss_part_row(r, p, 1), *entropy = loss_part_row(r, p, -1);
     d->op->gemm(d, false, true, n, h->s, h->dim, sigma, r->b->tv, h->dim, h->unit, h->dim, 0,
                 h->teacher, h->s);
     d->op->copy(d, h->logits, h->cosine, n * h->s * sizeof(float));
     d->op->scale(d, n * h->s, sigma, h->logits);
     d->op->softmax_soft_ce(d, n, h->s, h->logits, h->s, h->teacher, h->s, weight * sigma / (float)n,
-                           h->logits, m->row, m->row2);
-    if (loss_row_sum(r, m->row, n, &cross, e) || loss_row_sum(r, m->row2, n, &entropy, e))
-        return -1;
-    *value += (cross - entropy) / (double)n;
+                           h->logits, cross, entropy);
     d->op->axpy(d, n * h->s, 1, h->logits, h->grad);
     return 0;
 }

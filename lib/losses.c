@@ -85,12 +85,34 @@ int losses_needs(const struct losses *l)
     return needs;
 }
 
-size_t losses_bytes(size_t n)
+// Rows of losses: 4 of instance, 2 of clip, affinity and cluster_kl each, 1 of siglip, and those of
+// cluster_ce. Parts: one less of cluster_kl, 2 of feature.
+static size_t rows_of(size_t n_label)
 {
-    return 3 * n * n * sizeof(float) + 4 * n * sizeof(float);
+    return 11 + n_label;
 }
 
-int losses_open(struct losses *l, struct dev *d, size_t n, struct err *e)
+size_t losses_bytes(size_t n, size_t n_label)
+{
+    return 3 * n * n * sizeof(float) + (3 + rows_of(n_label)) * n * sizeof(float) +
+           LOSS_SUMS * sizeof(double);
+}
+
+static int open_values(struct loss_room *r, size_t n_label, struct err *e)
+{
+    size_t values;
+    r->max_rows = rows_of(n_label);
+    if (!mem_mul(r->max_rows, r->n, &values))
+        return err_set(e, "a batch of %zu is too large", r->n);
+    return (r->rows = r->d->op->alloc(r->d, values * sizeof *r->rows, e)) &&
+                   (r->sums = r->d->op->alloc(r->d, LOSS_SUMS * sizeof *r->sums, e)) &&
+                   (r->host_rows = mem_alloc(values, sizeof *r->host_rows, e)) &&
+                   (r->parts = mem_alloc(r->max_rows + 1, sizeof *r->parts, e))
+               ? 0
+               : -1;
+}
+
+int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e)
 {
     struct loss_room *r = &l->room;
     size_t square;
@@ -102,7 +124,7 @@ int losses_open(struct losses *l, struct dev *d, size_t n, struct err *e)
         !(r->row = d->op->alloc(d, n * sizeof(float), e)) ||
         !(r->row2 = d->op->alloc(d, n * sizeof(float), e)) ||
         !(r->diagonal = d->op->alloc(d, n * sizeof(int32_t), e)) ||
-        !(r->host = mem_alloc(n, sizeof(float), e))) {
+        !(r->host = mem_alloc(n, sizeof(float), e)) || open_values(r, n_label, e)) {
         losses_close(l);
         return -1;
     }
@@ -118,64 +140,146 @@ void losses_close(struct losses *l)
     struct loss_room *r = &l->room;
     if (!r->d)
         return;
-    void *dev[] = {r->logits, r->teacher, r->grad, r->row, r->row2, r->diagonal};
+    void *dev[] = {r->logits, r->teacher, r->grad, r->row, r->row2, r->diagonal, r->rows, r->sums};
     for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
         if (dev[i])
             r->d->op->free(r->d, dev[i]);
     free(r->host);
+    free(r->host_rows);
+    free(r->parts);
     memset(r, 0, sizeof *r);
+}
+
+static void begin(struct loss_room *m, size_t batch)
+{
+    m->n_rows = m->n_sums = m->n_parts = 0;
+    m->batch = batch;
+    memset(m->by_scale, 0, sizeof m->by_scale);
+    memset(m->by_bias, 0, sizeof m->by_bias);
+}
+
+int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
+{
+    struct loss_room *m = &l->room;
+    struct dev *d = m->d;
+    struct loss_run r = {m, b, g, 0};
+    begin(m, b->n);
+    if (b->w)
+        cluster_head_begin(b->w);
+    for (; loss_kinds[r.term].name; r.term++) {
+        float weight = l->weight[r.term];
+        if (weight > 0 && loss_kinds[r.term].run(&r, weight, e))
+            return err_wrap(e, "%s loss", loss_kinds[r.term].name);
+    }
+    if (b->w && b->w->ready)
+        cluster_head_finish(b->w, b->n, b->pv, g->dpv);
+    // One more sum, for the optimiser to see whether a loss is not finite.
+    if (m->n_rows)
+        loss_sum(&r, m->n_rows * b->n, m->rows, NULL);
+    d->op->fetch(d, m->host_rows, m->rows, m->n_rows * b->n * sizeof *m->rows);
+    d->op->fetch(d, m->host_sums, m->sums, m->n_sums * sizeof *m->sums);
+    return 0;
+}
+
+void losses_scalars(struct losses *l, float *dscale, float *dbias)
+{
+    struct loss_room *m = &l->room;
+    if (dscale)
+        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_scale, dscale);
+    if (dbias)
+        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_bias, dbias);
+}
+
+static double part_value(const struct loss_room *m, const struct loss_part *p)
+{
+    double value = 0;
+    for (size_t k = 0; k < p->n; k++) {
+        double sum = 0;
+        const float *row = m->host_rows + p->s[k].at * m->batch;
+        for (size_t i = 0; p->s[k].row && i < m->batch; i++)
+            sum += (double)row[i];
+        value += p->s[k].weight * (p->s[k].row ? sum : m->host_sums[p->s[k].at]);
+    }
+    return value / p->den;
+}
+
+double losses_values(struct losses *l, struct loss_grads *g)
+{
+    const struct loss_room *m = &l->room;
+    double total = 0;
+    memset(l->value, 0, sizeof l->value);
+    for (size_t i = 0; i < m->n_parts; i++)
+        l->value[m->parts[i].term] += part_value(m, &m->parts[i]);
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        if (l->weight[i] > 0)
+            total += (double)l->weight[i] * l->value[i];
+    for (size_t i = 0; i < m->n_sums; i++) {
+        g->dscale += m->by_scale[i] != 0 ? m->by_scale[i] * m->host_sums[i] : 0;
+        g->dbias += m->by_bias[i] != 0 ? m->by_bias[i] * m->host_sums[i] : 0;
+    }
+    return total;
 }
 
 int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
                struct err *e)
 {
-    struct loss_run r = {&l->room, b, g};
-    *total = 0;
-    if (b->w)
-        cluster_head_begin(b->w);
-    for (size_t i = 0; loss_kinds[i].name; i++) {
-        l->value[i] = 0;
-        if (!(l->weight[i] > 0))
-            continue;
-        if (loss_kinds[i].run(&r, l->weight[i], &l->value[i], e))
-            return err_wrap(e, "%s loss", loss_kinds[i].name);
-        *total += (double)l->weight[i] * l->value[i];
-    }
-    if (b->w && b->w->ready)
-        cluster_head_finish(b->w, b->n, b->pv, g->dpv);
-    return 0;
-}
-
-int loss_row_sum(struct loss_run *r, const float *row, size_t n, double *sum, struct err *e)
-{
-    struct dev *d = r->room->d;
-    if (d->op->download(d, r->room->host, row, n * sizeof *row, e))
+    struct dev *d = l->room.d;
+    if (losses_queue(l, b, g, e) || d->op->sync(d, e))
         return -1;
-    *sum = 0;
-    for (size_t i = 0; i < n; i++)
-        *sum += (double)r->room->host[i];
+    *total = losses_values(l, g);
     return 0;
 }
 
-int loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                  float *db, double part, float weight, double *value, struct err *e)
+struct loss_part *loss_part(struct loss_run *r, double den)
+{
+    struct loss_part *p = &r->room->parts[r->room->n_parts++];
+    *p = (struct loss_part){.term = r->term, .den = den};
+    return p;
+}
+
+float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight)
+{
+    struct loss_room *m = r->room;
+    p->s[p->n].weight = weight;
+    p->s[p->n].row = true;
+    p->s[p->n++].at = m->n_rows;
+    return m->rows + m->n_rows++ * m->batch;
+}
+
+void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
+                   const float *y)
+{
+    p->s[p->n].weight = weight;
+    p->s[p->n].row = false;
+    p->s[p->n++].at = loss_sum(r, n, x, y);
+}
+
+size_t loss_sum(struct loss_run *r, size_t n, const float *x, const float *y)
+{
+    struct loss_room *m = r->room;
+    m->d->op->dot_to(m->d, n, x, y, m->sums + m->n_sums);
+    return m->n_sums++;
+}
+
+void loss_by_scale(struct loss_run *r, const float *grad, const float *logits)
+{
+    r->room->by_scale[loss_sum(r, r->b->n * r->b->n, grad, logits)] = 1;
+}
+
+void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                   float *db, double part, float weight)
 {
     struct loss_room *m = r->room;
     struct dev *d = m->d;
     size_t n = r->b->n;
     float s = r->b->scale;
-    double sum;
+    float *row = loss_part_row(r, loss_part(r, (double)n), part);
     d->op->gemm(d, false, true, n, n, dim, s, a, dim, b, dim, 0, m->logits, n);
     d->op->softmax_ce(d, n, n, m->logits, n, m->diagonal,
-                      (float)(part * (double)weight / (double)n), m->grad, m->row);
-    if (loss_row_sum(r, m->row, n, &sum, e))
-        return -1;
-    *value += part * sum / (double)n;
-    // L = s a.b, so d/d logit_scale = sum G L
-    r->g->dscale += d->op->dot(d, n * n, m->grad, m->logits);
+                      (float)(part * (double)weight / (double)n), m->grad, row);
+    loss_by_scale(r, m->grad, m->logits);
     if (da)
         d->op->gemm(d, false, false, n, dim, n, s, m->grad, n, b, dim, 1, da, dim);
     if (db)
         d->op->gemm(d, true, false, n, dim, n, s, m->grad, n, a, dim, 1, db, dim);
-    return 0;
 }

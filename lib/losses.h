@@ -37,11 +37,25 @@ struct loss_batch {
 struct loss_grads {
     float *dv, *dt;   // device [n, dim]
     float *dpv, *dpt; // device [n, dim_t]; dv and dt themselves without projection
-    double dscale;    // by logit_scale (the logarithm of s)
-    double dbias;     // by b
+    double dscale;    // by logit_scale (the logarithm of s); from losses_values
+    double dbias;     // by b; likewise
 };
 
-// Device memory that the terms share.
+// A part of a term's value: (sum of weight x (a row's sum, or a float64 sum)) / den.
+enum { LOSS_SUMS = DEV_WEIGH_MAX, LOSS_PART_SUMS = 3 };
+struct loss_part {
+    size_t term; // row of the table
+    double den;
+    size_t n;
+    struct {
+        double weight;
+        bool row;
+        size_t at; // row, or float64 sum
+    } s[LOSS_PART_SUMS];
+};
+
+// Device memory that the terms share, and what they leave for the values: these need the device's
+// answer, so they are worked out when all of the step has been given to it.
 struct loss_room {
     struct dev *d;
     size_t n;                // rows at most
@@ -50,12 +64,19 @@ struct loss_room {
     float *row, *row2;       // [n]
     int32_t *diagonal;       // device [n]: 0, 1, 2 ...
     float *host;             // [n]
+    float *rows, *host_rows; // [max_rows, batch's n]: losses of samples, a row a part
+    double *sums;            // device [LOSS_SUMS]
+    double host_sums[LOSS_SUMS];
+    double by_scale[LOSS_SUMS], by_bias[LOSS_SUMS]; // dscale, dbias: weights of the sums
+    struct loss_part *parts;                        // [max_rows + 1]
+    size_t max_rows, n_rows, n_sums, n_parts, batch;
 };
 
 struct loss_run {
     struct loss_room *room;
     const struct loss_batch *b;
     struct loss_grads *g;
+    size_t term;
 };
 
 // What a term needs.
@@ -69,8 +90,8 @@ enum {
 struct loss_kind {
     const char *name;
     int needs;
-    // Value of the term into *value (unweighted); gradients of weight x term are added to r->g.
-    int (*run)(struct loss_run *r, float weight, double *value, struct err *e);
+    // Leaves the parts of its value (unweighted); gradients of weight x term are added to r->g.
+    int (*run)(struct loss_run *r, float weight, struct err *e);
     const char *help;
 };
 
@@ -89,28 +110,43 @@ struct losses {
 int losses_parse(struct losses *l, const char *list, struct err *e);
 // The union of what the terms with a weight need.
 int losses_needs(const struct losses *l);
-// Memory for batches of at most n rows. 0 or -1.
-int losses_open(struct losses *l, struct dev *d, size_t n, struct err *e);
+// Memory for batches of at most n rows with n_label labels each. 0 or -1.
+int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);
-size_t losses_bytes(size_t n);
-// Sets l->value, adds gradients, gives the weighted sum. 0 or -1.
+size_t losses_bytes(size_t n, size_t n_label);
+// Gives the device all that makes gradients and values; waits for nothing. 0 or -1.
+int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
+// The gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
+void losses_scalars(struct losses *l, float *dscale, float *dbias);
+// After the device's sync: l->value, g->dscale and g->dbias; gives the weighted sum.
+double losses_values(struct losses *l, struct loss_grads *g);
+// All of it, and waits. 0 or -1.
 int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
                struct err *e);
 
 // -- for the terms
-// weight x CE(s A B^T), the target of row i being column i: *value += part * CE; gradients added to
-// da, db (NULL: none wanted) and to g->dscale. part scales value and gradient alike.
-int loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                  float *db, double part, float weight, double *value, struct err *e);
-// Sum of a device row of n floats as the host sees it, in float64.
-int loss_row_sum(struct loss_run *r, const float *row, size_t n, double *sum, struct err *e);
+// weight x CE(s A B^T), the target of row i being column i: a value of part * CE; gradients added
+// to da, db (NULL: none wanted) and to the scale's. part scales value and gradient alike.
+void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                   float *db, double part, float weight);
+// A part of the term's value, empty so far.
+struct loss_part *loss_part(struct loss_run *r, double den);
+// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n]).
+float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
+// Adds weight x the sum of x y (of x where y is NULL), device [n].
+void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
+                   const float *y);
+// The sum of x y is on the device's side: its number, for by_scale and by_bias.
+size_t loss_sum(struct loss_run *r, size_t n, const float *x, const float *y);
+// The scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
+void loss_by_scale(struct loss_run *r, const float *grad, const float *logits);
 
-int loss_instance(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_clip(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_affinity(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_feature(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_siglip(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_cluster_ce(struct loss_run *r, float weight, double *value, struct err *e);
-int loss_cluster_kl(struct loss_run *r, float weight, double *value, struct err *e);
+int loss_instance(struct loss_run *r, float weight, struct err *e);
+int loss_clip(struct loss_run *r, float weight, struct err *e);
+int loss_affinity(struct loss_run *r, float weight, struct err *e);
+int loss_feature(struct loss_run *r, float weight, struct err *e);
+int loss_siglip(struct loss_run *r, float weight, struct err *e);
+int loss_cluster_ce(struct loss_run *r, float weight, struct err *e);
+int loss_cluster_kl(struct loss_run *r, float weight, struct err *e);
 
 #endif

@@ -37,6 +37,10 @@ void optim_release(struct optim *o)
         o->d->op->free(o->d, o->slots[i].m);
         o->d->op->free(o->d, o->slots[i].v);
     }
+    if (o->sums)
+        o->d->op->free(o->d, o->sums);
+    if (o->clip)
+        o->d->op->free(o->d, o->clip);
     free(o->slots);
     memset(o, 0, sizeof *o);
 }
@@ -67,38 +71,63 @@ struct optim_slot *optim_find(const struct optim *o, const char *name)
     return NULL;
 }
 
-int optim_norm(struct optim *o, double *norm, struct err *e)
+// Room for the squares and the answer, when the number of tensors is known.
+static int open_sums(struct optim *o, struct err *e)
 {
-    double sum = 0;
-    for (size_t i = 0; i < o->n; i++) {
-        const struct optim_slot *s = &o->slots[i];
-        size_t n = s->rows ? s->n_rows * s->cols : s->n;
-        sum += n ? o->d->op->dot(o->d, n, s->grad, s->grad) : 0;
-    }
-    *norm = sqrt(sum);
-    return o->d->op->sync(o->d, e);
+    if (o->n_sums == o->n)
+        return 0;
+    if (o->sums)
+        o->d->op->free(o->d, o->sums);
+    if (!(o->sums = o->d->op->alloc(o->d, o->n * sizeof *o->sums, e)))
+        return -1;
+    if (!o->clip && !(o->clip = o->d->op->alloc(o->d, sizeof *o->clip, e)))
+        return -1;
+    o->n_sums = o->n;
+    return 0;
 }
 
-int optim_step(struct optim *o, double norm, struct err *e)
+int optim_queue(struct optim *o, size_t n_check, const double *check, struct err *e)
 {
     const struct optim_set *set = &o->set;
+    const struct dev_ops *op = o->d->op;
+    if (open_sums(o, e))
+        return -1;
     struct dev_adamw a = {.beta1 = set->beta1, .beta2 = set->beta2, .eps = set->eps};
     double t = (double)(o->step + 1);
     a.lr = (float)optim_lr(set, o->step);
     a.bias1 = (float)(1 - pow((double)set->beta1, t));
     a.bias2 = (float)(1 - pow((double)set->beta2, t));
-    // PyTorch's clip_grad_norm_: max / (norm + 1e-6), at most 1
-    double clip = set->clip > 0 ? (double)set->clip / (norm + 1e-6) : 1;
-    a.grad_scale = (float)(clip < 1 ? clip : 1);
+    a.grad_scale = 1;
+    a.clip = o->clip;
+    for (size_t i = 0; i < o->n; i++) {
+        const struct optim_slot *s = &o->slots[i];
+        op->dot_to(o->d, s->rows ? s->n_rows * s->cols : s->n, s->grad, s->grad, &o->sums[i]);
+    }
+    op->clip(o->d, o->n, o->sums, n_check, check, set->clip, o->clip);
     for (size_t i = 0; i < o->n; i++) {
         struct optim_slot *s = &o->slots[i];
         a.weight_decay = s->decay ? set->weight_decay : 0;
         if (!s->rows)
-            o->d->op->adamw(o->d, s->n, &a, s->grad, s->m, s->v, s->param);
+            op->adamw(o->d, s->n, &a, s->grad, s->m, s->v, s->param);
         else if (s->n_rows)
-            o->d->op->adamw_rows(o->d, s->n_rows, s->cols, s->rows, &a, s->grad, s->m, s->v,
-                                 s->param);
+            op->adamw_rows(o->d, s->n_rows, s->cols, s->rows, &a, s->grad, s->m, s->v, s->param);
     }
-    o->step++;
-    return o->d->op->sync(o->d, e);
+    op->fetch(o->d, &o->found, o->clip, sizeof o->found);
+    return 0;
+}
+
+bool optim_taken(struct optim *o)
+{
+    bool taken = !isnan(o->found.factor);
+    o->step += taken;
+    return taken;
+}
+
+int optim_step(struct optim *o, double *norm, struct err *e)
+{
+    if (optim_queue(o, 0, NULL, e) || o->d->op->sync(o->d, e))
+        return -1;
+    optim_taken(o);
+    *norm = o->found.norm;
+    return 0;
 }

@@ -45,6 +45,10 @@ struct optim {
     struct optim_slot *slots;
     size_t n, cap;
     uint64_t step; // steps taken
+    double *sums;  // device [n_sums]: a tensor's squares
+    size_t n_sums;
+    struct dev_clip *clip; // device
+    struct dev_clip found; // of the last step
 };
 
 void optim_set_default(struct optim_set *s);
@@ -58,9 +62,14 @@ void optim_release(struct optim *o);
 struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float *param, float *grad,
                              bool decay, struct err *e);
 struct optim_slot *optim_find(const struct optim *o, const char *name);
-// sqrt of the sum of squares of all gradients. 0 or -1.
-int optim_norm(struct optim *o, double *norm, struct err *e);
-// One step, with gradients scaled down to norm `clip` where `norm` is above it. 0 or -1.
-int optim_step(struct optim *o, double norm, struct err *e);
+// Gives the device one step, with gradients scaled down to norm `clip` where theirs is above it;
+// waits for nothing. A norm that is not finite, or one of check[n_check] (device), and nothing
+// changes. 0 or -1.
+int optim_queue(struct optim *o, size_t n_check, const double *check, struct err *e);
+// After the device's sync: counts the step; o->found.norm is the gradients' norm. False: the step
+// was not taken.
+bool optim_taken(struct optim *o);
+// Both, and waits: *norm tells whether it was taken. 0 or -1.
+int optim_step(struct optim *o, double *norm, struct err *e);
 
 #endif

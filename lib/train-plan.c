@@ -117,27 +117,42 @@ void train_plan_clusters(const struct train_options *o, size_t k, struct cluster
     c->frozen = o->freeze_centroids;
 }
 
+static int too_much(const char *parts, double left, const char *where, struct err *e)
+{
+    return err_set(e,
+                   "this needs %s; %.2f GiB are free%s. --recompute, a larger --accumulate, "
+                   "--dtype bf16 or a smaller --sample-rate take less",
+                   parts, left, where);
+}
+
 int train_plan_memory(const struct train_options *o, const struct clip_config *cfg,
-                      const struct train_set *s, size_t act_size, char text[TRAIN_PLAN_TEXT],
+                      const struct train_set *s, struct dev *d, char text[TRAIN_PLAN_TEXT],
                       struct err *e)
 {
     const double gib = 1024.0 * 1024 * 1024;
     struct clip_table t;
     struct train_memory m;
-    char parts[256];
+    char parts[256], where[48];
+    size_t there, total;
     if (clip_table_init(&t, cfg, e))
         return -1;
-    train_memory(&t, s, act_size, &m);
+    train_memory(&t, s, d, &m);
     clip_table_release(&t);
     uint64_t host = train_data_bytes(cfg, s->batch, s->dim_t, s->n_label);
     uint64_t left = train_setup_memory_free();
     train_setup_memory_text(&m, parts, sizeof parts);
     snprintf(text, TRAIN_PLAN_TEXT, "%s, data %.2f GiB", parts, (double)host / gib);
     bool on_cpu = !strncmp(o->device, "cpu", 3);
-    if (left == UINT64_MAX || (on_cpu ? m.total + host : host) <= left)
+    if (left != UINT64_MAX && (on_cpu ? m.total + host : host) > left)
+        return too_much(parts, (double)left / gib, "", e);
+    if (on_cpu)
         return 0;
-    return err_set(e,
-                   "this needs %s; %.2f GiB are free. --recompute, a larger --accumulate, "
-                   "--dtype bf16 or a smaller --sample-rate take less",
-                   parts, (double)left / gib);
+    if (d->op->memory(d, &there, &total, e))
+        return -1;
+    snprintf(where, sizeof where, " of %.2f on %s", (double)total / gib, d->name);
+    if (m.total > there)
+        return too_much(parts, (double)there / gib, where, e);
+    size_t n = strlen(text);
+    snprintf(text + n, TRAIN_PLAN_TEXT - n, "; %.2f GiB are free%s", (double)there / gib, where);
+    return 0;
 }

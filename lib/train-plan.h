@@ -61,10 +61,10 @@ int train_plan_optim(const struct train_options *o, uint64_t rows, struct optim_
 // The cluster loss for k clusters.
 void train_plan_clusters(const struct train_options *o, size_t k, struct cluster_set *c);
 // What memory a run takes, as text; with more than there is, an error that names what helps.
-// act_size: bytes of an activation on the device. 0 or -1.
-enum { TRAIN_PLAN_TEXT = 320 };
+// 0 or -1.
+enum { TRAIN_PLAN_TEXT = 400 };
 int train_plan_memory(const struct train_options *o, const struct clip_config *cfg,
-                      const struct train_set *s, size_t act_size, char text[TRAIN_PLAN_TEXT],
+                      const struct train_set *s, struct dev *d, char text[TRAIN_PLAN_TEXT],
                       struct err *e);
 
 #endif

@@ -86,7 +86,7 @@ static int open_core(struct train_run *r, struct err *e)
         return -1;
     train_plan_clusters(o, s->k, &s->cluster);
     s->project = o->project && s->dim_t;
-    int rc = train_plan_memory(o, &r->cfg, s, r->dev.act_size, memory, e);
+    int rc = train_plan_memory(o, &r->cfg, s, &r->dev, memory, e);
     if (!rc) {
         log_note(r->log, "memory: %s", memory);
         rc = train_core_open(&r->core, &r->dev, &r->cfg, s, rows, e);
@@ -186,13 +186,10 @@ static int bad_step(struct train_run *r, double loss, double norm, struct err *e
 
 static int one_step(struct train_run *r, const struct train_made *m, double wait, struct err *e)
 {
-    double start = now(), loss, norm = NAN, rate = optim_lr(&r->set.optim, r->core.optim.step);
-    if (train_core_gradient(&r->core, &m->b, &loss, e))
+    double start = now(), loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
+    if (train_core_step(&r->core, &m->b, &loss, &norm, e))
         return -1;
-    bool bad = !isfinite(loss);
-    if (!bad && train_core_update(&r->core, &norm, e))
-        return -1;
-    bad = bad || !isfinite(norm);
+    bool bad = !isfinite(loss) || !isfinite(norm);
     if (bad && bad_step(r, loss, norm, e))
         return -1;
     r->state.step++;

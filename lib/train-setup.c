@@ -46,11 +46,15 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
 void train_setup_memory_text(const struct train_memory *m, char *text, size_t room)
 {
     const double gib = 1024.0 * 1024 * 1024;
-    snprintf(text, room,
-             "%.2f GiB (weights and gradients %.2f, optimiser %.2f, activations %.2f, losses %.2f, "
-             "clusters %.2f)",
-             (double)m->total / gib, (double)m->parameters / gib, (double)m->optimiser / gib,
-             (double)m->activations / gib, (double)m->losses / gib, (double)m->clusters / gib);
+    int n = snprintf(
+        text, room,
+        "%.2f GiB (weights and gradients %.2f, optimiser %.2f, activations %.2f, losses %.2f, "
+        "clusters %.2f",
+        (double)m->total / gib, (double)m->parameters / gib, (double)m->optimiser / gib,
+        (double)m->activations / gib, (double)m->losses / gib, (double)m->clusters / gib);
+    if (m->own)
+        n += snprintf(text + n, room - (size_t)n, ", the device's own %.2f", (double)m->own / gib);
+    snprintf(text + n, room - (size_t)n, ")");
 }
 
 // The number after `name` in a file of lines, or alone in it; UINT64_MAX when there is none.

@@ -11,26 +11,37 @@
 static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
 static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
 
-void train_memory(const struct clip_table *t, const struct train_set *s, size_t act_size,
+static size_t larger(int a, int b)
+{
+    return (size_t)(a > b ? a : b);
+}
+
+void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m)
 {
+    size_t act_size = d->act_size;
     const struct clip_config *c = &t->cfg;
     size_t piece = s->batch / s->accumulate, dim = (size_t)c->embed_dim;
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
-    m->parameters = clip_grad_bytes(t, act_size);
+    m->parameters = clip_grad_bytes(t, act_size, d->weight_copies);
     m->optimiser = 2 * t->n_flat * sizeof(float);
     for (int i = 0; i < 2; i++)
         m->activations +=
             clip_tape_bytes(c, (enum clip_tower_id)i, piece, rows[i], s->recompute, act_size);
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
-    m->losses = losses_bytes(s->batch) + s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
+    m->losses = losses_bytes(s->batch, s->n_label) +
+                s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
     if (s->project)
         m->losses += train_project_bytes(dim, s->dim_t, s->batch);
     if (s->k)
         m->clusters = cluster_head_bytes(&s->cluster, s->k, s->dim_t, s->batch, s->n_label);
-    m->total = m->parameters + m->optimiser + m->activations + m->losses + m->clusters;
+    m->own = d->own_bytes;
+    if (d->reserve) // what operations take for sums over rows and for attention's statistics
+        m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
+                             larger(c->vision.mlp, c->text.mlp) / 16);
+    m->total = m->parameters + m->optimiser + m->activations + m->losses + m->clusters + m->own;
 }
 
 static int add_slots(struct train_core *c, struct err *e)
@@ -73,13 +84,27 @@ static int alloc_rows(struct train_core *c, struct err *e)
     return (c->teacher_norm = d->op->alloc(d, b * sizeof(float), e)) ? 0 : -1;
 }
 
+// The towers' room for a whole piece of the longest captions, so that no step asks for memory.
+static int reserve(struct train_core *c, struct err *e)
+{
+    const struct clip_config *cfg = &c->table.cfg;
+    size_t most = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t rows = clip_tower_rows(cfg, (enum clip_tower_id)i, c->piece);
+        most = rows > most ? rows : most;
+        if (clip_tape_room(&c->model, &c->tape[i], (enum clip_tower_id)i, c->piece, rows, e))
+            return -1;
+    }
+    return clip_scratch_room(&c->model, c->piece, most, e);
+}
+
 static int open_parts(struct train_core *c, const struct clip_config *cfg, const float *centroids,
                       struct err *e)
 {
     struct train_set *s = &c->set;
     if (clip_table_init(&c->table, cfg, e) ||
         clip_grad_init(&c->model, c->d, &c->table, s->recompute, e) ||
-        losses_open(&s->losses, c->d, s->batch, e))
+        losses_open(&s->losses, c->d, s->batch, s->n_label, e))
         return -1;
     if (s->k && cluster_head_open(&c->head, c->d, &s->cluster, centroids, s->k, s->dim_t, s->batch,
                                   s->n_label, e))
@@ -87,7 +112,7 @@ static int open_parts(struct train_core *c, const struct clip_config *cfg, const
     if (s->project && train_project_open(&c->project, c->d, c->dim, s->dim_t, s->batch, s->seed, e))
         return -1;
     optim_init(&c->optim, c->d, &s->optim);
-    return add_slots(c, e) || alloc_rows(c, e) ? -1 : 0;
+    return add_slots(c, e) || alloc_rows(c, e) || (c->d->reserve && reserve(c, e)) ? -1 : 0;
 }
 
 int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
@@ -143,24 +168,25 @@ static float *scalar(const struct train_core *c, float *flat, enum clip_kind kin
     return i < 0 ? NULL : flat + c->table.t[i].offset;
 }
 
-// logit_scale and logit_bias as the device has them, the first clamped.
-static int read_scalars(struct train_core *c, struct err *e)
+// logit_scale, clamped, and logit_bias: on the host once the device has been waited for.
+static void fetch_scalars(struct train_core *c)
 {
-    struct dev *d = c->d;
-    float *at = scalar(c, c->model.flat, CLIP_K_LOGIT_SCALE), was;
-    if (d->op->download(d, &was, at, sizeof was, e))
-        return -1;
-    c->logit_scale = was < 0 ? 0 : was > LN_100 ? LN_100 : was;
-    if (c->logit_scale != was)
-        d->op->upload(d, at, &c->logit_scale, sizeof was);
-    at = scalar(c, c->model.flat, CLIP_K_LOGIT_BIAS);
+    const struct dev_ops *op = c->d->op;
+    float *scale = scalar(c, c->model.flat, CLIP_K_LOGIT_SCALE);
+    float *bias = scalar(c, c->model.flat, CLIP_K_LOGIT_BIAS);
+    op->clamp(c->d, 1, 0, LN_100, scale);
+    op->fetch(c->d, &c->logit_scale, scale, sizeof *scale);
     c->logit_bias = BIAS_START;
-    return at ? d->op->download(d, &c->logit_bias, at, sizeof was, e) : 0;
+    if (bias)
+        op->fetch(c->d, &c->logit_bias, bias, sizeof *bias);
 }
 
 int train_core_load(struct train_core *c, const float *flat, struct err *e)
 {
-    return clip_grad_upload(&c->model, flat, e) || read_scalars(c, e) ? -1 : 0;
+    if (clip_grad_upload(&c->model, flat, e))
+        return -1;
+    fetch_scalars(c);
+    return c->d->op->sync(c->d, e);
 }
 
 // One piece of one tower forward.
@@ -176,10 +202,11 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
     return clip_grad_images(&c->model, n, b->pixels + at * picture, &c->tape[tower], z, e);
 }
 
-// Embeddings of the whole batch, made unit.
+// Embeddings of the whole batch, made unit. Texts first: the device works on them while the
+// pictures travel.
 static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 1; i >= 0; i--) {
         for (size_t at = 0; at < b->n; at += c->piece)
             if (forward(c, b, i, at, b->n - at < c->piece ? b->n - at : c->piece, e))
                 return -1;
@@ -203,8 +230,8 @@ static void upload_teacher(struct train_core *c, const struct train_batch *b)
 }
 
 // Losses of the batch: gradients by the unit embeddings in c->du.
-static int run_losses(struct train_core *c, const struct train_batch *b, double *loss,
-                      struct loss_grads *g, struct err *e)
+static int queue_losses(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
+                        struct err *e)
 {
     struct train_project *p = c->project.d ? &c->project : NULL;
     struct loss_batch l = {.n = b->n, .dim = c->dim, .dim_t = c->set.dim_t};
@@ -229,33 +256,25 @@ static int run_losses(struct train_core *c, const struct train_batch *b, double 
         g->dpv = p->dunit[0];
         g->dpt = p->dunit[1];
     }
-    if (losses_run(&c->set.losses, &l, g, loss, e))
+    if (losses_queue(&c->set.losses, &l, g, e))
         return -1;
     for (int i = 0; i < 2 && p; i++)
         train_project_back(p, i, b->n, c->u[i], c->du[i]);
     return 0;
 }
 
-static void put_scalar(struct train_core *c, enum clip_kind kind, double value)
-{
-    float *at = scalar(c, c->model.grad, kind), v = (float)value;
-    if (at)
-        c->d->op->upload(c->d, at, &v, sizeof v);
-}
-
-int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
-                        struct err *e)
+static int queue_gradient(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
+                          struct err *e)
 {
     struct dev *d = c->d;
-    struct loss_grads g;
     bool pieces = b->n > c->piece;
     if (!b->n || b->n > c->set.batch)
         return err_set(e, "a batch of %zu where %zu is the most", b->n, c->set.batch);
-    if (embed(c, b, e) || run_losses(c, b, loss, &g, e))
+    if (embed(c, b, e) || queue_losses(c, b, g, e))
         return -1;
     d->op->zero(d, c->model.grad, c->table.n_flat * sizeof(float));
-    put_scalar(c, CLIP_K_LOGIT_SCALE, g.dscale);
-    put_scalar(c, CLIP_K_LOGIT_BIAS, g.dbias);
+    losses_scalars(&c->set.losses, scalar(c, c->model.grad, CLIP_K_LOGIT_SCALE),
+                   scalar(c, c->model.grad, CLIP_K_LOGIT_BIAS));
     for (int i = 0; i < 2; i++) {
         d->op->unit_bwd(d, b->n, c->dim, c->u[i], c->norm[i], c->du[i], c->du[i]);
         for (size_t at = 0; at < b->n; at += c->piece) {
@@ -265,20 +284,62 @@ int train_core_gradient(struct train_core *c, const struct train_batch *b, doubl
                 return -1;
         }
     }
-    return d->op->sync(d, e);
+    return 0;
+}
+
+static int queue_update(struct train_core *c, struct err *e)
+{
+    struct optim_slot *s = c->head.d ? optim_find(&c->optim, "centroids") : NULL;
+    const struct loss_room *r = &c->set.losses.room;
+    if (s)
+        s->n_rows = c->head.s;
+    if (optim_queue(&c->optim, r->n_sums, r->sums, e))
+        return -1;
+    fetch_scalars(c);
+    clip_grad_refresh(&c->model);
+    return 0;
+}
+
+// Waits for what is queued, after a failure too: nothing may come into memory that is given back.
+static int wait_for(struct train_core *c, int rc, struct err *e)
+{
+    struct err ignored;
+    return c->d->op->sync(c->d, rc ? &ignored : e) || rc ? -1 : 0;
+}
+
+static void counted(struct train_core *c, double *norm)
+{
+    bool taken = optim_taken(&c->optim);
+    *norm = taken || !isfinite(c->optim.found.norm) ? c->optim.found.norm : (double)NAN;
+}
+
+int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
+                        struct err *e)
+{
+    struct loss_grads g;
+    if (wait_for(c, queue_gradient(c, b, &g, e), e))
+        return -1;
+    *loss = losses_values(&c->set.losses, &g);
+    return 0;
 }
 
 int train_core_update(struct train_core *c, double *norm, struct err *e)
 {
-    struct optim_slot *s = c->head.d ? optim_find(&c->optim, "centroids") : NULL;
-    if (s)
-        s->n_rows = c->head.s;
-    if (optim_norm(&c->optim, norm, e))
+    if (wait_for(c, queue_update(c, e), e))
         return -1;
-    if (!isfinite(*norm))
-        return 0;
-    if (optim_step(&c->optim, *norm, e) || read_scalars(c, e))
+    counted(c, norm);
+    return 0;
+}
+
+int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
+                    struct err *e)
+{
+    struct loss_grads g;
+    if (wait_for(c, queue_gradient(c, b, &g, e) || queue_update(c, e), e))
         return -1;
-    clip_grad_refresh(&c->model);
-    return c->d->op->sync(c->d, e);
+    *loss = losses_values(&c->set.losses, &g);
+    counted(c, norm);
+    if (!isfinite(*loss))
+        *norm = (double)NAN;
+    return 0;
 }

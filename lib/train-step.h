@@ -62,11 +62,12 @@ struct train_memory {
     size_t activations;
     size_t losses; // logits, teacher rows
     size_t clusters;
+    size_t own; // the device's
     size_t total;
 };
 
 // Bytes on the device, for captions that use the whole context.
-void train_memory(const struct clip_table *t, const struct train_set *s, size_t act_size,
+void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m);
 // A model of config c with zero weights; centroids host [k, dim_t] when set->k. 0 or -1.
 int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
@@ -80,5 +81,9 @@ int train_core_gradient(struct train_core *c, const struct train_batch *b, doubl
                         struct err *e);
 // Norm of all gradients; an optimiser step when it is finite (and *norm tells when it is not).
 int train_core_update(struct train_core *c, double *norm, struct err *e);
+// Both, with one wait for the device, at the end. *norm is NaN where no step was taken because of
+// the loss. 0 or -1.
+int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
+                    struct err *e);
 
 #endif

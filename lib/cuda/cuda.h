@@ -29,18 +29,25 @@ enum cuda_slot {
     SLOT_REDUCE,  // partial sums
     SLOT_ATT,     // attention's dout . out
     SLOT_KEYS,    // sorted (row, place) pairs
-    SLOT_STAGING, // two halves: copies from the host on their way
+    SLOT_STAGING, // copies from the host on their way
     SLOT_COUNT
 };
 
 struct cuda_pool; // memory.cu
 struct cuda_plans;
 
+// Pieces of pinned memory, used in turn, for copies on their way.
+static constexpr int CUDA_PIECES_MAX = 64;
 struct cuda_staging {
-    unsigned char *host[2];          // pinned
-    cudaEvent_t copied[2], taken[2]; // host half free again; device half free again
-    bool used[2];
-    int next;
+    int n, next;
+    size_t bytes;        // of a piece
+    unsigned char *host; // pinned [n, bytes]
+    struct cuda_copy {
+        cudaEvent_t copied, taken; // the piece is free again; so is the device's
+        bool used;
+        void *to;     // downloads: where the bytes go
+        size_t bytes; // and how many
+    } copy[CUDA_PIECES_MAX];
 };
 
 struct cuda {
@@ -51,7 +58,8 @@ struct cuda {
     cublasLtHandle_t lt;
     struct cuda_pool *pool;
     struct cuda_plans *plans;
-    struct cuda_staging up, down;
+    struct cuda_staging small, up, down; // small ones to the device; others, both ways
+    uint64_t fetches, delivered;         // downloads begun, finished
     void *slot[SLOT_COUNT];
     size_t slot_bytes[SLOT_COUNT];
 };
@@ -80,6 +88,7 @@ void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes);
 
 // -- memory.cu
 int cuda_memory(struct dev *d, size_t *available, size_t *total, struct err *e);
+size_t cuda_own_bytes(void); // of device memory that slots take at most, SLOT_LINEAR left out
 int cuda_memory_open(struct dev *d, struct err *e);
 void cuda_memory_close(struct dev *d);
 void *cuda_raw(struct dev *d, size_t bytes, struct err *e); // not zeroed
@@ -87,6 +96,8 @@ void *cuda_alloc(struct dev *d, size_t bytes, struct err *e);
 void cuda_free(struct dev *d, void *p);
 void cuda_upload(struct dev *d, void *dst, const void *host, size_t bytes);
 int cuda_download(struct dev *d, void *host, const void *src, size_t bytes, struct err *e);
+uint64_t cuda_fetch(struct dev *d, void *host, const void *src, size_t bytes);
+int cuda_fetched(struct dev *d, uint64_t number, struct err *e);
 int cuda_sync(struct dev *d, struct err *e);
 void cuda_zero(struct dev *d, void *dst, size_t bytes);
 void cuda_copy(struct dev *d, void *dst, const void *src, size_t bytes);
@@ -126,6 +137,7 @@ static inline size_t cuda_blocks(size_t n, size_t per)
 // gemm.cu
 int cuda_gemm_open(struct dev *d, struct err *e);
 void cuda_gemm_close(struct dev *d);
+size_t cuda_gemm_workspace(void);
 struct dev_weight *cuda_weight_new(struct dev *, const void *, enum dev_type, size_t, size_t, bool,
                                    struct err *);
 struct dev_weight *cuda_weight_view(struct dev *, const float *, size_t, size_t, bool,
@@ -167,6 +179,8 @@ void cuda_col_sums(struct dev *, size_t rows, size_t cols, const void *x, bool x
                    float *sums);
 double cuda_dot(struct dev *, size_t, const float *, const float *);
 double cuda_sum(struct dev *, size_t, const float *);
+void cuda_dot_to(struct dev *, size_t, const float *, const float *, double *);
+void cuda_weigh(struct dev *, size_t, const double *, const double *, float *);
 // rows.cu
 void cuda_gather(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float *);
 void cuda_gather_act(struct dev *, size_t, size_t, const void *, size_t, const int32_t *, void *);
@@ -198,6 +212,9 @@ void cuda_hits_top(struct dev *, const struct dev_scores *, const struct dev_top
 void cuda_hits_above(struct dev *, const struct dev_scores *, const float *, bool,
                      const struct dev_hits *);
 // optim.cu
+void cuda_clip(struct dev *, size_t, const double *, size_t, const double *, float,
+               struct dev_clip *);
+void cuda_clamp(struct dev *, size_t, float, float, float *);
 void cuda_adamw(struct dev *, size_t, const struct dev_adamw *, const float *, float *, float *,
                 float *);
 void cuda_adamw_rows(struct dev *, size_t, size_t, const int32_t *, const struct dev_adamw *,

@@ -75,6 +75,8 @@ static const struct dev_ops ops = {
     .free = cuda_free,
     .upload = cuda_upload,
     .download = cuda_download,
+    .fetch = cuda_fetch,
+    .fetched = cuda_fetched,
     .sync = cuda_sync,
     .zero = cuda_zero,
     .copy = cuda_copy,
@@ -112,9 +114,13 @@ static const struct dev_ops ops = {
     .margin_filter = cuda_margin_filter,
     .dot = cuda_dot,
     .sum = cuda_sum,
+    .dot_to = cuda_dot_to,
+    .weigh = cuda_weigh,
     .scores = cuda_scores,
     .hits_top = cuda_hits_top,
     .hits_above = cuda_hits_above,
+    .clip = cuda_clip,
+    .clamp = cuda_clamp,
     .adamw = cuda_adamw,
     .adamw_rows = cuda_adamw_rows,
     .close = cuda_close,
@@ -173,6 +179,9 @@ int dev_cuda_open(struct dev *d, const char *name, enum dev_type act, struct err
     d->act_size = act == DEV_BF16 ? 2 : 4;
     d->threads = 1;
     d->pass_rows = PASS_ROWS;
+    d->reserve = true;
+    d->weight_copies = act == DEV_BF16 ? 1 : 0;
+    d->own_bytes = cuda_own_bytes();
     d->impl = c;
     d->name = c->name;
     bool good =

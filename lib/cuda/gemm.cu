@@ -195,6 +195,11 @@ static void multiply(struct dev *d, const struct product *p)
     layouts_release(d, &l);
 }
 
+size_t cuda_gemm_workspace(void)
+{
+    return WORKSPACE;
+}
+
 int cuda_gemm_open(struct dev *d, struct err *e)
 {
     struct cuda *c = cuda_of(d);

@@ -3,15 +3,55 @@
 // by weight_refresh.
 #include "kernel.h"
 
+__global__ void __launch_bounds__(CUDA_WARP)
+    clip_kernel(size_t n, const double *squares, size_t n_check, const double *check, float most,
+                struct dev_clip *to)
+{
+    double sum = 0;
+    if (threadIdx.x)
+        return;
+    for (size_t i = 0; i < n; i++)
+        sum += squares[i];
+    double norm = sqrt(sum), factor = most > 0 ? (double)most / (norm + 1e-6) : 1;
+    bool finite = norm - norm == 0;
+    for (size_t i = 0; i < n_check; i++)
+        finite = finite && check[i] - check[i] == 0;
+    to->norm = norm;
+    to->factor = !finite ? NAN : (float)(factor < 1 ? factor : 1);
+}
+
+void cuda_clip(struct dev *d, size_t n, const double *squares, size_t n_check, const double *check,
+               float most, struct dev_clip *to)
+{
+    cuda_launch(d, "clipping", clip_kernel, 1, CUDA_WARP, 0, n, squares, n_check, check, most, to);
+}
+
+struct clamp_op {
+    float low, high, *x;
+    __device__ void operator()(size_t i) const
+    {
+        x[i] = x[i] < low ? low : x[i] > high ? high : x[i];
+    }
+};
+
+void cuda_clamp(struct dev *d, size_t n, float low, float high, float *x)
+{
+    cuda_each(d, "limits", n, clamp_op{low, high, x});
+}
+
 struct adamw_step {
     float keep, beta1, beta2, eps, rate, root, scale;
     float *m, *v, *param;
     const float *grad;
+    const struct dev_clip *clip;
     // param *= 1 - lr decay; m, v moving averages of g and g^2;
     // param -= lr / bias1 * m / (sqrt(v / bias2) + eps)
     __device__ __forceinline__ void at(size_t g_at, size_t i) const
     {
-        float g = scale * grad[g_at], a = beta1 * m[i] + (1 - beta1) * g;
+        float by = clip ? clip->factor * scale : scale;
+        if (by != by)
+            return;
+        float g = by * grad[g_at], a = beta1 * m[i] + (1 - beta1) * g;
         float b = beta2 * v[i] + (1 - beta2) * g * g;
         m[i] = a;
         v[i] = b;
@@ -47,7 +87,8 @@ static struct adamw_step step_of(const struct dev_adamw *o, const float *grad, f
             m,
             v,
             param,
-            grad};
+            grad,
+            o->clip};
 }
 
 void cuda_adamw(struct dev *d, size_t n, const struct dev_adamw *o, const float *grad, float *m,

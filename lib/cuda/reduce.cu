@@ -58,29 +58,70 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
         part[blockIdx.x] = s;
 }
 
-__global__ void __launch_bounds__(CUDA_BLOCK) join_kernel(size_t n, double *part)
+__global__ void __launch_bounds__(CUDA_BLOCK) join_kernel(size_t n, const double *part, double *to)
 {
     double *room = shared_memory<double>(), s = 0;
     for (size_t i = threadIdx.x; i < n; i += CUDA_BLOCK)
         s += part[i];
     s = block_sum(s, room);
     if (threadIdx.x == 0)
-        part[n] = s;
+        *to = s;
+}
+
+static constexpr size_t DOT_SHARED = CUDA_BLOCK / CUDA_WARP * sizeof(double);
+
+// Into *to, or behind the partial sums: where it stands, NULL for a failure.
+static double *dot_into(struct dev *d, size_t n, const float *x, const float *y, double *to)
+{
+    size_t runs = cuda_blocks(n, DOT_RUN);
+    double *part = (double *)cuda_slot(d, SLOT_REDUCE, (runs + 1) * sizeof *part);
+    if (!part)
+        return NULL;
+    to = to ? to : part + runs;
+    cuda_launch(d, "dot", dot_kernel, runs, CUDA_BLOCK, DOT_SHARED, n, x, y, part);
+    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part, to);
+    return to;
+}
+
+void cuda_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to)
+{
+    dot_into(d, n, x, y, to);
 }
 
 double cuda_dot(struct dev *d, size_t n, const float *x, const float *y)
 {
-    size_t runs = cuda_blocks(n, DOT_RUN), shared = CUDA_BLOCK / CUDA_WARP * sizeof(double);
-    double *part = (double *)cuda_slot(d, SLOT_REDUCE, (runs + 1) * sizeof *part), s = 0;
     struct err e;
-    if (!part || !n)
-        return 0;
-    cuda_launch(d, "dot", dot_kernel, runs, CUDA_BLOCK, shared, n, x, y, part);
-    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, shared, runs, part);
-    return cuda_download(d, &s, part + runs, sizeof s, &e) ? 0 : s;
+    double s = 0, *at = n ? dot_into(d, n, x, y, NULL) : NULL;
+    return !at || cuda_download(d, &s, at, sizeof s, &e) ? 0 : s;
 }
 
 double cuda_sum(struct dev *d, size_t n, const float *x)
 {
     return cuda_dot(d, n, x, NULL);
+}
+
+struct weights {
+    double w[DEV_WEIGH_MAX];
+};
+__global__ void __launch_bounds__(CUDA_WARP)
+    weigh_kernel(size_t n, const double *x, weights w, float *to)
+{
+    double s = 0;
+    if (threadIdx.x)
+        return;
+    for (size_t i = 0; i < n; i++)
+        s += w.w[i] != 0 ? w.w[i] * x[i] : 0;
+    *to = (float)s;
+}
+
+void cuda_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to)
+{
+    weights all = {};
+    if (n > DEV_WEIGH_MAX) {
+        cuda_fail(d, "%zu weights are too many", n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        all.w[i] = w[i];
+    cuda_launch(d, "weights of sums", weigh_kernel, 1, CUDA_WARP, 0, n, x, all, to);
 }

@@ -383,7 +383,7 @@ static void test_optim(void)
 {
     enum { N = 1999, ROWS = 6, COLS = 13 };
     const int32_t index[ROWS] = {7, 0, 3, 90, 41, 2};
-    struct dev_adamw o = {1e-2f, 0.9f, 0.98f, 1e-6f, 0.2f, 0.1f, 0.02f, 0.7f};
+    struct dev_adamw o = {1e-2f, 0.9f, 0.98f, 1e-6f, 0.2f, 0.1f, 0.02f, 0.7f, NULL};
     struct buf g = floats(N), m = floats(N), v = floats(N), p = floats(N), i = ints(index, ROWS);
     for (int k = 0; k < 2; k++) { // squares, so not negative
         dev[k].op->zero(&dev[k], v.p[k], N * sizeof(float));

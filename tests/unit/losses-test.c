@@ -160,7 +160,7 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     memset(got, 0, sizeof *got);
     g.dpt = g.dt;
     snprintf(list, sizeof list, "%s=%g", w->term, (double)weight);
-    bool good = !losses_parse(&l, list, &e) && !losses_open(&l, d, N + 2, &e) &&
+    bool good = !losses_parse(&l, list, &e) && !losses_open(&l, d, N + 2, LABELS, &e) &&
                 !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
     // The head makes its rows unit; the test's are put back as they are.
     d->op->upload(d, h.w, x + W, K * D * sizeof *x);
