@@ -19,8 +19,7 @@ struct lloyd {
     size_t k, dim;
     double *sums;     // k x dim
     uint64_t *counts; // k
-    float *rows;      // a chunk, where points are not in memory
-    uint8_t *state;
+    struct kmeans_ahead ahead;
     int32_t *labels; // of a chunk
     double *sims;
     uint32_t *order; // the chunk's rows by label
@@ -114,12 +113,18 @@ static void sum_task(void *ctx, size_t i)
     }
 }
 
-static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, size_t n, struct err *e)
+static uint64_t chunk_at(const struct lloyd *l, uint64_t first)
+{
+    uint64_t left = l->j->points->n - first;
+    return left < KMEANS_CHUNK ? left : KMEANS_CHUNK;
+}
+
+static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, struct err *e)
 {
     const struct kmeans_job *j = l->j;
     const uint8_t *state;
-    if (kmeans_points_read(j->points, j->threads, first, n, l->rows, l->state, &l->chunk, &state,
-                           e) ||
+    size_t n = chunk_at(l, first);
+    if (kmeans_ahead_read(&l->ahead, first, n, chunk_at(l, first + n), &l->chunk, &state, e) ||
         assign_rows(a, j->threads, l->chunk, n, state, 1, l->labels, l->sims, e))
         return -1;
     for (size_t i = 0; i < n; i++) {
@@ -153,10 +158,8 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
     if (assign_init_on(&a, j->device, j->centroids, l->k, l->dim, j->threads, e))
         return -1;
     int r = 0;
-    for (uint64_t at = 0; at < j->points->n && !r; at += KMEANS_CHUNK) {
-        uint64_t left = j->points->n - at;
-        r = take_chunk(l, &a, at, left < KMEANS_CHUNK ? left : KMEANS_CHUNK, e);
-    }
+    for (uint64_t at = 0; at < j->points->n && !r; at += KMEANS_CHUNK)
+        r = take_chunk(l, &a, at, e);
     assign_release(&a);
     if (r)
         return -1;
@@ -187,11 +190,7 @@ static int allocate(struct lloyd *l, struct err *e)
     l->order = l->sims ? mem_alloc(n, sizeof *l->order, e) : NULL;
     if (!l->order)
         return -1;
-    if (l->j->points->cache)
-        return 0;
-    l->rows = mem_alloc(n * l->dim, sizeof *l->rows, e);
-    l->state = l->rows ? mem_alloc(n, 1, e) : NULL;
-    return l->state ? 0 : -1;
+    return kmeans_ahead_init(&l->ahead, l->j->points, n, l->j->threads, l->j->device, e);
 }
 
 int kmeans_lloyd(const struct kmeans_job *j, struct err *e)
@@ -211,7 +210,6 @@ int kmeans_lloyd(const struct kmeans_job *j, struct err *e)
     free(l.labels);
     free(l.sims);
     free(l.order);
-    free(l.rows);
-    free(l.state);
+    kmeans_ahead_release(&l.ahead);
     return r;
 }

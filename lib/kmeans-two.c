@@ -41,32 +41,30 @@ struct batch {
     struct sim_fail fail;
 };
 
+static uint64_t chunk_at(const struct two *t, uint64_t first)
+{
+    return t->p->n - first < KMEANS_CHUNK ? t->p->n - first : KMEANS_CHUNK;
+}
+
 static int label_points(struct two *t, struct err *e)
 {
-    struct assign a;
-    size_t n = t->p->n < KMEANS_CHUNK ? t->p->n : KMEANS_CHUNK;
-    float *out = t->p->cache ? NULL : mem_alloc(n * t->dim, sizeof *out, e);
-    uint8_t *out_state = mem_alloc(n, 1, e);
-    if (!out_state || (!t->p->cache && !out) ||
-        assign_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, t->o->threads, e)) {
-        free(out);
-        free(out_state);
-        return -1;
-    }
-    int r = 0;
-    for (uint64_t at = 0; at < t->p->n && !r; at += KMEANS_CHUNK) {
-        uint64_t m = t->p->n - at < KMEANS_CHUNK ? t->p->n - at : KMEANS_CHUNK;
+    struct assign a = {0};
+    struct kmeans_ahead ahead;
+    int threads = t->o->threads;
+    int r = kmeans_ahead_init(&ahead, t->p, chunk_at(t, 0), threads, t->o->device, e) ||
+            assign_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, threads, e);
+    for (uint64_t at = 0, m; at < t->p->n && !r; at += m) {
         const float *rows;
         const uint8_t *state;
-        r = kmeans_points_read(t->p, t->o->threads, at, m, out, out_state, &rows, &state, e) ||
-            assign_rows(&a, t->o->threads, rows, m, state, 1, t->label + at, NULL, e);
+        m = chunk_at(t, at);
+        r = kmeans_ahead_read(&ahead, at, m, chunk_at(t, at + m), &rows, &state, e) ||
+            assign_rows(&a, threads, rows, m, state, 1, t->label + at, NULL, e);
         for (uint64_t i = 0; i < m && !r; i++)
             if (t->label[at + i] >= 0)
                 t->size[t->label[at + i]]++;
     }
     assign_release(&a);
-    free(out);
-    free(out_state);
+    kmeans_ahead_release(&ahead);
     return r ? -1 : 0;
 }
 

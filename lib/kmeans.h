@@ -10,6 +10,7 @@
 #ifndef KMEANS_H
 #define KMEANS_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -93,6 +94,30 @@ void kmeans_points_release(struct kmeans_points *p);
 int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t first, uint64_t count,
                        float *out, uint8_t *out_state, const float **rows, const uint8_t **state,
                        struct err *e);
+
+// Reads runs of points, the next one while the last is worked on: for those who wait for a device.
+struct kmeans_ahead {
+    const struct kmeans_points *points;
+    int threads;
+    bool ahead;
+    float *rows[2]; // one, and the other with `ahead`; none where points are in memory
+    uint8_t *state[2];
+    int side; // given out last
+    // The run that is being read into the other side
+    pthread_t thread;
+    bool reading, failed;
+    uint64_t first, n;
+    struct err e;
+};
+// Runs have at most `most` points. Without `ahead` nothing is read before it is asked for. After a
+// failure too, kmeans_ahead_release. 0 or -1.
+int kmeans_ahead_init(struct kmeans_ahead *a, const struct kmeans_points *p, size_t most,
+                      int threads, bool ahead, struct err *e);
+void kmeans_ahead_release(struct kmeans_ahead *a); // safe on a zeroed struct
+// Points [first, first + n), good until the next call; `next`: how many will be asked for behind
+// these, 0 = none. 0 or -1.
+int kmeans_ahead_read(struct kmeans_ahead *a, uint64_t first, uint64_t n, uint64_t next,
+                      const float **rows, const uint8_t **state, struct err *e);
 
 // Trains; the centroids are s->centroids. 0 or -1.
 int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,

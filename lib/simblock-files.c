@@ -98,6 +98,15 @@ void sim_files_close(struct sim_files *f)
     *f = (struct sim_files){0};
 }
 
+uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most)
+{
+    if (first >= f->set.rows)
+        return 0;
+    const struct npy_part *p = &f->set.parts[npy_set_find(&f->set, first)];
+    uint64_t left = p->first + p->rows - first;
+    return left < most ? left : most;
+}
+
 static const struct sidecar *with_model(const struct sim_files *f, const char **name)
 {
     for (size_t i = 0; i < f->set.n_parts; i++)

@@ -24,6 +24,8 @@ struct sim_files {
 // the same last name. 0 or -1.
 int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, struct err *e);
 void sim_files_close(struct sim_files *f); // safe on a zeroed struct
+// How many rows from `first` on, at most `most`, are in one file; 0 behind the last.
+uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most);
 // The model of the files, "" where no sidecar says.
 const char *sim_files_model(const struct sim_files *f);
 

@@ -178,8 +178,9 @@ size_t sim_dev_host_bytes(const struct sim_dev *s)
 {
     size_t passage = SIM_DEV_PACK * (s->ld * s->d->act_size + 8) + SIM_DEV_LIST * 12;
     size_t labels = s->top ? s->flight * (32 + 16 * (size_t)s->most) + 1024 * s->dim * 4 : 0;
+    size_t ahead = s->top ? SIM_DEV_AHEAD * (s->dim * 4 + 1) : 0;
     size_t pairs = s->least ? s->room * 8 + ((size_t)8 << 20) : 0;
-    return passage + labels + pairs;
+    return passage + labels + ahead + pairs;
 }
 
 void *sim_dev_row(const struct sim_dev *s, void *rows, size_t i)

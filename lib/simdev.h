@@ -23,7 +23,11 @@ struct sim_dev_need {
     size_t rows, cols, room; // of a block of scores; most rows held
 };
 
-enum { SIM_DEV_PACK = 2048, SIM_DEV_LIST = 65536 }; // rows packed, hits fetched at once
+enum {
+    SIM_DEV_PACK = 4096,  // rows packed at once
+    SIM_DEV_LIST = 65536, // hits fetched at once
+    SIM_DEV_AHEAD = 16384 // rows that the callers read ahead, at most
+};
 
 struct sim_dev {
     struct dev *d;

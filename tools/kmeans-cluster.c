@@ -365,8 +365,7 @@ static int write_centroids(struct job *j, struct err *e)
 struct labels {
     struct job *j;
     struct assign assign;
-    float *rows;
-    uint8_t *state;
+    struct kmeans_ahead ahead;
     int32_t *labels;
     double *sims;
 };
@@ -375,12 +374,11 @@ static int label_chunk(struct labels *l, uint64_t first, size_t n, struct ledger
                        struct err *e)
 {
     struct job *j = l->j;
-    struct kmeans_points p = {
-        .source = &j->files.source, .n = j->files.set.rows, .normalize = normalize};
     const float *rows;
     const uint8_t *state;
     int threads = (int)j->common.threads;
-    if (kmeans_points_read(&p, threads, first, n, l->rows, l->state, &rows, &state, e) ||
+    if (kmeans_ahead_read(&l->ahead, first, n, sim_files_run(&j->files, first + n, CHUNK), &rows,
+                          &state, e) ||
         assign_rows(&l->assign, threads, rows, n, state, top, l->labels, l->sims, e))
         return -1;
     for (size_t i = 0; i < n; i++) {
@@ -415,8 +413,8 @@ static int label_part(struct labels *l, size_t part, struct err *e)
         return -1;
     }
     int r = 0;
-    for (uint64_t at = 0; at < p->rows && !r; at += CHUNK) {
-        size_t n = p->rows - at < CHUNK ? p->rows - at : CHUNK;
+    for (uint64_t at = 0, n; at < p->rows && !r; at += n) {
+        n = sim_files_run(&j->files, p->first + at, CHUNK);
         r = label_chunk(l, p->first + at, n, &line, e) || npy_write(&w, l->labels, n, e);
         if (!r && sig_stop_wanted())
             r = err_set(e, "stopped");
@@ -466,17 +464,17 @@ static int label_all(struct job *j, struct err *e)
 {
     struct labels l = {.j = j};
     struct progress bar;
-    size_t dim = j->files.set.dim;
+    struct kmeans_points p = {
+        .source = &j->files.source, .n = j->files.set.rows, .normalize = normalize};
+    int threads = (int)j->common.threads;
     if (check_label_memory(j, e))
         return -1;
-    l.rows = mem_alloc(CHUNK * dim, sizeof *l.rows, e);
-    l.state = l.rows ? mem_alloc(CHUNK, 1, e) : NULL;
-    l.labels = l.state ? mem_alloc(CHUNK * top, sizeof *l.labels, e) : NULL;
+    l.labels = mem_alloc(CHUNK * top, sizeof *l.labels, e);
     l.sims = l.labels ? mem_alloc(CHUNK * top, sizeof *l.sims, e) : NULL;
     j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
-    int r = j->counts ? assign_init_on(&l.assign, j->on, j->centroids, j->n_centroids, dim,
-                                       (int)j->common.threads, e)
-                      : -1;
+    int r = !j->counts || kmeans_ahead_init(&l.ahead, &p, CHUNK, threads, j->on, e) ||
+            assign_init_on(&l.assign, j->on, j->centroids, j->n_centroids, j->files.set.dim,
+                           threads, e);
     j->origin.with = j->centroids_name;
     j->origin.with_hex = j->centroids_hex;
     progress_start(&bar, &j->log, j->files.set.rows, "rows");
@@ -488,12 +486,11 @@ static int label_all(struct job *j, struct err *e)
     if (!r)
         tell_labels(j);
     assign_release(&l.assign);
-    free(l.rows);
-    free(l.state);
+    kmeans_ahead_release(&l.ahead);
     free(l.labels);
     free(l.sims);
     free(j->counts);
-    return r;
+    return r ? -1 : 0;
 }
 
 // ---- the run
