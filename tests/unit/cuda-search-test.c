@@ -288,7 +288,7 @@ static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_
     struct sim_source source = sim_source_memory(&m, x, n, dim);
     struct kmeans_points p = {.source = &source, .n = n, .normalize = true};
     struct kmeans_options o = {.k = k,
-                               .iterations = 4,
+                               .iterations = n > 10000 ? 1 : 4,
                                .levels = levels,
                                .seed = 3,
                                .normalize = true,
