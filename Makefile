@@ -68,7 +68,7 @@ FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 GOLDEN := $(BIN)/golden $(BIN)/golden-cuda
 # Tools that can open the device "cuda" in the tests.
-CUDA_TOOLS := $(BUILD)/cuda-tools/kmeans-cluster $(BUILD)/cuda-tools/sem-balance
+CUDA_TOOLS := $(patsubst %,$(BUILD)/cuda-tools/%,teacher-embed distill-train kmeans-cluster sem-balance)
 JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 

@@ -165,6 +165,7 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
     }
     t->host = host;
     t->max_n = n;
+    t->indexed = 0;
     t->max_rows = rows;
     return 0;
 }

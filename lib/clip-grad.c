@@ -187,6 +187,21 @@ static void upload_rows(struct clip_grad *g, struct clip_tape *t, const int32_t 
     op->upload(g->d, t->sel, sel, t->n * sizeof *sel);
 }
 
+// The same whenever there are as many pictures.
+static void image_rows(struct clip_grad *g, struct clip_tape *t)
+{
+    size_t n = t->n;
+    int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n;
+    if (t->indexed == n)
+        return;
+    for (size_t i = 0; i <= n; i++)
+        start[i] = (int32_t)(i * t->max_len);
+    memset(q_row, 0, n * sizeof *q_row);
+    memcpy(sel, start, n * sizeof *sel);
+    upload_rows(g, t, start, q_row, sel);
+    t->indexed = n;
+}
+
 int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
                      float *z, struct err *e)
 {
@@ -200,14 +215,7 @@ int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struc
     t->n = n;
     t->rows = n * S;
     t->max_len = S;
-    int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n;
-    for (size_t i = 0; i <= n; i++)
-        start[i] = (int32_t)(i * S);
-    for (size_t i = 0; i < n; i++) {
-        q_row[i] = 0;
-        sel[i] = start[i];
-    }
-    upload_rows(g, t, start, q_row, sel);
+    image_rows(g, t);
     for (int i = 0; i < 3; i++) {
         mean[i] = (float)c->preprocess.mean[i];
         std[i] = (float)c->preprocess.std[i];

@@ -71,6 +71,7 @@ struct clip_tape {
     bool recompute;
     size_t n, rows;                 // samples and rows in it
     size_t max_n, max_rows;         // room
+    size_t indexed;                 // vision: pictures that start, q_row and sel are for
     float **x;                      // [layers] device [rows, W]: what goes into each block
     struct clip_block_tape *blocks; // [layers - 1], or with recompute [1], filled again
     struct clip_block_tape last;

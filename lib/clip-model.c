@@ -132,14 +132,20 @@ size_t clip_model_image_dim(const struct clip_model *m)
     return (size_t)(m->headless ? m->tower[CLIP_VISION].cfg.width : m->cfg.embed_dim);
 }
 
-static int finish(struct pass *p, bool unit, float *out, struct err *e)
+// Raw or unit embeddings on their way to the host.
+static uint64_t fetch(struct pass *p, float *out)
 {
     struct dev *d = p->m->dev;
-    struct clip_work *w = &p->m->work[p->tower];
     size_t dim = p->tower == CLIP_VISION ? clip_model_image_dim(p->m) : (size_t)p->m->cfg.embed_dim;
-    if (unit)
-        d->op->unit(d, p->seq.n, dim, w->emb, w->emb, NULL);
-    return d->op->download(d, out, w->emb, p->seq.n * dim * sizeof *out, e);
+    return d->op->fetch(d, out, p->m->work[p->tower].emb, p->seq.n * dim * sizeof *out);
+}
+
+static void make_unit(struct pass *p)
+{
+    struct dev *d = p->m->dev;
+    float *emb = p->m->work[p->tower].emb;
+    size_t dim = p->tower == CLIP_VISION ? clip_model_image_dim(p->m) : (size_t)p->m->cfg.embed_dim;
+    d->op->unit(d, p->seq.n, dim, emb, emb, NULL);
 }
 
 // Uploads starts, rows to read and positions; host index rows come in p->m->host: start [n + 1],
@@ -152,61 +158,135 @@ static void upload_index(struct pass *p, const int32_t *start, const int32_t *re
     d->op->upload(d, w->start, start, (p->seq.n + 1) * sizeof *start);
     d->op->upload(d, w->read, read, p->seq.n * sizeof *read);
     d->op->upload(d, w->last, last, p->seq.n * sizeof *last);
-    p->seq.start = w->start;
 }
 
-static int index_room(struct clip_model *m, const struct clip_work *w, int32_t **start,
-                      int32_t **read, int32_t **last, struct err *e)
-{
-    free(m->host);
-    m->host = mem_alloc(3 * w->seqs + 1, sizeof *m->host, e);
-    *start = m->host;
-    *read = m->host ? m->host + w->seqs + 1 : NULL;
-    *last = m->host ? *read + w->seqs : NULL;
-    return m->host ? 0 : -1;
-}
+struct index_rows {
+    int32_t *start, *read, *last, *token;
+};
 
-static int image_pass(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit, float *out,
+// Room for a pass of either tower, from the first pass on.
+static int index_room(struct clip_model *m, const struct clip_work *w, struct index_rows *i,
                       struct err *e)
 {
+    size_t seqs = m->work[0].seqs > m->work[1].seqs ? m->work[0].seqs : m->work[1].seqs;
+    if (!m->host &&
+        !(m->host = mem_alloc(3 * seqs + 1 + m->work[CLIP_TEXT].rows, sizeof *m->host, e)))
+        return -1;
+    i->start = m->host;
+    i->read = i->start + w->seqs + 1;
+    i->last = i->read + w->seqs;
+    i->token = i->last + w->seqs;
+    return 0;
+}
+
+// Where the pictures of a pass start is the same whenever there are as many.
+static int image_index(struct pass *p, struct err *e)
+{
+    struct clip_model *m = p->m;
+    struct clip_work *w = &m->work[CLIP_VISION];
+    struct index_rows i;
+    size_t n = p->seq.n;
+    if (w->indexed == n)
+        return 0;
+    if (index_room(m, w, &i, e))
+        return -1;
+    for (size_t k = 0; k <= n; k++)
+        i.start[k] = (int32_t)(k * p->seq.max_len);
+    memcpy(i.read, i.start, n * sizeof *i.read);
+    memset(i.last, 0, n * sizeof *i.last);
+    upload_index(p, i.start, i.read, i.last);
+    w->indexed = n;
+    return 0;
+}
+
+// From pixels on the device to embeddings: the same operations for every pass of n pictures.
+static void image_tower(struct pass *p, bool unit)
+{
+    struct clip_model *m = p->m;
     struct dev *d = m->dev;
     const struct clip_config *c = &m->cfg;
     struct clip_tower_model *t = &m->tower[CLIP_VISION];
     struct clip_work *w = &m->work[CLIP_VISION];
-    size_t size = (size_t)c->image_size, patches = (size_t)(c->grid * c->grid);
+    size_t size = (size_t)c->image_size, patches = (size_t)(c->grid * c->grid), n = p->seq.n;
     size_t width = (size_t)t->cfg.width, patch = (size_t)c->patch_size;
-    struct pass p = {m, CLIP_VISION, n * (1 + patches), {n, 1 + patches, NULL}};
-    int32_t *start, *read, *last;
-    if (index_room(m, w, &start, &read, &last, e))
-        return -1;
-    for (size_t i = 0; i <= n; i++)
-        start[i] = (int32_t)(i * (1 + patches));
-    memcpy(read, start, n * sizeof *read);
-    upload_index(&p, start, read, last);
     float mean[3], std[3];
     for (int i = 0; i < 3; i++) {
         mean[i] = (float)c->preprocess.mean[i];
         std[i] = (float)c->preprocess.std[i];
     }
-    d->op->upload(d, w->pixels, pixels, n * size * size * 3);
     d->op->patchify(d, n, size, patch, w->pixels, mean, std, w->h);
     d->op->linear(d, n * patches, w->h, 3 * patch * patch, t->patch, NULL, w->patch, true);
     d->op->assemble(d, n, patches, width, w->patch, t->cls, t->pos, w->x);
-    layer_norm(&p, p.rows, w->x, t->ln_pre_w, t->ln_pre_b, w->x, true);
-    transform(&p);
-    return finish(&p, unit, out, e);
+    layer_norm(p, p->rows, w->x, t->ln_pre_w, t->ln_pre_b, w->x, true);
+    transform(p);
+    if (unit)
+        make_unit(p);
+}
+
+// Passes of the largest number so far, all but the last of a batch, are recorded.
+static struct dev_record **record_of(struct clip_model *m, size_t n, bool unit)
+{
+    struct clip_work *w = &m->work[CLIP_VISION];
+    if (n < w->recorded || (n == w->recorded && unit != w->recorded_unit))
+        return NULL;
+    if (n > w->recorded && w->record) {
+        m->dev->op->record_free(m->dev, w->record);
+        w->record = NULL;
+    }
+    w->recorded = n;
+    w->recorded_unit = unit;
+    return &w->record;
+}
+
+static int image_pass(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit, float *out,
+                      uint64_t *number, struct err *e)
+{
+    struct dev *d = m->dev;
+    struct clip_work *w = &m->work[CLIP_VISION];
+    size_t size = (size_t)m->cfg.image_size, positions = (size_t)clip_config_positions(&m->cfg);
+    struct pass p = {m, CLIP_VISION, n * positions, {n, positions, w->start}};
+    struct dev_record **record = record_of(m, n, unit);
+    if (image_index(&p, e))
+        return -1;
+    d->op->upload(d, w->pixels, pixels, n * size * size * 3);
+    if (!record)
+        image_tower(&p, unit);
+    while (record && d->op->record(d, record)) {
+        image_tower(&p, unit);
+        if (!d->op->recorded(d, *record))
+            break;
+    }
+    *number = fetch(&p, out);
+    return 0;
+}
+
+int clip_model_images_start(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit,
+                            float *out, uint64_t *number, struct err *e)
+{
+    size_t size = (size_t)m->cfg.image_size, bytes = size * size * 3;
+    *number = 0;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = n - i < m->work[CLIP_VISION].seqs ? n - i : m->work[CLIP_VISION].seqs;
+        if (image_pass(m, k, pixels + i * bytes, unit, out + i * clip_model_image_dim(m), number,
+                       e))
+            return -1;
+    }
+    return 0;
+}
+
+int clip_model_wait(struct clip_model *m, uint64_t number, struct err *e)
+{
+    return m->dev->op->fetched(m->dev, number, e);
 }
 
 int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit, float *out,
                       struct err *e)
 {
-    size_t size = (size_t)m->cfg.image_size, bytes = size * size * 3;
-    for (size_t i = 0, k; i < n; i += k) {
-        k = n - i < m->work[CLIP_VISION].seqs ? n - i : m->work[CLIP_VISION].seqs;
-        if (image_pass(m, k, pixels + i * bytes, unit, out + i * clip_model_image_dim(m), e))
-            return -1;
-    }
-    return 0;
+    uint64_t number;
+    return clip_model_images_start(m, n, pixels, unit, out, &number, e) ||
+                   clip_model_wait(m, number, e)
+               ? -1
+               : 0;
 }
 
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens)
@@ -232,16 +312,16 @@ static int check_tokens(const struct clip_config *c, const int32_t *tokens, stru
 
 // As many texts as fit into one pass; their number, or 0 with e set.
 static size_t text_pass(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,
-                        float *out, struct err *e)
+                        float *out, uint64_t *number, struct err *e)
 {
     struct dev *d = m->dev;
     const struct clip_config *c = &m->cfg;
     struct clip_tower_model *t = &m->tower[CLIP_TEXT];
     struct clip_work *w = &m->work[CLIP_TEXT];
     size_t context = (size_t)c->context;
-    struct pass p = {m, CLIP_TEXT, 0, {0, 0, NULL}};
-    int32_t *start, *read, *last;
-    if (index_room(m, w, &start, &read, &last, e))
+    struct pass p = {m, CLIP_TEXT, 0, {0, 0, w->start}};
+    struct index_rows index;
+    if (index_room(m, w, &index, e))
         return 0;
     for (size_t i = 0; i < n && i < w->seqs; i++) {
         const int32_t *row = tokens + i * context;
@@ -251,31 +331,46 @@ static size_t text_pass(struct clip_model *m, size_t n, const int32_t *tokens, b
         size_t len = m->whole ? context : (size_t)at + 1;
         if (p.rows + len > w->rows)
             break;
-        start[i] = (int32_t)p.rows;
-        read[i] = (int32_t)p.rows + at;
-        last[i] = at;
-        d->op->upload(d, w->token + p.rows, row, len * sizeof *row);
+        index.start[i] = (int32_t)p.rows;
+        index.read[i] = (int32_t)p.rows + at;
+        index.last[i] = at;
+        memcpy(index.token + p.rows, row, len * sizeof *row);
         p.rows += len;
         p.seq.n = i + 1;
         p.seq.max_len = len > p.seq.max_len ? len : p.seq.max_len;
     }
-    start[p.seq.n] = (int32_t)p.rows;
-    upload_index(&p, start, read, last);
+    index.start[p.seq.n] = (int32_t)p.rows;
+    upload_index(&p, index.start, index.read, index.last);
+    d->op->upload(d, w->token, index.token, p.rows * sizeof *index.token);
     d->op->embed(d, &p.seq, (size_t)t->cfg.width, w->token, t->token, t->pos, w->x);
     transform(&p);
-    return finish(&p, unit, out, e) ? 0 : p.seq.n;
+    if (unit)
+        make_unit(&p);
+    *number = fetch(&p, out);
+    return p.seq.n;
+}
+
+int clip_model_texts_start(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,
+                           float *out, uint64_t *number, struct err *e)
+{
+    size_t context = (size_t)m->cfg.context, dim = (size_t)m->cfg.embed_dim;
+    *number = 0;
+    for (size_t i = 0, k; i < n; i += k) {
+        k = text_pass(m, n - i, tokens + i * context, unit, out + i * dim, number, e);
+        if (!k)
+            return -1;
+    }
+    return 0;
 }
 
 int clip_model_texts(struct clip_model *m, size_t n, const int32_t *tokens, bool unit, float *out,
                      struct err *e)
 {
-    size_t context = (size_t)m->cfg.context, dim = (size_t)m->cfg.embed_dim;
-    for (size_t i = 0, k; i < n; i += k) {
-        k = text_pass(m, n - i, tokens + i * context, unit, out + i * dim, e);
-        if (!k)
-            return -1;
-    }
-    return 0;
+    uint64_t number;
+    return clip_model_texts_start(m, n, tokens, unit, out, &number, e) ||
+                   clip_model_wait(m, number, e)
+               ? -1
+               : 0;
 }
 
 double clip_model_flop(const struct clip_config *c, enum clip_tower_id tower, size_t tokens,

@@ -48,6 +48,10 @@ struct clip_work {
     int32_t *start, *read, *last; // device [seqs + 1], rows to read, the same within a sequence
     int32_t *token;               // device [rows]
     uint8_t *pixels;              // device [seqs, size, size, 3]
+    size_t indexed;               // pictures that start, read and last are for
+    struct dev_record *record;    // the image tower's operations for so many pictures
+    size_t recorded;
+    bool recorded_unit;
 };
 
 struct clip_model_options {
@@ -62,7 +66,7 @@ struct clip_model {
     bool whole, headless;
     struct clip_tower_model tower[2]; // by enum clip_tower_id
     struct clip_work work[2];
-    int32_t *host; // for building index rows
+    int32_t *host; // for building index rows and rows of tokens
 };
 
 // Loads the towers, tensor by tensor: a matrix is converted and packed for the device, then its
@@ -71,6 +75,17 @@ int clip_model_load(struct clip_model *m, struct dev *d, const struct clip_weigh
                     const struct clip_model_options *o, struct err *e);
 // No-op on a zeroed one.
 void clip_model_release(struct clip_model *m);
+
+// What a model takes on the device. Packed weights may be larger on the CPU.
+struct clip_model_memory {
+    size_t weights, work; // work: buffers of a pass
+    size_t own;           // the device's
+    size_t total;
+};
+// 0 or -1: too large to count.
+int clip_model_memory(const struct clip_table *t, const struct dev *d,
+                      const struct clip_model_options *o, struct clip_model_memory *m,
+                      struct err *e);
 
 // Values of a picture's row: embed_dim, or the tower's width of a headless model.
 size_t clip_model_image_dim(const struct clip_model *m);
@@ -82,6 +97,13 @@ int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, boo
 // n rows of token ids, host [n, context], each in [0, vocab). 0 or -1.
 int clip_model_texts(struct clip_model *m, size_t n, const int32_t *tokens, bool unit, float *out,
                      struct err *e);
+// The same without waiting for the device: the rows are in `out` once clip_model_wait has returned
+// for *number, or a later one. 0: they are there. The input may be given back at once.
+int clip_model_images_start(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit,
+                            float *out, uint64_t *number, struct err *e);
+int clip_model_texts_start(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,
+                           float *out, uint64_t *number, struct err *e);
+int clip_model_wait(struct clip_model *m, uint64_t number, struct err *e);
 // The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
 // first largest id. tokens [context].
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);

@@ -117,6 +117,26 @@ static int cpu_fetched(struct dev *d, uint64_t number, struct err *e)
     return cpu_sync(d, e);
 }
 
+static bool cpu_record(struct dev *d, struct dev_record **r)
+{
+    (void)d;
+    (void)r;
+    return true;
+}
+
+static bool cpu_recorded(struct dev *d, struct dev_record *r)
+{
+    (void)d;
+    (void)r;
+    return false;
+}
+
+static void cpu_record_free(struct dev *d, struct dev_record *r)
+{
+    (void)d;
+    (void)r;
+}
+
 static void cpu_zero(struct dev *d, void *dst, size_t bytes)
 {
     (void)d;
@@ -153,6 +173,9 @@ static const struct dev_ops ops = {
     .fetched = cpu_fetched,
     .sync = cpu_sync,
     .zero = cpu_zero,
+    .record = cpu_record,
+    .recorded = cpu_recorded,
+    .record_free = cpu_record_free,
     .copy = cpu_copy,
     .weight_new = cpu_weight_new,
     .weight_view = cpu_weight_view,

@@ -29,6 +29,8 @@ enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU };
 
 // A weight matrix [out, in] as the device's GEMM likes it (packed, converted). Opaque.
 struct dev_weight;
+// Operations kept for playing them again.
+struct dev_record;
 
 // What a linear layer does to x W^T on the way out, in this order.
 struct dev_epilogue {
@@ -124,6 +126,16 @@ struct dev_ops {
     int (*fetched)(struct dev *, uint64_t number, struct err *);
     int (*sync)(struct dev *, struct err *);
     void (*zero)(struct dev *, void *dst, size_t bytes);
+    // Operations that come again and again with the same memory and sizes:
+    //     while (record(d, &r)) {
+    //         the operations: none that allocates, frees, uploads, fetches or waits
+    //         if (!recorded(d, r))
+    //             break;
+    //     }
+    // Where record is false they have been given as they were the last time. *r is NULL at first.
+    bool (*record)(struct dev *, struct dev_record **);
+    bool (*recorded)(struct dev *, struct dev_record *); // true: they are to be given again
+    void (*record_free)(struct dev *, struct dev_record *);
     void (*copy)(struct dev *, void *dst, const void *src, size_t bytes);
 
     // -- linear layers: y[rows, out] = x[rows, in] W^T, W [out, in]

@@ -58,8 +58,8 @@ void embed_ring_release(struct embed_ring *r)
 static bool ready(const struct embed_ring *r, enum embed_stage s)
 {
     if (s == EMBED_READ)
-        return r->done[EMBED_READ] - r->done[EMBED_WRITE] < EMBED_BATCHES;
-    return r->done[s] < r->done[s - 1];
+        return r->taken[EMBED_READ] - r->done[EMBED_WRITE] < EMBED_BATCHES;
+    return r->taken[s] < r->done[s - 1];
 }
 
 struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s)
@@ -69,11 +69,19 @@ struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s)
     while (!r->failed && !ready(r, s) && !(s != EMBED_READ && r->ended[s - 1]))
         pthread_cond_wait(&r->moved, &r->lock);
     if (!r->failed && ready(r, s))
-        b = &r->batch[r->done[s] % EMBED_BATCHES];
+        b = &r->batch[r->taken[s]++ % EMBED_BATCHES];
     pthread_mutex_unlock(&r->lock);
     if (b && s == EMBED_READ)
         b->n = b->n_images = b->n_texts = 0;
     return b;
+}
+
+bool embed_ring_empty(struct embed_ring *r, enum embed_stage s)
+{
+    pthread_mutex_lock(&r->lock);
+    bool yes = !r->failed && !ready(r, s) && !(s != EMBED_READ && r->ended[s - 1]);
+    pthread_mutex_unlock(&r->lock);
+    return yes;
 }
 
 void embed_ring_give(struct embed_ring *r, enum embed_stage s)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Batches of samples on their way through teacher-embed, and the ring in which reading, computing
-// and writing follow each other: each stage has a batch of its own, so they overlap.
+// and writing follow each other: each stage has batches of its own, so they overlap.
 #ifndef EMBED_BATCH_H
 #define EMBED_BATCH_H
 
@@ -28,7 +28,7 @@ struct embed_batch {
     float *image, *text;        // [n_images, dim], [n_texts, dim]
 };
 
-enum { EMBED_BATCHES = 3 };
+enum { EMBED_BATCHES = 4 }; // computing may hold two: one on the device, one being given to it
 enum embed_stage { EMBED_READ, EMBED_COMPUTE, EMBED_WRITE, EMBED_STAGES };
 
 struct embed_ring {
@@ -36,8 +36,8 @@ struct embed_ring {
     struct embed_batch batch[EMBED_BATCHES];
     pthread_mutex_t lock;
     pthread_cond_t moved;
-    uint64_t done[EMBED_STAGES]; // batches that each stage has finished
-    bool ended[EMBED_STAGES];    // it will finish no more
+    uint64_t taken[EMBED_STAGES], done[EMBED_STAGES]; // batches that each stage has taken, finished
+    bool ended[EMBED_STAGES];                         // it will finish no more
     bool failed;
     struct err err; // the first failure
 };
@@ -49,7 +49,9 @@ void embed_ring_release(struct embed_ring *r);
 // The next batch for a stage; waits for the stage before it. NULL: there are no more, or the run
 // has failed. EMBED_READ gets an empty one.
 struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s);
-// The batch taken last is finished.
+// Would the stage have to wait for one?
+bool embed_ring_empty(struct embed_ring *r, enum embed_stage s);
+// The batch taken first of those that are not yet, is finished.
 void embed_ring_give(struct embed_ring *r, enum embed_stage s);
 // No more from this stage.
 void embed_ring_end(struct embed_ring *r, enum embed_stage s);

@@ -110,31 +110,59 @@ static void *writer(void *arg)
 }
 
 // -- computing
-static int compute(struct embed_run *run, struct embed_batch *b, struct err *e)
+// Gives a batch to the device; *number is for clip_model_wait.
+static int start(struct embed_run *run, struct embed_batch *b, uint64_t *number, struct err *e)
 {
+    uint64_t image = 0, text = 0;
     if (run->image && b->n_images &&
-        clip_model_images(run->model, b->n_images, b->pixels, run->unit, b->image, e))
+        clip_model_images_start(run->model, b->n_images, b->pixels, run->unit, b->image, &image, e))
         return -1;
     if (run->text && b->n_texts &&
-        clip_model_texts(run->model, b->n_texts, b->tokens, run->unit, b->text, e))
+        clip_model_texts_start(run->model, b->n_texts, b->tokens, run->unit, b->text, &text, e))
         return -1;
+    *number = image > text ? image : text;
     return 0;
+}
+
+// Hands on the batch that is on the device, if there is one.
+static int finish(struct state *s, uint64_t *number, struct err *e)
+{
+    if (*number && clip_model_wait(s->run->model, *number, e))
+        return -1;
+    if (*number)
+        embed_ring_give(&s->ring, EMBED_COMPUTE);
+    *number = 0;
+    return 0;
+}
+
+// The device works on a batch while the next one is given to it.
+static int compute_batches(struct state *s, struct err *e)
+{
+    uint64_t on_device = 0, number;
+    for (;;) {
+        if (embed_ring_empty(&s->ring, EMBED_COMPUTE) && finish(s, &on_device, e))
+            return -1;
+        double began = seconds();
+        struct embed_batch *b = embed_ring_take(&s->ring, EMBED_COMPUTE);
+        s->run->read_wait += seconds() - began;
+        if (!b)
+            return finish(s, &on_device, e);
+        if (start(s->run, b, &number, e) || finish(s, &on_device, e))
+            return -1;
+        if (!number) // it has been computed already
+            embed_ring_give(&s->ring, EMBED_COMPUTE);
+        on_device = number;
+    }
 }
 
 static void compute_all(struct state *s)
 {
-    struct err e;
-    for (;;) {
-        double start = seconds();
-        struct embed_batch *b = embed_ring_take(&s->ring, EMBED_COMPUTE);
-        s->run->read_wait += seconds() - start;
-        if (!b)
-            break;
-        if (compute(s->run, b, &e)) {
-            embed_ring_fail(&s->ring, &e);
-            break;
-        }
-        embed_ring_give(&s->ring, EMBED_COMPUTE);
+    struct err e, ignored;
+    if (compute_batches(s, &e)) {
+        embed_ring_fail(&s->ring, &e);
+        // Nothing may come into memory that is given back.
+        if (s->run->model)
+            s->run->model->dev->op->sync(s->run->model->dev, &ignored);
     }
     embed_ring_end(&s->ring, EMBED_COMPUTE);
 }

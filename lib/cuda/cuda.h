@@ -37,7 +37,7 @@ struct cuda_pool; // memory.cu
 struct cuda_plans;
 
 // Pieces of pinned memory, used in turn, for copies on their way.
-static constexpr int CUDA_PIECES_MAX = 64;
+static constexpr int CUDA_PIECES_MAX = 256;
 struct cuda_staging {
     int n, next;
     size_t bytes;        // of a piece
@@ -62,6 +62,8 @@ struct cuda {
     uint64_t fetches, delivered;         // downloads begun, finished
     void *slot[SLOT_COUNT];
     size_t slot_bytes[SLOT_COUNT];
+    uint64_t slot_moves;          // how often a slot got other memory
+    struct dev_record *recording; // or NULL
 };
 
 static inline struct cuda *cuda_of(struct dev *d)
@@ -134,6 +136,10 @@ static inline size_t cuda_blocks(size_t n, size_t per)
 }
 
 // -- operations, by file
+// record.cu
+bool cuda_record(struct dev *, struct dev_record **);
+bool cuda_recorded(struct dev *, struct dev_record *);
+void cuda_record_free(struct dev *, struct dev_record *);
 // gemm.cu
 int cuda_gemm_open(struct dev *d, struct err *e);
 void cuda_gemm_close(struct dev *d);

@@ -21,8 +21,8 @@ struct cuda_pool {
 };
 
 // 128 MiB on their way to the device: the pictures of a pass of ViT-B-32 are 98.
-static constexpr int SMALL_PIECES = 64, UP_PIECES = 8, DOWN_PIECES = 8;
-static constexpr size_t SMALL = 64 << 10, UP = 16 << 20, DOWN = 4 << 20;
+static constexpr int SMALL_PIECES = 256, UP_PIECES = 8, DOWN_PIECES = 8;
+static constexpr size_t SMALL = 32 << 10, UP = 16 << 20, DOWN = 4 << 20;
 // A slot that is asked for more grows by half at least, so that it seldom does.
 static constexpr size_t SLOT_LEAST = 256 << 10;
 
@@ -146,6 +146,7 @@ void *cuda_slot(struct dev *d, enum cuda_slot slot, size_t bytes)
         room = more;
     cuda_free(d, c->slot[slot]);
     c->slot[slot] = cuda_raw(d, room, &e);
+    c->slot_moves++;
     c->slot_bytes[slot] = c->slot[slot] ? room : 0;
     if (!c->slot[slot] && !cuda_failed(d))
         d->failure = e;

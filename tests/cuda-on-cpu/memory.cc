@@ -6,7 +6,9 @@
 #include <map>
 #include <set>
 #include <sys/mman.h>
+#include <vector>
 
+#include "counts.h"
 #include "cuda_runtime.h"
 
 // An event counts its records; a record is done when the stream has run up to it.
@@ -17,7 +19,17 @@ struct CUevent_st {
 struct CUstream_st {
     std::deque<std::function<void()>> queue;
     bool running;
+    CUgraph_st *capture; // where what is given goes instead, or null
 };
+
+struct CUgraph_st {
+    std::vector<std::function<void()>> work;
+};
+struct CUgraphExec_st {
+    std::vector<std::function<void()>> work;
+};
+
+struct cuda_on_cpu_counts cuda_on_cpu_counts;
 
 // Says to the tests that no GPU is under them.
 extern "C" const char cuda_on_cpu_stand_in;
@@ -109,6 +121,11 @@ bool on_device(const void *p, size_t n)
 
 void cuda_on_cpu::enqueue(cudaStream_t s, std::function<void()> f)
 {
+    if (s->capture) {
+        s->capture->work.push_back(std::move(f));
+        return;
+    }
+    cuda_on_cpu_counts.launches++;
     s->queue.push_back(std::move(f));
 }
 
@@ -167,6 +184,7 @@ cudaError_t cudaMalloc(void **p, size_t bytes)
         return bytes ? cudaErrorMemoryAllocation : cudaErrorInvalidValue;
     size_t room = (bytes + 15) / 16 * 16, pages = (room + PAGE - 1) / PAGE * PAGE;
     size_t mapped = pages + 2 * PAGE;
+    cuda_on_cpu_counts.mallocs++;
     void *m = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (m == MAP_FAILED || mprotect(m, PAGE, PROT_NONE) ||
         mprotect((char *)m + PAGE + pages, PAGE, PROT_NONE))
@@ -238,7 +256,7 @@ cudaError_t cudaMemsetAsync(void *dst, int v, size_t n, cudaStream_t s)
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned)
 {
-    *s = new CUstream_st{{}, false};
+    *s = new CUstream_st{{}, false, nullptr};
     streams.insert(*s);
     return cudaSuccess;
 }
@@ -253,6 +271,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
+    if (s->capture)
+        return cudaErrorStreamCaptureUnsupported;
+    cuda_on_cpu_counts.waits += !s->queue.empty();
     run(s);
     return cudaSuccess;
 }
@@ -272,6 +293,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
 {
+    if (s->capture)
+        die("an event recorded in a graph");
     uint64_t n = ++e->recorded;
     e->by = s;
     cuda_on_cpu::enqueue(s, [=] { e->done = n; });
@@ -291,7 +314,56 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    if (e->done < e->recorded)
+    if (e->done < e->recorded) {
+        cuda_on_cpu_counts.waits++;
         run(e->by, e, e->recorded);
+    }
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
+{
+    if (s->capture)
+        return cudaErrorInvalidValue;
+    s->capture = new CUgraph_st;
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
+{
+    *g = s->capture;
+    s->capture = nullptr;
+    if (from_env("CUDA_ON_CPU_GRAPHS", 1))
+        return *g ? cudaSuccess : cudaErrorInvalidValue;
+    delete *g;
+    *g = nullptr;
+    return cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *e, cudaGraph_t g, unsigned long long)
+{
+    *e = new CUgraphExec_st{g->work};
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t e, cudaStream_t s)
+{
+    cuda_on_cpu_counts.launches++;
+    cuda_on_cpu_counts.graphs++;
+    for (const std::function<void()> &f : e->work)
+        s->queue.push_back(f);
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t g)
+{
+    delete g;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t e)
+{
+    run_all(); // what was launched from it
+    delete e;
     return cudaSuccess;
 }
