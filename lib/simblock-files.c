@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "io.h"
+#include "lines.h"
 #include "mem.h"
 #include "simblock.h"
 
@@ -87,6 +89,55 @@ int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, stru
         return err_set(e, "rows without values");
     }
     return 0;
+}
+
+int sim_files_open_listed(struct sim_files *f, char *const *operands, size_t n_operands,
+                          const char *files_from, struct err *e)
+{
+    struct lines more = {0};
+    *f = (struct sim_files){0};
+    if (files_from && lines_read(&more, files_from, e))
+        return -1;
+    size_t n = n_operands + more.n;
+    const char **paths = mem_alloc(n, sizeof *paths, e);
+    int r = paths ? 0 : -1;
+    for (size_t i = 0; i < n && !r; i++)
+        paths[i] = i < n_operands ? operands[i] : more.line[i - n_operands];
+    if (!r)
+        r = sim_files_open(f, paths, n, e);
+    free(paths);
+    lines_release(&more);
+    return r;
+}
+
+static int check_dir(const struct sim_files *f, const char *dir, struct err *e)
+{
+    for (size_t i = 0; i < f->set.n_parts; i++) {
+        char *path = sim_files_path(f, i, dir, e); // refuses an input
+        free(path);
+        if (!path)
+            return -1;
+    }
+    return 0;
+}
+
+int sim_files_check_outputs(const struct sim_files *f, const char *const *files, size_t n_files,
+                            const char *const *dirs, size_t n_dirs, struct err *e)
+{
+    char **inputs = mem_alloc(f->set.n_parts, sizeof *inputs, e);
+    if (!inputs)
+        return -1;
+    for (size_t i = 0; i < f->set.n_parts; i++)
+        inputs[i] = f->set.parts[i].path;
+    int r = io_check_apart(files, n_files, inputs, f->set.n_parts, e);
+    free(inputs);
+    for (size_t i = 0; i < n_dirs && !r; i++)
+        r = dirs[i] ? check_dir(f, dirs[i], e) : 0;
+    for (size_t i = 1; i < n_dirs && !r; i++)
+        for (size_t k = 0; k < i && dirs[i] && !r; k++)
+            if (dirs[k] && strcmp(dirs[i], dirs[k]) == 0)
+                r = err_set(e, "two outputs go to the folder %s", dirs[i]);
+    return r;
 }
 
 void sim_files_close(struct sim_files *f)

@@ -23,6 +23,13 @@ struct sim_files {
 // Opens the files; all must have one dimension and, where their sidecars say, one model, and no two
 // the same last name. 0 or -1.
 int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, struct err *e);
+// The same for the operands of a command and then the lines of files_from (NULL: none).
+int sim_files_open_listed(struct sim_files *f, char *const *operands, size_t n_operands,
+                          const char *files_from, struct err *e);
+// Refuses outputs that would replace an input or each other: files, and folders that get a file of
+// each input's name. A NULL is no output. 0 or -1.
+int sim_files_check_outputs(const struct sim_files *f, const char *const *files, size_t n_files,
+                            const char *const *dirs, size_t n_dirs, struct err *e);
 void sim_files_close(struct sim_files *f); // safe on a zeroed struct
 // How many rows from `first` on, at most `most`, are in one file; 0 behind the last.
 uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most);

@@ -8,7 +8,6 @@
 #include "balance.h"
 #include "cli.h"
 #include "ledger.h"
-#include "lines.h"
 #include "log.h"
 #include "mem.h"
 #include "sig.h"
@@ -370,23 +369,15 @@ static int write_all(struct job *j, struct err *e)
 
 static int open_inputs(struct job *j, struct err *e)
 {
-    struct lines more = {0};
-    if (files_from && lines_read(&more, files_from, e))
+    const char *files[] = {j->common.output, curve};
+    const char *dirs[] = {keep_dir, groups_dir};
+    if (sim_files_open_listed(&j->files, j->common.operands, j->common.n_operands, files_from, e) ||
+        sim_files_check_outputs(&j->files, files, 2, dirs, 2, e))
         return -1;
-    size_t n = j->common.n_operands + more.n;
-    const char **paths = mem_alloc(n, sizeof *paths, e);
-    int r = paths ? 0 : -1;
-    for (size_t i = 0; i < n && !r; i++)
-        paths[i] =
-            i < j->common.n_operands ? j->common.operands[i] : more.line[i - j->common.n_operands];
-    if (!r)
-        r = sim_files_open(&j->files, paths, n, e);
-    free(paths);
-    lines_release(&more);
-    if (!r && j->files.n_bare)
+    if (j->files.n_bare)
         log_note(&j->log, "%zu of %zu inputs have no sidecar: rows are matched by number alone",
                  j->files.n_bare, j->files.set.n_parts);
-    return r;
+    return 0;
 }
 
 static int run(struct job *j, struct err *e)

@@ -139,6 +139,13 @@ refused(2, "teacher-embed -q -m model -o s.samples s.samples", qr/'s.samples' is
 refused(2, "teacher-embed -q -m model -o own.tar --shards own.tar", qr/'own.tar' is an input/, 'an output that is an input');
 refused(2, "zs-eval -q -m model -o z --predictions z cls", qr/two outputs are named z/, 'two outputs of one name');
 ok(slurp('own.tar') eq slurp($shard), 'the input is as it was');
+my $rows = slurp('x.npy');
+refused(1, "kmeans-cluster -q -k 1 -o x.npy x.npy", qr/'x.npy' is an input/, 'an output that is an input');
+refused(1, "kmeans-cluster -q -k 1 -o c.npy --labels-dir . x.npy", qr/x.npy is an input/, 'labels in the place of embeddings');
+refused(1, "sem-balance -q -o x.npy x.npy", qr/'x.npy' is an input/, 'an output that is an input');
+refused(1, "sem-balance -q -o b.json --keep-dir . x.npy", qr/x.npy is an input/, 'masks in the place of embeddings');
+refused(1, "sem-balance -q -o b.json --keep-dir work --groups-dir work x.npy", qr/two outputs go to the folder work/, 'masks and groups in one folder');
+ok(slurp('x.npy') eq $rows && !-e 'b.json', 'the embeddings are as they were');
 works('shard-read -q --images no -o /dev/null --index /dev/null own.tar', 'a device may take both');
 refused(2, 'shard-read -q -o - --index - own.tar | cat; exit ${PIPESTATUS[0]}', qr/two outputs are named -/, 'two on standard output');
 
