@@ -33,6 +33,7 @@ BALANCE := --distance 0.1
 PROBE := 4
 K := 1000
 KMEANS := --iterations 20
+ASSIGN :=# of the labels; they are the same bytes on any device
 TRAIN := --epochs 1
 TRAIN_SIZE = $(SIZE)
 SHUFFLE := 5000
@@ -158,7 +159,7 @@ $(W)/embed/image/%.npy $(W)/embed/text/%.npy: $(W)/index/%.tsv $(W)/params/embed
 
 $(LABELS): $(W)/labels/%.npy: $(W)/centroids.npy $(W)/embed/image/%.npy | $(BIN)/kmeans-cluster
 	@mkdir -p $(@D)
-	$(LOG) $(RUN_gpu) $(BIN)/kmeans-cluster --assign $< --labels-dir $(@D) -t $(T_embed) $(W)/embed/image/$*.npy
+	$(LOG) $(RUN_gpu) $(BIN)/kmeans-cluster --assign $< --labels-dir $(@D) $(ASSIGN) -t $(T_embed) $(W)/embed/image/$*.npy
 
 # ---- stages over all shards
 

@@ -17,3 +17,5 @@ T_read := 4
 T_embed := 8
 # On a cluster, for instance:
 #   make -f pipeline.mk DATA=laion400m -j 64 RUN_cpu='srun -N1 -n1 -c4' RUN_gpu='srun -N1 -n1 -c8 --gpus=1'
+# and with the tools built by `make CUDA=1`, EMBED='--dtype bf16 --device cuda' ASSIGN='--device cuda', and --device cuda behind
+# KMEANS, BALANCE and TRAIN.
