@@ -19,7 +19,7 @@ static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_pat
 static const char *device = "cpu";
 static uint64_t batch = 64, max_pixels = 89478485;
 static int dtype, out_dtype;
-static bool normalize = true, shortcuts = true, emulate;
+static bool batch_given, normalize = true, shortcuts = true, emulate;
 static struct cli_list shard_specs;
 
 static const struct cli_option options[] = {
@@ -58,6 +58,7 @@ static const struct cli_option options[] = {
     {.name = "batch",
      .type = CLI_UINT,
      .to = &batch,
+     .given = &batch_given,
      .arg = "N",
      .min = 1,
      .max = 65536,
@@ -237,6 +238,15 @@ static int check_memory(struct job *job, const struct clip_model_options *o, str
     return 0;
 }
 
+// Enough samples to fill the device, where the user says nothing.
+static void choose_batch(struct job *job)
+{
+    const struct clip_config *c = &job->weights.table.cfg;
+    size_t rows = (size_t)clip_config_positions(c), pass = job->dev.pass_rows;
+    if (!batch_given && pass / rows > batch)
+        batch = pass / rows;
+}
+
 static int open_model(struct job *job, const struct cli_common *common, struct err *e)
 {
     struct clip_model_options o = {
@@ -244,6 +254,7 @@ static int open_model(struct job *job, const struct cli_common *common, struct e
     if (dev_open(&job->dev, device, dtype ? DEV_BF16 : DEV_F32, (int)common->threads, emulate, e) ||
         check_memory(job, &o, e))
         return -1;
+    choose_batch(job);
     double start = log_seconds(&job->log);
     if (clip_model_load(&job->model, &job->dev, &job->weights, &o, e))
         return err_wrap(e, "%s", model_dir);

@@ -9,6 +9,10 @@
 
 #include "cuda.h"
 
+extern "C" {
+#include "../par.h"
+}
+
 struct block {
     void *p;
     size_t bytes;
@@ -194,6 +198,31 @@ static void upload_small(struct dev *d, void *dst, const void *host, size_t byte
         cuda_check(d, cudaEventRecord(s->copy[i].copied, c->stream), "copying to the device");
 }
 
+// One thread fills pinned memory more slowly than the bus empties it.
+static constexpr int FILLERS = 4;
+static constexpr size_t FILL_ALONE = 4 << 20;
+struct filling {
+    unsigned char *to;
+    const unsigned char *from;
+    size_t bytes, part;
+};
+
+static void fill_part(void *ctx, size_t i)
+{
+    const struct filling *f = (const struct filling *)ctx;
+    size_t at = i * f->part, n = f->bytes - at < f->part ? f->bytes - at : f->part;
+    memcpy(f->to + at, f->from + at, n);
+}
+
+static void fill(unsigned char *to, const void *from, size_t bytes)
+{
+    struct filling f = {to, (const unsigned char *)from, bytes, cuda_blocks(bytes, FILLERS)};
+    struct err e;
+    if (bytes < FILL_ALONE || par_cpus() < 2 ||
+        par_for(FILLERS, cuda_blocks(bytes, f.part), fill_part, &f, &e))
+        memcpy(to, from, bytes);
+}
+
 // The copy stream fills a device piece once the compute stream has taken the last contents out of
 // it, and the compute stream takes them when they have come.
 static void upload_piece(struct dev *d, void *dst, const void *host, size_t bytes)
@@ -206,7 +235,7 @@ static void upload_piece(struct dev *d, void *dst, const void *host, size_t byte
     if (i < 0)
         return;
     unsigned char *piece = s->host + (size_t)i * s->bytes;
-    memcpy(piece, host, bytes);
+    fill(piece, host, bytes);
     room += (size_t)i * UP;
     s->copy[i].used =
         cuda_check(d, cudaStreamWaitEvent(c->copies, s->copy[i].taken, 0), what) &&
