@@ -221,7 +221,8 @@ int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struc
         std[i] = (float)c->preprocess.std[i];
     }
     float *patch_rows = t->x[0]; // borrowed until ln_pre fills it
-    op->upload(g->d, t->pixels, pixels, n * size * size * 3);
+    if (pixels)
+        op->upload(g->d, t->pixels, pixels, n * size * size * 3);
     op->patchify(g->d, n, size, patch, t->pixels, mean, std, t->patches);
     struct dev_epilogue plain = {0};
     op->linear(g->d, n * P, t->patches, 3 * patch * patch, t->tower->conv, &plain, patch_rows,

@@ -110,7 +110,8 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
                    size_t rows, struct err *e);
 void clip_tape_release(struct clip_grad *g, struct clip_tape *t);
 
-// Forward, and waits for nothing. pixels: host uint8 [n, size, size, 3]; z: device float32 [n,
+// Forward, and waits for nothing. pixels: host uint8 [n, size, size, 3], or NULL
+// where the tape's own pixels hold them; z: device float32 [n,
 // embed_dim]. 0 or -1.
 int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
                      float *z, struct err *e);

@@ -168,6 +168,7 @@ static const struct dev_ops ops = {
     .alloc = cpu_alloc,
     .free = cpu_free,
     .upload = cpu_upload,
+    .upload_ahead = cpu_upload,
     .download = cpu_download,
     .fetch = cpu_fetch,
     .fetched = cpu_fetched,

@@ -120,6 +120,8 @@ struct dev_ops {
     void (*free)(struct dev *, void *);
     void (*upload)(struct dev *, void *dst, const void *host, size_t bytes);
     int (*download)(struct dev *, void *host, const void *src, size_t bytes, struct err *);
+    // An upload that overlaps what has been given: nothing given since the last sync uses dst.
+    void (*upload_ahead)(struct dev *, void *dst, const void *host, size_t bytes);
     // A download that does not wait: the bytes are in `host` once `fetched` with the number that it
     // gives, or a later one's, or `sync`, has returned. 0: they are there already.
     uint64_t (*fetch)(struct dev *, void *host, const void *src, size_t bytes);

@@ -184,21 +184,55 @@ static int bad_step(struct train_run *r, double loss, double norm, struct err *e
                    r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
 }
 
-static int one_step(struct train_run *r, const struct train_made *m, double wait, struct err *e)
+// The batch of the next step, as train_data_next gives it.
+struct turn {
+    bool there, ahead; // asked for; while the step before it was on the device
+    int rc;
+    const struct train_made *m;
+    double wait;
+    struct err e;
+};
+
+static void next_batch(struct train_run *r, struct turn *t, bool ahead)
 {
-    double start = now(), loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
-    if (train_core_step(&r->core, &m->b, &loss, &norm, e))
+    double start = now();
+    t->rc = train_data_next(r->data, &t->m, &t->e);
+    t->wait = now() - start;
+    t->there = true;
+    t->ahead = ahead;
+}
+
+// A device that works by itself gets the next step's pictures meanwhile; *t is then the next turn.
+static int compute(struct train_run *r, struct turn *t, double *loss, double *norm, struct err *e)
+{
+    if (train_core_begin(&r->core, &t->m->b, e))
+        return -1;
+    t->there = false;
+    if (r->dev.reserve && r->state.step + 1 < r->set.optim.steps) {
+        next_batch(r, t, true);
+        if (t->rc == 1)
+            train_core_ahead(&r->core, &t->m->b);
+    }
+    return train_core_end(&r->core, loss, norm, e);
+}
+
+static int one_step(struct train_run *r, struct turn *t, struct err *e)
+{
+    const struct train_made m = *t->m; // the batch itself is given back before the end
+    double start = now(), wait = t->wait, before = t->ahead ? 0 : wait;
+    double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
+    if (compute(r, t, &loss, &norm, e))
         return -1;
     bool bad = !isfinite(loss) || !isfinite(norm);
     if (bad && bad_step(r, loss, norm, e))
         return -1;
     r->state.step++;
-    r->state.samples += m->b.n;
-    r->state.pos = m->pos;
-    r->state.counts = m->counts;
+    r->state.samples += m.b.n;
+    r->state.pos = m.pos;
+    r->state.counts = m.counts;
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
-    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + wait,
+    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + before,
                               wait,     log_peak_memory(), bad};
     return train_log_step(&r->lines, &line, e);
 }
@@ -215,26 +249,23 @@ static bool checkpoint_due(const struct train_run *r)
 static int train(struct train_run *r, struct err *e)
 {
     uint64_t n = r->set.optim.steps;
+    struct turn t = {0};
     r->last_checkpoint = now();
     while (r->state.step < n && !sig_stop_wanted()) {
-        const struct train_made *m;
-        double start = now();
-        int rc = train_data_next(r->data, &m, e);
-        if (rc < 0)
+        if (!t.there)
+            next_batch(r, &t, false);
+        if (t.rc < 0) {
+            *e = t.e;
             return -1;
-        if (rc == 0 && !r->state.step)
-            return err_set(e,
-                           "the data ended before the first step: %zu samples do not fill a batch "
-                           "of %zu",
-                           train_data_left(r->data), r->set.batch);
-        if (rc == 0)
+        }
+        if (t.rc == 0)
             log_warn(r->log,
                      "the data ended after %" PRIu64 " of %" PRIu64
                      " steps; %zu samples did not fill a batch",
                      r->state.step, n, train_data_left(r->data));
-        if (rc != 1)
+        if (t.rc != 1)
             break;
-        if (one_step(r, m, now() - start, e))
+        if (one_step(r, &t, e))
             return -1;
         if (checkpoint_due(r) && r->state.step < n && checkpoint(r, e))
             return -1;

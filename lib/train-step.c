@@ -11,6 +11,11 @@
 static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
 static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
 
+static size_t picture_bytes(const struct clip_config *c)
+{
+    return (size_t)c->image_size * (size_t)c->image_size * 3;
+}
+
 static size_t larger(int a, int b)
 {
     return (size_t)(a > b ? a : b);
@@ -38,6 +43,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     if (s->k)
         m->clusters = cluster_head_bytes(&s->cluster, s->k, s->dim_t, s->batch, s->n_label);
     m->own = d->own_bytes;
+    if (d->reserve && s->accumulate == 1) // the next step's pictures
+        m->activations += piece * picture_bytes(c);
     if (d->reserve) // what operations take for sums over rows and for attention's statistics
         m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
                              larger(c->vision.mlp, c->text.mlp) / 16);
@@ -95,6 +102,9 @@ static int reserve(struct train_core *c, struct err *e)
         if (clip_tape_room(&c->model, &c->tape[i], (enum clip_tower_id)i, c->piece, rows, e))
             return -1;
     }
+    if (c->piece == c->set.batch &&
+        !(c->ahead = c->d->op->alloc(c->d, c->piece * picture_bytes(cfg), e)))
+        return -1;
     return clip_scratch_room(&c->model, c->piece, most, e);
 }
 
@@ -152,6 +162,8 @@ void train_core_close(struct train_core *c)
     }
     if (c->teacher_norm)
         c->d->op->free(c->d, c->teacher_norm);
+    if (c->ahead)
+        c->d->op->free(c->d, c->ahead);
     if (c->optim.d)
         optim_release(&c->optim);
     train_project_close(&c->project);
@@ -198,8 +210,15 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
     if (tower == CLIP_TEXT)
         return clip_grad_texts(&c->model, n, b->tokens + at * (size_t)cfg->context, &c->tape[tower],
                                z, e);
-    size_t picture = (size_t)cfg->image_size * (size_t)cfg->image_size * 3;
-    return clip_grad_images(&c->model, n, b->pixels + at * picture, &c->tape[tower], z, e);
+    if (c->has_ahead) { // they came during the last step
+        uint8_t *here = c->ahead;
+        c->ahead = c->tape[tower].pixels;
+        c->tape[tower].pixels = here;
+        c->has_ahead = false;
+        return clip_grad_images(&c->model, n, NULL, &c->tape[tower], z, e);
+    }
+    return clip_grad_images(&c->model, n, b->pixels + at * picture_bytes(cfg), &c->tape[tower], z,
+                            e);
 }
 
 // Embeddings of the whole batch, made unit. Texts first: the device works on them while the
@@ -331,15 +350,33 @@ int train_core_update(struct train_core *c, double *norm, struct err *e)
     return 0;
 }
 
-int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
-                    struct err *e)
+int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e)
 {
-    struct loss_grads g;
-    if (wait_for(c, queue_gradient(c, b, &g, e) || queue_update(c, e), e))
+    int rc = queue_gradient(c, b, &c->grads, e) || queue_update(c, e);
+    return rc ? wait_for(c, rc, e) : 0;
+}
+
+void train_core_ahead(struct train_core *c, const struct train_batch *next)
+{
+    if (!c->ahead || !next->n || next->n > c->piece)
+        return;
+    c->d->op->upload_ahead(c->d, c->ahead, next->pixels, next->n * picture_bytes(&c->table.cfg));
+    c->has_ahead = true;
+}
+
+int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e)
+{
+    if (wait_for(c, 0, e))
         return -1;
-    *loss = losses_values(&c->set.losses, &g);
+    *loss = losses_values(&c->set.losses, &c->grads);
     counted(c, norm);
     if (!isfinite(*loss))
         *norm = (double)NAN;
     return 0;
+}
+
+int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
+                    struct err *e)
+{
+    return train_core_begin(c, b, e) || train_core_end(c, loss, norm, e) ? -1 : 0;
 }

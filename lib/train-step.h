@@ -54,6 +54,10 @@ struct train_core {
     float *teacher[2];                    // device [batch, dim_t]
     float *teacher_norm;                  // device [batch]
     float logit_scale, logit_bias;        // as the last step left them
+    struct loss_grads grads;              // of the step on the device
+    uint8_t *ahead;                       // device [batch, size, size, 3]: the next pictures; NULL
+                                          // where they cannot overlap
+    bool has_ahead;
 };
 
 struct train_memory {
@@ -85,5 +89,10 @@ int train_core_update(struct train_core *c, double *norm, struct err *e);
 // the loss. 0 or -1.
 int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
                     struct err *e);
+// Its two halves. In between the batch may be given back, and the next step's be told of, so that
+// its pictures travel meanwhile; that step must then be of this batch.
+int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e);
+void train_core_ahead(struct train_core *c, const struct train_batch *next);
+int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e);
 
 #endif

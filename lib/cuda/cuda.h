@@ -97,6 +97,7 @@ void *cuda_raw(struct dev *d, size_t bytes, struct err *e); // not zeroed
 void *cuda_alloc(struct dev *d, size_t bytes, struct err *e);
 void cuda_free(struct dev *d, void *p);
 void cuda_upload(struct dev *d, void *dst, const void *host, size_t bytes);
+void cuda_upload_ahead(struct dev *d, void *dst, const void *host, size_t bytes);
 int cuda_download(struct dev *d, void *host, const void *src, size_t bytes, struct err *e);
 uint64_t cuda_fetch(struct dev *d, void *host, const void *src, size_t bytes);
 int cuda_fetched(struct dev *d, uint64_t number, struct err *e);

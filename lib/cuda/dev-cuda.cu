@@ -75,6 +75,7 @@ static const struct dev_ops ops = {
     .free = cuda_free,
     .upload = cuda_upload,
     .download = cuda_download,
+    .upload_ahead = cuda_upload_ahead,
     .fetch = cuda_fetch,
     .fetched = cuda_fetched,
     .sync = cuda_sync,

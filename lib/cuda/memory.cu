@@ -257,6 +257,29 @@ void cuda_upload(struct dev *d, void *dst, const void *host, size_t bytes)
                      bytes - at < UP ? bytes - at : UP);
 }
 
+// Straight to its place, on the copy stream; the compute stream waits for the last piece.
+void cuda_upload_ahead(struct dev *d, void *dst, const void *host, size_t bytes)
+{
+    static const char what[] = "copying to the device";
+    struct cuda *c = cuda_of(d);
+    struct cuda_staging *s = &c->up;
+    for (size_t at = 0; at < bytes && !cuda_failed(d); at += UP) {
+        size_t n = bytes - at < UP ? bytes - at : UP;
+        int i = cuda_enter(d) ? piece_take(d, s) : -1;
+        if (i < 0)
+            return;
+        unsigned char *piece = s->host + (size_t)i * s->bytes;
+        fill(piece, (const unsigned char *)host + at, n);
+        s->copy[i].used =
+            cuda_check(
+                d, cudaMemcpyAsync((char *)dst + at, piece, n, cudaMemcpyHostToDevice, c->copies),
+                what) &&
+            cuda_check(d, cudaEventRecord(s->copy[i].copied, c->copies), what);
+        if (at + n == bytes)
+            cuda_check(d, cudaStreamWaitEvent(c->stream, s->copy[i].copied, 0), what);
+    }
+}
+
 // Waits for the oldest download and hands it over.
 static bool deliver(struct dev *d)
 {

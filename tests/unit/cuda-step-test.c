@@ -132,6 +132,45 @@ static void training(struct world *w, const char *terms, size_t pieces, bool rec
     train_core_close(&c);
 }
 
+static void other_pixels(struct world *w, int step)
+{
+    for (size_t i = 0; i < sizeof w->pixels; i++)
+        w->pixels[i] = (uint8_t)(i * 37 + i / 100 + (size_t)step * 11);
+}
+
+// Pictures that travel during the step before give the same bytes, and the host may change them.
+static void ahead(struct world *w)
+{
+    enum { STEPS = 4 };
+    struct train_set s = {.batch = N, .accumulate = 1};
+    struct train_core c;
+    struct train_batch b = {N, w->pixels, w->tokens, NULL, NULL, NULL};
+    struct err e;
+    double loss[2][STEPS], norm;
+    bool good = !losses_parse(&s.losses, "clip", &e);
+    optim_set_default(&s.optim);
+    s.optim.steps = 10;
+    captions(w, 5);
+    for (int k = 0; k < 2 && good; k++) {
+        good = !train_core_open(&c, &w->d, &w->cfg, &s, NULL, &e) && !load(&c);
+        other_pixels(w, 0);
+        uint64_t waits = cuda_on_cpu_counts.waits;
+        for (int i = 0; i < STEPS && good; i++) {
+            good = !train_core_begin(&c, &b, &e);
+            other_pixels(w, i + 1);
+            if (k)
+                train_core_ahead(&c, &b);
+            good = good && !train_core_end(&c, &loss[k][i], &norm, &e);
+        }
+        ok(cuda_on_cpu_counts.waits == waits + STEPS, "a wait a step");
+        train_core_close(&c);
+    }
+    ok(good && !memcmp(loss[0], loss[1], sizeof loss[0]) && loss[0][0] > loss[0][3] &&
+           isfinite(loss[0][3]),
+       "pictures sent ahead: the same losses");
+    other_pixels(w, 0);
+}
+
 static void embedding(struct world *w, const char *folder)
 {
     struct clip_model m = {0};
@@ -206,6 +245,7 @@ int main(void)
         ok(!dev_open(&w.d, "cuda", type ? DEV_BF16 : DEV_F32, 1, true, &e), "a device");
         training(&w, "instance,cluster,clip", 1, false);
         training(&w, "siglip,affinity,feature", 4, true);
+        ahead(&w);
         embedding(&w, "tests/data/models/odd");
         embedding(&w, "tests/data/models/quick");
         dev_close(&w.d);
