@@ -258,6 +258,11 @@ static int train(struct train_run *r, struct err *e)
             *e = t.e;
             return -1;
         }
+        if (t.rc == 0 && !r->state.step)
+            return err_set(e,
+                           "the data ended before the first step: %zu samples do not fill a batch "
+                           "of %zu",
+                           train_data_left(r->data), r->set.batch);
         if (t.rc == 0)
             log_warn(r->log,
                      "the data ended after %" PRIu64 " of %" PRIu64
