@@ -105,7 +105,7 @@ static const struct cli_option options[] = {
      .to = &engine,
      .choices = "exact|faiss",
      .help = "who trains; faiss needs all rows in memory"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,

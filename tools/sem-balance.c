@@ -107,7 +107,7 @@ static const struct cli_option options[] = {
      .max = 1000000,
      .help = "list the N biggest groups"},
     {.name = "seed", .type = CLI_UINT, .to = &seed, .arg = "S", .help = "of all random choices"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,

@@ -72,7 +72,7 @@ static const struct cli_option options[] = {
      .type = CLI_FLAG,
      .to = &emulate,
      .help = "allow bf16 where the processor has none (slow)"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu, cuda, cuda:N"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "out-dtype",
      .type = CLI_CHOICE,
      .to = &out_dtype,

@@ -70,7 +70,7 @@ static const struct cli_option options[] = {
      .to = &dtype,
      .choices = "f32|bf16",
      .help = "of the products"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "DEV", .help = "cpu or cuda[:N]"},
+    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "shortcuts",
      .type = CLI_FLAG,
      .to = &shortcuts,
