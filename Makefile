@@ -129,11 +129,15 @@ $(FAISS_C):
 ## deps: install the missing Debian packages (as root), or say which are missing
 deps:
 	@scripts/deps
+## syntax: the compiler's opinion alone (make CC=clang werror=1 syntax)
+syntax:
+	git ls-files '*.c' | xargs -P $(JOBS) -n 8 $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench
 	$(MAKE) -j$(JOBS) --output-sync=target asan=1 werror=1 all tests
 	$(if $(NVCC),$(MAKE) -j$(JOBS) werror=1 BUILD=build/check CUDA_ARCH=-arch=sm_90 cuda)
+	$(if $(shell command -v clang),$(MAKE) CC=clang werror=1 syntax)
 	scripts/lint
 	BIN=bin BUILD=build/release prove tests/cli
 	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove tests/cli
@@ -156,5 +160,5 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests cuda bench deps check demo format install clean help
+.PHONY: all tests cuda bench deps syntax check demo format install clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

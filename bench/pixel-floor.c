@@ -52,8 +52,11 @@ static int nothing(void *ctx, struct read_shard *s, struct err *e)
 }
 
 // Sums of 4096 squares fit in 32 bits, which the compiler can vectorise.
-__attribute__((optimize("O3"))) static uint64_t distance(const uint8_t *a, const uint8_t *b,
-                                                         size_t n)
+#ifndef __clang__ // which vectorises at O2 too
+__attribute__((optimize("O3")))
+#endif
+static uint64_t
+distance(const uint8_t *a, const uint8_t *b, size_t n)
 {
     enum { CHUNK = 4096 };
     uint64_t sum = 0;

@@ -41,7 +41,8 @@ static void erase_bar(struct log *l)
     l->bar_chars = 0;
 }
 
-static void say(struct log *l, const char *prefix, const char *fmt, va_list ap)
+__attribute__((format(printf, 3, 0))) static void say(struct log *l, const char *prefix,
+                                                      const char *fmt, va_list ap)
 {
     char line[LINE_MAX_CHARS];
     vsnprintf(line, sizeof line, fmt, ap);

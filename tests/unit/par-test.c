@@ -42,6 +42,7 @@ static int work_step(void *ctx, void *item, struct err *e)
     volatile double x = 0;
     for (int i = 0; i < (*(int *)item * 7919) % 5000; i++)
         x += i;
+    (void)x;
     *(int *)item *= 2;
     return 0;
 }
