@@ -174,13 +174,24 @@ const char *sim_dev_counts(struct sim_dev *s)
     return s->text;
 }
 
-size_t sim_dev_host_bytes(const struct sim_dev *s)
+// Host bytes that a sim_dev takes, and the searches with it.
+static size_t host_bytes(const struct sim_dev *s)
 {
     size_t passage = SIM_DEV_PACK * (s->ld * s->d->act_size + 8) + SIM_DEV_LIST * 12;
     size_t labels = s->top ? s->flight * (32 + 16 * (size_t)s->most) + 1024 * s->dim * 4 : 0;
     size_t ahead = s->top ? SIM_DEV_AHEAD * (s->dim * 4 + 1) : 0;
     size_t pairs = s->least ? s->room * 8 + ((size_t)8 << 20) : 0;
     return passage + labels + ahead + pairs;
+}
+
+int sim_dev_init_within(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need,
+                        uint64_t *mem, struct err *e)
+{
+    if (sim_dev_init(s, d, need, e))
+        return -1;
+    uint64_t mine = host_bytes(s);
+    *mem = *mem > mine ? *mem - mine : 0;
+    return 0;
 }
 
 void *sim_dev_row(const struct sim_dev *s, void *rows, size_t i)

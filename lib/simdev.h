@@ -60,12 +60,13 @@ struct sim_dev {
 // Works out what is needed and allocates all of it; refused, with the sizes, where it does not fit.
 // The device stays the caller's. 0 or -1.
 int sim_dev_init(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need, struct err *e);
+// The same where *mem is a ceiling on the host's memory: what the searches take of it goes off.
+int sim_dev_init_within(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need,
+                        uint64_t *mem, struct err *e);
 void sim_dev_release(struct sim_dev *s); // safe on a zeroed struct
 // One line about the memory; about the candidates so far. Good until the next of these calls.
 const char *sim_dev_memory(struct sim_dev *s);
 const char *sim_dev_counts(struct sim_dev *s);
-// Host bytes that a sim_dev takes, and the searches with it.
-size_t sim_dev_host_bytes(const struct sim_dev *s);
 
 // One row as the device takes it, at `act`; its norm and the norm of what rounding lost, rounded
 // up.

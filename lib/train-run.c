@@ -245,6 +245,22 @@ static bool checkpoint_due(const struct train_run *r)
     return p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds;
 }
 
+// A model of no steps is none: 0 after the first, or -1.
+static int data_ended(struct train_run *r, struct err *e)
+{
+    size_t left = train_data_left(r->data);
+    if (!r->state.step)
+        return err_set(e,
+                       "the data ended before the first step: %zu samples do not fill a batch "
+                       "of %zu",
+                       left, r->set.batch);
+    log_warn(r->log,
+             "the data ended after %" PRIu64 " of %" PRIu64
+             " steps; %zu samples did not fill a batch",
+             r->state.step, r->set.optim.steps, left);
+    return 0;
+}
+
 // 0 done, 1 a signal asked for the end, -1.
 static int train(struct train_run *r, struct err *e)
 {
@@ -258,16 +274,8 @@ static int train(struct train_run *r, struct err *e)
             *e = t.e;
             return -1;
         }
-        if (t.rc == 0 && !r->state.step)
-            return err_set(e,
-                           "the data ended before the first step: %zu samples do not fill a batch "
-                           "of %zu",
-                           train_data_left(r->data), r->set.batch);
-        if (t.rc == 0)
-            log_warn(r->log,
-                     "the data ended after %" PRIu64 " of %" PRIu64
-                     " steps; %zu samples did not fill a batch",
-                     r->state.step, n, train_data_left(r->data));
+        if (t.rc == 0 && data_ended(r, e))
+            return -1;
         if (t.rc != 1)
             break;
         if (one_step(r, &t, e))

@@ -135,7 +135,7 @@ struct job {
     struct sim_files files;
     struct sim_origin origin;
     struct dev dev; // with --device
-    struct sim_dev sim, *on;
+    struct sim_dev sim;
     float *centroids; // k x dim
     size_t n_centroids;
     char centroids_hex[DIGEST_HEX];
@@ -153,18 +153,21 @@ struct job {
 
 // ---- the device
 
+// NULL: the processor searches.
+static struct sim_dev *searcher(struct job *j)
+{
+    return j->dev.op ? &j->sim : NULL;
+}
+
 // For labels against n centroids. What it takes of this machine's memory goes off `mem`.
 static int open_device(struct job *j, size_t n, struct err *e)
 {
     struct sim_dev_need need = {.dim = j->files.set.dim, .right = n, .top = labels_dir ? top : 1};
     if (!j->dev.op)
         return 0;
-    if (sim_dev_init(&j->sim, &j->dev, &need, e))
+    if (sim_dev_init_within(&j->sim, &j->dev, &need, &mem, e))
         return -1;
     log_note(&j->log, "%s", sim_dev_memory(&j->sim));
-    uint64_t mine = sim_dev_host_bytes(&j->sim);
-    mem = mem > mine ? mem - mine : 0;
-    j->on = &j->sim;
     return 0;
 }
 
@@ -269,7 +272,7 @@ static int train_points(struct job *j, const struct kmeans_points *p, const floa
                                .normalize = normalize,
                                .init = init,
                                .engine = engine ? KMEANS_FAISS : KMEANS_EXACT,
-                               .device = j->on,
+                               .device = searcher(j),
                                .threads = (int)j->common.threads,
                                .mem = mem,
                                .step = on_step,
@@ -471,8 +474,8 @@ static int label_all(struct job *j, struct err *e)
     l.labels = mem_alloc(CHUNK * top, sizeof *l.labels, e);
     l.sims = l.labels ? mem_alloc(CHUNK * top, sizeof *l.sims, e) : NULL;
     j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
-    int r = !j->counts || kmeans_ahead_init(&l.ahead, &p, CHUNK, threads, j->on, e) ||
-            assign_init_on(&l.assign, j->on, j->centroids, j->n_centroids, j->files.set.dim,
+    int r = !j->counts || kmeans_ahead_init(&l.ahead, &p, CHUNK, threads, searcher(j), e) ||
+            assign_init_on(&l.assign, searcher(j), j->centroids, j->n_centroids, j->files.set.dim,
                            threads, e);
     j->origin.with = j->centroids_name;
     j->origin.with_hex = j->centroids_hex;
@@ -524,8 +527,8 @@ static int run(struct job *j, struct err *e)
     }
     if (labels_dir && label_all(j, e))
         return -1;
-    if (j->on)
-        log_detail(&j->log, "%s", sim_dev_counts(j->on));
+    if (searcher(j))
+        log_detail(&j->log, "%s", sim_dev_counts(&j->sim));
     return 0;
 }
 

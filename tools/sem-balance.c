@@ -137,13 +137,19 @@ struct job {
     struct sim_files files;
     struct sim_origin origin;
     struct dev dev; // with --device
-    struct sim_dev sim, *on;
+    struct sim_dev sim;
     struct progress bar;
     struct balance_result result;
     float *centroids;
     size_t n_cells;
     char cells_hex[DIGEST_HEX];
 };
+
+// NULL: the processor searches.
+static struct sim_dev *searcher(struct job *j)
+{
+    return j->dev.op ? &j->sim : NULL;
+}
 
 static int known_cells(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
                        struct err *e)
@@ -174,12 +180,9 @@ static int open_device(struct job *j, struct err *e)
         need.top = j->n_cells; // as many as there are
     if (!j->dev.op)
         return 0;
-    if (sim_dev_init(&j->sim, &j->dev, &need, e))
+    if (sim_dev_init_within(&j->sim, &j->dev, &need, &mem, e))
         return -1;
     log_note(&j->log, "%s", sim_dev_memory(&j->sim));
-    uint64_t mine = sim_dev_host_bytes(&j->sim);
-    mem = mem > mine ? mem - mine : 0;
-    j->on = &j->sim;
     return 0;
 }
 
@@ -197,7 +200,7 @@ static int balance(struct job *j, struct err *e)
                                 .seed = seed,
                                 .mem = mem,
                                 .threads = (int)j->common.threads,
-                                .device = j->on,
+                                .device = searcher(j),
                                 .progress = on_progress,
                                 .ctx = j};
     if (labels_dir)
@@ -209,8 +212,8 @@ static int balance(struct job *j, struct err *e)
     progress_start(&j->bar, &j->log, 0, "million pairs");
     int r = balance_run(&j->files.source, &o, &j->result, e);
     progress_end(&j->bar);
-    if (!r && j->on)
-        log_detail(&j->log, "%s", sim_dev_counts(j->on));
+    if (!r && searcher(j))
+        log_detail(&j->log, "%s", sim_dev_counts(&j->sim));
     return r;
 }
 

@@ -6,17 +6,8 @@
 
 #include "assign.h"
 #include "rng.h"
+#include "rows.h"
 #include "tap.h"
-
-static float *gaussian(size_t n, size_t dim, uint64_t seed)
-{
-    float *x = malloc((n * dim + 1) * sizeof *x);
-    struct rng r;
-    rng_init(&r, seed, 0);
-    for (size_t i = 0; i < n * dim; i++)
-        x[i] = (float)rng_normal(&r);
-    return x;
-}
 
 static size_t wrong_labels(const float *x, size_t n, const uint8_t *state, const float *c, size_t k,
                            size_t dim, size_t top, const int32_t *labels)

@@ -7,25 +7,9 @@
 #include "balance.h"
 #include "npy.h"
 #include "rng.h"
+#include "rows.h"
 #include "simblock.h"
 #include "tap.h"
-
-// Rows in clumps of a few near-duplicates, a zero row and a NaN row.
-static float *clumps(uint32_t n, size_t dim, uint64_t seed, double spread)
-{
-    float *x = malloc(n * dim * sizeof *x);
-    struct rng r;
-    rng_init(&r, seed, 7);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t from = i && rng_uniform(&r) < 0.6 ? (uint32_t)rng_below(&r, i) : i;
-        for (size_t d = 0; d < dim; d++)
-            x[i * dim + d] = from == i ? (float)rng_normal(&r)
-                                       : x[from * dim + d] + (float)(spread * rng_normal(&r));
-    }
-    if (n > 10)
-        memset(x + 4 * dim, 0, dim * sizeof *x), x[9 * dim] = NAN;
-    return x;
-}
 
 static bool good(const float *x, size_t dim)
 {

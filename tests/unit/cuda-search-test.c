@@ -5,13 +5,13 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "assign.h"
 #include "balance.h"
+#include "child.h"
 #include "kmeans.h"
 #include "rng.h"
+#include "rows.h"
 #include "simblock.h"
 #include "simdev.h"
 #include "tap.h"
@@ -23,16 +23,6 @@ static void add_digest(const void *p, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         digest = (digest ^ ((const unsigned char *)p)[i]) * 0x100000001b3u;
-}
-
-static float *gaussian(size_t n, size_t dim, uint64_t seed)
-{
-    float *x = malloc((n * dim + 1) * sizeof *x);
-    struct rng r;
-    rng_init(&r, seed, 0);
-    for (size_t i = 0; i < n * dim; i++)
-        x[i] = (float)rng_normal(&r);
-    return x;
 }
 
 static const char *type(void)
@@ -315,22 +305,6 @@ static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_
 
 // ---- balance
 
-static float *clumps(uint32_t n, size_t dim, uint64_t seed, double spread)
-{
-    float *x = malloc(n * dim * sizeof *x + 1);
-    struct rng r;
-    rng_init(&r, seed, 7);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t from = i && rng_uniform(&r) < 0.6 ? (uint32_t)rng_below(&r, i) : i;
-        for (size_t d = 0; d < dim; d++)
-            x[i * dim + d] = from == i ? (float)rng_normal(&r)
-                                       : x[from * dim + d] + (float)(spread * rng_normal(&r));
-    }
-    if (n > 10)
-        memset(x + 4 * dim, 0, dim * sizeof *x), x[9 * dim] = NAN;
-    return x;
-}
-
 static bool same_result(const struct balance_result *a, const struct balance_result *b)
 {
     return a->rows == b->rows && !memcmp(a->keep, b->keep, a->rows) &&
@@ -492,28 +466,6 @@ static uint64_t refused(void)
     good = good && r && strstr(e.text, "are needed at least");
     dev_close(&dev);
     return good;
-}
-
-static int child(const char *name, const char *value, uint64_t (*work)(void), uint64_t *result)
-{
-    int to[2], status = -1;
-    *result = 0;
-    fflush(stdout);
-    if (pipe(to))
-        return -1;
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(to[0]);
-        if (setenv(name, value, 1) || !freopen("/dev/null", "w", stdout))
-            _exit(3);
-        uint64_t r = work();
-        _exit(write(to[1], &r, sizeof r) == sizeof r ? tap_failed != 0 : 3);
-    }
-    close(to[1]);
-    if (read(to[0], result, sizeof *result) != sizeof *result)
-        *result = 0;
-    close(to[0]);
-    return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
 // The stand-in has it.

@@ -6,9 +6,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "child.h"
 #include "dev.h"
 #include "half.h"
 #include "rng.h"
@@ -483,29 +482,6 @@ static int run_type(enum dev_type type)
     dev_close(&dev[0]);
     dev_close(&dev[1]);
     return 0;
-}
-
-// Runs `work` in a child with an environment variable set; its exit status and what it hands back.
-static int child(const char *name, const char *value, uint64_t (*work)(void), uint64_t *result)
-{
-    int to[2], status;
-    fflush(stdout);
-    if (pipe(to))
-        return -1;
-    pid_t pid = fork();
-    if (!pid) {
-        setenv(name, value, 1);
-        tap_failed = 0;
-        if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
-            _exit(3);
-        uint64_t r = work();
-        _exit(write(to[1], &r, sizeof r) == sizeof r ? tap_failed != 0 : 3);
-    }
-    close(to[1]);
-    if (read(to[0], result, sizeof *result) != sizeof *result)
-        *result = 0;
-    close(to[0]);
-    return waitpid(pid, &status, 0) == pid ? status : -1;
 }
 
 static uint64_t whole_run(void)
