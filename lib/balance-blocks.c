@@ -8,12 +8,14 @@
 #include "mem.h"
 #include "par.h"
 
-enum { PART = 1024, AHEAD = 4 }; // rows loaded by one task; prefetched
+enum { PART = 256, AHEAD = 4 }; // rows loaded by one task; prefetched
+enum { AT_ONCE = 16 << 20 };    // bytes of panels
 
-uint64_t balance_block_bytes(uint64_t n, size_t dim)
+uint64_t balance_block_bytes(uint64_t n, size_t dim, size_t value)
 {
-    return n * (4 * (uint64_t)dim + sizeof(double)) +
-           sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, n, dim) + 768;
+    return n * (value * (uint64_t)dim + sizeof(double)) +
+           sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, n, dim) + n * 2 * sizeof(float) +
+           1280;
 }
 
 // A quarter of the memory a block: two are compared, and the next ones still fit beside them.
@@ -22,7 +24,7 @@ static uint32_t block_rows(const struct balance_run *b)
     uint64_t low = 1, high = b->usable ? b->usable : 1;
     while (low < high) {
         uint64_t mid = (low + high + 1) / 2;
-        if (balance_block_bytes(mid, b->dim) <= b->block_mem / 4)
+        if (balance_block_bytes(mid, b->dim, sim_rows_value(b->source)) <= b->block_mem / 4)
             low = mid;
         else
             high = mid - 1;
@@ -40,6 +42,8 @@ static int cut(struct balance_run *b, size_t *room, uint32_t cell, uint32_t at, 
             return -1;
         b->blocks[b->n_blocks++] =
             (struct balance_block){.cell = cell, .first = at, .n = n, .visitors = visitors};
+        uint64_t bytes = balance_bytes_of(b, &b->blocks[b->n_blocks - 1]);
+        b->biggest_block = bytes > b->biggest_block ? bytes : b->biggest_block;
         at += n;
     }
     return 0;
@@ -67,7 +71,7 @@ static uint32_t *place_visitors(struct balance_run *b, struct err *e)
 static int cut_cells(struct balance_run *b, struct err *e)
 {
     size_t room = 0;
-    if (balance_block_bytes(block_rows(b), b->dim) > b->block_mem / 2)
+    if (balance_block_bytes(block_rows(b), b->dim, sim_rows_value(b->source)) > b->block_mem / 2)
         return err_set(e, "not enough memory for two rows of %zu values", b->dim);
     for (size_t c = 0; c < b->n_cells; c++)
         if (cut(b, &room, (uint32_t)c, b->start[c], b->start[c + 1], false, e))
@@ -115,25 +119,33 @@ int balance_plan(struct balance_run *b, struct err *e)
 
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
 {
-    uint64_t rows = b->raw ? 0 : k->n * (4 * (uint64_t)b->dim + sizeof(double)) + 512;
+    uint64_t row = sim_rows_value(b->source) * (uint64_t)b->dim + sizeof(double);
+    uint64_t rows = b->rows.data ? 0 : k->n * row + 512;
     return k->visitors || b->o->device
                ? rows
-               : rows + sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim) + 256;
+               : rows + sim_panel_bytes(b->kernel, SIM_SIDE_RIGHT, k->n, b->dim) + 768;
+}
+
+// Where the rows are in memory, panels are made shortly before they are compared: so they are still
+// in the cache, and their memory is used again.
+uint64_t balance_at_once(const struct balance_run *b)
+{
+    uint64_t few = (uint64_t)AT_ONCE * (uint64_t)b->o->threads;
+    return b->rows.data && b->biggest_block <= few / 4 && few < b->block_mem ? few : b->block_mem;
 }
 
 static bool is_loaded(const struct balance_run *b, const struct balance_block *k)
 {
-    return b->raw ? k->visitors || b->o->device || k->right.data : k->raw != NULL;
+    return b->rows.data ? k->visitors || b->o->device || k->right.data : k->rows.data != NULL;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
 {
     if (is_loaded(b, k))
         b->loaded -= balance_bytes_of(b, k);
-    free(k->raw);
+    sim_rows_release(&k->rows);
     free(k->norm);
     sim_panel_release(&k->right);
-    k->raw = NULL;
     k->norm = NULL;
 }
 
@@ -145,21 +157,18 @@ void balance_unload(struct balance_run *b)
 
 static int allocate(const struct balance_run *b, struct balance_block *k, struct err *e)
 {
-    size_t items;
-    if (!mem_mul(k->n, b->dim, &items))
-        return err_set(e, "a block of %u rows is more than memory can hold", k->n);
-    if (!b->raw) {
-        k->raw = mem_alloc(items, sizeof *k->raw, e);
-        k->norm = k->raw ? mem_alloc(k->n, sizeof *k->norm, e) : NULL;
+    if (!b->rows.data) {
+        if (sim_rows_init(&k->rows, b->source, k->n, e))
+            return -1;
+        k->norm = mem_alloc(k->n, sizeof *k->norm, e);
         if (!k->norm) {
-            free(k->raw);
-            k->raw = NULL;
+            sim_rows_release(&k->rows);
             return -1;
         }
     }
     if (k->visitors || b->o->device)
         return 0;
-    if (sim_panel_init(&k->right, sim_best_kernel(), SIM_SIDE_RIGHT, k->n, b->dim, e))
+    if (sim_panel_init(&k->right, b->kernel, SIM_SIDE_RIGHT, k->n, b->dim, e))
         return -1;
     k->right.n = k->n;
     return 0;
@@ -200,17 +209,16 @@ static void scatter_task(void *ctx, size_t i)
     struct balance_run *b = l->b;
     struct err e;
     uint64_t first = i * PART, n = b->n - first < PART ? b->n - first : PART;
-    float *rows = mem_alloc(n * b->dim, sizeof *rows, &e);
-    if (!rows || b->source->read(b->source->ctx, first, n, rows, &e))
+    struct sim_rows rows;
+    if (sim_rows_init(&rows, b->source, n, &e) || sim_rows_read(&rows, 0, b->source, first, n, &e))
         sim_fail_set(&l->fail, &e);
-    for (uint64_t k = 0; k < n && rows && !l->fail.failed; k++) {
+    for (uint64_t k = 0; k < n && rows.data && !l->fail.failed; k++) {
         uint32_t place = b->place[first + k];
         struct balance_block *to = place == BALANCE_NONE ? NULL : block_of(b, place);
         if (to && l->fresh[to - b->blocks])
-            memcpy(to->raw + (size_t)(place - to->first) * b->dim, rows + k * b->dim,
-                   b->dim * sizeof *rows);
+            sim_rows_copy(&to->rows, place - to->first, &rows, k);
     }
-    free(rows);
+    sim_rows_release(&rows);
 }
 
 static void gather_task(void *ctx, size_t i)
@@ -224,45 +232,50 @@ static void gather_task(void *ctx, size_t i)
         return;
     for (uint32_t k = 0; k < p->n; k++)
         rows[k] = b->order[p->block->first + p->first + k];
-    if (b->source->gather(b->source->ctx, rows, p->n, p->block->raw + (size_t)p->first * b->dim,
-                          &e))
+    if (sim_rows_gather(&p->block->rows, p->first, b->source, rows, p->n, &e))
         sim_fail_set(&l->fail, &e);
 }
 
 // The rows of a cell lie anywhere in memory: ask for one some rows before it is needed.
 static void fetch_ahead(const struct balance_run *b, uint32_t place)
 {
-    const char *row = (const char *)(b->raw + (size_t)b->order[place] * b->dim);
     __builtin_prefetch(&b->norm[b->order[place]]);
-    for (size_t at = 0; at < b->dim * sizeof *b->raw; at += 64)
-        __builtin_prefetch(row + at);
+    sim_rows_prefetch(&b->rows, b->order[place]);
+}
+
+static void measure(struct balance_block *k, uint32_t first, uint32_t n)
+{
+    for (uint32_t i = first; i < first + n; i++)
+        k->norm[i] = sqrt(sim_rows_dot(&k->rows, i, &k->rows, i));
+}
+
+static void pack(const struct balance_run *b, const struct part *p, float *unit)
+{
+    for (uint32_t k = 0; k < p->n; k++) {
+        if (b->rows.data && k + AHEAD < p->n)
+            fetch_ahead(b, p->block->first + p->first + k + AHEAD);
+        balance_unit(b, p->block, p->first + k, unit + k % SIM_RIGHT * b->dim);
+        if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
+            sim_panel_part(&p->block->right, unit, p->first + k / SIM_RIGHT * SIM_RIGHT,
+                           k % SIM_RIGHT + 1);
+    }
 }
 
 static void pack_task(void *ctx, size_t i)
 {
     struct load *l = ctx;
     const struct balance_run *b = l->b;
-    struct part *p = &l->parts[i];
+    const struct part *p = &l->parts[i];
     struct err e;
+    if (!b->rows.data)
+        measure(p->block, p->first, p->n);
+    if (p->block->visitors || b->o->device)
+        return;
     float *unit = mem_alloc(SIM_RIGHT * b->dim, sizeof *unit, &e);
-    if (!unit)
+    if (unit)
+        pack(b, p, unit);
+    else
         sim_fail_set(&l->fail, &e);
-    for (uint32_t k = 0; k < p->n && unit; k++) {
-        double norm;
-        if (b->raw && k + AHEAD < p->n)
-            fetch_ahead(b, p->block->first + p->first + k + AHEAD);
-        if (!b->raw) {
-            const float *x = p->block->raw + (size_t)(p->first + k) * b->dim;
-            p->block->norm[p->first + k] = sqrt(sim_dot(x, x, b->dim));
-        }
-        if (p->block->visitors || b->o->device)
-            continue;
-        const float *x = balance_row(b, p->block, p->first + k, &norm);
-        sim_scale(x, 1 / norm, unit + k % SIM_RIGHT * b->dim, b->dim);
-        if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
-            sim_panel_part(&p->block->right, unit, p->first + k / SIM_RIGHT * SIM_RIGHT,
-                           k % SIM_RIGHT + 1);
-    }
     free(unit);
 }
 
@@ -276,15 +289,6 @@ static int add_parts(struct load *l, struct balance_block *k, struct err *e)
     return 0;
 }
 
-// On many threads: most of the time goes into the first touch of the memory.
-static void allocate_task(void *ctx, size_t i)
-{
-    struct load *l = ctx;
-    struct err e;
-    if (l->parts[i].first == 0 && allocate(l->b, l->parts[i].block, &e))
-        sim_fail_set(&l->fail, &e);
-}
-
 // Makes room, then allocates what is wanted and missing. rows: how many these are.
 static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
 {
@@ -294,22 +298,20 @@ static int make_blocks(struct load *l, uint64_t *rows, struct err *e)
     for (size_t i = 0; i < b->n_blocks; i++)
         if (b->blocks[i].wanted && !is_loaded(b, &b->blocks[i]))
             need += balance_bytes_of(b, &b->blocks[i]);
-    for (size_t i = b->n_blocks; i-- > 0 && b->loaded + need > b->block_mem;)
+    for (size_t i = b->n_blocks; i-- > 0 && b->loaded + need > balance_at_once(b);)
         if (!b->blocks[i].wanted)
             unload(b, &b->blocks[i]); // visitors first
     for (size_t i = 0; i < b->n_blocks; i++) {
         struct balance_block *k = &b->blocks[i];
         if (!k->wanted || is_loaded(b, k))
             continue;
-        if (add_parts(l, k, e))
+        if (add_parts(l, k, e) || allocate(b, k, e))
             return -1;
         b->loaded += balance_bytes_of(b, k);
         l->fresh[i] = 1;
         *rows += k->visitors ? 0 : k->n;
     }
-    return par_for(b->o->threads, l->n_parts, allocate_task, l, e) || sim_fail_check(&l->fail, e)
-               ? -1
-               : 0;
+    return 0;
 }
 
 int balance_load(struct balance_run *b, struct err *e)
@@ -320,10 +322,10 @@ int balance_load(struct balance_run *b, struct err *e)
     l.fresh = mem_alloc(b->n_blocks, 1, e);
     int r = !l.fresh || make_blocks(&l, &rows, e);
     l.scattered =
-        !r && !b->raw && rows > b->n / 8; // much of it: reading everything in order is faster
+        !r && !b->rows.data && rows > b->n / 8; // much of it: reading everything in order is faster
     if (l.scattered)
         r = par_for(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
-    if (!r && !b->raw)
+    if (!r && !b->rows.data)
         r = par_for(t, l.n_parts, gather_task, &l, e);
     r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
         sim_fail_check(&l.fail, e);
@@ -338,24 +340,18 @@ int balance_load(struct balance_run *b, struct err *e)
     return r ? -1 : 0;
 }
 
-const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
-                         double *norm)
+struct balance_row balance_row(const struct balance_run *b, const struct balance_block *k,
+                               uint32_t i)
 {
-    if (b->raw) {
-        size_t row = b->order[k->first + i];
-        *norm = b->norm[row];
-        return b->raw + row * b->dim;
-    }
-    *norm = k->norm[i];
-    return k->raw + (size_t)i * b->dim;
+    if (!b->rows.data)
+        return (struct balance_row){&k->rows, i, k->norm[i]};
+    size_t row = b->order[k->first + i];
+    return (struct balance_row){&b->rows, row, b->norm[row]};
 }
 
-int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
-                  struct err *e)
+void balance_unit(const struct balance_run *b, const struct balance_block *k, uint32_t i,
+                  float *unit)
 {
-    if (!b->raw)
-        return b->source->gather(b->source->ctx, rows, n, out, e);
-    for (size_t i = 0; i < n; i++)
-        memcpy(out + i * b->dim, b->raw + rows[i] * b->dim, b->dim * sizeof *out);
-    return 0;
+    struct balance_row r = balance_row(b, k, i);
+    sim_scale(sim_rows_at(r.rows, r.at, unit), 1 / r.norm, unit, b->dim);
 }

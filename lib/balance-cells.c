@@ -21,20 +21,34 @@ struct pass {
     double *key; // per place, for the order by centroid
 };
 
+// Classes n rows that are held, made unit in `unit` unless that is NULL. room: of one row, the last
+// of `unit` will do.
+static void class_held(struct balance_run *b, uint64_t first, size_t n, float *unit, float *room)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t row = first + i;
+        sim_unit_rows_of(sim_rows_at(&b->rows, row, room), unit ? unit + i * b->dim : NULL, 1,
+                         b->dim, true, &b->state[row], &b->norm[row]);
+    }
+}
+
 static void read_task(void *ctx, size_t i)
 {
     struct pass *p = ctx;
     struct balance_run *b = p->b;
     size_t at = i * TASK, n = p->n - at < TASK ? p->n - at : TASK;
     float *rows = p->rows + at * b->dim;
-    float *raw = b->raw ? b->raw + (p->first + at) * b->dim : rows;
+    uint64_t first = p->first + at;
     bool unit = b->mean || (b->cell && !b->o->cells); // somebody looks at the unit rows
     struct err e;
-    if (b->source->read(b->source->ctx, p->first + at, n, raw, &e))
+    int r = b->rows.data ? sim_rows_read(&b->rows, first, b->source, first, n, &e)
+                         : b->source->read(b->source->ctx, first, n, rows, &e);
+    if (r)
         sim_fail_set(&p->fail, &e);
+    else if (b->rows.data)
+        class_held(b, first, n, unit ? rows : NULL, rows + (n - 1) * b->dim);
     else
-        sim_unit_rows_of(raw, unit ? rows : NULL, n, b->dim, true, b->state + p->first + at,
-                         b->norm ? b->norm + p->first + at : NULL);
+        sim_unit_rows_of(rows, unit ? rows : NULL, n, b->dim, true, b->state + first, NULL);
 }
 
 static void count_states(struct balance_run *b)
@@ -143,17 +157,19 @@ static void key_task(void *ctx, size_t i)
     struct balance_run *b = p->b;
     struct err e;
     uint64_t first = i * TASK, n = b->n - first < TASK ? b->n - first : TASK;
-    float *rows = mem_alloc(n * b->dim, sizeof *rows, &e);
-    if (!rows || b->source->read(b->source->ctx, first, n, rows, &e)) {
+    bool held = b->rows.data != NULL;
+    float *rows = mem_alloc((held ? 1 : n) * b->dim, sizeof *rows, &e);
+    if (!rows || (!held && b->source->read(b->source->ctx, first, n, rows, &e))) {
         sim_fail_set(&p->fail, &e);
         free(rows);
         return;
     }
     for (uint32_t k = 0; k < n; k++) {
-        const float *x = rows + k * b->dim;
         uint32_t row = (uint32_t)first + k;
+        const float *x = held ? sim_rows_at(&b->rows, row, rows) : rows + k * b->dim;
+        double norm = held ? b->norm[row] : sqrt(sim_dot(x, x, b->dim));
         if (b->place[row] != BALANCE_NONE)
-            p->key[b->place[row]] = balance_to_centroid(b, x, sqrt(sim_dot(x, x, b->dim)), row);
+            p->key[b->place[row]] = balance_to_centroid(b, x, norm, row);
     }
     free(rows);
 }

@@ -173,9 +173,7 @@ static void pack_task(void *ctx, size_t task)
     end = end < t->rows ? end : t->rows;
     for (uint32_t i = first; i < end && i < first + TASK; i++) {
         const struct piece *p = piece_of(t, i);
-        double norm;
-        const float *x = balance_row(b, &b->blocks[p->block], p->first + i - p->at, &norm);
-        sim_scale(x, 1 / norm, unit, b->dim);
+        balance_unit(b, &b->blocks[p->block], p->first + i - p->at, unit);
         sim_dev_pack(t->s, unit, sim_dev_row(t->s, t->s->act, i - t->packed), &t->norm[i],
                      &t->lost[i]);
     }

@@ -8,7 +8,7 @@
 #include "par.h"
 #include "rng.h"
 
-enum { BATCH = 8192 }; // rows fetched at once
+enum { BATCH = 8192 }; // rows fetched at once, where they are not in memory
 
 struct group {
     uint32_t first, n; // in members
@@ -20,7 +20,8 @@ struct groups {
     uint32_t n_members;
     uint32_t *size;       // per row, of the group whose lowest row it is
     struct group *list;   // of one batch
-    float *rows;          // BATCH x dim
+    size_t batch;         // members of one batch at most
+    float *rows;          // batch x dim; NULL where all rows are in memory
     uint32_t *slot;       // per member of the batch: its row in `rows`
     uint32_t batch_first; // in members
     struct sim_fail fail;
@@ -29,21 +30,20 @@ struct groups {
 // What picks the survivor of a group.
 struct pick {
     const struct balance_run *b;
-    double *mean;
-    double best;
-    uint32_t row;
+    double *mean; // dim
+    float *room;  // dim
 };
 
-static void add_unit(double *mean, const float *x, size_t dim)
+static void add_unit(double *mean, const float *x, double norm, size_t dim)
 {
-    double scale = 1 / sqrt(sim_dot(x, x, dim));
+    double scale = 1 / norm;
     for (size_t d = 0; d < dim; d++)
         mean[d] += x[d] * scale;
 }
 
-static double from_mean(const double *mean, const float *x, size_t dim)
+static double from_mean(const double *mean, const float *x, double norm, size_t dim)
 {
-    double scale = 1 / sqrt(sim_dot(x, x, dim)), sum[4] = {0};
+    double scale = 1 / norm, sum[4] = {0};
     for (size_t d = 0; d < dim; d++) {
         double t = x[d] * scale - mean[d];
         sum[d % 4] += t * t;
@@ -51,23 +51,36 @@ static double from_mean(const double *mean, const float *x, size_t dim)
     return sum[0] + sum[1] + sum[2] + sum[3];
 }
 
-static double cost(const struct pick *p, const float *x, uint32_t row)
+static double cost(const struct pick *p, const float *x, double norm, uint32_t row)
 {
     const struct balance_run *b = p->b;
     uint32_t word[4];
     switch (b->o->survivor) {
     case BALANCE_CENTER:
-        return from_mean(p->mean, x, b->dim);
+        return from_mean(p->mean, x, norm, b->dim);
     case BALANCE_HARD:
-        return balance_to_centroid(b, x, sqrt(sim_dot(x, x, b->dim)), row);
+        return balance_to_centroid(b, x, norm, row);
     case BALANCE_EASY:
-        return -balance_to_centroid(b, x, sqrt(sim_dot(x, x, b->dim)), row);
+        return -balance_to_centroid(b, x, norm, row);
     case BALANCE_RANDOM:
         rng_block(b->o->seed, 0, row, word);
         return word[0] + word[1] * 0x1p-32;
     default:
         return row;
     }
+}
+
+// The row of a member of the batch.
+static const float *member(const struct groups *g, uint32_t at, float *room, double *norm)
+{
+    const struct balance_run *b = g->b;
+    if (b->rows.data) {
+        *norm = b->norm[g->members[at]];
+        return sim_rows_at(&b->rows, g->members[at], room);
+    }
+    const float *x = g->rows + (size_t)g->slot[at - g->batch_first] * b->dim;
+    *norm = sqrt(sim_dot(x, x, b->dim));
+    return x;
 }
 
 static void settle(struct balance_run *b, const uint32_t *members, uint32_t n, uint32_t kept)
@@ -88,28 +101,42 @@ static uint32_t least(const struct balance_run *b, const uint32_t *members, cons
             return members[i];
 }
 
+static void pick_row(struct groups *g, struct group k, const struct pick *p, double *costs)
+{
+    struct balance_run *b = g->b;
+    const uint32_t *members = g->members + k.first;
+    double norm;
+    for (uint32_t m = 0; m < k.n && b->o->survivor == BALANCE_CENTER; m++) {
+        const float *x = member(g, k.first + m, p->room, &norm);
+        add_unit(p->mean, x, norm, b->dim);
+    }
+    for (size_t d = 0; d < b->dim; d++)
+        p->mean[d] /= k.n;
+    for (uint32_t m = 0; m < k.n; m++) {
+        const float *x = member(g, k.first + m, p->room, &norm);
+        costs[m] = cost(p, x, norm, members[m]);
+    }
+    settle(b, members, k.n, least(b, members, costs, k.n));
+}
+
 static void group_task(void *ctx, size_t i)
 {
     struct groups *g = ctx;
-    const struct balance_run *b = g->b;
     struct group k = g->list[i];
-    const uint32_t *members = g->members + k.first, *slot = g->slot + (k.first - g->batch_first);
-    struct pick p = {.b = b};
+    struct pick p = {.b = g->b};
     struct err e;
-    p.mean = mem_alloc(b->dim + k.n, sizeof *p.mean, &e);
-    if (!p.mean) {
-        sim_fail_set(&g->fail, &e);
+    if (k.n == 2 && g->b->o->survivor == BALANCE_CENTER) { // both are as near: the lower row
+        settle(g->b, g->members + k.first, 2, g->members[k.first]);
         return;
     }
-    double *costs = p.mean + b->dim;
-    for (uint32_t m = 0; m < k.n; m++)
-        add_unit(p.mean, g->rows + (size_t)slot[m] * b->dim, b->dim);
-    for (size_t d = 0; d < b->dim; d++)
-        p.mean[d] /= k.n;
-    for (uint32_t m = 0; m < k.n; m++)
-        costs[m] = cost(&p, g->rows + (size_t)slot[m] * b->dim, members[m]);
-    settle(g->b, members, k.n, least(b, members, costs, k.n));
+    p.mean = mem_alloc(g->b->dim + k.n, sizeof *p.mean, &e);
+    p.room = p.mean ? mem_alloc(g->b->dim, sizeof *p.room, &e) : NULL;
+    if (p.room)
+        pick_row(g, k, &p, p.mean + g->b->dim);
+    else
+        sim_fail_set(&g->fail, &e);
     free(p.mean);
+    free(p.room);
 }
 
 static int by_u64(const void *x, const void *y)
@@ -131,7 +158,8 @@ static void fetch_task(void *ctx, size_t i)
     struct fetch *f = ctx;
     struct err e;
     size_t at = i * FETCH, n = f->n - at < FETCH ? f->n - at : FETCH;
-    if (balance_fetch(f->g->b, f->rows + at, n, f->g->rows + at * f->g->b->dim, &e))
+    const struct sim_source *s = f->g->b->source;
+    if (s->gather(s->ctx, f->rows + at, n, f->g->rows + at * s->dim, &e))
         sim_fail_set(&f->g->fail, &e);
 }
 
@@ -139,6 +167,8 @@ static void fetch_task(void *ctx, size_t i)
 static int fetch_members(struct groups *g, uint32_t first, uint32_t n, struct err *e)
 {
     uint64_t rows[BATCH];
+    if (g->b->rows.data)
+        return 0;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (uint64_t)g->members[first + i] << 16 | i;
     qsort(rows, n, sizeof *rows, by_u64);
@@ -160,18 +190,18 @@ static int big_group(struct groups *g, struct group k, struct err *e)
     struct balance_run *b = g->b;
     struct pick p = {.b = b};
     p.mean = mem_alloc(b->dim, sizeof *p.mean, e);
-    double *costs = p.mean ? mem_alloc(k.n, sizeof *costs, e) : NULL;
+    double *costs = p.mean ? mem_alloc(k.n, sizeof *costs, e) : NULL, norm;
     int r = costs ? 0 : -1;
     for (int turn = b->o->survivor == BALANCE_CENTER ? 0 : 1; turn < 2 && !r; turn++) {
         for (uint32_t at = 0; at < k.n && !r; at += BATCH) {
             uint32_t n = k.n - at < BATCH ? k.n - at : BATCH;
             r = fetch_members(g, k.first + at, n, e);
             for (uint32_t i = 0; i < n && !r; i++) {
-                const float *x = g->rows + (size_t)g->slot[i] * b->dim;
+                const float *x = member(g, k.first + at + i, NULL, &norm);
                 if (turn == 0)
-                    add_unit(p.mean, x, b->dim);
+                    add_unit(p.mean, x, norm, b->dim);
                 else
-                    costs[at + i] = cost(&p, x, g->members[k.first + at + i]);
+                    costs[at + i] = cost(&p, x, norm, g->members[k.first + at + i]);
             }
         }
         for (size_t d = 0; d < b->dim && turn == 0; d++)
@@ -232,12 +262,12 @@ static int pick_all(struct groups *g, struct err *e)
         if (k.n < 2)
             continue;
         first += k.n;
-        if (n_list && (rows + k.n > BATCH || k.n > BATCH)) {
+        if (n_list && (rows + k.n > g->batch || k.n > g->batch)) {
             if (batch(g, n_list, e))
                 return -1;
             n_list = rows = 0;
         }
-        if (k.n > BATCH) {
+        if (k.n > g->batch) {
             if (big_group(g, k, e))
                 return -1;
         } else {
@@ -248,18 +278,30 @@ static int pick_all(struct groups *g, struct err *e)
     return n_list ? batch(g, n_list, e) : 0;
 }
 
+enum { ROOTS = 16384 };
+
+static void root_task(void *ctx, size_t task)
+{
+    struct balance_run *b = ctx;
+    uint64_t first = (uint64_t)task * ROOTS, end = first + ROOTS < b->n ? first + ROOTS : b->n;
+    for (uint64_t i = first; i < end; i++)
+        b->r->group[i] =
+            sim_failed(b->state[i]) ? BALANCE_NONE : union_find_root(&b->sets, (uint32_t)i);
+}
+
 static int union_groups(struct balance_run *b, struct err *e)
 {
     struct groups g = {.b = b};
-    for (uint32_t i = 0; i < b->n; i++)
-        b->r->group[i] = sim_failed(b->state[i]) ? BALANCE_NONE : union_find_root(&b->sets, i);
-    g.size = mem_alloc(b->n, sizeof *g.size, e);
-    int r = g.size ? list_members(&g, e) : -1;
+    int r = par_for(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
+    g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
+    r = g.size ? list_members(&g, e) : -1;
     if (!r && b->o->survivor != BALANCE_FIRST) { // else the lowest row, the root, is kept
-        g.list = mem_alloc(BATCH / 2 + 1, sizeof *g.list, e);
-        g.slot = g.list ? mem_alloc(BATCH, sizeof *g.slot, e) : NULL;
+        bool held = b->rows.data;
+        g.batch = held ? g.n_members : BATCH;
+        g.list = mem_alloc(g.batch / 2 + 1, sizeof *g.list, e);
+        g.slot = g.list && !held ? mem_alloc(BATCH, sizeof *g.slot, e) : NULL;
         g.rows = g.slot ? mem_alloc(BATCH * b->dim, sizeof *g.rows, e) : NULL;
-        r = g.rows ? pick_all(&g, e) : -1;
+        r = g.rows || (held && g.list) ? pick_all(&g, e) : -1;
     }
     free(g.size);
     free(g.members);

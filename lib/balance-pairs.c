@@ -94,10 +94,8 @@ static void reached(struct balance_run *b, struct balance_found *f, uint32_t p, 
 
 static double exact(const struct balance_run *b, const struct balance_meeting *r, uint32_t j)
 {
-    double x_norm, y_norm;
-    const float *x = balance_row(b, r->a, r->i, &x_norm);
-    const float *y = balance_row(b, r->b, j, &y_norm);
-    return sim_dot(x, y, b->dim) / (x_norm * y_norm);
+    struct balance_row x = balance_row(b, r->a, r->i), y = balance_row(b, r->b, j);
+    return sim_rows_dot(x.rows, x.at, y.rows, y.at) / (x.norm * y.norm);
 }
 
 // Two rows that look into each other's cells meet twice: the lower one's visit counts.
@@ -152,31 +150,43 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
         sim_panel_take(&s->left, &k->right, first, m);
         return;
     }
-    for (uint32_t i = 0; i < m; i++) {
-        double norm;
-        const float *x = balance_row(b, k, first + i, &norm);
-        sim_scale(x, 1 / norm, s->unit + (size_t)i * b->dim, b->dim);
-    }
+    for (uint32_t i = 0; i < m; i++)
+        balance_unit(b, k, first + i, s->unit + (size_t)i * b->dim);
     sim_panel_set(&s->left, s->unit, m);
 }
 
+// Products of m rows of the stripe from i on with the n rows of c from j on.
+static void compare_block(struct balance_run *b, struct scratch *s, struct balance_found *f,
+                          struct balance_meeting *r, uint32_t first, uint32_t i, uint32_t m,
+                          uint32_t j, uint32_t n)
+{
+    sim_block(&s->left, i, m, &r->b->right, j, n, s->out, SIM_BLOCK_COLS);
+    for (uint32_t k = 0; k < m; k++) {
+        r->i = first + i + k;
+        r->bound = s->bound[i + k];
+        scan(b, s, f, r, s->out + (size_t)k * SIM_BLOCK_COLS, j, n);
+    }
+}
+
+// Of a block with itself, what is right of the diagonal: few rows at a time, which waste little.
 static void compare(struct balance_run *b, struct scratch *s, struct balance_found *f,
                     const struct balance_pair *p, uint32_t first)
 {
     const struct balance_block *a = &b->blocks[p->a], *c = &b->blocks[p->b];
+    struct balance_meeting r = {.a = a, .b = c};
     uint32_t m = a->n - first < SIM_BLOCK_ROWS ? a->n - first : SIM_BLOCK_ROWS;
-    uint32_t j = p->a == p->b ? first / SIM_RIGHT * SIM_RIGHT : 0;
+    bool same = p->a == p->b;
+    uint32_t step = same ? SIM_LEFT : m;
     pack_left(b, s, a, first, m);
     // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
     for (uint32_t i = 0; i < m; i++)
         s->bound[i] = sim_bound(&s->left, i, &c->right) + 5e-7;
-    for (; j < c->n; j += SIM_BLOCK_COLS) {
-        size_t n = c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS;
-        sim_block(&s->left, 0, m, &c->right, j, n, s->out, SIM_BLOCK_COLS);
-        for (uint32_t i = 0; i < m; i++) {
-            struct balance_meeting r = {.a = a, .b = c, .i = first + i, .bound = s->bound[i]};
-            scan(b, s, f, &r, s->out + (size_t)i * SIM_BLOCK_COLS, j, n);
-        }
+    for (uint32_t i = 0; i < m; i += step) {
+        uint32_t rows = m - i < step ? m - i : step;
+        for (uint32_t j = same ? (first + i) / SIM_RIGHT * SIM_RIGHT : 0; j < c->n;
+             j += SIM_BLOCK_COLS)
+            compare_block(b, s, f, &r, first, i, rows, j,
+                          c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS);
     }
 }
 
@@ -217,15 +227,13 @@ static size_t choose(struct balance_run *b, const struct balance_pair *pairs, si
 {
     uint64_t bytes = 0;
     size_t end = at;
-    for (size_t i = 0; i < b->n_blocks; i++) {
-        b->blocks[i].wanted = b->raw && i < b->n_main; // all panels, once
-        bytes += b->blocks[i].wanted ? balance_bytes_of(b, &b->blocks[i]) : 0;
-    }
+    for (size_t i = 0; i < b->n_blocks; i++)
+        b->blocks[i].wanted = false;
     for (; end < n; end++) {
         struct balance_block *k[2] = {&b->blocks[pairs[end].a], &b->blocks[pairs[end].b]};
         uint64_t more = k[0]->wanted ? 0 : balance_bytes_of(b, k[0]);
         more += k[1]->wanted || k[1] == k[0] ? 0 : balance_bytes_of(b, k[1]);
-        if (end > at && bytes + more > b->block_mem)
+        if (end > at && bytes + more > balance_at_once(b))
             break;
         bytes += more;
         k[0]->wanted = k[1]->wanted = true;
@@ -272,7 +280,7 @@ static void scratch_release(struct scratch *s)
 
 static int scratch_init(struct scratch *s, const struct balance_run *b, struct err *e)
 {
-    if (sim_panel_init(&s->left, sim_best_kernel(), SIM_SIDE_LEFT, SIM_BLOCK_ROWS, b->dim, e))
+    if (sim_panel_init(&s->left, b->kernel, SIM_SIDE_LEFT, SIM_BLOCK_ROWS, b->dim, e))
         return -1;
     s->unit = mem_alloc(SIM_BLOCK_ROWS * b->dim, sizeof *s->unit, e);
     s->out = s->unit ? mem_alloc((size_t)SIM_BLOCK_ROWS * SIM_BLOCK_COLS, sizeof(float), e) : NULL;

@@ -58,46 +58,84 @@ static int add_row(cJSON *o, const struct sim_files *f, uint64_t row, struct err
                : -1;
 }
 
-static int add_group(cJSON *list, const struct balance_result *r, const struct sim_files *f,
-                     uint64_t kept, uint32_t size, size_t members, struct err *e)
+// The biggest groups, in order: size, then lowest kept row.
+struct biggest {
+    size_t n, room;
+    uint64_t *kept;   // room
+    size_t *n_listed; // room
+    uint64_t *listed; // room x members
+    size_t members;
+};
+
+static void insert(struct biggest *b, const uint32_t *size, uint64_t row)
+{
+    if (b->n == b->room && size[row] <= size[b->kept[b->n - 1]])
+        return;
+    size_t i = b->n < b->room ? b->n++ : b->n - 1;
+    for (; i > 0 && size[b->kept[i - 1]] < size[row]; i--)
+        b->kept[i] = b->kept[i - 1];
+    b->kept[i] = row;
+}
+
+static void find_biggest(struct biggest *b, const struct balance_result *r, const uint32_t *size)
+{
+    for (uint64_t i = 0; i < r->rows && b->room; i++)
+        if (size[i] > 1)
+            insert(b, size, i);
+}
+
+// The first members of each.
+static void list_members(struct biggest *b, const struct balance_result *r, const uint32_t *size)
+{
+    uint32_t least = b->n ? size[b->kept[b->n - 1]] : UINT32_MAX;
+    for (uint64_t row = 0; row < r->rows && b->n; row++) {
+        uint32_t group = r->group[row];
+        if (group == BALANCE_NONE || size[group] < least)
+            continue;
+        for (size_t i = 0; i < b->n; i++)
+            if (b->kept[i] == group && b->n_listed[i] < b->members)
+                b->listed[i * b->members + b->n_listed[i]++] = row;
+    }
+}
+
+static int add_group(cJSON *list, const struct biggest *b, size_t i, const struct sim_files *f,
+                     uint32_t size, struct err *e)
 {
     cJSON *g = json_add_object(list, NULL, e);
     if (!g || json_add_u64(g, "rows", size, e) ||
-        add_row(json_add_object(g, "kept", e), f, kept, e))
+        add_row(json_add_object(g, "kept", e), f, b->kept[i], e))
         return -1;
     cJSON *rows = json_add_array(g, "members", e);
-    if (!rows)
-        return -1;
-    for (uint64_t i = 0; i < r->rows && members; i++)
-        if (r->group[i] == kept) {
-            members--;
-            if (add_row(json_add_object(rows, NULL, e), f, i, e))
-                return -1;
-        }
-    return 0;
+    for (size_t m = 0; rows && m < b->n_listed[i]; m++)
+        if (add_row(json_add_object(rows, NULL, e), f, b->listed[i * b->members + m], e))
+            return -1;
+    return rows ? 0 : -1;
 }
 
-// The biggest groups of two and more: each time the best that comes after the last one.
 static int add_biggest(cJSON *o, const struct balance_result *r, const struct sim_files *f,
                        const uint32_t *size, size_t count, size_t members, struct err *e)
 {
+    struct biggest b = {.room = count, .members = members};
+    size_t listed;
     cJSON *list = json_add_array(o, "biggest", e);
-    uint32_t last_size = UINT32_MAX;
-    uint64_t last = 0;
-    for (size_t n = 0; list && n < count; n++) {
-        uint64_t best = r->rows;
-        for (uint64_t i = 0; i < r->rows; i++)
-            if (size[i] > 1 && (size[i] < last_size || (size[i] == last_size && i > last)) &&
-                (best == r->rows || size[i] > size[best]))
-                best = i;
-        if (best == r->rows)
-            break;
-        if (add_group(list, r, f, best, size[best], members, e))
-            return -1;
-        last_size = size[best];
-        last = best;
+    if (!list)
+        return -1;
+    if (!mem_mul(count, members, &listed))
+        return err_set(e, "too many groups to list");
+    b.kept = mem_alloc(count, sizeof *b.kept, e);
+    b.n_listed = b.kept ? mem_alloc(count, sizeof *b.n_listed, e) : NULL;
+    b.listed = b.n_listed ? mem_alloc(listed, sizeof *b.listed, e) : NULL;
+    int rc = b.listed ? 0 : -1;
+    if (!rc) {
+        find_biggest(&b, r, size);
+        list_members(&b, r, size);
     }
-    return list ? 0 : -1;
+    for (size_t i = 0; i < b.n && !rc; i++)
+        rc = add_group(list, &b, i, f, size[b.kept[i]], e);
+    free(b.kept);
+    free(b.n_listed);
+    free(b.listed);
+    return rc;
 }
 
 int balance_report_groups(cJSON *o, const struct balance_result *r, const struct sim_files *f,

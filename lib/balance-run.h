@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "balance.h"
+#include "simblock-rows.h"
 #include "simblock.h"
 #include "union-find.h"
 
@@ -36,7 +37,7 @@ void balance_forest_finish(struct balance_forest *f); // edges[0 .. n_forest), b
 struct balance_block {
     uint32_t cell;
     uint32_t first, n;      // places
-    float *raw;             // n x dim, as read; NULL when not loaded or all rows are in memory
+    struct sim_rows rows;   // as read; none when not loaded or all rows are in memory
     double *norm;           // n
     struct sim_panel right; // of the unit rows; with o->device: none
     bool visitors;          // compared with the cell's rows; no `right`
@@ -55,20 +56,22 @@ struct balance_run {
     double reach;    // pairs under it go to the forest or to closest; 0 = none
     uint32_t n, usable;
     size_t dim, n_cells, probe;
-    float *raw;      // all rows as read, n x dim, where memory holds them; else NULL
-    double *norm;    // with raw: of each
-    uint8_t *state;  // per row, enum sim_state
-    uint32_t *cell;  // per row; NULL with one cell
-    int32_t *next;   // per row: its `probe` next cells
-    uint32_t *place; // per row, BALANCE_NONE for failed rows
-    uint32_t *order; // per place: the row
-    uint32_t *start; // per cell: its first place; n_cells + 1
-    double *mean;    // with one cell and an order by centroid: the mean of the unit rows
+    enum sim_kernel kernel;
+    struct sim_rows rows; // all of them, where memory holds them; else none
+    double *norm;         // with rows: of each
+    uint8_t *state;       // per row, enum sim_state
+    uint32_t *cell;       // per row; NULL with one cell
+    int32_t *next;        // per row: its `probe` next cells
+    uint32_t *place;      // per row, BALANCE_NONE for failed rows
+    uint32_t *order;      // per place: the row
+    uint32_t *start;      // per cell: its first place; n_cells + 1
+    double *mean;         // with one cell and an order by centroid: the mean of the unit rows
     struct balance_block *blocks;
     size_t n_main, n_blocks; // visitors come after the others
     struct balance_pair *pairs;
     size_t n_pairs;
     uint64_t block_mem, loaded; // bytes that blocks may take, that they take
+    uint64_t biggest_block;
     struct union_find sets;
     _Atomic uint32_t *earlier;     // BALANCE_SEMDEDUP, per place: the first earlier place near it
     struct balance_forest *forest; // BALANCE_UNION with reach
@@ -102,14 +105,23 @@ double balance_to_centroid(const struct balance_run *b, const float *raw, double
 int balance_plan(struct balance_run *b, struct err *e);
 int balance_load(struct balance_run *b, struct err *e); // all wanted, dropping the unwanted
 void balance_unload(struct balance_run *b);
-uint64_t balance_block_bytes(uint64_t n, size_t dim);
+// At most, whatever the kernel; `value` is the bytes of a value as read.
+uint64_t balance_block_bytes(uint64_t n, size_t dim, size_t value);
+uint64_t balance_at_once(const struct balance_run *b); // bytes of blocks loaded together, at most
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k);
-// Row i of a loaded block, as read.
-const float *balance_row(const struct balance_run *b, const struct balance_block *k, uint32_t i,
-                         double *norm);
-// The rows listed (ascending, rows of the source), from memory or the source.
-int balance_fetch(const struct balance_run *b, const uint64_t *rows, size_t n, float *out,
-                  struct err *e);
+// Row i of a loaded block.
+struct balance_row {
+    const struct sim_rows *rows;
+    size_t at;
+    double norm;
+};
+struct balance_row balance_row(const struct balance_run *b, const struct balance_block *k,
+                               uint32_t i);
+// The same as a unit row, rounded to float32: dim values.
+void balance_unit(const struct balance_run *b, const struct balance_block *k, uint32_t i,
+                  float *unit);
+// balance-kernel.c: the kernel that these rows are compared fastest with.
+int balance_choose_kernel(struct balance_run *b, struct err *e);
 // balance-pairs.c: compares pairs of blocks.
 int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e);
 // Products under this may be left out of balance_meet.

@@ -22,11 +22,17 @@ static double fixed_bytes(double n, double dim, double n_cells, double probe, do
     return rows + cells + threads * thread + 40e6;
 }
 
+static double least_bytes(double n, size_t dim, size_t value, double n_cells, double probe,
+                          double threads)
+{
+    double blocks = 8 * (double)balance_block_bytes(256, dim, value);
+    return fixed_bytes(n, (double)dim, n_cells, probe, threads) + blocks;
+}
+
 uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, int threads)
 {
-    double block = 8 * (double)balance_block_bytes(256, dim);
     double bytes =
-        fixed_bytes((double)n, (double)dim, (double)n_cells, (double)probe, threads) + block;
+        least_bytes((double)n, dim, sizeof(float), (double)n_cells, (double)probe, threads);
     return bytes < 1e18 ? (uint64_t)bytes : 0;
 }
 
@@ -34,14 +40,16 @@ uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, i
 static int hold_rows(struct balance_run *b, struct err *e)
 {
     double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
-    double rows = n * (4 * dim + 8), panels = (n + SIM_RIGHT * cells) * (4 * dim + 16);
+    double rows = n * ((double)sim_rows_value(b->source) * dim + 8);
+    double panels = (n + SIM_RIGHT * cells) * (4 * dim + 24);
     if (sim_best_kernel() == SIM_BF16)
-        panels = (n + SIM_RIGHT * cells) * (2 * dim + 12) + 1024 * cells;
+        panels = (n + SIM_RIGHT * cells) * (2 * dim + 20) + 1536 * cells;
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;
-    b->raw = mem_alloc_unset((size_t)b->n * b->dim, sizeof *b->raw, e);
-    b->norm = b->raw ? mem_alloc(b->n, sizeof *b->norm, e) : NULL;
+    if (sim_rows_init(&b->rows, b->source, b->n, e))
+        return -1;
+    b->norm = mem_alloc(b->n, sizeof *b->norm, e);
     return b->norm ? 0 : -1;
 }
 
@@ -143,7 +151,7 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
 {
     double began = now();
     if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
-        allocate_joins(b, forest, e) || balance_plan(b, e))
+        allocate_joins(b, forest, e) || balance_plan(b, e) || balance_choose_kernel(b, e))
         return -1;
     b->r->seconds[0] = now() - began;
     if (b->o->remove >= 0 && balance_search(b, e))
@@ -177,7 +185,7 @@ int balance_run(const struct sim_source *rows, const struct balance_options *o,
     balance_unload(&b);
     balance_forest_release(&forest);
     union_find_release(&b.sets);
-    free(b.raw);
+    sim_rows_release(&b.rows);
     free(b.norm);
     free(b.state);
     free(b.cell);

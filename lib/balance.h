@@ -66,7 +66,8 @@ struct balance_result {
     double *merges;
     size_t n_merges;
     double reach;
-    double seconds[3]; // finding cells, comparing (the search too), picking who stays
+    const char *kernel; // what made the products: "float32", "bfloat16", "int8", or the device's
+    double seconds[3];  // finding cells, comparing (the search too), picking who stays
 };
 
 // Works out keep and group. 0 or -1.

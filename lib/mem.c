@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mem.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { MEM_ALIGN = 64 }; // a cache line, and one AVX-512 register
+enum { MEM_ALIGN = 64 };       // a cache line, and one AVX-512 register
+enum { MEM_SMALL = 8 << 20 };  // blocks under this stay on small pages
+enum { MEM_PAGE = 64 * 1024 }; // no machine's small pages are larger
 
 bool mem_mul(size_t a, size_t b, size_t *out)
 {
@@ -42,6 +46,17 @@ void *mem_alloc(size_t n, size_t size, struct err *e)
 void *mem_alloc_unset(size_t n, size_t size, struct err *e)
 {
     return allocate(n, size, false, e);
+}
+
+void mem_large_pages(void *p, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    size_t before = (MEM_PAGE - (uintptr_t)p % MEM_PAGE) % MEM_PAGE;
+    if (bytes >= MEM_SMALL)
+        (void)madvise((char *)p + before, (bytes - before) / MEM_PAGE * MEM_PAGE, MADV_HUGEPAGE);
+#else
+    (void)p, (void)bytes;
+#endif
 }
 
 int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)

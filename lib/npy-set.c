@@ -174,6 +174,15 @@ static int check_range(const struct npy_set *s, uint64_t first, uint64_t count, 
 }
 
 // Exactly one of f32 and f16 is set.
+static int read_some(const struct npy_part *p, int fd, size_t dim, uint64_t first, uint64_t count,
+                     float *f32, uint16_t *f16, struct err *e)
+{
+    if (f16 && p->type != NPY_F2)
+        return err_set(e, "%s: has type %s, not <f2", p->path, npy_type_name(p->type));
+    return f32 ? read_f32(p, fd, dim, first, count, f32, e)
+               : read_f16(p, fd, dim, first, count, f16, e);
+}
+
 static int read_range(const struct npy_set *s, uint64_t first, uint64_t count, float *f32,
                       uint16_t *f16, struct err *e)
 {
@@ -184,13 +193,10 @@ static int read_range(const struct npy_set *s, uint64_t first, uint64_t count, f
         uint64_t at = first - p->first, k = p->rows - at < count ? p->rows - at : count;
         if (k == 0)
             continue;
-        if (f16 && p->type != NPY_F2)
-            return err_set(e, "%s: has type %s, not <f2", p->path, npy_type_name(p->type));
         int fd = open_part(p, e);
         if (fd < 0)
             return -1;
-        int rc =
-            f32 ? read_f32(p, fd, s->dim, at, k, f32, e) : read_f16(p, fd, s->dim, at, k, f16, e);
+        int rc = read_some(p, fd, s->dim, at, k, f32, f16, e);
         close(fd);
         if (rc)
             return -1;
@@ -222,8 +228,8 @@ static size_t run_length(const uint64_t *rows, size_t n, uint64_t end)
     return k;
 }
 
-int npy_set_gather(const struct npy_set *s, const uint64_t *rows, size_t count, float *out,
-                   struct err *e)
+static int gather(const struct npy_set *s, const uint64_t *rows, size_t count, float *f32,
+                  uint16_t *f16, struct err *e)
 {
     const struct npy_part *p = NULL;
     int fd = -1, rc = 0;
@@ -238,11 +244,33 @@ int npy_set_gather(const struct npy_set *s, const uint64_t *rows, size_t count, 
             fd = open_part(q, e);
             p = q;
         }
-        size_t k = run_length(rows + i, count - i, p->first + p->rows);
-        rc = fd < 0 ? -1 : read_f32(p, fd, s->dim, rows[i] - p->first, k, out + i * s->dim, e);
+        size_t k = run_length(rows + i, count - i, p->first + p->rows), at = i * s->dim;
+        rc = fd < 0 ? -1
+                    : read_some(p, fd, s->dim, rows[i] - p->first, k, f32 ? f32 + at : NULL,
+                                f16 ? f16 + at : NULL, e);
         i += k;
     }
     if (fd >= 0)
         close(fd);
     return rc;
+}
+
+int npy_set_gather(const struct npy_set *s, const uint64_t *rows, size_t count, float *out,
+                   struct err *e)
+{
+    return gather(s, rows, count, out, NULL, e);
+}
+
+int npy_set_gather_f16(const struct npy_set *s, const uint64_t *rows, size_t count, uint16_t *out,
+                       struct err *e)
+{
+    return gather(s, rows, count, NULL, out, e);
+}
+
+bool npy_set_all_f16(const struct npy_set *s)
+{
+    for (size_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].rows && s->parts[i].type != NPY_F2)
+            return false;
+    return true;
 }

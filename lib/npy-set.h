@@ -7,6 +7,7 @@
 #ifndef NPY_SET_H
 #define NPY_SET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,8 +45,11 @@ int npy_set_rows(const struct npy_set *s, uint64_t first, uint64_t count, float 
 // read together and each file opened once), out[i * dim ...] = row rows[i]. 0 or -1.
 int npy_set_gather(const struct npy_set *s, const uint64_t *rows, size_t count, float *out,
                    struct err *e);
-// As npy_set_rows, without conversion; all parts must be NPY_F2. count * dim values.
+// As npy_set_rows and npy_set_gather, without conversion; all parts must be NPY_F2.
 int npy_set_rows_f16(const struct npy_set *s, uint64_t first, uint64_t count, uint16_t *out,
                      struct err *e);
+int npy_set_gather_f16(const struct npy_set *s, const uint64_t *rows, size_t count, uint16_t *out,
+                       struct err *e);
+bool npy_set_all_f16(const struct npy_set *s); // all parts with rows are NPY_F2
 
 #endif

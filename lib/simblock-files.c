@@ -23,6 +23,18 @@ static int gather_files(void *ctx, const uint64_t *rows, size_t count, float *ou
     return npy_set_gather(&f->set, rows, count, out, e);
 }
 
+static int read_half(void *ctx, uint64_t first, uint64_t count, uint16_t *out, struct err *e)
+{
+    const struct sim_files *f = ctx;
+    return npy_set_rows_f16(&f->set, first, count, out, e);
+}
+
+static int gather_half(void *ctx, const uint64_t *rows, size_t count, uint16_t *out, struct err *e)
+{
+    const struct sim_files *f = ctx;
+    return npy_set_gather_f16(&f->set, rows, count, out, e);
+}
+
 static const char *last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -79,7 +91,12 @@ int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, stru
     *f = (struct sim_files){0};
     if (npy_set_open(&f->set, paths, n, e))
         return -1;
-    f->source = (struct sim_source){f->set.rows, f->set.dim, f, read_files, gather_files};
+    f->source =
+        (struct sim_source){f->set.rows, f->set.dim, f, read_files, gather_files, NULL, NULL};
+    if (npy_set_all_f16(&f->set)) {
+        f->source.read_half = read_half;
+        f->source.gather_half = gather_half;
+    }
     if (check_names(f, e) || open_sidecars(f, e)) {
         sim_files_close(f);
         return -1;

@@ -24,7 +24,7 @@ static int gather_memory(void *ctx, const uint64_t *rows, size_t count, float *o
 struct sim_source sim_source_memory(struct sim_memory *m, const float *rows, uint64_t n, size_t dim)
 {
     *m = (struct sim_memory){rows, dim};
-    return (struct sim_source){n, dim, m, read_memory, gather_memory};
+    return (struct sim_source){n, dim, m, read_memory, gather_memory, NULL, NULL};
 }
 
 void sim_fail_set(struct sim_fail *f, const struct err *e)

@@ -16,6 +16,9 @@ struct sim_source {
     // threads at once. 0 or -1.
     int (*read)(void *ctx, uint64_t first, uint64_t count, float *out, struct err *e);
     int (*gather)(void *ctx, const uint64_t *rows, size_t count, float *out, struct err *e);
+    // The same without conversion, where all rows are float16; else NULL.
+    int (*read_half)(void *ctx, uint64_t first, uint64_t count, uint16_t *out, struct err *e);
+    int (*gather_half)(void *ctx, const uint64_t *rows, size_t count, uint16_t *out, struct err *e);
 };
 
 struct sim_memory {

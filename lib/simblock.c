@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "half.h"
 #include "mem.h"
 #include "simblock-kernel.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool fast, has_bf16;
+static bool fast, has[SIM_KERNELS];
 
 extern void openblas_set_num_threads(int n) __attribute__((weak));
 
@@ -20,15 +21,24 @@ extern void openblas_set_num_threads(int n) __attribute__((weak));
 static void look(void)
 {
     fast = sim_has_avx512();
-    has_bf16 = sim_has_bf16();
+    has[SIM_F32] = true;
+    has[SIM_BF16] = sim_has_bf16();
+    has[SIM_I8] = sim_has_vnni();
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
+}
+
+// The sums of SIM_I8 have 31 bits: 255 x 127 a value.
+bool sim_has_kernel(enum sim_kernel kernel, size_t dim)
+{
+    pthread_once(&once, look);
+    return has[kernel] && (kernel != SIM_I8 || dim <= INT32_MAX / (255 * 127));
 }
 
 enum sim_kernel sim_best_kernel(void)
 {
     pthread_once(&once, look);
-    return has_bf16 ? SIM_BF16 : SIM_F32;
+    return has[SIM_BF16] ? SIM_BF16 : SIM_F32;
 }
 
 static size_t height(enum sim_side side)
@@ -36,23 +46,34 @@ static size_t height(enum sim_side side)
     return side == SIM_SIDE_LEFT ? SIM_LEFT : SIM_RIGHT;
 }
 
-// A panel holds whole groups of rows and, for bf16, whole pairs of values.
+// 32-bit words of a row.
+static size_t words_of(enum sim_kernel kernel, size_t dim)
+{
+    size_t a_word = kernel == SIM_I8 ? 4 : kernel == SIM_BF16 ? 2 : 1;
+    return dim / a_word + (dim % a_word != 0);
+}
+
+// A panel holds whole groups of rows; 0 when they do not fit in size_t.
+static size_t whole_groups(enum sim_side side, size_t cap)
+{
+    size_t rows;
+    return mem_add(cap, height(side) - 1, &rows) ? rows / height(side) * height(side) : 0;
+}
+
 static size_t data_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, size_t dim)
 {
-    size_t rows, bytes;
-    if (!mem_add(cap, height(side) - 1, &rows))
-        return 0;
-    rows = rows / height(side) * height(side);
-    size_t row = kernel == SIM_BF16 ? (dim / 2 + dim % 2) * 4 : dim;
-    if (kernel == SIM_F32 && !mem_mul(dim, 4, &row))
-        return 0;
-    return mem_mul(rows, row, &bytes) ? bytes : 0;
+    size_t words, bytes;
+    return mem_mul(whole_groups(side, cap), words_of(kernel, dim), &words) &&
+                   mem_mul(words, sizeof(uint32_t), &bytes)
+               ? bytes
+               : 0;
 }
 
 size_t sim_panel_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, size_t dim)
 {
     size_t extra, sum, data = data_bytes(kernel, side, cap, dim);
-    if (!data || !mem_mul(cap, 2 * sizeof(float), &extra) || !mem_add(data, extra, &sum))
+    size_t a_row = kernel == SIM_I8 ? 4 * sizeof(float) : 2 * sizeof(float);
+    if (!data || !mem_mul(whole_groups(side, cap), a_row, &extra) || !mem_add(data, extra, &sum))
         return 0;
     return sum;
 }
@@ -66,9 +87,16 @@ int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side si
     if (!bytes)
         return err_set(e, "%zu rows of %zu values are more than memory can hold", cap, dim);
     p->data = mem_alloc_unset(bytes, 1, e); // packing fills whole groups
-    p->norm = p->data ? mem_alloc(cap, sizeof(float), e) : NULL;
-    p->lost = p->norm ? mem_alloc(cap, sizeof(float), e) : NULL;
-    if (p->lost)
+    size_t rows = whole_groups(side, cap);
+    p->norm = p->data ? mem_alloc(rows, sizeof(float), e) : NULL;
+    p->lost = p->norm ? mem_alloc(rows, sizeof(float), e) : NULL;
+    bool full = p->lost != NULL;
+    if (full && kernel == SIM_I8) {
+        p->scale = mem_alloc(rows, sizeof(float), e);
+        p->minus = p->scale ? mem_alloc(rows, sizeof *p->minus, e) : NULL;
+        full = p->minus != NULL;
+    }
+    if (full)
         return 0;
     sim_panel_release(p);
     return -1;
@@ -79,6 +107,8 @@ void sim_panel_release(struct sim_panel *p)
     free(p->data);
     free(p->norm);
     free(p->lost);
+    free(p->scale);
+    free(p->minus);
     *p = (struct sim_panel){0};
 }
 
@@ -94,9 +124,17 @@ static float least_over(double v, size_t dim)
 
 static void pack_group(struct sim_panel *p, const float *rows, size_t first, size_t n)
 {
-    size_t lanes = height(p->side), pairs = (p->dim + 1) / 2;
+    size_t lanes = height(p->side);
+    uint32_t *data = (uint32_t *)p->data + first * words_of(p->kernel, p->dim);
     float norm2[SIM_RIGHT], lost2[SIM_RIGHT];
-    sim_pack_bf16((uint32_t *)p->data + first * pairs, lanes, rows, n, p->dim, norm2, lost2);
+    struct sim_packed to = {norm2, lost2, NULL, NULL};
+    if (p->kernel == SIM_I8) {
+        to.scale = p->scale + first;
+        to.minus = p->minus + first;
+        sim_pack_i8(data, lanes, rows, n, p->dim, p->side == SIM_SIDE_LEFT ? SIM_FLIP : 0, &to);
+    } else {
+        sim_pack_bf16(data, lanes, rows, n, p->dim, &to);
+    }
     for (size_t i = 0; i < n; i++) {
         p->norm[first + i] = least_over(norm2[i], p->dim);
         p->lost[first + i] = lost2[i] > 0 ? least_over(lost2[i], p->dim) : 0;
@@ -106,7 +144,7 @@ static void pack_group(struct sim_panel *p, const float *rows, size_t first, siz
 void sim_panel_part(struct sim_panel *p, const float *rows, size_t first, size_t n)
 {
     size_t lanes = height(p->side);
-    if (p->kernel == SIM_BF16) {
+    if (p->kernel != SIM_F32) {
         for (size_t i = 0; i < n; i += lanes)
             pack_group(p, rows + i * p->dim, first + i, n - i < lanes ? n - i : lanes);
         return;
@@ -134,17 +172,17 @@ void sim_panel_set(struct sim_panel *p, const float *rows, size_t n)
 
 // One group of a left panel, from one or two of a right panel; the lanes behind n are rows or zeros
 // that nobody asks for.
-static void take_group(uint32_t *to, const uint32_t *data, size_t pairs, size_t row, size_t n)
+static void take_group(uint32_t *to, const uint32_t *data, size_t words, size_t row, size_t n)
 {
     size_t lane = row % SIM_RIGHT, here = SIM_RIGHT - lane;
-    const uint32_t *from = data + (row - lane) * pairs + lane;
+    const uint32_t *from = data + (row - lane) * words + lane;
     if (here >= SIM_LEFT) {
-        for (size_t k = 0; k < pairs; k++)
+        for (size_t k = 0; k < words; k++)
             memcpy(to + k * SIM_LEFT, from + k * SIM_RIGHT, SIM_LEFT * sizeof *to);
         return;
     }
-    const uint32_t *next = here < n ? data + (row - lane + SIM_RIGHT) * pairs : from - lane;
-    for (size_t k = 0; k < pairs; k++) {
+    const uint32_t *next = here < n ? data + (row - lane + SIM_RIGHT) * words : from - lane;
+    for (size_t k = 0; k < words; k++) {
         for (size_t l = 0; l < here; l++)
             to[k * SIM_LEFT + l] = from[k * SIM_RIGHT + l];
         for (size_t l = here; l < SIM_LEFT; l++)
@@ -152,20 +190,45 @@ static void take_group(uint32_t *to, const uint32_t *data, size_t pairs, size_t 
     }
 }
 
+static void take_groups(struct sim_panel *left, const struct sim_panel *right, size_t first,
+                        size_t n)
+{
+    size_t words = words_of(left->kernel, left->dim), groups = whole_groups(left->side, n);
+    uint32_t *data = left->data;
+    for (size_t i = 0; i < n; i += SIM_LEFT)
+        take_group(data + i * words, right->data, words, first + i,
+                   n - i < SIM_LEFT ? n - i : SIM_LEFT);
+    for (size_t i = 0; left->kernel == SIM_I8 && i < groups * words; i++)
+        data[i] ^= SIM_FLIP;
+    if (left->kernel == SIM_I8)
+        memcpy(left->scale, right->scale + first, n * sizeof *left->scale);
+}
+
 void sim_panel_take(struct sim_panel *left, const struct sim_panel *right, size_t first, size_t n)
 {
-    size_t pairs = (left->dim + 1) / 2;
     left->n = n;
-    if (left->kernel == SIM_BF16)
-        for (size_t i = 0; i < n; i += SIM_LEFT)
-            take_group((uint32_t *)left->data + i * pairs, right->data, pairs, first + i,
-                       n - i < SIM_LEFT ? n - i : SIM_LEFT);
+    if (left->kernel != SIM_F32)
+        take_groups(left, right, first, n);
     else
         memcpy(left->data, (const float *)right->data + first * left->dim,
                n * left->dim * sizeof(float));
     memcpy(left->norm, right->norm + first, n * sizeof *left->norm);
     memcpy(left->lost, right->lost + first, n * sizeof *left->lost);
     sim_panel_done(left);
+}
+
+static void tile(const struct sim_panel *a, size_t i, const struct sim_panel *b, size_t j,
+                 float *out, size_t ld)
+{
+    size_t words = words_of(a->kernel, a->dim);
+    const uint32_t *pa = (const uint32_t *)a->data + i * words;
+    const uint32_t *pb = (const uint32_t *)b->data + j * words;
+    if (a->kernel == SIM_BF16) {
+        sim_tile_bf16(pa, pb, words, out, ld);
+        return;
+    }
+    struct sim_bytes x = {pa, a->scale + i, NULL}, y = {pb, b->scale + j, b->minus + j};
+    sim_tile_i8(&x, &y, words, out, ld);
 }
 
 void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_panel *b, size_t b0,
@@ -177,12 +240,9 @@ void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_
                     (const float *)b->data + b0 * b->dim, (int)b->dim, 0, out, (int)ld);
         return;
     }
-    size_t pairs = (a->dim + 1) / 2;
-    const uint32_t *pa = (const uint32_t *)a->data + a0 * pairs;
-    const uint32_t *pb = (const uint32_t *)b->data + b0 * pairs;
     for (size_t j = 0; j < n; j += SIM_RIGHT) // this panel of b stays in L1, those of a in L2
         for (size_t i = 0; i < m; i += SIM_LEFT)
-            sim_tile_bf16(pa + i * pairs, pb + j * pairs, pairs, out + i * ld + j, ld);
+            tile(a, a0 + i, b, b0 + j, out + i * ld + j, ld);
 }
 
 // With x', y' the packed rows, x.y - x'.y' = x.(y - y') + (x - x').y', so by Cauchy-Schwarz it is
@@ -190,10 +250,11 @@ void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_
 // in some order: its error is at most g |x'| |y'| with g = n u / (1 - n u), u = 2^-24 (Higham,
 // Accuracy and Stability of Numerical Algorithms, 3.1; fused products only do better), n = dim + 1
 // for the rounding of products. bf16 products are exact but may be flushed to zero below 2^-126:
-// 1e-30 covers that, and sim_dot's own error is a 2^-29th of g.
+// 1e-30 covers that, and sim_dot's own error is a 2^-29th of g. int8 sums are exact; their way to
+// float32 and the two scales round three times.
 float sim_bound(const struct sim_panel *a, size_t i, const struct sim_panel *b)
 {
-    double nu = (double)(a->dim + 2) * 0x1p-24;
+    double nu = (double)(a->kernel == SIM_I8 ? 3 : a->dim + 2) * 0x1p-24;
     double g = nu < 0.5 ? nu / (1 - nu) * 1.001 : 1e30;
     double x = a->norm[i], lost = a->lost[i];
     double bound = x * b->worst + lost * ((double)b->most + b->worst) +
@@ -213,6 +274,20 @@ double sim_dot(const float *a, const float *b, size_t dim)
             s[l] += (double)a[i + l] * (double)b[i + l];
     for (size_t l = 0; i < dim; i++, l++)
         s[l] += (double)a[i] * (double)b[i];
+    for (size_t w = 8; w; w /= 2)
+        for (size_t l = 0; l < w; l++)
+            s[l] += s[l + w];
+    return s[0];
+}
+
+double sim_dot_half(const uint16_t *a, const uint16_t *b, size_t dim)
+{
+    pthread_once(&once, look);
+    if (fast)
+        return sim_dot_half_avx512(a, b, dim);
+    double s[16] = {0};
+    for (size_t i = 0; i < dim; i++)
+        s[i % 16] += (double)half_to_f32_one(a[i]) * (double)half_to_f32_one(b[i]);
     for (size_t w = 8; w; w /= 2)
         for (size_t l = 0; l < w; l++)
             s[l] += s[l + w];

@@ -3,8 +3,10 @@
 // with a proven bound on their error; whoever needs an exact decision takes it with sim_dot where
 // the bound leaves a doubt. So results never depend on the kernel, the blocking or the threads.
 //
-// Two kernels: SIM_BF16 (AVX512_BF16: both sides rounded to bfloat16, sums in float32, about twice
-// the speed of float32) and SIM_F32 (OpenBLAS sgemm, any machine).
+// Three kernels: SIM_F32 (OpenBLAS sgemm, any machine), SIM_BF16 (AVX512_BF16: both sides rounded
+// to bfloat16, sums in float32, about twice the speed) and SIM_I8 (AVX512_VNNI: 8 bits and a scale
+// a row, exact sums, twice the speed again, but a bound some ten times wider: for finding few
+// products among many).
 #ifndef SIMBLOCK_H
 #define SIMBLOCK_H
 
@@ -14,7 +16,7 @@
 
 #include "err.h"
 
-enum sim_kernel { SIM_F32, SIM_BF16 };
+enum sim_kernel { SIM_F32, SIM_BF16, SIM_I8, SIM_KERNELS };
 // The left side of a product is packed in panels of SIM_LEFT rows, the right side of SIM_RIGHT.
 enum sim_side { SIM_SIDE_LEFT, SIM_SIDE_RIGHT };
 enum { SIM_LEFT = 14, SIM_RIGHT = 32 };
@@ -22,7 +24,9 @@ enum { SIM_LEFT = 14, SIM_RIGHT = 32 };
 // cache.
 enum { SIM_BLOCK_ROWS = 9 * SIM_LEFT, SIM_BLOCK_COLS = 16 * SIM_RIGHT };
 
-// The fastest kernel of this machine.
+// Whether this machine has a kernel, for rows of so many values.
+bool sim_has_kernel(enum sim_kernel kernel, size_t dim);
+// The fastest of the narrow bounds.
 enum sim_kernel sim_best_kernel(void);
 
 // One side of a product: n rows of dim values, packed.
@@ -30,9 +34,11 @@ struct sim_panel {
     enum sim_kernel kernel;
     enum sim_side side;
     size_t cap, n, dim;
-    void *data;        // bf16 pairs in panels, or float rows
+    void *data;        // words in panels (simblock-kernel.h), or float rows
     float *norm;       // per row: |x|, rounded up
     float *lost;       // per row: |x - packed x|, rounded up
+    float *scale;      // SIM_I8, per row: what its values are multiples of
+    int32_t *minus;    // SIM_I8, per row: 128 times the sum of its values
     float most, worst; // the greatest norm and lost of all rows
 };
 
@@ -63,6 +69,8 @@ float sim_bound(const struct sim_panel *a, size_t i, const struct sim_panel *b);
 // The canonical inner product: float64 products (exact) summed in 16 lanes, then in a fixed tree.
 // The same bits on every machine.
 double sim_dot(const float *a, const float *b, size_t dim);
+// The same of rows of float16.
+double sim_dot_half(const uint16_t *a, const uint16_t *b, size_t dim);
 // out[i] = in[i] * by, in float64, rounded once; in place is fine.
 void sim_scale(const float *in, double by, float *out, size_t n);
 // The greatest of n > 0 values.

@@ -342,8 +342,8 @@ static void tell(struct job *j)
              (unsigned long long)r->rows, (unsigned long long)r->zero,
              (unsigned long long)r->not_finite, (unsigned long long)r->rescaled, r->distance,
              (unsigned long long)r->pairs, (double)r->compared, (unsigned long long)r->largest);
-    log_detail(&j->log, "cells %.2f s, pairs %.2f s (%.0f GFLOP/s), groups %.2f s", r->seconds[0],
-               r->seconds[1],
+    log_detail(&j->log, "cells %.2f s, pairs %.2f s (%s products, %.0f GFLOP/s), groups %.2f s",
+               r->seconds[0], r->seconds[1], r->kernel,
                2e-9 * (double)r->compared * (double)j->files.set.dim / fmax(r->seconds[1], 1e-9),
                r->seconds[2]);
     log_note(&j->log, "%llu of %llu usable rows kept, %.4f removed", (unsigned long long)r->kept,

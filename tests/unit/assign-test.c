@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "assign.h"
+#include "half.h"
 #include "rng.h"
 #include "rows.h"
 #include "tap.h"
@@ -54,29 +55,73 @@ static void check(enum sim_kernel kernel, size_t n, size_t k, size_t dim, size_t
     free(x), free(c), free(state), free(labels);
 }
 
-// The bound holds, and rows that are nearly the same force it to matter.
-static void check_bound(enum sim_kernel kernel)
+static double worst_miss(const struct sim_panel *a, const struct sim_panel *b, const float *x,
+                         const float *y, size_t m, size_t n, size_t dim)
 {
-    enum { N = 40, D = 333 };
-    float *x = gaussian(N, D, 3), *y = gaussian(N, D, 4), *out = malloc(64 * 64 * sizeof *out);
-    struct sim_panel a, b;
-    struct err e = {{0}};
+    enum { LD = 64 };
+    float *out = malloc(LD * LD * sizeof *out);
     double worst = 0;
-    if (sim_panel_init(&a, kernel, SIM_SIDE_LEFT, N, D, &e) ||
-        sim_panel_init(&b, kernel, SIM_SIDE_RIGHT, N, D, &e))
-        return;
-    sim_panel_set(&a, x, N);
-    sim_panel_set(&b, y, N);
-    sim_block(&a, 0, N, &b, 0, N, out, 64);
-    for (size_t i = 0; i < N; i++)
-        for (size_t j = 0; j < N; j++) {
-            double miss = fabs(out[i * 64 + j] - sim_dot(x + i * D, y + j * D, D));
-            worst = fmax(worst, miss / sim_bound(&a, i, &b));
+    sim_block(a, 0, m, b, 0, n, out, LD);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < n; j++) {
+            double miss = fabs(out[i * LD + j] - sim_dot(x + i * dim, y + j * dim, dim));
+            worst = fmax(worst, miss / sim_bound(a, i, b));
         }
-    ok(worst <= 1, "kernel %d: the error is within the bound (%.3f of it)", kernel, worst);
+    free(out);
+    return worst;
+}
+
+// The bound holds, for rows of any size and rows of zeros, and is not so wide as to say nothing;
+// a left side that is taken from a right one is that which is packed.
+static void check_bound(enum sim_kernel kernel, size_t dim, float size)
+{
+    enum { N = 40, TAKEN = 25, FROM = 11 };
+    float *x = gaussian(N, dim, 3), *y = gaussian(N, dim, 4);
+    struct sim_panel a, b, c;
+    struct err e = {{0}};
+    for (size_t i = 0; i < N * dim; i++) {
+        x[i] *= size;
+        x[i] *= i / dim == 7 ? 0 : i % dim == 2 ? 30 : 1; // zeros, and a value far from the others
+    }
+    int r = sim_panel_init(&a, kernel, SIM_SIDE_LEFT, N, dim, &e) ||
+            sim_panel_init(&b, kernel, SIM_SIDE_RIGHT, N, dim, &e) ||
+            sim_panel_init(&c, kernel, SIM_SIDE_LEFT, TAKEN, dim, &e);
+    if (!r) {
+        sim_panel_set(&a, x, N);
+        sim_panel_set(&b, y, N);
+        double worst = worst_miss(&a, &b, x, y, N, N, dim);
+        ok(worst <= 1 && (worst > 0 || dim == 1),
+           "kernel %d, %zu values of about %g: the error is within the bound (%.3f of it)", kernel,
+           dim, (double)size, worst);
+        sim_panel_take(&c, &b, FROM, TAKEN);
+        worst = worst_miss(&c, &b, y + FROM * dim, y, TAKEN, N, dim);
+        ok(worst <= 1, "and with rows taken from the other side (%.3f)", worst);
+        sim_panel_release(&c);
+    }
+    ok(!r, "%zu bytes %s", sim_panel_bytes(kernel, SIM_SIDE_LEFT, N, dim), e.text);
     sim_panel_release(&a);
     sim_panel_release(&b);
-    free(x), free(y), free(out);
+    free(x), free(y);
+}
+
+// float16 rows give the bits of the same rows in float32.
+static void check_half(size_t dim)
+{
+    float *x = gaussian(1, dim, 5), *y = gaussian(1, dim, 6);
+    uint16_t *hx = malloc(dim * sizeof *hx), *hy = malloc(dim * sizeof *hy);
+    half_from_f32(x, hx, dim);
+    half_from_f32(y, hy, dim);
+    half_to_f32(hx, x, dim);
+    half_to_f32(hy, y, dim);
+    double plain[16] = {0};
+    for (size_t i = 0; i < dim; i++)
+        plain[i % 16] += (double)x[i] * y[i];
+    for (size_t w = 8; w; w /= 2)
+        for (size_t l = 0; l < w; l++)
+            plain[l] += plain[l + w];
+    ok(sim_dot_half(hx, hy, dim) == plain[0] && sim_dot(x, y, dim) == plain[0],
+       "%zu values: the product has the bits of the plain sum, from float16 too", dim);
+    free(x), free(y), free(hx), free(hy);
 }
 
 static void check_rows(void)
@@ -94,8 +139,16 @@ static void check_rows(void)
 int main(void)
 {
     check_rows();
-    for (int kernel = 0; kernel <= (int)sim_best_kernel(); kernel++) {
-        check_bound(kernel);
+    for (size_t dim = 1; dim < 70; dim += 11)
+        check_half(dim);
+    for (int kernel = 0; kernel < SIM_KERNELS; kernel++) {
+        if (!sim_has_kernel(kernel, 1000))
+            continue;
+        check_bound(kernel, 333, 1);
+        check_bound(kernel, 1, 1);
+        check_bound(kernel, 64, 1e-3f);
+        check_bound(kernel, 67, 1e-33f);
+        check_bound(kernel, 1000, 1e6f);
         check(kernel, 300, 700, 48, 1, 0, 2);
         check(kernel, 127, 33, 1, 1, 0, 1);
         check(kernel, 50, 600, 17, 1, 3, 2);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "balance.h"
+#include "half.h"
 #include "npy.h"
 #include "rng.h"
 #include "rows.h"
@@ -119,6 +120,80 @@ static void check_union(uint32_t n, size_t dim, double spread, double distance, 
     ok(wrong == 0, "keep is where a row is its own group");
     balance_release(&r);
     free(x), free(want);
+}
+
+// float16 rows as a source has them.
+struct halves {
+    const uint16_t *rows;
+    const float *same;
+    size_t dim;
+};
+
+static int read_half(void *ctx, uint64_t first, uint64_t count, uint16_t *out, struct err *e)
+{
+    const struct halves *h = ctx;
+    (void)e;
+    memcpy(out, h->rows + first * h->dim, count * h->dim * sizeof *out);
+    return 0;
+}
+
+static int gather_half(void *ctx, const uint64_t *rows, size_t count, uint16_t *out, struct err *e)
+{
+    for (size_t i = 0; i < count; i++)
+        read_half(ctx, rows[i], 1, out + i * ((struct halves *)ctx)->dim, e);
+    return 0;
+}
+
+static int read_same(void *ctx, uint64_t first, uint64_t count, float *out, struct err *e)
+{
+    const struct halves *h = ctx;
+    (void)e;
+    memcpy(out, h->same + first * h->dim, count * h->dim * sizeof *out);
+    return 0;
+}
+
+static int gather_same(void *ctx, const uint64_t *rows, size_t count, float *out, struct err *e)
+{
+    for (size_t i = 0; i < count; i++)
+        read_same(ctx, rows[i], 1, out + i * ((struct halves *)ctx)->dim, e);
+    return 0;
+}
+
+// Rows with one value far from the others widen the bound of int8 products until they do not pay.
+// kernel: NULL for the one that a processor without int8 products would take.
+static void check_kernel(float far, bool half, uint64_t spare, const char *kernel)
+{
+    enum { N = 1500, D = 96 };
+    struct err e = {{0}};
+    struct balance_result r;
+    uint32_t *want = malloc(N * sizeof *want);
+    uint16_t *h = malloc(N * D * sizeof *h);
+    float *x = clumps(N, D, 3, 0.25);
+    uint64_t pairs;
+    for (size_t i = 0; i < N; i++)
+        x[i * D + 5] = far;
+    half_from_f32(x, h, N * D);
+    half_to_f32(h, x, N * D);
+    struct halves rows = {h, x, D};
+    struct sim_source s = {N, D, &rows, read_same, gather_same, NULL, NULL};
+    if (half) {
+        s.read_half = read_half;
+        s.gather_half = gather_half;
+    }
+    struct balance_options o = options(far > 1 ? 0.0003 : 0.1);
+    plain_union(x, N, D, o.distance, want, &pairs);
+    o.mem = spare ? balance_min_mem(N, D, 1, 0, 2) + spare : o.mem;
+    int status = balance_run(&s, &o, &r, &e);
+    ok(!status && !memcmp(r.group, want, N * sizeof *want) && r.pairs == pairs,
+       "%s rows, a value of %g, %s memory: %llu pairs, as a plain loop %s",
+       half ? "float16" : "float32", (double)far, spare ? "little" : "enough",
+       (unsigned long long)r.pairs, e.text);
+    const char *plain = sim_best_kernel() == SIM_BF16 ? "bfloat16" : "float32";
+    if (!kernel || !sim_has_kernel(SIM_I8, D))
+        kernel = plain;
+    ok(!status && !strcmp(r.kernel, kernel), "by %s products", kernel);
+    balance_release(&r);
+    free(x), free(want), free(h);
 }
 
 // Cells: the rule of SemDeDup, all orders; and the union with a probe of all cells.
@@ -257,6 +332,12 @@ int main(void)
     check_union(1, 4, 1, 0.1, 2, 0);
     check_union(0, 4, 1, 0.1, 2, 0);
     check_union(100, 7, 1, 0, 2, 0);
+    check_kernel(1, false, 0, "int8");
+    check_kernel(1, true, 0, "int8");
+    check_kernel(1, true, 4096, "int8");
+    check_kernel(100, false, 0, NULL);
+    check_kernel(100, true, 0, NULL);
+    check_kernel(100, true, 4096, NULL);
     check_cells(700, 20, 9);
     check_cells(300, 6, 40);
     check_cells(2600, 12, 9);

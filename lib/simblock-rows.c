@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "simblock-rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "half.h"
+#include "mem.h"
+#include "simblock.h"
+
+size_t sim_rows_value(const struct sim_source *s)
+{
+    return s->read_half ? sizeof(uint16_t) : sizeof(float);
+}
+
+int sim_rows_init(struct sim_rows *r, const struct sim_source *s, size_t n, struct err *e)
+{
+    size_t items;
+    *r = (struct sim_rows){.dim = s->dim, .half = s->read_half != NULL};
+    if (!mem_mul(n, s->dim, &items))
+        return err_set(e, "%zu rows of %zu values are more than memory can hold", n, s->dim);
+    r->data = mem_alloc_unset(items, sim_rows_value(s), e);
+    if (!r->data)
+        return -1;
+    mem_large_pages(r->data, items * sim_rows_value(s));
+    return 0;
+}
+
+void sim_rows_release(struct sim_rows *r)
+{
+    free(r->data);
+    *r = (struct sim_rows){0};
+}
+
+static uint16_t *half_at(const struct sim_rows *r, size_t i)
+{
+    return (uint16_t *)r->data + i * r->dim;
+}
+
+static float *float_at(const struct sim_rows *r, size_t i)
+{
+    return (float *)r->data + i * r->dim;
+}
+
+int sim_rows_read(struct sim_rows *r, size_t at, const struct sim_source *s, uint64_t first,
+                  uint64_t count, struct err *e)
+{
+    return r->half ? s->read_half(s->ctx, first, count, half_at(r, at), e)
+                   : s->read(s->ctx, first, count, float_at(r, at), e);
+}
+
+int sim_rows_gather(struct sim_rows *r, size_t at, const struct sim_source *s, const uint64_t *rows,
+                    size_t count, struct err *e)
+{
+    return r->half ? s->gather_half(s->ctx, rows, count, half_at(r, at), e)
+                   : s->gather(s->ctx, rows, count, float_at(r, at), e);
+}
+
+void sim_rows_copy(struct sim_rows *to, size_t at, const struct sim_rows *from, size_t i)
+{
+    if (to->half)
+        memcpy(half_at(to, at), half_at(from, i), to->dim * sizeof(uint16_t));
+    else
+        memcpy(float_at(to, at), float_at(from, i), to->dim * sizeof(float));
+}
+
+const float *sim_rows_at(const struct sim_rows *r, size_t i, float *room)
+{
+    if (!r->half)
+        return float_at(r, i);
+    half_to_f32(half_at(r, i), room, r->dim);
+    return room;
+}
+
+double sim_rows_dot(const struct sim_rows *a, size_t i, const struct sim_rows *b, size_t j)
+{
+    return a->half ? sim_dot_half(half_at(a, i), half_at(b, j), a->dim)
+                   : sim_dot(float_at(a, i), float_at(b, j), a->dim);
+}
+
+void sim_rows_prefetch(const struct sim_rows *r, size_t i)
+{
+    const char *row = r->half ? (const char *)half_at(r, i) : (const char *)float_at(r, i);
+    size_t bytes = r->dim * (r->half ? sizeof(uint16_t) : sizeof(float));
+    for (size_t at = 0; at < bytes; at += 64)
+        __builtin_prefetch(row + at);
+}
