@@ -327,6 +327,7 @@ int map_open(struct map *m, const char *path, struct err *e)
         } else {
             m->data = p;
             m->n = (size_t)st.st_size;
+            sig_watch_map(p, m->n, path);
         }
     }
     close(fd);
@@ -335,7 +336,9 @@ int map_open(struct map *m, const char *path, struct err *e)
 
 void map_close(struct map *m)
 {
-    if (m->data)
+    if (m->data) {
+        sig_unwatch_map(m->data);
         munmap((void *)(uintptr_t)m->data, m->n);
+    }
     *m = (struct map){0};
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sig.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +18,12 @@ static struct guard {
     char path[PATH_ROOM];
 } guards[GUARDS];
 static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static struct watched_map {
+    atomic_bool full;
+    uintptr_t first, end;
+    char path[PATH_ROOM];
+} maps[GUARDS];
 
 static atomic_bool progress_flag, catching_stop;
 static atomic_int stop_signal;
@@ -48,6 +56,36 @@ void sig_unguard_path(const char *path)
     pthread_mutex_unlock(&guards_lock);
 }
 
+void sig_watch_map(const void *at, size_t bytes, const char *path)
+{
+    size_t n = strlen(path) + 1;
+    if (n > PATH_ROOM)
+        return;
+    pthread_mutex_lock(&guards_lock);
+    for (int i = 0; i < GUARDS; i++) {
+        if (atomic_load(&maps[i].full))
+            continue;
+        memcpy(maps[i].path, path, n);
+        maps[i].first = (uintptr_t)at;
+        maps[i].end = (uintptr_t)at + bytes;
+        atomic_store(&maps[i].full, true);
+        break;
+    }
+    pthread_mutex_unlock(&guards_lock);
+}
+
+void sig_unwatch_map(const void *at)
+{
+    pthread_mutex_lock(&guards_lock);
+    for (int i = 0; i < GUARDS; i++) {
+        if (atomic_load(&maps[i].full) && maps[i].first == (uintptr_t)at) {
+            atomic_store(&maps[i].full, false);
+            break;
+        }
+    }
+    pthread_mutex_unlock(&guards_lock);
+}
+
 static void die_of(int sig)
 {
     struct sigaction def;
@@ -61,14 +99,44 @@ static void die_of(int sig)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+static void remove_guarded(void)
+{
+    for (int i = 0; i < GUARDS; i++)
+        if (atomic_load(&guards[i].full))
+            unlink(guards[i].path);
+}
+
+static void say(const char *text)
+{
+    size_t n = strlen(text);
+    if (write(STDERR_FILENO, text, n) != (ssize_t)n)
+        return; // nobody to tell
+}
+
+// What was mapped is no longer in the file: an error of that input, not a fault of the program.
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+    (void)context;
+    remove_guarded();
+    for (int i = 0; i < GUARDS && info->si_code == BUS_ADRERR; i++) {
+        if (!atomic_load(&maps[i].full) || at < maps[i].first || at >= maps[i].end)
+            continue;
+        say(program_invocation_short_name);
+        say(": cannot read '");
+        say(maps[i].path);
+        say("': it became shorter while it was in use\n");
+        _exit(1);
+    }
+    die_of(sig);
+}
+
 static void on_fatal(int sig)
 {
     if ((sig == SIGTERM || sig == SIGINT) && atomic_load(&catching_stop) &&
         atomic_exchange(&stop_signal, sig) == 0)
         return;
-    for (int i = 0; i < GUARDS; i++)
-        if (atomic_load(&guards[i].full))
-            unlink(guards[i].path);
+    remove_guarded();
     die_of(sig);
 }
 
@@ -94,6 +162,9 @@ void sig_install(void)
             continue; // nohup, or a shell's background job
         sigaction(fatal[i], &a, NULL);
     }
+    a.sa_flags = SA_SIGINFO;
+    a.sa_sigaction = on_bus;
+    sigaction(SIGBUS, &a, NULL);
 }
 
 void sig_catch_stop(void)

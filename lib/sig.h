@@ -6,6 +6,7 @@
 #define SIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 // Installs the handlers; once, at the start of main.
 void sig_install(void);
@@ -22,5 +23,10 @@ bool sig_progress_wanted(void);
 // 64 at a time, paths under 4096 bytes; what does not fit is not guarded.
 void sig_guard_path(const char *path);
 void sig_unguard_path(const char *path);
+
+// A file that is mapped at `at`: where it becomes shorter while it is read, the run ends with a
+// line that names it and status 1, not with a bus error. As many as paths.
+void sig_watch_map(const void *at, size_t bytes, const char *path);
+void sig_unwatch_map(const void *at);
 
 #endif

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "io.h"
+#include "sig.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/io-test.XXXXXX";
@@ -75,12 +77,48 @@ static void test_failures(void)
     ok(bad && out_commit(&o, &e) && access("/dev/full", F_OK) == 0, "a device by name: %s", e.text);
 }
 
+// A mapped input that is cut off while it is read; an output was begun. The child's last words.
+static void test_cut_off(void)
+{
+    enum { BYTES = 1 << 20 };
+    char path[64], other[64], said[256] = "";
+    int to[2], status = 0;
+    snprintf(path, sizeof path, "%s/in", dir);
+    snprintf(other, sizeof other, "%s/out", dir);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    bool made = fd >= 0 && ftruncate(fd, BYTES) == 0 && pipe(to) == 0;
+    pid_t pid = made ? fork() : -1;
+    if (pid == 0) {
+        struct err e;
+        struct map m;
+        struct out o;
+        dup2(to[1], STDERR_FILENO);
+        sig_install();
+        if (out_open(&o, other, &e) || out_write(&o, "x", 1, &e) || map_open(&m, path, &e) ||
+            truncate(path, 100))
+            _exit(3);
+        volatile const uint8_t *bytes = m.data;
+        _exit(bytes[BYTES / 2] ? 4 : 5);
+    }
+    close(fd);
+    close(to[1]);
+    ssize_t n = read(to[0], said, sizeof said - 1);
+    close(to[0]);
+    ok(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 1,
+       "a mapped input that becomes shorter ends the run with status 1 (%d)", status);
+    ok(n > 0 && strstr(said, ": cannot read '") && strstr(said, "in': it became shorter"), "%s",
+       strtok(said, "\n"));
+    ok(temporaries() == 0 && access(other, F_OK), "and nothing half-written stays");
+    unlink(path);
+}
+
 int main(void)
 {
     if (!mkdtemp(dir))
         return 1;
     test_commit();
     test_failures();
+    test_cut_off();
     rmdir(dir);
     return tap_done();
 }
