@@ -158,6 +158,13 @@ static void begin(struct loss_room *m, size_t batch)
     memset(m->by_bias, 0, sizeof m->by_bias);
 }
 
+static float weight_at(const struct losses *l, size_t term, uint64_t step)
+{
+    bool grows = loss_kinds[term].needs & LOSS_CLUSTERS && step + 1 < l->cluster_warmup;
+    return grows ? l->weight[term] * ((float)(step + 1) / (float)l->cluster_warmup)
+                 : l->weight[term];
+}
+
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
 {
     struct loss_room *m = &l->room;
@@ -167,7 +174,7 @@ int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads
     if (b->w)
         cluster_head_begin(b->w);
     for (; loss_kinds[r.term].name; r.term++) {
-        float weight = l->weight[r.term];
+        float weight = l->effective[r.term] = weight_at(l, r.term, b->step);
         if (weight > 0 && loss_kinds[r.term].run(&r, weight, e))
             return err_wrap(e, "%s loss", loss_kinds[r.term].name);
     }
@@ -212,7 +219,7 @@ double losses_values(struct losses *l, struct loss_grads *g)
         l->value[m->parts[i].term] += part_value(m, &m->parts[i]);
     for (size_t i = 0; loss_kinds[i].name; i++)
         if (l->weight[i] > 0)
-            total += (double)l->weight[i] * l->value[i];
+            total += (double)l->effective[i] * l->value[i];
     for (size_t i = 0; i < m->n_sums; i++) {
         g->dscale += m->by_scale[i] != 0 ? m->by_scale[i] * m->host_sums[i] : 0;
         g->dbias += m->by_bias[i] != 0 ? m->by_bias[i] * m->host_sums[i] : 0;

@@ -100,8 +100,10 @@ extern const struct loss_kind loss_kinds[];
 size_t loss_count(void);
 
 struct losses {
-    float weight[LOSS_MAX]; // by row of the table; 0 = off
-    double value[LOSS_MAX]; // of the last run
+    float weight[LOSS_MAX];    // by row of the table; 0 = off
+    uint64_t cluster_warmup;   // steps over which the cluster terms' weights grow to that
+    float effective[LOSS_MAX]; // weights of the last run
+    double value[LOSS_MAX];    // of the last run
     struct loss_room room;
 };
 

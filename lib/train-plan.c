@@ -70,6 +70,7 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
         return err_set(e, "missing --student CONFIG (or --init MODEL)");
     if (losses_parse(&p->losses, o->losses, e))
         return err_wrap(e, "--loss");
+    p->losses.cluster_warmup = o->cluster_warmup;
     p->needs = losses_needs(&p->losses);
     if (check_needs(p, e))
         return -1;

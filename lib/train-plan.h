@@ -34,6 +34,7 @@ struct train_options {
     uint64_t epoch_samples; // 0: the rows of the teacher's files
     double lr, weight_decay, clip_grad;
     double sigma, sample_rate, margin, filter; // of the cluster loss; rate 0: by the clusters
+    uint64_t cluster_warmup;
     bool freeze_centroids, project, recompute, resume, skip_bad, export_hf;
 };
 

@@ -144,12 +144,13 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
     const struct {
         const char *name;
         double value;
-    } numbers[] = {{"batch", (double)s->batch},    {"accumulate", (double)s->accumulate},
-                   {"lr", (double)o->lr},          {"weight-decay", (double)o->weight_decay},
-                   {"clip-grad", (double)o->clip}, {"steps", (double)o->steps},
-                   {"warmup", (double)o->warmup},  {"sigma", (double)c->sigma},
-                   {"sample-rate", c->rate},       {"margin", (double)c->margin},
-                   {"filter", (double)c->filter}};
+    } numbers[] = {
+        {"batch", (double)s->batch},    {"accumulate", (double)s->accumulate},
+        {"lr", (double)o->lr},          {"weight-decay", (double)o->weight_decay},
+        {"clip-grad", (double)o->clip}, {"steps", (double)o->steps},
+        {"warmup", (double)o->warmup},  {"sigma", (double)c->sigma},
+        {"sample-rate", c->rate},       {"margin", (double)c->margin},
+        {"filter", (double)c->filter},  {"cluster-warmup", (double)s->losses.cluster_warmup}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (json_add_double(j, numbers[i].name, numbers[i].value, e))
             return -1;

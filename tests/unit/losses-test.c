@@ -20,6 +20,7 @@ struct world {
     size_t n_label;
     double sigma, margin, filter;
     const char *term;
+    uint64_t step, warmup;
 };
 
 static double dot(const double *a, const double *b)
@@ -160,8 +161,10 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     memset(got, 0, sizeof *got);
     g.dpt = g.dt;
     snprintf(list, sizeof list, "%s=%g", w->term, (double)weight);
-    bool good = !losses_parse(&l, list, &e) && !losses_open(&l, d, N + 2, LABELS, &e) &&
-                !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
+    bool good = !losses_parse(&l, list, &e);
+    l.cluster_warmup = w->warmup;
+    good = good && !losses_open(&l, d, N + 2, LABELS, &e) &&
+           !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
     // The head makes its rows unit; the test's are put back as they are.
     d->op->upload(d, h.w, x + W, K * D * sizeof *x);
     struct loss_batch b = {.n = N, .dim = D, .dim_t = D, .v = x + V, .t = x + T, .w = &h};
@@ -173,11 +176,13 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     b.n_label = w->n_label;
     b.scale = expf(x[SCALE]);
     b.bias = x[BIAS];
+    b.step = w->step;
     good = good && !losses_run(&l, &b, &g, &total, &e);
     for (size_t i = 0; i < loss_count(); i++)
         if (l.weight[i] > 0)
             got->value = l.value[i];
-    good = good && fabs(total - (double)weight * got->value) < 1e-9 * (1 + fabs(total));
+    if (!w->warmup)
+        good = good && fabs(total - (double)weight * got->value) < 1e-9 * (1 + fabs(total));
     got->g[SCALE] = (float)g.dscale;
     got->g[BIAS] = (float)g.dbias;
     for (size_t i = 0; i < h.s; i++)
@@ -209,6 +214,39 @@ static void one_term(struct dev *d, struct world *w, const float *x, const char 
         size = fmax(size, fabs(slope));
     }
     ok(worst / size < 2e-5, "%s%s: gradient within %g", w->term, what, worst / size);
+}
+
+// With a warm-up of 4 steps the first has a quarter of the weight, the fourth all of it; other
+// terms have theirs from the start.
+static void warmed_up(struct dev *d, struct world *w, const float *x)
+{
+    struct got full, got;
+    static const struct {
+        const char *term;
+        uint64_t step;
+        float share;
+    } cases[] = {{"cluster_ce", 0, 0.25f},
+                 {"cluster_kl", 1, 0.5f},
+                 {"cluster_ce", 3, 1},
+                 {"cluster_kl", 9, 1},
+                 {"clip", 0, 1}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+        double worst = 0, size = 0;
+        w->term = cases[c].term;
+        w->step = cases[c].step;
+        w->warmup = 0;
+        bool good = run(d, w, x, 1, cases[c].share, &full);
+        w->warmup = 4;
+        good = good && run(d, w, x, 1, 1, &got);
+        for (int i = 0; i < TOTAL; i++) {
+            worst = fmax(worst, fabs((double)full.g[i] - (double)got.g[i]));
+            size = fmax(size, fabs((double)full.g[i]));
+        }
+        ok(good && size > 0 && worst <= 1e-6 * size && full.value == got.value,
+           "%s at step %llu of a warm-up of 4: %g of its gradient", w->term,
+           (unsigned long long)w->step, (double)cases[c].share);
+    }
+    w->step = w->warmup = 0;
 }
 
 static void sampled(struct dev *d, struct world *w, const float *x)
@@ -293,6 +331,7 @@ int main(void)
     w.margin = 0;
     w.filter = 2;
     sampled(&d, &w, x);
+    warmed_up(&d, &w, x);
     parsing();
     dev_close(&d);
     return tap_done();
