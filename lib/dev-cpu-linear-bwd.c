@@ -47,7 +47,7 @@ void cpu_linear_dx(struct dev *d, size_t rows, const void *dy, const struct dev_
     cpu_matmul(d, rows, dy, w->out, w->bwd, store_tile, &j);
 }
 
-enum { DB_COLS = 64 };
+enum { DB_COLS = 256 };
 
 SIMD static void add_to(float *sum, const float *x, size_t n)
 {
@@ -66,7 +66,7 @@ enum {
     TILE_N = 384,
     RUN = 512,
     RUN_STEP = 128,
-    TURN = 32,
+    TURN = 64,
     SLOT_TURN = 2,
     SLOT_B = 3
 };
@@ -91,6 +91,30 @@ static void dw_tile(void *ctx, size_t i, int worker)
                 j->dw + r0 * j->n + c0, (int)j->n);
 }
 
+typedef uint16_t turn_row __attribute__((vector_size(16)));
+
+#define LOW_8(x, y) __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_8(x, y) __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15)
+
+// Eight values each of eight rows, turned: rows i and i + 4 interleaved, three times.
+static inline void turn_8(const uint16_t *a, size_t lda, uint16_t *to, size_t ld)
+{
+    turn_row x[8], y[8];
+    for (size_t i = 0; i < 8; i++)
+        memcpy(&x[i], a + i * lda, sizeof x[i]);
+#pragma GCC unroll 3
+    for (int stage = 0; stage < 3; stage++) {
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            y[2 * i] = LOW_8(x[i], x[i + 4]);
+            y[2 * i + 1] = HIGH_8(x[i], x[i + 4]);
+        }
+        memcpy(x, y, sizeof x);
+    }
+    for (size_t i = 0; i < 8; i++)
+        memcpy(to + i * ld, &x[i], sizeof x[i]);
+}
+
 // Rows [first, first + count) of the turned a: columns of a.
 static void turn_rows(void *ctx, size_t first, size_t count, int worker)
 {
@@ -98,10 +122,13 @@ static void turn_rows(void *ctx, size_t first, size_t count, int worker)
     const struct dw *j = ctx;
     const uint16_t *a = (const uint16_t *)j->a + j->row0 * j->lda + first;
     uint16_t *to = j->turned + first * j->run;
-    for (size_t r0 = 0; r0 < j->run; r0 += TURN)
+    size_t whole = count % 8 ? 0 : j->live / 8 * 8;
+    for (size_t r = 0; r < whole; r += 8)
+        for (size_t c = 0; c < count; c += 8)
+            turn_8(a + r * j->lda + c, j->lda, to + c * j->run + r, j->run);
+    for (size_t r = whole; r < j->run; r++)
         for (size_t c = 0; c < count; c++)
-            for (size_t r = r0; r < size_min(j->run, r0 + TURN); r++)
-                to[c * j->run + r] = r < j->live ? a[r * j->lda + c] : 0;
+            to[c * j->run + r] = r < j->live ? a[r * j->lda + c] : 0;
 }
 
 static void add_tile(void *ctx, size_t row0, size_t rows, size_t col0, size_t cols, float *c,
