@@ -21,6 +21,11 @@ int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
                      const uint8_t *state, size_t top, int32_t *labels, double *sims,
                      struct err *e);
 
+int assign_pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e);
+// assign-kernel.c: packs the panel for the kernel that is fastest for such rows.
+int assign_choose(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
+                  size_t top, struct err *e);
+
 // assign-device.c: the centroids to a->device, and assign_rows with it.
 int assign_device_init(struct assign *a, int threads, struct err *e);
 int assign_rows_device(struct assign *a, int threads, const float *rows, size_t n,

@@ -60,12 +60,12 @@ static size_t room_of(size_t top)
 
 size_t assign_bytes(size_t k, size_t dim)
 {
-    return sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, k, dim);
+    return sim_panel_most_bytes(SIM_SIDE_RIGHT, k, dim);
 }
 
 size_t assign_thread_bytes(size_t dim, size_t top)
 {
-    size_t panel = sim_panel_bytes(sim_best_kernel(), SIM_SIDE_LEFT, SIM_BLOCK_ROWS, dim), row, all;
+    size_t panel = sim_panel_most_bytes(SIM_SIDE_LEFT, SIM_BLOCK_ROWS, dim), row, all;
     if (top > SIZE_MAX / 4 || !mem_mul(room_of(top), sizeof(struct guess), &row) || !panel ||
         !mem_add(row, top * sizeof(struct assign_pick), &row) ||
         !mem_mul(row, SIM_BLOCK_ROWS, &row) || !mem_add(row, panel, &all) ||
@@ -91,7 +91,7 @@ static int begin_index(struct assign *a, const float *centroids, size_t k, size_
     return 0;
 }
 
-static int pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e)
+int assign_pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e)
 {
     if (sim_panel_init(&a->panel, kernel, SIM_SIDE_RIGHT, a->k, a->dim, e))
         return -1;
@@ -107,24 +107,16 @@ static int pack(struct assign *a, enum sim_kernel kernel, int threads, struct er
 int assign_init_kernel(struct assign *a, enum sim_kernel kernel, const float *centroids, size_t k,
                        size_t dim, int threads, struct err *e)
 {
-    return begin_index(a, centroids, k, dim, e) || pack(a, kernel, threads, e) ? -1 : 0;
+    return begin_index(a, centroids, k, dim, e) || assign_pack(a, kernel, threads, e) ? -1 : 0;
 }
 
 int assign_init_on(struct assign *a, struct sim_dev *device, const float *centroids, size_t k,
                    size_t dim, int threads, struct err *e)
 {
-    if (!device)
-        return assign_init(a, centroids, k, dim, threads, e);
     if (begin_index(a, centroids, k, dim, e))
         return -1;
     a->device = device;
-    return assign_device_init(a, threads, e);
-}
-
-int assign_init(struct assign *a, const float *centroids, size_t k, size_t dim, int threads,
-                struct err *e)
-{
-    return assign_init_kernel(a, sim_best_kernel(), centroids, k, dim, threads, e);
+    return device ? assign_device_init(a, threads, e) : 0;
 }
 
 void assign_release(struct assign *a)
@@ -352,7 +344,7 @@ int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
         return err_set(e, "cannot give %zu labels a row", top);
     if (tasks == 0)
         return 0;
-    if (!a->panel.data && pack(a, sim_best_kernel(), threads, e))
+    if (!a->panel.data && assign_choose(a, threads, rows, n, state, top, e))
         return -1;
     j.threads = (size_t)threads > tasks ? (int)tasks : threads;
     j.scratch = mem_alloc((size_t)j.threads, sizeof *j.scratch, e);

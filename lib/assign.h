@@ -14,7 +14,7 @@ struct sim_dev;
 struct assign {
     const float *centroids; // the caller's, k x dim, finite, norms <= SIM_MAX_NORM
     size_t k, dim;
-    struct sim_panel panel; // with a device: packed when a row needs it
+    struct sim_panel panel; // packed when a row first needs it
     struct sim_dev *device; // the caller's, or NULL
     double most, worst;     // with a device: greatest norm and loss of the centroids
 };
@@ -24,10 +24,8 @@ struct assign {
 size_t assign_bytes(size_t k, size_t dim);
 size_t assign_thread_bytes(size_t dim, size_t top);
 
-int assign_init(struct assign *a, const float *centroids, size_t k, size_t dim, int threads,
-                struct err *e);
-// With the products of a device (simdev.h), which nobody else may use until assign_release; NULL:
-// as assign_init. The labels are the same.
+// The kernel is chosen by the first rows that come. device: makes the products (simdev.h), nobody
+// else may use it until assign_release; or NULL. The labels are the same.
 int assign_init_on(struct assign *a, struct sim_dev *device, const float *centroids, size_t k,
                    size_t dim, int threads, struct err *e);
 // The same with the kernel given.

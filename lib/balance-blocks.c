@@ -14,8 +14,7 @@ enum { AT_ONCE = 16 << 20 };    // bytes of panels
 uint64_t balance_block_bytes(uint64_t n, size_t dim, size_t value)
 {
     return n * (value * (uint64_t)dim + sizeof(double)) +
-           sim_panel_bytes(sim_best_kernel(), SIM_SIDE_RIGHT, n, dim) + n * 2 * sizeof(float) +
-           1280;
+           sim_panel_most_bytes(SIM_SIDE_RIGHT, n, dim) + 1280;
 }
 
 // A quarter of the memory a block: two are compared, and the next ones still fit beside them.

@@ -10,8 +10,6 @@
 #include "mem.h"
 
 enum { TRIALS = 16, ROWS = 7 * SIM_RIGHT };
-// A pair taken again costs as much as some hundred products of int8 save.
-static const double MOST_DOUBT = 1.0 / 128;
 
 struct trial {
     struct balance_run *b;
@@ -85,7 +83,7 @@ static int try_int8(struct balance_run *b, struct err *e)
     int r = trial_init(&t, e);
     for (uint64_t i = 0; i < TRIALS && !r; i++)
         r = run_trial(&t, (uint32_t)(i * b->usable / TRIALS), e);
-    if (!r && t.doubts <= MOST_DOUBT * t.pairs)
+    if (!r && t.doubts <= SIM_I8_DOUBT * t.pairs)
         b->kernel = SIM_I8;
     trial_release(&t);
     return r ? -1 : 0;

@@ -78,6 +78,19 @@ size_t sim_panel_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, s
     return sum;
 }
 
+size_t sim_panel_most_bytes(enum sim_side side, size_t cap, size_t dim)
+{
+    size_t most = 0;
+    for (int kernel = 0; kernel < SIM_KERNELS; kernel++) {
+        bool can = sim_has_kernel(kernel, dim) && (kernel != SIM_F32 || !has[SIM_BF16]);
+        size_t bytes = can ? sim_panel_bytes(kernel, side, cap, dim) : 0;
+        if (can && !bytes)
+            return 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side side, size_t cap,
                    size_t dim, struct err *e)
 {

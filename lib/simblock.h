@@ -28,6 +28,9 @@ enum { SIM_BLOCK_ROWS = 9 * SIM_LEFT, SIM_BLOCK_COLS = 16 * SIM_RIGHT };
 bool sim_has_kernel(enum sim_kernel kernel, size_t dim);
 // The fastest of the narrow bounds.
 enum sim_kernel sim_best_kernel(void);
+// Where more of the products than this are left in doubt by SIM_I8, the other is faster: deciding
+// one takes as long as some hundred of its products save.
+#define SIM_I8_DOUBT (1.0 / 128)
 
 // One side of a product: n rows of dim values, packed.
 struct sim_panel {
@@ -44,6 +47,8 @@ struct sim_panel {
 
 // Bytes that a panel of cap rows takes; 0 when they do not fit in size_t.
 size_t sim_panel_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, size_t dim);
+// The most of all kernels of this machine: for plans made before a kernel is chosen.
+size_t sim_panel_most_bytes(enum sim_side side, size_t cap, size_t dim);
 int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side side, size_t cap,
                    size_t dim, struct err *e);
 void sim_panel_release(struct sim_panel *p); // safe on a zeroed struct

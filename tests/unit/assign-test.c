@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Labels against a plain loop with the canonical product, for both kernels.
+// Labels against a plain loop with the canonical product, for all kernels.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,6 +51,30 @@ static void check(enum sim_kernel kernel, size_t n, size_t k, size_t dim, size_t
     ok(!r && wrong_labels(x, n, state, c, k, dim, top, labels) == 0,
        "kernel %d: %zu rows, %zu centroids (%zu distinct), %zu values, top %zu: the exact labels",
        kernel, n, k, copies ? copies : k, dim, top);
+    assign_release(&a);
+    free(x), free(c), free(state), free(labels);
+}
+
+// The kernel is chosen by the rows: int8 where the centroids lie apart, the other where they crowd
+// within its bound. part: how far they lie apart.
+static void check_choice(double part, size_t top, size_t n, bool apart)
+{
+    enum { K = 400, D = 64 };
+    struct err e = {{0}};
+    struct assign a;
+    float *x = gaussian(n, D, 7), *c = gaussian(K, D, 8);
+    uint8_t *state = malloc(n);
+    int32_t *labels = malloc(n * top * sizeof *labels);
+    for (size_t i = 0; i < K * D; i++)
+        c[i] = (float)(i % D == 0) + (float)part * c[i];
+    memset(x, 0, D * sizeof *x);
+    sim_unit_rows(x, n, D, true, state);
+    sim_unit_rows(c, K, D, true, NULL);
+    int r = assign_init_on(&a, NULL, c, K, D, 2, &e) ||
+            assign_rows(&a, 2, x, n, state, top, labels, NULL, &e);
+    enum sim_kernel want = apart && sim_has_kernel(SIM_I8, D) ? SIM_I8 : sim_best_kernel();
+    ok(!r && a.panel.kernel == want && wrong_labels(x, n, state, c, K, D, top, labels) == 0,
+       "%zu rows, centroids %g apart, top %zu: exact labels by kernel %d", n, part, top, want);
     assign_release(&a);
     free(x), free(c), free(state), free(labels);
 }
@@ -158,5 +182,9 @@ int main(void)
         check(kernel, 20, 300, 8, 100, 0, 2);
         check(kernel, 1, 1, 5, 1, 0, 1);
     }
+    check_choice(1, 1, 3000, true);
+    check_choice(0.001, 3, 3000, false);
+    check_choice(0.001, 1, 3000, false);
+    check_choice(1, 1, 300, false); // too few rows to try any
     return tap_done();
 }
