@@ -38,15 +38,19 @@ static void trial_release(struct trial *t)
     free(t->out);
 }
 
+// The rows at places first .. first + n, made unit.
 static int fetch(struct trial *t, uint32_t first, uint32_t n, struct err *e)
 {
     const struct balance_run *b = t->b;
+    uint64_t rows[ROWS];
+    for (uint32_t i = 0; i < n; i++)
+        rows[i] = b->order[first + i];
+    if (!b->rows.data && b->source->gather(b->source->ctx, rows, n, t->unit, e))
+        return -1;
     for (uint32_t i = 0; i < n; i++) {
-        uint64_t row = b->order[first + i];
         float *to = t->unit + i * b->dim;
-        if (b->source->gather(b->source->ctx, &row, 1, to, e))
-            return -1;
-        sim_scale(to, 1 / sqrt(sim_dot(to, to, b->dim)), to, b->dim);
+        const float *x = b->rows.data ? sim_rows_at(&b->rows, rows[i], to) : to;
+        sim_scale(x, 1 / sqrt(sim_dot(x, x, b->dim)), to, b->dim);
     }
     return 0;
 }
