@@ -119,7 +119,7 @@ int balance_plan(struct balance_run *b, struct err *e)
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
 {
     uint64_t row = sim_rows_value(b->source) * (uint64_t)b->dim + sizeof(double);
-    uint64_t rows = b->rows.data ? 0 : k->n * row + 512;
+    uint64_t rows = sim_rows_there(&b->rows) ? 0 : k->n * row + 512;
     return k->visitors || b->o->device
                ? rows
                : rows + sim_panel_bytes(b->kernel, SIM_SIDE_RIGHT, k->n, b->dim) + 768;
@@ -130,12 +130,15 @@ uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_bloc
 uint64_t balance_at_once(const struct balance_run *b)
 {
     uint64_t few = (uint64_t)AT_ONCE * (uint64_t)b->o->threads;
-    return b->rows.data && b->biggest_block <= few / 4 && few < b->block_mem ? few : b->block_mem;
+    return sim_rows_there(&b->rows) && b->biggest_block <= few / 4 && few < b->block_mem
+               ? few
+               : b->block_mem;
 }
 
 static bool is_loaded(const struct balance_run *b, const struct balance_block *k)
 {
-    return b->rows.data ? k->visitors || b->o->device || k->right.data : k->rows.data != NULL;
+    return sim_rows_there(&b->rows) ? k->visitors || b->o->device || k->right.data
+                                    : k->rows.data != NULL;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
@@ -156,7 +159,7 @@ void balance_unload(struct balance_run *b)
 
 static int allocate(const struct balance_run *b, struct balance_block *k, struct err *e)
 {
-    if (!b->rows.data) {
+    if (!sim_rows_there(&b->rows)) {
         if (sim_rows_init(&k->rows, b->source, k->n, e))
             return -1;
         k->norm = mem_alloc(k->n, sizeof *k->norm, e);
@@ -251,7 +254,7 @@ static void measure(struct balance_block *k, uint32_t first, uint32_t n)
 static void pack(const struct balance_run *b, const struct part *p, float *unit)
 {
     for (uint32_t k = 0; k < p->n; k++) {
-        if (b->rows.data && k + AHEAD < p->n)
+        if (sim_rows_there(&b->rows) && k + AHEAD < p->n)
             fetch_ahead(b, p->block->first + p->first + k + AHEAD);
         balance_unit(b, p->block, p->first + k, unit + k % SIM_RIGHT * b->dim);
         if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
@@ -266,7 +269,7 @@ static void pack_task(void *ctx, size_t i)
     const struct balance_run *b = l->b;
     const struct part *p = &l->parts[i];
     struct err e;
-    if (!b->rows.data)
+    if (!sim_rows_there(&b->rows))
         measure(p->block, p->first, p->n);
     if (p->block->visitors || b->o->device)
         return;
@@ -320,11 +323,11 @@ int balance_load(struct balance_run *b, struct err *e)
     int t = b->o->threads;
     l.fresh = mem_alloc(b->n_blocks, 1, e);
     int r = !l.fresh || make_blocks(&l, &rows, e);
-    l.scattered =
-        !r && !b->rows.data && rows > b->n / 8; // much of it: reading everything in order is faster
+    l.scattered = !r && !sim_rows_there(&b->rows) &&
+                  rows > b->n / 8; // much of it: reading everything in order is faster
     if (l.scattered)
         r = par_for(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
-    if (!r && !b->rows.data)
+    if (!r && !sim_rows_there(&b->rows))
         r = par_for(t, l.n_parts, gather_task, &l, e);
     r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
         sim_fail_check(&l.fail, e);
@@ -342,7 +345,7 @@ int balance_load(struct balance_run *b, struct err *e)
 struct balance_row balance_row(const struct balance_run *b, const struct balance_block *k,
                                uint32_t i)
 {
-    if (!b->rows.data)
+    if (!sim_rows_there(&b->rows))
         return (struct balance_row){&k->rows, i, k->norm[i]};
     size_t row = b->order[k->first + i];
     return (struct balance_row){&b->rows, row, b->norm[row]};

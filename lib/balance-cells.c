@@ -41,11 +41,11 @@ static void read_task(void *ctx, size_t i)
     uint64_t first = p->first + at;
     bool unit = b->mean || (b->cell && !b->o->cells); // somebody looks at the unit rows
     struct err e;
-    int r = b->rows.data ? sim_rows_read(&b->rows, first, b->source, first, n, &e)
-                         : b->source->read(b->source->ctx, first, n, rows, &e);
+    int r = sim_rows_there(&b->rows) ? sim_rows_read(&b->rows, first, b->source, first, n, &e)
+                                     : b->source->read(b->source->ctx, first, n, rows, &e);
     if (r)
         sim_fail_set(&p->fail, &e);
-    else if (b->rows.data)
+    else if (sim_rows_there(&b->rows))
         class_held(b, first, n, unit ? rows : NULL, rows + (n - 1) * b->dim);
     else
         sim_unit_rows_of(rows, unit ? rows : NULL, n, b->dim, true, b->state + first, NULL);
@@ -157,7 +157,7 @@ static void key_task(void *ctx, size_t i)
     struct balance_run *b = p->b;
     struct err e;
     uint64_t first = i * TASK, n = b->n - first < TASK ? b->n - first : TASK;
-    bool held = b->rows.data != NULL;
+    bool held = sim_rows_there(&b->rows);
     float *rows = mem_alloc((held ? 1 : n) * b->dim, sizeof *rows, &e);
     if (!rows || (!held && b->source->read(b->source->ctx, first, n, rows, &e))) {
         sim_fail_set(&p->fail, &e);

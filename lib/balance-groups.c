@@ -74,7 +74,7 @@ static double cost(const struct pick *p, const float *x, double norm, uint32_t r
 static const float *member(const struct groups *g, uint32_t at, float *room, double *norm)
 {
     const struct balance_run *b = g->b;
-    if (b->rows.data) {
+    if (sim_rows_there(&b->rows)) {
         *norm = b->norm[g->members[at]];
         return sim_rows_at(&b->rows, g->members[at], room);
     }
@@ -167,7 +167,7 @@ static void fetch_task(void *ctx, size_t i)
 static int fetch_members(struct groups *g, uint32_t first, uint32_t n, struct err *e)
 {
     uint64_t rows[BATCH];
-    if (g->b->rows.data)
+    if (sim_rows_there(&g->b->rows))
         return 0;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (uint64_t)g->members[first + i] << 16 | i;
@@ -296,7 +296,7 @@ static int union_groups(struct balance_run *b, struct err *e)
     g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
     r = g.size ? list_members(&g, e) : -1;
     if (!r && b->o->survivor != BALANCE_FIRST) { // else the lowest row, the root, is kept
-        bool held = b->rows.data;
+        bool held = sim_rows_there(&b->rows);
         g.batch = held ? g.n_members : BATCH;
         g.list = mem_alloc(g.batch / 2 + 1, sizeof *g.list, e);
         g.slot = g.list && !held ? mem_alloc(BATCH, sizeof *g.slot, e) : NULL;

@@ -45,11 +45,11 @@ static int fetch(struct trial *t, uint32_t first, uint32_t n, struct err *e)
     uint64_t rows[ROWS];
     for (uint32_t i = 0; i < n; i++)
         rows[i] = b->order[first + i];
-    if (!b->rows.data && b->source->gather(b->source->ctx, rows, n, t->unit, e))
+    if (!sim_rows_there(&b->rows) && b->source->gather(b->source->ctx, rows, n, t->unit, e))
         return -1;
     for (uint32_t i = 0; i < n; i++) {
         float *to = t->unit + i * b->dim;
-        const float *x = b->rows.data ? sim_rows_at(&b->rows, rows[i], to) : to;
+        const float *x = sim_rows_there(&b->rows) ? sim_rows_at(&b->rows, rows[i], to) : to;
         sim_scale(x, 1 / sqrt(sim_dot(x, x, b->dim)), to, b->dim);
     }
     return 0;

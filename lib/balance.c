@@ -47,7 +47,7 @@ static int hold_rows(struct balance_run *b, struct err *e)
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;
-    if (sim_rows_init(&b->rows, b->source, b->n, e))
+    if (sim_rows_hold(&b->rows, b->source, e))
         return -1;
     b->norm = mem_alloc(b->n, sizeof *b->norm, e);
     return b->norm ? 0 : -1;
@@ -160,7 +160,8 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
         return -1;
     balance_unload(b);
     b->r->seconds[1] = now() - began - b->r->seconds[0];
-    if (balance_groups(b, e))
+    if (balance_groups(b, e) ||
+        (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
         return -1;
     b->r->seconds[2] = now() - began - b->r->seconds[0] - b->r->seconds[1];
     return 0;

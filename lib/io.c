@@ -334,6 +334,21 @@ int map_open(struct map *m, const char *path, struct err *e)
     return rc;
 }
 
+bool map_resident(const struct map *m)
+{
+    enum { PAGES = 4096, MOST_AWAY = 16 }; // one page of so many may be away
+    unsigned char in[PAGES];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), away = 0;
+    for (size_t at = 0; at < m->n; at += PAGES * page) {
+        size_t n = m->n - at < PAGES * page ? m->n - at : PAGES * page;
+        if (mincore((void *)(uintptr_t)(m->data + at), n, in))
+            return false;
+        for (size_t i = 0; i < (n + page - 1) / page; i++)
+            away += !(in[i] & 1);
+    }
+    return away <= m->n / page / MOST_AWAY;
+}
+
 void map_close(struct map *m)
 {
     if (m->data) {

@@ -57,6 +57,8 @@ struct map {
 };
 int map_open(struct map *m, const char *path, struct err *e);
 void map_close(struct map *m);
+// Whether nearly all of it is in the system's cache now, so that reading it anywhere costs little.
+bool map_resident(const struct map *m);
 
 // Writes all n bytes to fd, through interruptions and short writes. 0, or -1 with errno set.
 int io_write_all(int fd, const void *data, size_t n);

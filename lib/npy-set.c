@@ -267,10 +267,37 @@ int npy_set_gather_f16(const struct npy_set *s, const uint64_t *rows, size_t cou
     return gather(s, rows, count, NULL, out, e);
 }
 
-bool npy_set_all_f16(const struct npy_set *s)
+bool npy_set_all(const struct npy_set *s, enum npy_type type)
 {
     for (size_t i = 0; i < s->n_parts; i++)
-        if (s->parts[i].rows && s->parts[i].type != NPY_F2)
+        if (s->parts[i].rows && s->parts[i].type != type)
             return false;
     return true;
+}
+
+int npy_set_map(const struct npy_set *s, size_t part, struct map *m, const void **data,
+                bool *resident, struct err *e)
+{
+    const struct npy_part *p = &s->parts[part];
+    if (map_open(m, p->path, e))
+        return -1;
+    if (m->n != (uint64_t)p->file_bytes ||
+        (p->data_at + (uintptr_t)m->data) % npy_type_size(p->type)) {
+        map_close(m);
+        return err_set(e, "%s: cannot be used in place", p->path);
+    }
+    *data = m->data + p->data_at;
+    *resident = map_resident(m);
+    return 0;
+}
+
+int npy_set_unchanged(const struct npy_set *s, struct err *e)
+{
+    for (size_t i = 0; i < s->n_parts; i++) {
+        int fd = open_part(&s->parts[i], e);
+        if (fd < 0)
+            return -1;
+        close(fd);
+    }
+    return 0;
 }

@@ -106,10 +106,17 @@ static void remove_guarded(void)
             unlink(guards[i].path);
 }
 
-static void say(const char *text)
+// "TOOL: cannot read 'PATH': ..." in one write; the handler may use no stdio.
+static void tell_cut_off(const char *path)
 {
-    size_t n = strlen(text);
-    if (write(STDERR_FILENO, text, n) != (ssize_t)n)
+    static char line[PATH_ROOM + 128];
+    const char *const parts[] = {program_invocation_short_name, ": cannot read '", path,
+                                 "': it became shorter while it was in use\n"};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        for (const char *p = parts[i]; *p && n < sizeof line; p++)
+            line[n++] = *p;
+    if (write(STDERR_FILENO, line, n) != (ssize_t)n)
         return; // nobody to tell
 }
 
@@ -122,10 +129,7 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     for (int i = 0; i < GUARDS && info->si_code == BUS_ADRERR; i++) {
         if (!atomic_load(&maps[i].full) || at < maps[i].first || at >= maps[i].end)
             continue;
-        say(program_invocation_short_name);
-        say(": cannot read '");
-        say(maps[i].path);
-        say("': it became shorter while it was in use\n");
+        tell_cut_off(maps[i].path);
         _exit(1);
     }
     die_of(sig);

@@ -35,6 +35,40 @@ static int gather_half(void *ctx, const uint64_t *rows, size_t count, uint16_t *
     return npy_set_gather_f16(&f->set, rows, count, out, e);
 }
 
+static void close_maps(struct sim_files *f)
+{
+    for (size_t i = 0; f->maps && i < f->set.n_parts; i++)
+        map_close(&f->maps[i]);
+    free(f->maps);
+    free(f->mapped);
+    f->maps = NULL;
+    f->mapped = NULL;
+}
+
+// In place only where the system has read all files already: from a cold disk, or one far away, it
+// is faster to read them in order into memory of our own.
+static const struct sim_part *file_parts(void *ctx, size_t *n)
+{
+    struct sim_files *f = ctx;
+    struct err why;
+    bool uniform = npy_set_all(&f->set, f->source.read_half ? NPY_F2 : NPY_F4), resident = true;
+    close_maps(f);
+    f->maps = uniform ? mem_alloc(f->set.n_parts, sizeof *f->maps, &why) : NULL;
+    f->mapped = f->maps ? mem_alloc(f->set.n_parts, sizeof *f->mapped, &why) : NULL;
+    *n = f->set.n_parts;
+    for (size_t i = 0; f->mapped && i < f->set.n_parts; i++) {
+        f->mapped[i].first = f->set.parts[i].first;
+        if (npy_set_map(&f->set, i, &f->maps[i], &f->mapped[i].data, &resident, &why) || !resident)
+            close_maps(f);
+    }
+    return f->mapped;
+}
+
+static int files_unchanged(void *ctx, struct err *e)
+{
+    return npy_set_unchanged(&((const struct sim_files *)ctx)->set, e);
+}
+
 static const char *last_part(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -92,8 +126,9 @@ int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, stru
     if (npy_set_open(&f->set, paths, n, e))
         return -1;
     f->source =
-        (struct sim_source){f->set.rows, f->set.dim, f, read_files, gather_files, NULL, NULL};
-    if (npy_set_all_f16(&f->set)) {
+        (struct sim_source){f->set.rows, f->set.dim, f,          read_files,     gather_files,
+                            NULL,        NULL,       file_parts, files_unchanged};
+    if (npy_set_all(&f->set, NPY_F2)) {
         f->source.read_half = read_half;
         f->source.gather_half = gather_half;
     }
@@ -162,6 +197,7 @@ void sim_files_close(struct sim_files *f)
     for (size_t i = 0; f->sidecars && i < f->set.n_parts; i++)
         sidecar_release(&f->sidecars[i]);
     free(f->sidecars);
+    close_maps(f);
     npy_set_close(&f->set);
     *f = (struct sim_files){0};
 }

@@ -18,6 +18,8 @@ struct sim_files {
     struct sidecar *sidecars; // [set.n_parts], empty where there is none
     size_t n_bare;            // files without sidecar
     struct sim_source source; // over all rows; the struct must stay where it is
+    struct map *maps;         // [set.n_parts], once the source was asked for its parts
+    struct sim_part *mapped;
 };
 
 // Opens the files; all must have one dimension and, where their sidecars say, one model, and no two

@@ -21,10 +21,17 @@ static int gather_memory(void *ctx, const uint64_t *rows, size_t count, float *o
     return 0;
 }
 
+static const struct sim_part *memory_part(void *ctx, size_t *n)
+{
+    *n = 1;
+    return &((struct sim_memory *)ctx)->part;
+}
+
 struct sim_source sim_source_memory(struct sim_memory *m, const float *rows, uint64_t n, size_t dim)
 {
-    *m = (struct sim_memory){rows, dim};
-    return (struct sim_source){n, dim, m, read_memory, gather_memory, NULL, NULL};
+    *m = (struct sim_memory){rows, dim, {rows, 0}};
+    return (struct sim_source){n,    dim,  m,           read_memory, gather_memory,
+                               NULL, NULL, memory_part, NULL};
 }
 
 void sim_fail_set(struct sim_fail *f, const struct err *e)

@@ -175,7 +175,7 @@ static void check_kernel(float far, bool half, uint64_t spare, const char *kerne
     half_from_f32(x, h, N * D);
     half_to_f32(h, x, N * D);
     struct halves rows = {h, x, D};
-    struct sim_source s = {N, D, &rows, read_same, gather_same, NULL, NULL};
+    struct sim_source s = {N, D, &rows, read_same, gather_same, NULL, NULL, NULL, NULL};
     if (half) {
         s.read_half = read_half;
         s.gather_half = gather_half;

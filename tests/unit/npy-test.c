@@ -252,7 +252,22 @@ static void test_set(void)
     uint16_t h[50];
     ok(npy_set_rows_f16(&s, 0, 10, h, &e) == 0 && h[5] == half_from_f32_one(1), "as float16");
     ok(npy_set_rows_f16(&s, 0, 11, h, &e) == -1 && strstr(e.text, "<f4"), "which f4 is not");
+    uint64_t picked[] = {19, 3};
+    ok(npy_set_gather_f16(&s, picked, 2, h, &e) == 0 && h[0] == half_from_f32_one(19) &&
+           h[5] == half_from_f32_one(3),
+       "float16 rows picked as they are");
+    ok(!npy_set_all(&s, NPY_F2) && !npy_set_all(&s, NPY_F4), "the files are of two types");
+    struct map map;
+    const void *data = NULL;
+    bool resident = false;
+    ok(npy_set_map(&s, 2, &map, &data, &resident, &e) == 0 && ((const float *)data)[5] == 11 &&
+           resident,
+       "a file just written is in the cache and can be used in place");
+    map_close(&map);
+    ok(npy_set_unchanged(&s, &e) == 0, "all are as they were");
     make_part("3.npy", NPY_F2, 4, 5, 17);
+    ok(npy_set_unchanged(&s, &e) == -1 && strstr(e.text, "3.npy: changed"), "%s", e.text);
+    ok(npy_set_map(&s, 3, &map, &data, &resident, &e) == -1, "nor is it mapped: %s", e.text);
     ok(npy_set_rows(&s, 17, 1, x, &e) == -1 && strstr(e.text, "changed"), "a file that changes");
     npy_set_close(&s);
     make_part("3.npy", NPY_F2, 4, 6, 17);
