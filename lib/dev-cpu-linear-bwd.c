@@ -64,7 +64,7 @@ SIMD static void add_to(float *sum, const float *x, size_t n)
 enum {
     TILE_M = 192,
     TILE_N = 384,
-    RUN = 512,
+    RUN = 1024,
     RUN_STEP = 128,
     TURN = 64,
     SLOT_TURN = 2,
