@@ -35,6 +35,7 @@ for my $sig ('KILL', 'TERM', 'INT', 'HUP') {
     my $pid = fork // die;
     if (!$pid) {
         chdir $sub;
+        $SIG{$sig} = 'DEFAULT' if $sig ne 'KILL'; # nohup and a shell's background jobs pass on an ignored one
         open STDERR, '>', '/dev/null';
         exec $tool, '-o', 's', '--index', 'i', '--pixels', 'p', 'in';
     }
