@@ -151,7 +151,7 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
 {
     double began = now();
     if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
-        allocate_joins(b, forest, e) || balance_plan(b, e) || balance_choose_kernel(b, e))
+        allocate_joins(b, forest, e) || balance_choose_kernel(b, e) || balance_plan(b, e))
         return -1;
     b->r->seconds[0] = now() - began;
     if (b->o->remove >= 0 && balance_search(b, e))
