@@ -5,11 +5,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "dev-cpu-dnnl.h"
 #include "dev-cpu-grad.h"
 #include "mem.h"
+#include "memory-limit.h"
 
 // OpenBLAS has it, the reference headers do not.
 extern void openblas_set_num_threads(int) __attribute__((weak));
@@ -59,13 +59,13 @@ void cpu_for_runs(struct dev *d, size_t n, size_t run,
 
 static int cpu_memory(struct dev *d, size_t *available, size_t *total, struct err *e)
 {
-    long page = sysconf(_SC_PAGESIZE), now = sysconf(_SC_AVPHYS_PAGES),
-         all = sysconf(_SC_PHYS_PAGES);
+    struct memory_limit m;
     (void)d;
-    if (page < 1 || now < 0 || all < 0)
+    memory_limit_read("", &m);
+    if (m.left == UINT64_MAX)
         return err_set(e, "the size of memory is not known");
-    *available = (size_t)now * (size_t)page;
-    *total = (size_t)all * (size_t)page;
+    *available = m.left;
+    *total = m.total == UINT64_MAX ? m.left : m.total;
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory-limit.h"
 #include "train-data.h"
 #include "train-setup.h"
 
@@ -140,7 +141,9 @@ int train_plan_memory(const struct train_options *o, const struct clip_config *c
     train_memory(&t, s, d, &m);
     clip_table_release(&t);
     uint64_t host = train_data_bytes(cfg, s->batch, s->dim_t, s->n_label);
-    uint64_t left = train_setup_memory_free();
+    struct memory_limit limit;
+    memory_limit_read("", &limit);
+    uint64_t left = limit.left;
     train_setup_memory_text(&m, parts, sizeof parts);
     snprintf(text, TRAIN_PLAN_TEXT, "%s, data %.2f GiB", parts, (double)host / gib);
     bool on_cpu = !strncmp(o->device, "cpu", 3);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train-setup.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,38 +54,6 @@ void train_setup_memory_text(const struct train_memory *m, char *text, size_t ro
     if (m->own)
         n += snprintf(text + n, room - (size_t)n, ", the device's own %.2f", (double)m->own / gib);
     snprintf(text + n, room - (size_t)n, ")");
-}
-
-// The number after `name` in a file of lines, or alone in it; UINT64_MAX when there is none.
-static uint64_t number_in(const char *path, const char *name)
-{
-    char line[256];
-    uint64_t n = UINT64_MAX;
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return n;
-    while (fgets(line, sizeof line, f)) {
-        if (strncmp(line, name, strlen(name)))
-            continue;
-        if (sscanf(line + strlen(name), "%" SCNu64, &n) != 1)
-            n = UINT64_MAX;
-        break;
-    }
-    fclose(f);
-    return n;
-}
-
-uint64_t train_setup_memory_free(void)
-{
-    uint64_t system = number_in("/proc/meminfo", "MemAvailable:");
-    uint64_t limit = number_in("/sys/fs/cgroup/memory.max", "");
-    uint64_t used = number_in("/sys/fs/cgroup/memory.current", "");
-    if (system != UINT64_MAX)
-        system *= 1024;
-    if (limit == UINT64_MAX || used == UINT64_MAX)
-        return system;
-    uint64_t left = limit > used ? limit - used : 0;
-    return left < system ? left : system;
 }
 
 float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e)

@@ -20,9 +20,6 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
                        const struct samples_header *h, bool bias, struct err *e);
 // The parts of the memory plan as text: "4.1 GiB (weights and gradients 1.2, ...)".
 void train_setup_memory_text(const struct train_memory *m, char *text, size_t room);
-// Memory that this process may still take: the system's, less where a control group has a lower
-// limit. UINT64_MAX when unknown.
-uint64_t train_setup_memory_free(void);
 // Centroids as float32, heap [*k, *dim], from NPY <f4 or <f2. NULL with e set.
 float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e);
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
