@@ -95,7 +95,7 @@ static int read_folder(struct vocab *v, const char *dir, struct err *e)
         return read_with(v, path, vocab_read_tokenizer_json, e);
     return err_set(e,
                    "%s: no tokenizer: neither bpe_simple_vocab_16e6.txt[.gz], nor vocab.json with "
-                   "merges.txt, nor tokenizer.json",
+                   "merges.txt, nor tokenizer.json; --tokenizer PATH names another place",
                    dir);
 }
 

@@ -24,7 +24,7 @@ enum {
 };
 
 static const char *model_dir, *classnames, *templates, *predictions, *cache, *device = "cpu";
-static const char *split = "test";
+static const char *split = "test", *tokenizer_path;
 static int task, dtype, features;
 static uint64_t batch = 64, confusions = 20, seed = 1, iterations = 1000;
 static double probe_c, min_acc1;
@@ -48,6 +48,11 @@ static const struct cli_option options[] = {
      .to = &split,
      .arg = "NAME",
      .help = "folder of the shards"},
+    {.name = "tokenizer",
+     .type = CLI_TEXT,
+     .to = &tokenizer_path,
+     .arg = "PATH",
+     .help = "vocabulary file or folder, when the model folder has none"},
     {.name = "classnames",
      .type = CLI_TEXT,
      .to = &classnames,
@@ -317,12 +322,17 @@ static int run_set(struct job *job, const char *folder, struct err *e)
 
 // ---- the model
 
-static int check_tokenizer(const struct tokenizer *t, const struct clip_config *c, struct err *e)
+static struct tokenizer *open_tokenizer(const struct clip_config *c, struct err *e)
 {
-    if (tokenizer_vocab_size(t) > (size_t)c->vocab)
-        return err_set(e, "the tokenizer has %zu tokens, the model's table %d rows",
-                       tokenizer_vocab_size(t), c->vocab);
-    return 0;
+    struct tokenizer *t = tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, e);
+    if (!t)
+        return NULL;
+    if (tokenizer_vocab_size(t) <= (size_t)c->vocab)
+        return t;
+    err_set(e, "the tokenizer has %zu tokens, the model's table %d rows", tokenizer_vocab_size(t),
+            c->vocab);
+    tokenizer_free(t);
+    return NULL;
 }
 
 static int run_sets(struct job *job, const struct cli_common *common, struct err *e)
@@ -366,8 +376,8 @@ static int with_model(struct job *job, const struct cli_common *common, struct d
         return -1;
     if (clip_weights_open(&w, model_dir, e))
         return -1;
-    struct tokenizer *t = tokenizer_open(model_dir, e);
-    int rc = t ? check_tokenizer(t, &w.table.cfg, e) : -1;
+    struct tokenizer *t = open_tokenizer(&w.table.cfg, e);
+    int rc = t ? 0 : -1;
     if (rc == 0)
         rc = model_digest(&w, job->model.digest, e);
     if (rc == 0)
