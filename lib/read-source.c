@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mem.h"
 #include "read-keep.h"
@@ -132,7 +133,7 @@ static int close_shard(struct read_source *s, bool ended, struct err *e)
 {
     struct read_shard *cur = s->cur;
     digest_hex(cur->digest, cur->keys);
-    cur->whole = ended && !cur->damaged;
+    cur->whole = cur->counted = ended && !cur->damaged;
     int rc = 0;
     if (s->o->keep && ended) {
         rc = read_keep_check(&s->keep, cur->rows, cur->keys, e);
@@ -264,6 +265,23 @@ static int take(struct read_source *s, bool pass, struct err *e)
     }
 }
 
+// Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
+// known. Only a file is read on: a pipe may have no end. What is damaged there is no fault of the
+// slice. True when the end was reached.
+static bool read_on(struct read_source *s, struct shard_sample *from)
+{
+    struct stat st;
+    struct err damage;
+    int rc = 1;
+    if (strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
+        return false;
+    for (; rc > 0; rc = shard_next(s->shard, from, &damage)) {
+        s->cur->rows++;
+        digest_key(s->cur->digest, from->key);
+    }
+    return rc == 0;
+}
+
 // The slice is handed out. A shard whose last sample was the slice's last is whole: look.
 static int stop(struct read_source *s, struct err *e)
 {
@@ -278,7 +296,7 @@ static int stop(struct read_source *s, struct err *e)
         s->cur->damaged = true;
         s->cur->damage = damage;
     }
-    return close_shard(s, rc <= 0, e);
+    return close_shard(s, rc <= 0 || read_on(s, &from), e);
 }
 
 // Reads the next window, passing over those before the slice. 1, 0 at the end, -1.

@@ -46,7 +46,9 @@ struct read_shard {
     uint64_t delivered;      // samples handed out so far
     uint64_t dropped;        // left out by the keep mask
     bool whole;              // at the end: every sample was handed out, and nothing is damaged
-    bool damaged;            // at the end: `damage` says which record could not be had, and why
+    bool counted; // at the end: every key was read, so that `rows` and `keys` are the shard's own,
+                  // whether all samples were handed out or not
+    bool damaged; // at the end: `damage` says which record could not be had, and why
     struct err damage;
     char keys[DIGEST_HEX]; // at the end: digest of the keys of `rows` samples in the order of the
                            // tar

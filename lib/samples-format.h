@@ -41,7 +41,7 @@ enum {
 #define SAMPLES_ENDED SAMPLES_TYPE('E', 'N', 'D', 'S')
 #define SAMPLES_TRAILER SAMPLES_TYPE('T', 'R', 'L', 'R')
 
-enum { SAMPLES_HAS_CAPTION = 1, SAMPLES_HAS_IMAGE = 2, SAMPLES_WHOLE = 1 };
+enum { SAMPLES_HAS_CAPTION = 1, SAMPLES_HAS_IMAGE = 2, SAMPLES_WHOLE = 1, SAMPLES_COUNTED = 2 };
 
 static inline void samples_put16(uint8_t *p, uint32_t v)
 {

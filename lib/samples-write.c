@@ -183,16 +183,16 @@ int samples_write(struct samples_writer *w, const struct samples_record *s, stru
 int samples_end_shard(struct samples_writer *w, uint32_t id, bool whole, uint64_t rows,
                       const char *keys, struct err *e)
 {
-    if (id >= w->n_shards || (whole && (!keys || !digest_is_hex(keys))))
+    if (id >= w->n_shards || (whole && !keys) || (keys && !digest_is_hex(keys)))
         return err_set(e, "end of shard %u: not begun, or whole without key digest", id);
     uint8_t *p = begin_block(w, SAMPLES_ENDED, SAMPLES_ENDING, SAMPLES_ENDING, e);
     if (!p)
         return -1;
     samples_put32(p, id);
-    samples_put32(p + 4, whole ? SAMPLES_WHOLE : 0);
+    samples_put32(p + 4, (whole ? SAMPLES_WHOLE : 0u) | (keys ? SAMPLES_COUNTED : 0u));
     samples_put64(p + 8, rows);
     memset(p + 16, 0, 16);
-    if (whole)
+    if (keys)
         samples_digest_pack(keys, p + 16);
     return write_block(w, SAMPLES_BLOCK + SAMPLES_ENDING, NULL, 0, e);
 }

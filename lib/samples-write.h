@@ -26,8 +26,8 @@ int samples_begin_shard(struct samples_writer *w, const char *name, uint32_t *id
 // One sample. The image must be what the header says: size * size * 3 bytes, encoded bytes, or
 // none. row and shard_name are not looked at.
 int samples_write(struct samples_writer *w, const struct samples_record *s, struct err *e);
-// The shard is done: its number of samples, and, when it was read whole, the key digest of all of
-// them in the order of the tar (NULL otherwise).
+// The shard is done: its number of samples, whether all of them were written (`whole`), and, when
+// all its keys were read, their digest in the order of the tar (NULL otherwise).
 int samples_end_shard(struct samples_writer *w, uint32_t id, bool whole, uint64_t rows,
                       const char *keys, struct err *e);
 // Writes the trailer. 0 or -1.

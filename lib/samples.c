@@ -189,11 +189,13 @@ static int end_shard(struct samples_reader *r, const uint8_t *p, size_t n, struc
     if (!s || s->pub.ended)
         return err_set(e, "corrupt: the end of a shard that is not open");
     s->pub.ended = true;
-    s->pub.whole = samples_get32(p + 4) & SAMPLES_WHOLE;
+    uint32_t flags = samples_get32(p + 4);
+    s->pub.whole = flags & SAMPLES_WHOLE;
+    s->pub.counted = flags & (SAMPLES_WHOLE | SAMPLES_COUNTED);
     s->pub.rows = samples_get64(p + 8);
     if (s->pub.rows < s->next)
         return err_set(e, "corrupt: more samples of a shard than it has");
-    if (s->pub.whole)
+    if (s->pub.counted)
         samples_digest_unpack(p + 16, s->pub.keys);
     return 0;
 }

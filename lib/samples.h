@@ -87,10 +87,12 @@ struct samples_record {
 
 struct samples_shard {
     char *name;    // last part of the path; "-" for standard input
-    bool ended;    // the two fields below are set
-    bool whole;    // all its samples were read, none skipped, limited, parted or cut off by damage
-    uint64_t rows; // its samples; less when not whole
-    char keys[DIGEST_HEX]; // key digest of its samples in the order of the tar, when whole
+    bool ended;    // the fields below are set
+    bool whole;    // all its samples are in the stream: none masked, skipped, limited, parted or
+                   // cut off by damage
+    bool counted;  // all its keys were read, whichever samples are in the stream
+    uint64_t rows; // its samples; less when not counted
+    char keys[DIGEST_HEX]; // key digest of its samples in the order of the tar, when counted
 };
 
 struct samples_reader;

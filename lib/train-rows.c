@@ -162,10 +162,10 @@ int train_rows_sweep(struct train_rows *r, const struct samples_reader *stream, 
         struct train_file *f = &r->files[i];
         if (!f->open || !s->ended)
             continue;
-        if (s->whole && s->rows != f->npy.h.rows)
+        if (s->counted && s->rows != f->npy.h.rows)
             return err_set(e, "%s: shard %s has %" PRIu64 " samples, its file %" PRIu64 " rows",
                            r->dir, s->name, s->rows, f->npy.h.rows);
-        if (s->whole && s->keys[0] && f->side.keys[0] && strcmp(s->keys, f->side.keys))
+        if (s->counted && s->keys[0] && f->side.keys[0] && strcmp(s->keys, f->side.keys))
             return err_set(e,
                            "%s: the file for shard %s was made from other samples (key digests "
                            "differ)",

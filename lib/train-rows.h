@@ -38,7 +38,8 @@ void train_rows_restart(struct train_rows *r);
 // Row of a sample as float32 [dim] (labels: int32 [dim]) into out. 1; 0: the row says that the
 // sample failed (zeros; label -1); -1: no such file or row.
 int train_rows_get(struct train_rows *r, const struct samples_record *s, void *out, struct err *e);
-// Closes the files of shards that have ended, and compares key digests where the shard was whole.
+// Closes the files of shards that have ended, and compares rows and key digests where all keys of
+// the shard are known: with masks and slices too.
 int train_rows_sweep(struct train_rows *r, const struct samples_reader *stream, struct err *e);
 
 #endif

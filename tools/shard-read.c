@@ -190,7 +190,7 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
         job->damaged++;
         log_error(&job->log, "%s: %s", s->path, s->damage.text);
     }
-    return samples_end_shard(job->writer, s->id, s->whole, s->rows, s->whole ? s->keys : NULL, e);
+    return samples_end_shard(job->writer, s->id, s->whole, s->rows, s->counted ? s->keys : NULL, e);
 }
 
 // "0.9,1.0"

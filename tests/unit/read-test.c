@@ -20,7 +20,7 @@ static struct err err;
 
 // What came out: samples as shard * 100 + ordinal, those dropped, and the events.
 struct got {
-    int n, n_dropped, begun, ended, whole, damaged;
+    int n, n_dropped, begun, ended, whole, counted, damaged;
     int seq[MAX], dropped[MAX];
     uint64_t pixels[MAX]; // digest of the pixels
     char keys[10][DIGEST_HEX];
@@ -64,6 +64,7 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
     (void)e;
     g->ended++;
     g->whole += s->whole;
+    g->counted += s->counted;
     g->damaged += s->damaged;
     g->order_good &= g->open[shard_of(s)];
     g->open[shard_of(s)] = false;
@@ -130,7 +131,8 @@ static void test_slices(struct read_options o, const char *what)
         int at = 0, dropped = 0;
         for (o.part = 0; o.part < o.n_parts; o.part++) {
             struct got *g = run(&o);
-            good = good && same(all, at, g) && g->order_good && g->begun == g->ended;
+            good = good && same(all, at, g) && g->order_good && g->begun == g->ended &&
+                   g->counted == g->ended;
             at += g ? g->n : 0;
             dropped += g ? g->n_dropped : 0;
             free(g);
@@ -151,6 +153,7 @@ static void test_slices(struct read_options o, const char *what)
         int most = s < all->n ? s : all->n;
         good = good && same(all, 0, head) && head->n == most && same(all, most, tail) &&
                tail->n == all->n - most && head->begun == head->ended && tail->order_good;
+        good = good && head->counted == head->ended && tail->counted == tail->ended;
         good = good && (head->n_dropped + tail->n_dropped == all->n_dropped || s >= all->n);
         free(head);
         free(tail);
