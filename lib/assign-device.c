@@ -240,7 +240,7 @@ static int settle(struct job *j, struct err *e)
 {
     uint32_t list[LEFT_OVER];
     size_t n = 0;
-    if (par_for(j->threads, (j->count + TASK - 1) / TASK, decide_task, j, e))
+    if (par_for_stop(j->threads, (j->count + TASK - 1) / TASK, decide_task, j, e))
         return -1;
     for (size_t i = 0; i < j->count; i++) {
         if (j->found[i] & DEV_TOP_FULL) {

@@ -13,6 +13,7 @@
 #include "assign-run.h"
 #include "mem.h"
 #include "par.h"
+#include "sig.h"
 
 enum { FOUND = 64 }; // candidates of a row before they are settled; more than any usual row has
 
@@ -96,7 +97,7 @@ int assign_pack(struct assign *a, enum sim_kernel kernel, int threads, struct er
     if (sim_panel_init(&a->panel, kernel, SIM_SIDE_RIGHT, a->k, a->dim, e))
         return -1;
     a->panel.n = a->k;
-    if (par_for(threads, (a->k + SIM_BLOCK_COLS - 1) / SIM_BLOCK_COLS, pack_task, a, e)) {
+    if (par_for_stop(threads, (a->k + SIM_BLOCK_COLS - 1) / SIM_BLOCK_COLS, pack_task, a, e)) {
         sim_panel_release(&a->panel);
         return -1;
     }
@@ -269,13 +270,14 @@ static void begin(const struct job *j, struct scratch *t, size_t m)
                                      .bound = sim_bound(&t->left, i, &j->a->panel)};
 }
 
+// Many centroids take seconds: a stop is looked for in between, and par_for_stop tells the caller.
 static void search_rows(const struct job *j, struct scratch *t, size_t first, size_t m)
 {
     const struct assign *a = j->a;
     const float *rows = j->rows + first * a->dim;
     sim_panel_set(&t->left, rows, m);
     begin(j, t, m);
-    for (size_t c = 0; c < a->k; c += SIM_BLOCK_COLS) {
+    for (size_t c = 0; c < a->k && !sig_stop_wanted(); c += SIM_BLOCK_COLS) {
         size_t n = a->k - c < SIM_BLOCK_COLS ? a->k - c : SIM_BLOCK_COLS;
         sim_block(&t->left, 0, m, &a->panel, c, n, t->out, SIM_BLOCK_COLS);
         for (size_t i = 0; i < m; i++)
@@ -354,7 +356,7 @@ int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
     for (int i = 0; i < j.threads && !r; i++)
         r = scratch_init(&j.scratch[i], &j, e);
     if (!r)
-        r = par_for(j.threads, tasks, task, &j, e);
+        r = par_for_stop(j.threads, tasks, task, &j, e);
     for (int i = 0; i < j.threads; i++)
         scratch_release(&j.scratch[i]);
     free(j.scratch);

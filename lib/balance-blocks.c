@@ -326,10 +326,10 @@ int balance_load(struct balance_run *b, struct err *e)
     l.scattered = !r && !sim_rows_there(&b->rows) &&
                   rows > b->n / 8; // much of it: reading everything in order is faster
     if (l.scattered)
-        r = par_for(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
+        r = par_for_stop(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
     if (!r && !sim_rows_there(&b->rows))
-        r = par_for(t, l.n_parts, gather_task, &l, e);
-    r = r || sim_fail_check(&l.fail, e) || par_for(t, l.n_parts, pack_task, &l, e) ||
+        r = par_for_stop(t, l.n_parts, gather_task, &l, e);
+    r = r || sim_fail_check(&l.fail, e) || par_for_stop(t, l.n_parts, pack_task, &l, e) ||
         sim_fail_check(&l.fail, e);
     for (size_t i = 0; i < b->n_blocks && !r; i++)
         if (l.fresh[i] && !b->blocks[i].visitors) {

@@ -104,7 +104,7 @@ static int read_all(struct balance_run *b, struct assign *a, struct err *e)
     int r = 0;
     for (p.first = 0; p.first < b->n && !r; p.first += p.n) {
         p.n = b->n - p.first < CHUNK ? b->n - p.first : CHUNK;
-        r = par_for(b->o->threads, (p.n + TASK - 1) / TASK, read_task, &p, e);
+        r = par_for_stop(b->o->threads, (p.n + TASK - 1) / TASK, read_task, &p, e);
         if (!r)
             r = sim_fail_check(&p.fail, e);
         if (!r && b->cell)
@@ -231,7 +231,7 @@ static int sort_by_rank(struct balance_run *b, struct err *e)
     struct pass p = {.b = b};
     if (b->o->survivor == BALANCE_HARD || b->o->survivor == BALANCE_EASY) {
         p.key = mem_alloc(b->usable, sizeof *p.key, e);
-        if (!p.key || par_for(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||
+        if (!p.key || par_for_stop(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||
             sim_fail_check(&p.fail, e)) {
             free(p.key);
             return -1;

@@ -192,7 +192,7 @@ static int send(struct device_turn *t, struct err *e)
     t->most = t->worst = 0;
     for (t->packed = 0; t->packed < t->rows; t->packed += SIM_DEV_PACK) {
         uint32_t left = t->rows - t->packed, n = left < SIM_DEV_PACK ? left : SIM_DEV_PACK;
-        if (par_for(t->b->o->threads, (n + TASK - 1) / TASK, pack_task, t, e) ||
+        if (par_for_stop(t->b->o->threads, (n + TASK - 1) / TASK, pack_task, t, e) ||
             sim_fail_check(&t->fail, e))
             return -1;
         s->d->op->upload(s->d, sim_dev_row(s, s->right, t->packed), s->act,
@@ -295,7 +295,7 @@ static int decide(struct device_turn *t, struct err *e)
 {
     if (!t->n_hits)
         return 0;
-    return par_for(t->b->o->threads, (t->n_hits + HITS - 1) / HITS, decide_task, t, e) ||
+    return par_for_stop(t->b->o->threads, (t->n_hits + HITS - 1) / HITS, decide_task, t, e) ||
                    sim_fail_check(&t->fail, e)
                ? -1
                : 0;

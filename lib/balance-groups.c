@@ -178,7 +178,7 @@ static int fetch_members(struct groups *g, uint32_t first, uint32_t n, struct er
     }
     g->batch_first = first;
     struct fetch f = {g, rows, n};
-    return par_for(g->b->o->threads, (n + FETCH - 1) / FETCH, fetch_task, &f, e) ||
+    return par_for_stop(g->b->o->threads, (n + FETCH - 1) / FETCH, fetch_task, &f, e) ||
                    sim_fail_check(&g->fail, e)
                ? -1
                : 0;
@@ -219,7 +219,7 @@ static int batch(struct groups *g, size_t n_list, struct err *e)
     const struct group *last = &g->list[n_list - 1];
     uint32_t first = g->list[0].first;
     return fetch_members(g, first, last->first + last->n - first, e) ||
-                   par_for(g->b->o->threads, n_list, group_task, g, e) ||
+                   par_for_stop(g->b->o->threads, n_list, group_task, g, e) ||
                    sim_fail_check(&g->fail, e)
                ? -1
                : 0;
@@ -292,7 +292,7 @@ static void root_task(void *ctx, size_t task)
 static int union_groups(struct balance_run *b, struct err *e)
 {
     struct groups g = {.b = b};
-    int r = par_for(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
+    int r = par_for_stop(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
     g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
     r = g.size ? list_members(&g, e) : -1;
     if (!r && b->o->survivor != BALANCE_FIRST) { // else the lowest row, the root, is kept

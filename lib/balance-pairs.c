@@ -7,6 +7,7 @@
 #include "balance-run.h"
 #include "mem.h"
 #include "par.h"
+#include "sig.h" // a stripe may take seconds; par_for_stop tells of it
 
 enum { STRIPES_A_TURN = 4096 };
 
@@ -183,8 +184,8 @@ static void compare(struct balance_run *b, struct scratch *s, struct balance_fou
         s->bound[i] = sim_bound(&s->left, i, &c->right) + 5e-7;
     for (uint32_t i = 0; i < m; i += step) {
         uint32_t rows = m - i < step ? m - i : step;
-        for (uint32_t j = same ? (first + i) / SIM_RIGHT * SIM_RIGHT : 0; j < c->n;
-             j += SIM_BLOCK_COLS)
+        for (uint32_t j = same ? (first + i) / SIM_RIGHT * SIM_RIGHT : 0;
+             j < c->n && !sig_stop_wanted(); j += SIM_BLOCK_COLS)
             compare_block(b, s, f, &r, first, i, rows, j,
                           c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS);
     }
@@ -263,7 +264,7 @@ static int run_batch(struct turn *t, double *done, double total, struct err *e)
     int r = 0;
     for (t->first = 0; t->first < all && !r; t->first += STRIPES_A_TURN) {
         uint64_t n = all - t->first < STRIPES_A_TURN ? all - t->first : STRIPES_A_TURN;
-        r = par_for(t->threads, n, stripe, t, e);
+        r = par_for_stop(t->threads, n, stripe, t, e);
         *done = start + pairs * (double)(t->first + n) / (double)all;
         r = r || balance_progress(t->b, *done, total, e);
     }

@@ -11,6 +11,7 @@
 #include <faiss/c_api/error_c.h>
 
 #include "kmeans-run.h"
+#include "sig.h"
 #include "simblock.h"
 
 extern void openblas_set_num_threads(int n) __attribute__((weak));
@@ -98,6 +99,10 @@ int kmeans_faiss(const struct kmeans_job *j, struct err *e)
         openblas_set_num_threads(j->threads);
     int r = faiss_IndexFlatIP_new_with(&index, (idx_t)j->points->source->dim) ? failed(e) : 0;
     for (int i = j->first; i < j->iterations && !r; i++) {
+        if (sig_stop_wanted()) { // nobody can stop FAISS itself
+            r = err_set(e, "stopped");
+            break;
+        }
         r = start(j, &c, index, e);
         if (!r) {
             r = iteration(j, c, index, i + 1, e);

@@ -133,7 +133,7 @@ static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, struct 
         l->step.points += l->labels[i] >= 0;
     }
     sort_chunk(l, n);
-    return par_for(j->threads, (l->k + SUM_CLUSTERS - 1) / SUM_CLUSTERS, sum_task, l, e);
+    return par_for_stop(j->threads, (l->k + SUM_CLUSTERS - 1) / SUM_CLUSTERS, sum_task, l, e);
 }
 
 static double imbalance(const uint64_t *counts, size_t k, uint64_t n)

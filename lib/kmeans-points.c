@@ -44,7 +44,8 @@ static int fill(const struct kmeans_points *p, int threads, uint64_t first, uint
                 uint8_t *state, struct err *e)
 {
     struct reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
-    return par_for(threads, (n + PART - 1) / PART, read_task, &r, e) || sim_fail_check(&r.fail, e)
+    return par_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
+                   sim_fail_check(&r.fail, e)
                ? -1
                : 0;
 }

@@ -12,6 +12,7 @@
 #include "kmeans-run.h"
 #include "mem.h"
 #include "par.h"
+#include "sig.h"
 #include "simblock.h"
 
 struct two {
@@ -202,13 +203,15 @@ static void part_task(void *ctx, size_t i)
                               .borrowed = true};
     if (train_part(t, c, &p, t->o->device ? t->o->threads : 1, &e))
         sim_fail_set(&b->fail, &e);
+    else
+        t->s->done[c] = 1; // a stop in the middle of the batch keeps it
 }
 
 // A part a thread; with a device, which takes one at a time, all threads serve each.
 static int run_parts(struct batch *b, size_t n, struct err *e)
 {
     if (!b->t->o->device)
-        return par_for(b->t->o->threads, n, part_task, b, e);
+        return par_for_stop(b->t->o->threads, n, part_task, b, e);
     for (size_t i = 0; i < n; i++)
         part_task(b, i);
     return 0;
@@ -233,7 +236,7 @@ static int run_batch(struct batch *b, struct err *e)
     if (!b->slot)
         return -1;
     list_points(b);
-    if (par_for(t->o->threads, (b->n + PART - 1) / PART, read_task, b, e) ||
+    if (par_for_stop(t->o->threads, (b->n + PART - 1) / PART, read_task, b, e) ||
         sim_fail_check(&b->fail, e) || run_parts(b, n_parts, e) || sim_fail_check(&b->fail, e))
         return -1;
     memset(t->s->done + b->begin, 1, n_parts);
@@ -292,7 +295,7 @@ static int train_all(struct two *t, struct err *e)
         if (end == c ? stream_part(t, end++, e) : batch_of(t, c, end, e))
             return -1;
         c = end;
-        if (t->o->save && t->o->save(t->o->ctx, t->s, e))
+        if (t->o->save && !sig_stop_wanted() && t->o->save(t->o->ctx, t->s, e))
             return -1;
     }
     return 0;

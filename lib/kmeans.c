@@ -7,6 +7,7 @@
 
 #include "kmeans-run.h"
 #include "mem.h"
+#include "sig.h"
 #include "simblock.h"
 
 #define SAMPLE_STREAM ((uint64_t)1 << 63)
@@ -71,7 +72,7 @@ static int one_step(void *ctx, const struct kmeans_step *step, struct err *e)
         v->s->iteration = v->o->iterations;
     if (v->o->step && v->o->step(v->o->ctx, step, e))
         return -1;
-    return v->o->save ? v->o->save(v->o->ctx, v->s, e) : 0;
+    return v->o->save && !sig_stop_wanted() ? v->o->save(v->o->ctx, v->s, e) : 0;
 }
 
 // Level 1 from where the state is, over the points given.
@@ -149,7 +150,7 @@ static int allocate(struct kmeans_state *s, size_t dim, const struct kmeans_opti
     return s->done ? 0 : -1;
 }
 
-int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
+static int train(const struct kmeans_points *p, const struct kmeans_options *o,
                  struct kmeans_state *s, struct err *e)
 {
     size_t dim = p->source->dim;
@@ -165,4 +166,15 @@ int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
         return -1;
     s->level = 2;
     return kmeans_two(p, o, s, e);
+}
+
+int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
+                 struct kmeans_state *s, struct err *e)
+{
+    if (train(p, o, s, e) == 0)
+        return 0;
+    struct err why;
+    if (sig_stop_wanted() && s->level && o->save && o->save(o->ctx, s, &why))
+        *e = why;
+    return -1;
 }

@@ -53,11 +53,10 @@ struct kmeans_options {
     struct sim_dev *device; // KMEANS_EXACT: makes the products (simdev.h); NULL = this processor
     int threads;
     uint64_t mem; // bytes that may be used, all in all
-    // After each iteration, in order within a part; from one thread at a time. 0 or -1 (stop).
+    // After each iteration, in order within a part; from one thread at a time. 0 or -1.
     int (*step)(void *ctx, const struct kmeans_step *s, struct err *e);
     // When `state` is worth keeping: after each iteration of level 1 and each batch of parts of
-    // level
-    // 2. 0 or -1 (stop).
+    // level 2, and once more where sig_stop_wanted() ends the training. 0 or -1.
     int (*save)(void *ctx, const struct kmeans_state *s, struct err *e);
     void *ctx;
 };
@@ -119,7 +118,8 @@ void kmeans_ahead_release(struct kmeans_ahead *a); // safe on a zeroed struct
 int kmeans_ahead_read(struct kmeans_ahead *a, uint64_t first, uint64_t n, uint64_t next,
                       const float **rows, const uint8_t **state, struct err *e);
 
-// Trains; the centroids are s->centroids. 0 or -1.
+// Trains; the centroids are s->centroids. 0 or -1, which is also what a signal makes of it: within
+// a second or so, with the state as after the last whole iteration (FAISS: after the present one).
 int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
                  struct kmeans_state *s, struct err *e);
 // The least `mem` that kmeans_train accepts for n points of dim values; 0 when none would do.

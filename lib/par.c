@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "sig.h"
 
 int par_cpus(void)
 {
@@ -46,24 +47,41 @@ struct loop {
     size_t n;
     void (*work)(void *, size_t);
     void *ctx;
+    bool stoppable;
 };
 
 static void *loop_thread(void *arg)
 {
     struct loop *l = arg;
-    for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;)
+    for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;) {
+        if (l->stoppable && sig_stop_wanted())
+            break;
         l->work(l->ctx, i);
+    }
     return NULL;
+}
+
+static int run_loop(struct loop *l, int threads, struct err *e)
+{
+    if (threads <= 1 || l->n <= 1) {
+        loop_thread(l);
+        return 0;
+    }
+    return run_threads((size_t)threads < l->n ? threads : (int)l->n, loop_thread, l, e);
 }
 
 int par_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e)
 {
     struct loop l = {.n = n, .work = work, .ctx = ctx};
-    if (threads <= 1 || n <= 1) {
-        loop_thread(&l);
-        return 0;
-    }
-    return run_threads((size_t)threads < n ? threads : (int)n, loop_thread, &l, e);
+    return run_loop(&l, threads, e);
+}
+
+int par_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e)
+{
+    struct loop l = {.n = n, .work = work, .ctx = ctx, .stoppable = true};
+    if (run_loop(&l, threads, e))
+        return -1;
+    return sig_stop_wanted() ? err_set(e, "stopped") : 0;
 }
 
 enum slot_state { SLOT_FREE, SLOT_READ, SLOT_WORKING, SLOT_DONE };

@@ -15,6 +15,11 @@ int par_cpus(void);
 // cannot start.
 int par_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e);
 
+// The same, but begins no further i once sig_stop_wanted(): then -1 with "stopped", and what the
+// work was to make is not whole. For long loops whose result can be given up.
+int par_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
+                 struct err *e);
+
 // An ordered pipeline: read and write run on one thread at a time and in order, work on many at
 // once, so the output is the same for any number of threads.
 struct par_steps {

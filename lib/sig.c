@@ -3,87 +3,131 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { GUARDS = 64, PATH_ROOM = 4096 };
+// Grown as needed. The handler may run at any instant on any thread, so whoever holds the lock has
+// all signals blocked: the handler never waits for the thread that it interrupted.
+static atomic_flag lock = ATOMIC_FLAG_INIT;
 
-// The handler may run at any instant on any thread, so it reads only slots marked full; a slot is
-// filled before it is marked.
-static struct guard {
-    atomic_bool full;
-    char path[PATH_ROOM];
-} guards[GUARDS];
-static pthread_mutex_t guards_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct guards {
+    char **path;
+    size_t n, room;
+} guards;
 
-static struct watched_map {
-    atomic_bool full;
-    uintptr_t first, end;
-    char path[PATH_ROOM];
-} maps[GUARDS];
+static struct watched {
+    struct watched_map {
+        uintptr_t first, end;
+        char *path;
+    } * map;
+    size_t n, room;
+} watched;
 
 static atomic_bool progress_flag, catching_stop;
 static atomic_int stop_signal;
 
+static void take_lock(void)
+{
+    while (atomic_flag_test_and_set(&lock))
+        sched_yield();
+}
+
+static void enter(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    take_lock();
+}
+
+static void leave(const sigset_t *before)
+{
+    atomic_flag_clear(&lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+// Room for one more of `size` bytes behind n. False: out of memory, nothing changed.
+static bool grow(void *array, size_t n, size_t *room, size_t size, void **grown)
+{
+    *grown = array;
+    if (n < *room)
+        return true;
+    size_t more = *room ? 2 * *room : 16;
+    void *p = realloc(array, more * size);
+    if (!p)
+        return false;
+    *grown = p;
+    *room = more;
+    return true;
+}
+
 void sig_guard_path(const char *path)
 {
-    size_t n = strlen(path) + 1;
-    if (n > PATH_ROOM)
+    sigset_t before;
+    void *grown;
+    char *copy = strdup(path);
+    if (!copy)
         return;
-    pthread_mutex_lock(&guards_lock);
-    for (int i = 0; i < GUARDS; i++) {
-        if (atomic_load(&guards[i].full))
-            continue;
-        memcpy(guards[i].path, path, n);
-        atomic_store(&guards[i].full, true);
-        break;
-    }
-    pthread_mutex_unlock(&guards_lock);
+    enter(&before);
+    bool there = grow(guards.path, guards.n, &guards.room, sizeof *guards.path, &grown);
+    guards.path = grown;
+    if (there)
+        guards.path[guards.n++] = copy;
+    leave(&before);
+    if (!there)
+        free(copy);
 }
 
 void sig_unguard_path(const char *path)
 {
-    pthread_mutex_lock(&guards_lock);
-    for (int i = 0; i < GUARDS; i++) {
-        if (atomic_load(&guards[i].full) && strcmp(guards[i].path, path) == 0) {
-            atomic_store(&guards[i].full, false);
-            break;
-        }
+    sigset_t before;
+    char *found = NULL;
+    enter(&before);
+    for (size_t i = guards.n; i-- > 0 && !found;) {
+        if (strcmp(guards.path[i], path) != 0)
+            continue;
+        found = guards.path[i];
+        guards.path[i] = guards.path[--guards.n];
     }
-    pthread_mutex_unlock(&guards_lock);
+    leave(&before);
+    free(found);
 }
 
 void sig_watch_map(const void *at, size_t bytes, const char *path)
 {
-    size_t n = strlen(path) + 1;
-    if (n > PATH_ROOM)
+    sigset_t before;
+    void *grown;
+    char *copy = strdup(path);
+    if (!copy)
         return;
-    pthread_mutex_lock(&guards_lock);
-    for (int i = 0; i < GUARDS; i++) {
-        if (atomic_load(&maps[i].full))
-            continue;
-        memcpy(maps[i].path, path, n);
-        maps[i].first = (uintptr_t)at;
-        maps[i].end = (uintptr_t)at + bytes;
-        atomic_store(&maps[i].full, true);
-        break;
-    }
-    pthread_mutex_unlock(&guards_lock);
+    enter(&before);
+    bool there = grow(watched.map, watched.n, &watched.room, sizeof *watched.map, &grown);
+    watched.map = grown;
+    if (there)
+        watched.map[watched.n++] = (struct watched_map){(uintptr_t)at, (uintptr_t)at + bytes, copy};
+    leave(&before);
+    if (!there)
+        free(copy);
 }
 
 void sig_unwatch_map(const void *at)
 {
-    pthread_mutex_lock(&guards_lock);
-    for (int i = 0; i < GUARDS; i++) {
-        if (atomic_load(&maps[i].full) && maps[i].first == (uintptr_t)at) {
-            atomic_store(&maps[i].full, false);
-            break;
-        }
+    sigset_t before;
+    char *found = NULL;
+    enter(&before);
+    for (size_t i = 0; i < watched.n && !found; i++) {
+        if (watched.map[i].first != (uintptr_t)at)
+            continue;
+        found = watched.map[i].path;
+        watched.map[i] = watched.map[--watched.n];
     }
-    pthread_mutex_unlock(&guards_lock);
+    leave(&before);
+    free(found);
 }
 
 static void die_of(int sig)
@@ -99,17 +143,17 @@ static void die_of(int sig)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
+// With the lock, which is never given back: the process ends.
 static void remove_guarded(void)
 {
-    for (int i = 0; i < GUARDS; i++)
-        if (atomic_load(&guards[i].full))
-            unlink(guards[i].path);
+    for (size_t i = 0; i < guards.n; i++)
+        unlink(guards.path[i]);
 }
 
 // "TOOL: cannot read 'PATH': ..." in one write; the handler may use no stdio.
 static void tell_cut_off(const char *path)
 {
-    static char line[PATH_ROOM + 128];
+    static char line[4096 + 128];
     const char *const parts[] = {program_invocation_short_name, ": cannot read '", path,
                                  "': it became shorter while it was in use\n"};
     size_t n = 0;
@@ -125,21 +169,33 @@ static void on_bus(int sig, siginfo_t *info, void *context)
 {
     uintptr_t at = (uintptr_t)info->si_addr;
     (void)context;
+    take_lock();
     remove_guarded();
-    for (int i = 0; i < GUARDS && info->si_code == BUS_ADRERR; i++) {
-        if (!atomic_load(&maps[i].full) || at < maps[i].first || at >= maps[i].end)
+    for (size_t i = 0; i < watched.n && info->si_code == BUS_ADRERR; i++) {
+        if (at < watched.map[i].first || at >= watched.map[i].end)
             continue;
-        tell_cut_off(maps[i].path);
+        tell_cut_off(watched.map[i].path);
         _exit(1);
     }
     die_of(sig);
 }
 
+// Is this the request to stop, or one more of SIGHUP? A terminal that goes away sends that one
+// twice, from the shell and from the system: it never counts as the second signal, which kills.
+static bool asks_to_stop(int sig)
+{
+    int none = 0, hangup = SIGHUP;
+    if (!atomic_load(&catching_stop) || (sig != SIGTERM && sig != SIGINT && sig != SIGHUP))
+        return false;
+    return atomic_compare_exchange_strong(&stop_signal, &none, sig) || sig == SIGHUP ||
+           atomic_compare_exchange_strong(&stop_signal, &hangup, sig);
+}
+
 static void on_fatal(int sig)
 {
-    if ((sig == SIGTERM || sig == SIGINT) && atomic_load(&catching_stop) &&
-        atomic_exchange(&stop_signal, sig) == 0)
+    if (asks_to_stop(sig))
         return;
+    take_lock();
     remove_guarded();
     die_of(sig);
 }

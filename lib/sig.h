@@ -10,7 +10,8 @@
 
 // Installs the handlers; once, at the start of main.
 void sig_install(void);
-// From now on the first SIGTERM or SIGINT only sets sig_stop_wanted(); the second one kills.
+// From now on the first SIGTERM, SIGINT or SIGHUP only sets sig_stop_wanted(); a second SIGTERM or
+// SIGINT kills. More of SIGHUP do not: a terminal that goes away sends two.
 void sig_catch_stop(void);
 bool sig_stop_wanted(void);
 // The signal that asked for the stop (0 = none), and dying of it once everything is saved.
@@ -19,13 +20,13 @@ void sig_die_of_stop(void);
 // True once after each SIGUSR1.
 bool sig_progress_wanted(void);
 
-// A path to be removed when a signal ends the run; forgotten again with sig_unguard_path. At most
-// 64 at a time, paths under 4096 bytes; what does not fit is not guarded.
+// A path to be removed when a signal ends the run; forgotten again with sig_unguard_path. Any
+// number of them; only where memory is short a path is not guarded.
 void sig_guard_path(const char *path);
 void sig_unguard_path(const char *path);
 
 // A file that is mapped at `at`: where it becomes shorter while it is read, the run ends with a
-// line that names it and status 1, not with a bus error. As many as paths.
+// line that names it and status 1, not with a bus error.
 void sig_watch_map(const void *at, size_t bytes, const char *path);
 void sig_unwatch_map(const void *at);
 

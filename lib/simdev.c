@@ -246,7 +246,7 @@ static void pack_task(void *ctx, size_t task)
 int sim_dev_pack_rows(struct sim_dev *s, const float *rows, size_t n, int threads, struct err *e)
 {
     struct packing p = {s, rows, n};
-    return par_for(threads, (n + TASK - 1) / TASK, pack_task, &p, e);
+    return par_for_stop(threads, (n + TASK - 1) / TASK, pack_task, &p, e);
 }
 
 // With x', y' the packed rows, x.y - x'.y' = x.(y - y') + (x - x').y', so by Cauchy-Schwarz it is

@@ -200,7 +200,32 @@ static int on_step(void *ctx, const struct kmeans_step *s, struct err *e)
     return 0;
 }
 
-// Saves at most a twentieth of the time, and always before a stop.
+// "after iteration 5 of 20", "with 12 of 100 coarse clusters done".
+static const char *where(const struct kmeans_state *s, char *to, size_t room)
+{
+    size_t done = 0;
+    for (size_t c = 0; s->level == 2 && c < s->k1; c++)
+        done += s->done[c];
+    if (s->level == 2)
+        snprintf(to, room, "with %zu of %zu coarse clusters done", done, s->k1);
+    else
+        snprintf(to, room, "after iteration %d of %llu%s", s->iteration,
+                 (unsigned long long)iterations, s->k1 ? " of the coarse level" : "");
+    return to;
+}
+
+static void tell_stop(struct job *j, const struct kmeans_state *s)
+{
+    char at[80];
+    if (checkpoint)
+        log_note(&j->log, "saved in %s %s: the same command goes on from there", checkpoint,
+                 where(s, at, sizeof at));
+    else
+        log_note(&j->log, "stopped %s; without --checkpoint FILE nothing is saved",
+                 where(s, at, sizeof at));
+}
+
+// Saves at most a twentieth of the time, and always where a signal ends the training.
 static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
 {
     struct job *j = ctx;
@@ -217,7 +242,7 @@ static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
         j->save_took = j->saved_at - now;
     }
     if (stop)
-        return err_set(e, checkpoint ? "stopped; the same command continues" : "stopped");
+        tell_stop(j, s);
     return 0;
 }
 
@@ -250,10 +275,10 @@ static int make_tag(struct job *j, const struct kmeans_points *p, const float *i
 
 static int load_checkpoint(struct job *j, struct kmeans_state *s, struct err *e)
 {
+    char at[80];
     int r = checkpoint ? kmeans_state_load(s, j->tag, checkpoint, e) : 0;
     if (r == 1)
-        log_note(&j->log, "continuing from %s: %s", checkpoint,
-                 s->level == 2 ? "within coarse clusters" : "between iterations");
+        log_note(&j->log, "continuing from %s: %s", checkpoint, where(s, at, sizeof at));
     if (r == 2)
         log_warn(&j->log, "%s; starting anew", e->text);
     return r < 0 ? -1 : 0;
