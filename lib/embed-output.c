@@ -70,10 +70,12 @@ int embed_output_put(struct embed_output *o, const struct embed_batch *b, struct
     return 0;
 }
 
-static int commit_one(struct npy_writer *w, const char *path, struct sidecar *s, struct err *e)
+static int commit_one(struct npy_writer *w, const char *path, const char *of, struct sidecar *s,
+                      struct err *e)
 {
     if (!path)
         return 0;
+    s->of = of;
     npy_writer_digest(w, s->data);
     return sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
 }
@@ -81,9 +83,9 @@ static int commit_one(struct npy_writer *w, const char *path, struct sidecar *s,
 int embed_output_commit(struct embed_output *o, struct sidecar *s, struct err *e)
 {
     s->rows = o->rows;
-    return commit_one(&o->tokens, o->tokens_path, s, e) ||
-                   commit_one(&o->text, o->text_path, s, e) ||
-                   commit_one(&o->image, o->image_path, s, e)
+    return commit_one(&o->tokens, o->tokens_path, NULL, s, e) ||
+                   commit_one(&o->text, o->text_path, "text", s, e) ||
+                   commit_one(&o->image, o->image_path, "image", s, e)
                ? -1
                : 0;
 }

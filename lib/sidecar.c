@@ -151,7 +151,7 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
             return -1;
     if (json_add_u64(o, "seed", s->seed, e) || json_add_u64(o, "rows", s->rows, e) ||
         add_digest(o, "keys", s->keys, e) || add_digest(o, "data", s->data, e) ||
-        add_digest(o, "model", s->model, e))
+        add_digest(o, "model", s->model, e) || (s->of && json_add_string(o, "of", s->of, e)))
         return -1;
     return add_inputs(o, s, e);
 }
@@ -228,6 +228,19 @@ static int get_inputs(const cJSON *o, struct sidecar *s, struct err *e)
     return 0;
 }
 
+// Other words than those known tell nothing.
+static int get_of(const cJSON *o, struct sidecar *s, struct err *e)
+{
+    static const char *const known[] = {"image", "text"};
+    const char *of = "";
+    if (json_string(o, "of", JSON_OPTIONAL, &of, e) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(of, known[i]))
+            s->of = known[i];
+    return 0;
+}
+
 static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
 {
     if (!cJSON_IsObject(o))
@@ -235,7 +248,7 @@ static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
     if (get_string(o, "tool", &s->tool, e) || get_string(o, "version", &s->version, e) ||
         json_u64(o, "seed", JSON_OPTIONAL, &s->seed, e) < 0 ||
         json_u64(o, "rows", JSON_REQUIRED, &s->rows, e) < 0 || get_digest(o, "keys", s->keys, e) ||
-        get_digest(o, "data", s->data, e) || get_digest(o, "model", s->model, e))
+        get_digest(o, "data", s->data, e) || get_digest(o, "model", s->model, e) || get_of(o, s, e))
         return -1;
     return get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;
 }

@@ -27,6 +27,7 @@ struct sidecar {
     char keys[DIGEST_HEX];  // the key digest (digest.h) of the rows, in order
     char data[DIGEST_HEX];  // of the rows' bytes (npy_writer_digest)
     char model[DIGEST_HEX]; // of the model the rows come from
+    const char *of;         // embeddings of what: "image", "text"; NULL = not told
     struct sidecar_input *inputs;
     size_t n_inputs;
 };

@@ -353,6 +353,11 @@ static const cJSON *first_change(const cJSON *a, const cJSON *b)
     return NULL;
 }
 
+static bool is_digest(const cJSON *x)
+{
+    return x && cJSON_IsString(x) && digest_is_hex(x->valuestring);
+}
+
 int train_options_same(const cJSON *was, const cJSON *is, struct err *e)
 {
     const cJSON *change = first_change(is, was);
@@ -362,6 +367,11 @@ int train_options_same(const cJSON *was, const cJSON *is, struct err *e)
         return 0;
     const cJSON *x = cJSON_GetObjectItemCaseSensitive(was, change->string);
     const cJSON *y = cJSON_GetObjectItemCaseSensitive(is, change->string);
+    if (is_digest(x) && is_digest(y))
+        return err_set(e,
+                       "--%s is not what the checkpoint was made with (digests %.8s, %.8s); give "
+                       "the same files, or another -o",
+                       change->string, x->valuestring, y->valuestring);
     char *then = x ? cJSON_PrintUnformatted(x) : NULL, *now = y ? cJSON_PrintUnformatted(y) : NULL;
     err_set(e, "the checkpoint was made with %s %s, now it is %s", change->string,
             then ? then : "left out", now ? now : "left out");

@@ -37,6 +37,19 @@ static int find_checkpoint(struct train_run *r, struct err *e)
     return 0;
 }
 
+// Refuses what does not belong together, before anything is started.
+static int match_inputs(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    int needs = r->plan->needs;
+    struct train_inputs in = {.centroids = train_plan_centroids(r->plan),
+                              .tokenizer = r->plan->tokenizer};
+    in.image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
+    in.text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    in.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    return train_match(&in, &r->inputs, e);
+}
+
 static int open_data(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
@@ -99,7 +112,7 @@ static int open_core(struct train_run *r, struct err *e)
 static int settle_options(struct train_run *r, struct err *e)
 {
     struct err why;
-    cJSON *is = train_setup_options(&r->core, &r->cfg, train_plan_centroids(r->plan), e);
+    cJSON *is = train_setup_options(&r->core, &r->cfg, &r->inputs, e);
     if (!is)
         return -1;
     if (!r->state.options) {
@@ -141,7 +154,7 @@ static int prepare(struct train_run *r, struct err *e)
     r->set.seed = o->seed;
     if (find_checkpoint(r, e) ||
         dev_open(&r->dev, o->device, o->dtype ? DEV_BF16 : DEV_F32, o->threads, false, e) ||
-        open_data(r, e) ||
+        match_inputs(r, e) || open_data(r, e) ||
         train_plan_optim(o, train_data_teacher_rows(r->data), &r->set.optim, e) ||
         train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
                            r->plan->needs & LOSS_BIAS, e) ||

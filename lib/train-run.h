@@ -14,6 +14,7 @@
 #include "train-checkpoint.h"
 #include "train-data.h"
 #include "train-log.h"
+#include "train-match.h"
 #include "train-plan.h"
 #include "train-step.h"
 
@@ -28,6 +29,7 @@ struct train_run {
     struct train_data *data;
     struct train_log lines;
     struct train_state state;
+    struct train_identity inputs;
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];
     double last_checkpoint; // seconds, monotonic

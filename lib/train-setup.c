@@ -131,15 +131,25 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
                : 0;
 }
 
-cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
-                           const char *centroids, struct err *e)
+static int add_identity(cJSON *j, const struct train_identity *id, struct err *e)
 {
-    char hex[DIGEST_HEX], centroid_hex[DIGEST_HEX] = "";
-    if (config_digest(cfg, hex, e) || (centroids && digest_file(centroids, centroid_hex, e)))
+    return json_add_string(j, "centroids", id->centroids, e) ||
+                   json_add_string(j, "labels", id->labels, e) ||
+                   json_add_string(j, "teacher-image", id->image, e) ||
+                   json_add_string(j, "teacher-text", id->text, e) ||
+                   json_add_string(j, "tokenizer", id->tokenizer, e)
+               ? -1
+               : 0;
+}
+
+cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
+                           const struct train_identity *id, struct err *e)
+{
+    char hex[DIGEST_HEX];
+    if (config_digest(cfg, hex, e))
         return NULL;
     cJSON *j = cJSON_CreateObject();
-    if (j && !json_add_string(j, "student", hex, e) &&
-        !json_add_string(j, "centroids", centroid_hex, e) &&
+    if (j && !json_add_string(j, "student", hex, e) && !add_identity(j, id, e) &&
         !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
         !add_numbers(j, &c->set, e))
         return j;

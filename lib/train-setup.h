@@ -11,6 +11,7 @@
 #include "clip-config.h"
 #include "err.h"
 #include "samples.h"
+#include "train-match.h"
 #include "train-step.h"
 
 // The student's config: a file, or the config of the folder `init` when file is NULL; its
@@ -25,8 +26,8 @@ float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct er
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
 // What a run was started with, as far as it changes the result: for --resume to compare
-// (train_options_same). `centroids`: their file, or NULL. A new object, or NULL with e set.
+// (train_options_same). `id`: the inputs. A new object, or NULL with e set.
 cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
-                           const char *centroids, struct err *e);
+                           const struct train_identity *id, struct err *e);
 
 #endif

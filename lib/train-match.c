@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train-match.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "npy.h"
+#include "sidecar.h"
+#include "tokenizer-digest.h"
+#include "train-folder.h"
+
+enum { IMAGE, TEXT, LABELS, N_FOLDERS };
+static const char *const option[N_FOLDERS] = {"--teacher-image", "--teacher-text", "--labels"};
+
+struct match {
+    struct train_folder f[N_FOLDERS]; // n 0: not used
+    const struct train_inputs *in;
+    char model[DIGEST_HEX]; // of the teacher, by the first file that tells
+    const char *model_dir;  // where that file is
+    const char *model_file;
+};
+
+static int file_error(struct err *e, const struct match *m, int k, const char *name,
+                      const char *what)
+{
+    return err_set(e, "%s: %s/%s %s", option[k], m->f[k].dir, name, what);
+}
+
+static int same_model(struct match *m, const char *what, const char *dir, const char *name,
+                      const char *model, struct err *e)
+{
+    if (!*model)
+        return 0;
+    if (!*m->model) {
+        memcpy(m->model, model, sizeof m->model);
+        m->model_dir = dir;
+        m->model_file = name;
+        return 0;
+    }
+    if (!strcmp(m->model, model))
+        return 0;
+    return err_set(e, "%s: %s%s%s comes from another model than %s/%s (model digests %.8s, %.8s)",
+                   what, dir, *dir ? "/" : "", name, m->model_dir, m->model_file, model, m->model);
+}
+
+static int check_kind(struct match *m, int k, const struct train_folder_file *f, struct err *e)
+{
+    static const char *const wanted[] = {"image", "text"};
+    if (k == LABELS || !*f->of || !strcmp(f->of, wanted[k]))
+        return 0;
+    return file_error(e, m, k, f->name,
+                      k == IMAGE ? "holds text embeddings; are --teacher-image and --teacher-text "
+                                   "exchanged?"
+                                 : "holds image embeddings; are --teacher-image and "
+                                   "--teacher-text exchanged?");
+}
+
+static int check_pair(const struct match *m, int a, int b, struct err *e)
+{
+    for (size_t i = 0; i < m->f[a].n; i++) {
+        const struct train_folder_file *x = &m->f[a].files[i];
+        const struct train_folder_file *y = train_folder_find(&m->f[b], x->name);
+        if (!y)
+            continue;
+        if (x->rows != y->rows)
+            return err_set(e, "%s/%s has %llu rows, %s/%s has %llu: one of them is not whole",
+                           m->f[a].dir, x->name, (unsigned long long)x->rows, m->f[b].dir, y->name,
+                           (unsigned long long)y->rows);
+        if (*x->keys && *y->keys && strcmp(x->keys, y->keys))
+            return err_set(e, "%s/%s and %s/%s are not of the same samples (key digests differ)",
+                           m->f[a].dir, x->name, m->f[b].dir, y->name);
+    }
+    return 0;
+}
+
+// Images and texts of one shard are never the same rows.
+static int check_apart(const struct match *m, struct err *e)
+{
+    for (size_t i = 0; i < m->f[IMAGE].n; i++) {
+        const struct train_folder_file *x = &m->f[IMAGE].files[i];
+        const struct train_folder_file *y = train_folder_find(&m->f[TEXT], x->name);
+        if (y && x->rows && *x->data && !strcmp(x->data, y->data))
+            return err_set(e,
+                           "%s/%s and %s/%s have the same rows: --teacher-image and "
+                           "--teacher-text need the two outputs of teacher-embed",
+                           m->f[IMAGE].dir, x->name, m->f[TEXT].dir, y->name);
+    }
+    return 0;
+}
+
+static int check_labels(const struct match *m, const char *centroids, struct err *e)
+{
+    char why[400];
+    for (size_t i = 0; i < m->f[LABELS].n; i++) {
+        const struct train_folder_file *l = &m->f[LABELS].files[i];
+        const struct train_folder_file *x = train_folder_find(&m->f[IMAGE], l->name);
+        snprintf(why, sizeof why,
+                 "was not made with the centroids of --centroids (digests %.8s, %.8s); "
+                 "kmeans-cluster --assign makes labels for them",
+                 l->with, centroids);
+        if (*l->with && *centroids && strcmp(l->with, centroids))
+            return file_error(e, m, LABELS, l->name, why);
+        snprintf(why, sizeof why,
+                 "was not made over the embeddings of --teacher-image (digests %.8s, %.8s); "
+                 "kmeans-cluster --assign makes labels for them",
+                 l->over, x ? x->data : "");
+        if (x && *l->over && *x->data && strcmp(l->over, x->data))
+            return file_error(e, m, LABELS, l->name, why);
+    }
+    return 0;
+}
+
+// Digest of the centroids' rows, and their model.
+static int read_centroids(struct match *m, char hex[DIGEST_HEX], struct err *e)
+{
+    struct npy a;
+    struct sidecar s = {0};
+    const char *path = m->in->centroids;
+    if (npy_open(&a, path, e))
+        return -1;
+    digest_bytes(a.data, a.h.rows * a.h.row_bytes, hex);
+    uint64_t rows = a.h.rows;
+    npy_close(&a);
+    if (sidecar_open(path, rows, &s, e) < 0)
+        return -1;
+    int rc = same_model(m, "--centroids", "", path, s.model, e);
+    if (!rc && *s.data && strcmp(s.data, hex))
+        rc = err_set(
+            e, "%s: its rows are not those that its sidecar tells of: one of them is stale", path);
+    sidecar_release(&s);
+    return rc;
+}
+
+static int check_all(struct match *m, char centroids[DIGEST_HEX], struct err *e)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; i < m->f[k].n; i++) {
+            const struct train_folder_file *f = &m->f[k].files[i];
+            if (check_kind(m, k, f, e) ||
+                same_model(m, option[k], m->f[k].dir, f->name, f->model, e))
+                return -1;
+        }
+    if ((m->in->centroids && read_centroids(m, centroids, e)) || check_pair(m, IMAGE, TEXT, e) ||
+        check_pair(m, IMAGE, LABELS, e) || check_pair(m, TEXT, LABELS, e) || check_apart(m, e))
+        return -1;
+    return check_labels(m, centroids, e);
+}
+
+int train_match(const struct train_inputs *in, struct train_identity *id, struct err *e)
+{
+    const char *const dirs[N_FOLDERS] = {in->image, in->text, in->labels};
+    char *const hex[N_FOLDERS] = {id->image, id->text, id->labels};
+    struct match m = {.in = in};
+    int rc = 0;
+    *id = (struct train_identity){0};
+    for (int k = 0; k < N_FOLDERS && !rc; k++)
+        if (dirs[k])
+            rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e) ||
+                 train_folder_digest(&m.f[k], hex[k], e);
+    rc = rc || check_all(&m, id->centroids, e) ||
+         (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
+    for (int k = 0; k < N_FOLDERS; k++)
+        train_folder_release(&m.f[k]);
+    return rc ? -1 : 0;
+}

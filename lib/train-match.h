@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Do the files that a run of training is given belong together? Told by the digests of their
+// sidecars before the first step; a file without sidecar is taken on trust.
+//
+// Refused: embeddings of two models; texts where images should be, and the other way round; files
+// of one shard with different samples or numbers of rows; labels of other centroids than those
+// given, or of other embeddings than the teacher's images; centroids of another model.
+#ifndef TRAIN_MATCH_H
+#define TRAIN_MATCH_H
+
+#include "digest.h"
+#include "err.h"
+
+// Folders and files, NULL = not used.
+struct train_inputs {
+    const char *image, *text, *labels; // folders
+    const char *centroids;             // NPY
+    const char *tokenizer;             // file or folder
+};
+
+// What the inputs are, for a resumed run to compare; "" = not used.
+struct train_identity {
+    char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
+        tokenizer[DIGEST_HEX];
+};
+
+// 0, or -1 with what does not fit to what.
+int train_match(const struct train_inputs *in, struct train_identity *id, struct err *e);
+
+#endif
