@@ -5,6 +5,12 @@
 #include <math.h>
 #include <string.h>
 
+const char *crop_resize_name(enum crop_resize r)
+{
+    static const char *const names[] = {"shortest", "squash", "pad"};
+    return names[r];
+}
+
 const struct crop_params crop_params_default = {.size = 224,
                                                 .resize = CROP_SHORTEST,
                                                 .filter = RESIZE_BICUBIC,

@@ -28,6 +28,8 @@ struct crop_params {
 // 3:4 to 4:3; no flip.
 extern const struct crop_params crop_params_default;
 
+const char *crop_resize_name(enum crop_resize r); // "shortest", "squash", "pad"
+
 // Checks what a user may have typed. 0, or -1 with e naming the value.
 int crop_check(const struct crop_params *p, struct err *e);
 

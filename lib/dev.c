@@ -16,7 +16,7 @@ int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bo
     if (!strcmp(name, "cpu"))
         return dev_cpu_open(d, act, threads, emulate, e);
     if (!strncmp(name, "cuda", 4) && (!name[4] || name[4] == ':'))
-        return dev_cuda_open ? dev_cuda_open(d, name, act, e)
+        return dev_cuda_open ? dev_cuda_open(d, name, act == DEV_AUTO ? DEV_BF16 : act, e)
                              : err_set(e,
                                        "device %s: this program was built without CUDA (make "
                                        "CUDA=1, with the CUDA Toolkit's nvcc)",

@@ -24,7 +24,11 @@
 
 #include "err.h"
 
-enum dev_type { DEV_F32, DEV_BF16 };
+enum dev_type {
+    DEV_F32,
+    DEV_BF16,
+    DEV_AUTO, // only to dev_open: bfloat16 where the device multiplies it, else float32
+};
 enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU };
 
 // A weight matrix [out, in] as the device's GEMM likes it (packed, converted). Opaque.
@@ -313,7 +317,7 @@ struct dev {
 };
 
 // Opens "cpu" or "cuda[:N]". DEV_BF16 is refused where the hardware has no bfloat16 products,
-// unless `emulate`. 0 or -1.
+// unless `emulate`; DEV_AUTO never is: d->act says what it became. 0 or -1.
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,
              struct err *e);
 void dev_close(struct dev *d);

@@ -4,16 +4,16 @@
 #include <math.h>
 #include <string.h>
 
+#include "clip-crop.h"
 #include "read.h"
-
-static const char *fit_name(enum clip_fit f)
-{
-    return f == CLIP_SHORTEST ? "shortest" : f == CLIP_SQUASH ? "squash" : "pad";
-}
 
 static int differs(struct err *e, const char *what, const char *stream, const char *model)
 {
-    return err_set(e, "the samples' %s is %s, the model wants %s", what, stream, model);
+    return err_set(
+        e,
+        "the samples' %s is %s, the model wants %s (shard-read --model makes pictures as "
+        "a model wants them)",
+        what, stream, model);
 }
 
 static int check_norm(const struct samples_header *h, const struct clip_preprocess *p,
@@ -33,6 +33,8 @@ static int check_stream(const struct embed_source *s, const struct samples_heade
 {
     const struct clip_preprocess *p = &s->cfg->preprocess;
     const char *filter = clip_resample_name(p->resample);
+    char fit[SAMPLES_NAME];
+    clip_crop_fit_name(s->cfg, fit);
     if (h->images != SAMPLES_PIXELS)
         return err_set(e, "the samples carry no pixels (shard-read --images yes makes them)");
     if (h->size != (uint32_t)s->cfg->image_size)
@@ -48,31 +50,20 @@ static int check_stream(const struct embed_source *s, const struct samples_heade
                                           : "decoded in the fast mode");
     if (strcmp(h->interpolation, filter))
         return differs(e, "interpolation", h->interpolation, filter);
-    if (!strcmp(h->crop, "center") && strcmp(h->resize, fit_name(p->fit)))
-        return differs(e, "resize", h->resize, fit_name(p->fit));
-    if (p->fit == CLIP_LONGEST && p->fill != 0)
-        return err_set(e, "the model wants pictures padded with %d, the samples' are with black",
-                       p->fill);
+    if (!strcmp(h->crop, "center") && strcmp(h->resize, fit))
+        return differs(e, "resize", h->resize, fit);
     return 0;
 }
 
 static void make_read(const struct embed_source *s, struct read_options *o)
 {
-    const struct clip_preprocess *p = &s->cfg->preprocess;
     *o = (struct read_options){.shards = s->shards,
                                .images = s->images ? SAMPLES_PIXELS : SAMPLES_NO_IMAGES,
                                .captions = s->captions,
                                .n_parts = 1,
                                .limit = READ_ALL,
                                .threads = s->threads};
-    struct crop_params *c = &o->picture.crop;
-    *c = crop_params_default;
-    c->size = s->cfg->image_size;
-    c->resize = p->fit == CLIP_SHORTEST ? CROP_SHORTEST
-                : p->fit == CLIP_SQUASH ? CROP_SQUASH
-                                        : CROP_PAD;
-    c->filter = p->resample == CLIP_BICUBIC ? RESIZE_BICUBIC : RESIZE_BILINEAR;
-    memset(c->fill, p->fill, sizeof c->fill);
+    clip_crop(s->cfg, &o->picture.crop);
     o->picture.max_pixels = s->max_pixels;
 }
 

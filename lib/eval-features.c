@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "clip-crop.h"
 #include "mem.h"
 #include "npy-write.h"
 #include "npy.h"
@@ -124,16 +125,8 @@ static int on_sample(void *user, const struct eval_sample *s, struct err *e)
 
 static void picture_of(struct read_picture *p, const struct clip_config *cfg)
 {
-    const struct clip_preprocess *pre = &cfg->preprocess;
-    static const enum crop_resize fits[] = {
-        [CLIP_SHORTEST] = CROP_SHORTEST, [CLIP_SQUASH] = CROP_SQUASH, [CLIP_LONGEST] = CROP_PAD};
-    *p = (struct read_picture){.crop = crop_params_default,
-                               .max_pixels = image_limits_default.max_pixels};
-    p->crop.size = cfg->image_size;
-    p->crop.resize = fits[pre->fit];
-    p->crop.filter = pre->resample == CLIP_BICUBIC ? RESIZE_BICUBIC : RESIZE_BILINEAR;
-    for (int c = 0; c < 3; c++)
-        p->crop.fill[c] = (uint8_t)pre->fill;
+    *p = (struct read_picture){.max_pixels = image_limits_default.max_pixels};
+    clip_crop(cfg, &p->crop);
 }
 
 static int read_all(struct collect *c, const char *split, struct err *e)

@@ -26,7 +26,7 @@ struct train_options {
     const char *every;                                 // checkpoints: N steps, or Nm minutes
     const char *log;                                   // NULL: log.jsonl in the output
     const char *device;
-    int dtype; // 0 float32, 1 bfloat16
+    int dtype; // an enum dev_type
     int threads;
     uint64_t batch, accumulate, seed;
     uint64_t epochs, steps, warmup; // which of them count is told by ..._given

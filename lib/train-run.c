@@ -153,7 +153,7 @@ static int prepare(struct train_run *r, struct err *e)
     r->set.recompute = o->recompute;
     r->set.seed = o->seed;
     if (find_checkpoint(r, e) ||
-        dev_open(&r->dev, o->device, o->dtype ? DEV_BF16 : DEV_F32, o->threads, false, e) ||
+        dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
         match_inputs(r, e) || open_data(r, e) ||
         train_plan_optim(o, train_data_teacher_rows(r->data), &r->set.optim, e) ||
         train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),

@@ -179,7 +179,7 @@ static const struct cli_option options[] = {
     {.name = "dtype",
      .type = CLI_CHOICE,
      .to = &o.dtype,
-     .choices = "f32|bf16",
+     .choices = "f32|bf16|auto",
      .help = "type of activations and products"},
     {.name = "device", .type = CLI_TEXT, .to = &o.device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "recompute",

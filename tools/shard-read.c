@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli.h"
+#include "clip-crop.h"
 #include "io.h"
 #include "lines.h"
 #include "log.h"
@@ -22,18 +24,25 @@ enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, C
 static uint64_t size = 224, shuffle, seed = 1, epoch, skip, limit = UINT64_MAX;
 static uint64_t max_pixels = 89478485;
 static int resize_mode, crop_mode, images, captions;
-static const char *scale = "0.9,1.0", *part = "1/1", *keep, *index_file, *pixels_file, *files_from;
-static bool flip, fast, resize_given, scale_given, max_bad_given;
+static const char *scale = "0.9,1.0", *model, *part = "1/1", *keep, *index_file, *pixels_file,
+                  *files_from;
+static bool flip, fast, size_given, resize_given, scale_given, max_bad_given;
 static struct cli_count max_bad = {100, true};
 
 static const struct cli_option options[] = {
     {.name = "size",
      .type = CLI_UINT,
      .to = &size,
+     .given = &size_given,
      .arg = "N",
      .min = 1,
      .max = 4096,
      .help = "pictures of N x N pixels"},
+    {.name = "model",
+     .type = CLI_TEXT,
+     .to = &model,
+     .arg = "PATH",
+     .help = "pictures as this model folder or config wants them"},
     {.name = "resize",
      .type = CLI_CHOICE,
      .to = &resize_mode,
@@ -228,6 +237,27 @@ static int parse_part(uint64_t *i, uint64_t *n, struct err *e)
     return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", part);
 }
 
+// Pictures as --model wants them; where --size is given too, they have to agree.
+static int take_model(struct read_options *o, struct clip_config *cfg, struct err *e)
+{
+    struct crop_params *c = &o->picture.crop, was = *c;
+    struct stat st;
+    if (stat(model, &st))
+        return err_errno(e, "cannot read '%s'", model);
+    if (S_ISDIR(st.st_mode) ? clip_config_read_folder(cfg, model, e)
+                            : clip_config_read_file(cfg, model, e))
+        return -1;
+    if (size_given && size != (uint64_t)cfg->image_size)
+        return err_set(e, "--size is %llu, the pictures of '%s' are %d a side",
+                       (unsigned long long)size, model, cfg->image_size);
+    clip_crop(cfg, c);
+    c->random = was.random;
+    c->flip = was.flip;
+    c->scale_least = was.scale_least;
+    c->scale_most = was.scale_most;
+    return 0;
+}
+
 static int make_options(struct read_options *o, struct err *e)
 {
     static const enum samples_images modes[] = {SAMPLES_PIXELS, SAMPLES_NO_IMAGES, SAMPLES_RAW};
@@ -249,6 +279,8 @@ static int make_options(struct read_options *o, struct err *e)
     o->picture.max_pixels = max_pixels;
     if (parse_scale(&c->scale_least, &c->scale_most, e) || parse_part(&o->part, &o->n_parts, e))
         return -1;
+    if (model && resize_given)
+        return err_set(e, "--model says how pictures are resized: --resize has no meaning");
     if (scale_given && !c->random)
         return err_set(e, "--scale needs --crop random");
     if (resize_given && c->random)
@@ -258,7 +290,9 @@ static int make_options(struct read_options *o, struct err *e)
     return 0;
 }
 
-static void make_header(struct samples_header *h, const struct read_options *o)
+// cfg: of --model, or NULL.
+static void make_header(struct samples_header *h, const struct read_options *o,
+                        const struct clip_config *cfg)
 {
     samples_header_init(h, cli.tool);
     h->images = o->images;
@@ -273,14 +307,22 @@ static void make_header(struct samples_header *h, const struct read_options *o)
     h->keep = o->keep != NULL;
     const struct crop_params *c = &o->picture.crop;
     bool pixels = o->images == SAMPLES_PIXELS, random = pixels && c->random;
-    static const char *const resizes[] = {"shortest", "squash", "pad"};
     snprintf(h->resize, sizeof h->resize, "%s",
              !pixels  ? ""
              : random ? "squash"
-                      : resizes[c->resize]);
+                      : crop_resize_name(c->resize));
     snprintf(h->crop, sizeof h->crop, "%s", !pixels ? "" : random ? "random" : "center");
     if (!pixels)
         h->interpolation[0] = 0;
+    if (pixels && cfg) {
+        const struct clip_preprocess *p = &cfg->preprocess;
+        snprintf(h->interpolation, sizeof h->interpolation, "%s", clip_resample_name(p->resample));
+        if (!random)
+            clip_crop_fit_name(cfg, h->resize);
+        h->has_norm = true;
+        memcpy(h->mean, p->mean, sizeof h->mean);
+        memcpy(h->std, p->std, sizeof h->std);
+    }
     h->size = pixels ? (uint32_t)c->size : 0;
     h->scale_min = random ? c->scale_least : 1;
     h->scale_max = random ? c->scale_most : 1;
@@ -288,11 +330,11 @@ static void make_header(struct samples_header *h, const struct read_options *o)
     h->fast = pixels && o->picture.fast;
 }
 
-static int open_outputs(struct job *job, const struct read_options *o, const char *output,
-                        struct err *e)
+static int open_outputs(struct job *job, const struct read_options *o,
+                        const struct clip_config *cfg, const char *output, struct err *e)
 {
     struct samples_header h;
-    make_header(&h, o);
+    make_header(&h, o, cfg);
     if (out_open(&job->stream, output, e))
         return -1;
     job->writer = samples_writer_new(&job->stream, &h, e);
@@ -304,7 +346,8 @@ static int open_outputs(struct job *job, const struct read_options *o, const cha
         job->has_index = true;
     }
     if (pixels_file) {
-        if (npy_create(&job->pixels, pixels_file, NPY_U1, 3, (uint64_t[]){size, size, 3},
+        uint64_t side = (uint64_t)o->picture.crop.size;
+        if (npy_create(&job->pixels, pixels_file, NPY_U1, 3, (uint64_t[]){side, side, 3},
                        NPY_UNKNOWN, e))
             return -1;
         job->has_pixels = true;
@@ -364,13 +407,14 @@ static int verdict(struct job *job)
     return CLI_FAILED;
 }
 
-static int run(struct job *job, struct read_options *o, const char *output)
+static int run(struct job *job, struct read_options *o, const struct clip_config *cfg,
+               const char *output)
 {
     struct err e;
     const struct read_sink sink = {job, on_begin, on_sample, on_end};
     int status = CLI_FAILED;
     job->many_shards = o->shards->n > 1;
-    if (read_check(o, &e) == 0 && open_outputs(job, o, output, &e) == 0) {
+    if (read_check(o, &e) == 0 && open_outputs(job, o, cfg, output, &e) == 0) {
         progress_start(&job->progress, &job->log, limit == UINT64_MAX ? 0 : limit, "samples");
         int rc = read_run(o, &sink, &e);
         progress_end(&job->progress);
@@ -405,15 +449,18 @@ int main(int argc, char **argv)
     struct shard_list shards = {0};
     struct lines more = {0};
     struct read_options o;
+    struct clip_config cfg;
     struct job job = {0};
     struct err e;
     int status;
     if (!cli_start(&cli, &common, argc, argv, &status))
         return status;
     log_init(&job.log, stderr, &cli, &common);
-    int rc = make_options(&o, &e), list = 0;
+    int rc = make_options(&o, &e), failed = 0;
+    if (!rc && model)
+        rc = failed = take_model(&o, &cfg, &e);
     if (!rc && files_from)
-        rc = list = lines_read(&more, files_from, &e);
+        rc = failed = lines_read(&more, files_from, &e);
     if (!rc)
         rc = list_shards(&shards, &common, &more, &e);
     const char *outputs[] = {common.output, index_file, pixels_file};
@@ -421,7 +468,7 @@ int main(int argc, char **argv)
         rc = io_check_apart(outputs, 3, shards.names, shards.n, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
-    if (list) { // of names, that cannot be read
+    if (failed) { // what was named cannot be read
         log_error(&job.log, "%s", e.text);
         status = CLI_FAILED;
     } else if (rc) {
@@ -430,7 +477,7 @@ int main(int argc, char **argv)
     } else {
         o.shards = &shards;
         o.threads = (int)common.threads;
-        status = run(&job, &o, common.output);
+        status = run(&job, &o, model ? &cfg : NULL, common.output);
     }
     lines_release(&more);
     shard_list_release(&shards);

@@ -66,7 +66,7 @@ static const struct cli_option options[] = {
     {.name = "dtype",
      .type = CLI_CHOICE,
      .to = &dtype,
-     .choices = "f32|bf16",
+     .choices = "f32|bf16|auto",
      .help = "numbers to compute with"},
     {.name = "emulate",
      .type = CLI_FLAG,
@@ -251,7 +251,7 @@ static int open_model(struct job *job, const struct cli_common *common, struct e
 {
     struct clip_model_options o = {
         .vision = job->output.image_path != NULL, .text = text_out != NULL, .whole = !shortcuts};
-    if (dev_open(&job->dev, device, dtype ? DEV_BF16 : DEV_F32, (int)common->threads, emulate, e) ||
+    if (dev_open(&job->dev, device, (enum dev_type)dtype, (int)common->threads, emulate, e) ||
         check_memory(job, &o, e))
         return -1;
     choose_batch(job);

@@ -73,7 +73,7 @@ static const struct cli_option options[] = {
     {.name = "dtype",
      .type = CLI_CHOICE,
      .to = &dtype,
-     .choices = "f32|bf16",
+     .choices = "f32|bf16|auto",
      .help = "of the products"},
     {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
     {.name = "shortcuts",
@@ -386,7 +386,7 @@ static int with_model(struct job *job, const struct cli_common *common, struct d
     if (rc == 0) {
         char variant[64];
         snprintf(variant, sizeof variant, "%s %s", features ? "tower" : "embedding",
-                 dtype ? "bf16" : "f32");
+                 d->act == DEV_BF16 ? "bf16" : "f32");
         job->model.clip = &clip;
         job->model.tokenizer = t;
         job->model.batch = (size_t)batch;
@@ -422,7 +422,7 @@ int main(int argc, char **argv)
         log_error(&job.log, "%s; try --help", e.text);
         return CLI_WRONG_USAGE;
     }
-    int rc = dev_open(&d, device, dtype ? DEV_BF16 : DEV_F32, (int)common.threads, false, &e);
+    int rc = dev_open(&d, device, (enum dev_type)dtype, (int)common.threads, false, &e);
     if (rc == 0) {
         rc = with_model(&job, &common, &d, &e);
         dev_close(&d);
