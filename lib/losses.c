@@ -7,15 +7,17 @@
 
 #include "mem.h"
 
-enum { IMAGE = LOSS_TEACHER_IMAGE, TEXT = LOSS_TEACHER_TEXT };
+enum { IMAGE = LOSS_TEACHER_IMAGE, TEXT = LOSS_TEACHER_TEXT, WIDTH = LOSS_WIDTH };
 
 const struct loss_kind loss_kinds[] = {
-    {"instance", IMAGE | TEXT, loss_instance, "student against teacher, all four pairings"},
-    {"cluster_ce", LOSS_CLUSTERS, loss_cluster_ce, "cross entropy against the cluster labels"},
-    {"cluster_kl", LOSS_CLUSTERS | IMAGE, loss_cluster_kl, "KL from the teacher's clusters"},
+    {"instance", IMAGE | TEXT | WIDTH, loss_instance, "student against teacher, all four pairings"},
+    {"cluster_ce", LOSS_CLUSTERS | WIDTH, loss_cluster_ce,
+     "cross entropy against the cluster labels"},
+    {"cluster_kl", LOSS_CLUSTERS | IMAGE | WIDTH, loss_cluster_kl,
+     "KL from the teacher's clusters"},
     {"clip", 0, loss_clip, "the student's images against its texts"},
     {"affinity", IMAGE | TEXT, loss_affinity, "the teacher's image-text similarities as targets"},
-    {"feature", IMAGE | TEXT, loss_feature, "squared distance to the teacher's embeddings"},
+    {"feature", IMAGE | TEXT | WIDTH, loss_feature, "squared distance to the teacher's embeddings"},
     {"siglip", LOSS_BIAS, loss_siglip, "each pair by itself, sigmoid loss"},
     {NULL, 0, NULL, NULL},
 };

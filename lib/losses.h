@@ -85,6 +85,7 @@ enum {
     LOSS_TEACHER_TEXT = 2,
     LOSS_CLUSTERS = 4, // labels and centroids
     LOSS_BIAS = 8,     // a learned logit_bias
+    LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
 };
 
 struct loss_kind {

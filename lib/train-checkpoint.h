@@ -14,6 +14,8 @@
 #include "train-data.h"
 #include "train-step.h"
 
+enum { TRAIN_CHECKPOINTS = 2 }; // kept
+
 struct train_state {
     uint64_t step;    // steps done, skipped ones among them
     uint64_t taken;   // steps of the optimiser

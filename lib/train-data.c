@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "clip-tokenizer-check.h"
 #include "mem.h"
 #include "sig.h"
 
@@ -51,22 +52,15 @@ static int sweep_all(void *ctx, const struct samples_reader *stream, struct err 
     return 0;
 }
 
-static int open_rows(struct train_data *d, struct err *e)
+static void open_rows(struct train_data *d)
 {
     const char *dirs[3] = {d->set.teacher_image, d->set.teacher_text, d->set.labels};
     for (int i = 0; i < 3; i++) {
-        if (!dirs[i])
-            continue;
-        if (train_rows_open(&d->rows[i], dirs[i], i == 2, e))
-            return -1;
-        d->has[i] = true;
+        d->has[i] = dirs[i] != NULL;
+        train_rows_open(&d->rows[i], dirs[i], i == 2, i == 2 ? d->set.n_label : d->set.dim_t);
     }
-    if (d->has[0] && d->has[1] && d->rows[0].dim != d->rows[1].dim)
-        return err_set(e, "the teacher's images have %zu columns, its texts %zu", d->rows[0].dim,
-                       d->rows[1].dim);
-    d->dim_t = d->has[0] ? d->rows[0].dim : d->has[1] ? d->rows[1].dim : 0;
-    d->n_label = d->has[2] ? d->rows[2].dim : 0;
-    return 0;
+    d->dim_t = d->has[0] || d->has[1] ? d->set.dim_t : 0;
+    d->n_label = d->has[2] ? d->set.n_label : 0;
 }
 
 struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
@@ -79,7 +73,8 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
     d->counts = *counts;
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->moved, NULL);
-    if (open_rows(d, e) || !(d->tok = tokenizer_open(set->tokenizer, e)) ||
+    open_rows(d);
+    if (!(d->tok = tokenizer_open(set->tokenizer, e)) ||
         train_source_open(&d->source, set->path, set->command, set->seed, set->epochs, pos, e)) {
         train_data_close(d);
         return NULL;
@@ -92,24 +87,6 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
 const struct samples_header *train_data_header(const struct train_data *d)
 {
     return samples_header(d->source.reader);
-}
-
-size_t train_data_teacher_dim(const struct train_data *d)
-{
-    return d->dim_t;
-}
-
-size_t train_data_labels(const struct train_data *d)
-{
-    return d->n_label;
-}
-
-uint64_t train_data_teacher_rows(const struct train_data *d)
-{
-    for (int i = 0; i < 3; i++)
-        if (d->has[i])
-            return d->rows[i].rows_total;
-    return 0;
 }
 
 uint64_t train_data_no_sidecar(const struct train_data *d)
@@ -246,9 +223,8 @@ int train_data_start(struct train_data *d, const struct clip_config *c, struct e
     if (h->size != (uint32_t)c->image_size)
         return err_set(e, "the samples are %u pixels a side, the student's image_size is %d",
                        (unsigned)h->size, c->image_size);
-    if (tokenizer_vocab_size(d->tok) > (size_t)c->vocab)
-        return err_set(e, "the tokenizer has %zu tokens, the student's vocab_size is %d",
-                       tokenizer_vocab_size(d->tok), c->vocab);
+    if (clip_check_tokenizer(d->tok, c, e))
+        return -1;
     d->cfg = *c;
     d->picture = (size_t)c->image_size * (size_t)c->image_size * 3;
     if (alloc_slots(d, e))

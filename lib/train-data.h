@@ -29,6 +29,7 @@ struct train_data_set {
     const char *teacher_image, *teacher_text, *labels; // folders, or NULL
     const char *tokenizer;
     size_t batch;
+    size_t dim_t, n_label; // columns of the teacher's embeddings and of the labels
 };
 
 // One batch, and where the data stand after it.
@@ -45,10 +46,7 @@ struct train_data;
 struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
                                    const struct train_counts *counts, struct err *e);
 const struct samples_header *train_data_header(const struct train_data *d);
-size_t train_data_teacher_dim(const struct train_data *d);    // 0: no teacher
-size_t train_data_labels(const struct train_data *d);         // labels a sample; 0: none
-uint64_t train_data_teacher_rows(const struct train_data *d); // of all files; 0: no folder
-uint64_t train_data_no_sidecar(const struct train_data *d);   // files opened that had none
+uint64_t train_data_no_sidecar(const struct train_data *d); // files opened that had none
 // For pictures and token rows of this model. 0 or -1: they do not fit each other.
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e);
 // The next batch, whole, good until the next call: 1; 0 at the end of the data; -1; 2 when a signal

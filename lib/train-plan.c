@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train-plan.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "memory-limit.h"
-#include "train-data.h"
-#include "train-setup.h"
 
 // All classes up to this many, then a share of them (Partial FC's: An et al., 2022).
 enum { ALL_CLASSES = 65536, WARMUP_MAX = 2000 };
@@ -33,16 +30,39 @@ static int need(bool there, const char *option, struct err *e)
     return there ? 0 : err_set(e, "the losses need %s", option);
 }
 
+// What is not made yet may be described instead, for --dry-run.
 static int check_needs(const struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
-    if ((p->needs & LOSS_TEACHER_IMAGE) && need(o->teacher_image, "--teacher-image DIR", e))
+    bool teacher = o->dry_run && o->teacher, clusters = o->dry_run && o->clusters;
+    if ((p->needs & LOSS_TEACHER_IMAGE) &&
+        need(teacher || o->teacher_image, "--teacher-image DIR", e))
         return -1;
-    if ((p->needs & LOSS_TEACHER_TEXT) && need(o->teacher_text, "--teacher-text DIR", e))
+    if ((p->needs & LOSS_TEACHER_TEXT) && need(teacher || o->teacher_text, "--teacher-text DIR", e))
         return -1;
     if (!(p->needs & LOSS_CLUSTERS))
         return 0;
-    return need(o->labels, "--labels DIR", e) || need(o->centroids, "--centroids FILE", e) ? -1 : 0;
+    return need(clusters || o->labels, "--labels DIR", e) ||
+                   need(clusters || o->centroids, "--centroids FILE", e)
+               ? -1
+               : 0;
+}
+
+static int parse_accumulate(struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const char *text = o->accumulate;
+    char *end;
+    if (!strcmp(text, "auto"))
+        return 0;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || !n)
+        return err_set(e, "--accumulate: '%s' is neither auto nor a number of pieces", text);
+    if (n > o->batch)
+        return err_set(e, "--accumulate %s is more than --batch %" PRIu64, text, o->batch);
+    p->accumulate = (size_t)n;
+    return 0;
 }
 
 // Beside the config or in the model folder, unless named.
@@ -65,7 +85,7 @@ static int find_tokenizer(struct train_plan *p, struct err *e)
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e)
 {
     *p = (struct train_plan){.o = o};
-    if (!o->output)
+    if (!o->output && !o->dry_run)
         return err_set(e, "missing -o DIR");
     if (!o->student && !o->init)
         return err_set(e, "missing --student CONFIG (or --init MODEL)");
@@ -75,10 +95,16 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->needs = losses_needs(&p->losses);
     if (check_needs(p, e))
         return -1;
-    if (o->batch % o->accumulate)
-        return err_set(e, "--batch %" PRIu64 " does not divide into --accumulate %" PRIu64,
-                       o->batch, o->accumulate);
-    return parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
+    return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
+}
+
+void train_plan_set(const struct train_plan *p, struct train_set *s)
+{
+    s->losses = p->losses;
+    s->batch = p->o->batch;
+    s->accumulate = p->accumulate;
+    s->recompute = p->o->recompute;
+    s->seed = p->o->seed;
 }
 
 const char *train_plan_centroids(const struct train_plan *p)
@@ -91,23 +117,37 @@ uint64_t train_plan_epochs(const struct train_options *o)
     return o->steps_given && !o->epochs_given ? UINT64_MAX : o->epochs;
 }
 
-int train_plan_optim(const struct train_options *o, uint64_t rows, struct optim_set *s,
+int train_plan_optim(const struct train_options *o, uint64_t samples, struct train_set *s,
                      struct err *e)
 {
-    uint64_t epoch = o->epoch_samples ? o->epoch_samples : rows;
-    optim_set_default(s);
-    s->lr = (float)o->lr;
-    s->weight_decay = (float)o->weight_decay;
-    s->clip = (float)o->clip_grad;
+    struct optim_set *t = &s->optim;
+    uint64_t epoch = o->epoch_samples ? o->epoch_samples : samples;
+    optim_set_default(t);
+    t->lr = (float)o->lr;
+    t->weight_decay = (float)o->weight_decay;
+    t->clip = (float)o->clip_grad;
     if (!o->steps_given && !epoch)
         return err_set(e, "the schedule needs the length of the run: --steps or --epoch-samples");
-    s->steps = o->steps_given ? o->steps : epoch * o->epochs / o->batch;
-    if (!s->steps)
+    if (!o->steps_given && epoch > UINT64_MAX / o->epochs)
+        return err_set(e, "%" PRIu64 " epochs of %" PRIu64 " samples are too many", o->epochs,
+                       epoch);
+    t->steps = o->steps_given ? o->steps : epoch * o->epochs / o->batch;
+    s->epochs = o->steps_given ? 0 : o->epochs;
+    s->epoch_samples = o->steps_given ? 0 : epoch;
+    if (!t->steps)
         return err_set(e, "%" PRIu64 " samples do not fill a batch of %" PRIu64, epoch * o->epochs,
                        o->batch);
-    uint64_t tenth = s->steps / 10;
-    s->warmup = o->warmup_given ? o->warmup : tenth < WARMUP_MAX ? tenth : WARMUP_MAX;
+    uint64_t tenth = t->steps / 10;
+    t->warmup = o->warmup_given ? o->warmup : tenth < WARMUP_MAX ? tenth : WARMUP_MAX;
     return 0;
+}
+
+bool train_plan_project(const struct train_plan *p, size_t dim, size_t dim_t)
+{
+    const struct train_options *o = p->o;
+    if (o->project_given)
+        return o->project && dim_t;
+    return dim_t && dim != dim_t && (p->needs & LOSS_WIDTH);
 }
 
 void train_plan_clusters(const struct train_options *o, size_t k, struct cluster_set *c)
@@ -117,46 +157,4 @@ void train_plan_clusters(const struct train_options *o, size_t k, struct cluster
     c->margin = (float)o->margin;
     c->filter = (float)o->filter;
     c->frozen = o->freeze_centroids;
-}
-
-static int too_much(const char *parts, double left, const char *where, struct err *e)
-{
-    return err_set(e,
-                   "this needs %s; %.2f GiB are free%s. --recompute, a larger --accumulate, "
-                   "--dtype bf16 or a smaller --sample-rate take less",
-                   parts, left, where);
-}
-
-int train_plan_memory(const struct train_options *o, const struct clip_config *cfg,
-                      const struct train_set *s, struct dev *d, char text[TRAIN_PLAN_TEXT],
-                      struct err *e)
-{
-    const double gib = 1024.0 * 1024 * 1024;
-    struct clip_table t;
-    struct train_memory m;
-    char parts[256], where[48];
-    size_t there, total;
-    if (clip_table_init(&t, cfg, e))
-        return -1;
-    train_memory(&t, s, d, &m);
-    clip_table_release(&t);
-    uint64_t host = train_data_bytes(cfg, s->batch, s->dim_t, s->n_label);
-    struct memory_limit limit;
-    memory_limit_read("", &limit);
-    uint64_t left = limit.left;
-    train_setup_memory_text(&m, parts, sizeof parts);
-    snprintf(text, TRAIN_PLAN_TEXT, "%s, data %.2f GiB", parts, (double)host / gib);
-    bool on_cpu = !strncmp(o->device, "cpu", 3);
-    if (left != UINT64_MAX && (on_cpu ? m.total + host : host) > left)
-        return too_much(parts, (double)left / gib, "", e);
-    if (on_cpu)
-        return 0;
-    if (d->op->memory(d, &there, &total, e))
-        return -1;
-    snprintf(where, sizeof where, " of %.2f on %s", (double)total / gib, d->name);
-    if (m.total > there)
-        return too_much(parts, (double)there / gib, where, e);
-    size_t n = strlen(text);
-    snprintf(text + n, TRAIN_PLAN_TEXT - n, "; %.2f GiB are free%s", (double)there / gib, where);
-    return 0;
 }

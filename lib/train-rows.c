@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train-rows.h"
 
-#include <dirent.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "read-keep.h"
 
 static int right_type(const struct train_rows *r, const struct npy_header *h)
 {
@@ -30,8 +30,6 @@ static int open_file(struct train_rows *r, const char *name, struct npy *a, stru
                        npy_type_name(a->h.type), a->h.n_dims,
                        r->labels ? "labels (<i4)" : "embeddings (<f2 or <f4, 2 dimensions)");
     }
-    if (!r->dim)
-        r->dim = a->h.dim;
     if (a->h.dim == r->dim)
         return 0;
     size_t dim = a->h.dim;
@@ -39,27 +37,9 @@ static int open_file(struct train_rows *r, const char *name, struct npy *a, stru
     return err_set(e, "%s: has %zu columns, others have %zu", path, dim, r->dim);
 }
 
-int train_rows_open(struct train_rows *r, const char *dir, bool labels, struct err *e)
+void train_rows_open(struct train_rows *r, const char *dir, bool labels, size_t dim)
 {
-    *r = (struct train_rows){.dir = dir, .labels = labels};
-    DIR *d = opendir(dir);
-    if (!d)
-        return err_errno(e, "cannot open '%s'", dir);
-    int rc = 0;
-    for (struct dirent *f; !rc && (f = readdir(d));) {
-        struct npy a;
-        size_t n = strlen(f->d_name);
-        if (f->d_name[0] == '.' || n < 5 || strcmp(f->d_name + n - 4, ".npy"))
-            continue;
-        if (!(rc = open_file(r, f->d_name, &a, e))) {
-            r->rows_total += a.h.rows;
-            npy_close(&a);
-        }
-    }
-    closedir(d);
-    if (!rc && !r->dim)
-        rc = err_set(e, "%s: no .npy file in it", dir);
-    return rc;
+    *r = (struct train_rows){.dir = dir, .labels = labels, .dim = dim};
 }
 
 static void close_file(struct train_file *f)
@@ -88,8 +68,7 @@ void train_rows_close(struct train_rows *r)
 // 00000.tar, 00000.tar.gz -> 00000.npy
 static int file_name(const char *shard, char *name, size_t room, struct err *e)
 {
-    const char *dot = strstr(shard, ".tar");
-    size_t n = dot ? (size_t)(dot - shard) : strlen(shard);
+    size_t n = read_stem(shard);
     if (!n || strchr(shard, '/') || n + 5 > room)
         return err_set(e, "'%s' is no name of a shard", shard);
     snprintf(name, room, "%.*s.npy", (int)n, shard);

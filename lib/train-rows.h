@@ -23,15 +23,14 @@ struct train_file {
 struct train_rows {
     const char *dir;
     bool labels;              // <i4; otherwise <f2 or <f4
-    size_t dim;               // columns; 0 until the first file is opened
+    size_t dim;               // columns
     struct train_file *files; // by the number of the shard in the stream
     size_t n, cap;
-    uint64_t rows_total; // rows of all files of the folder
     uint64_t no_sidecar; // files that had none
 };
 
-// Looks at the folder: columns and rows of all its files, which must agree. 0 or -1.
-int train_rows_open(struct train_rows *r, const char *dir, bool labels, struct err *e);
+// Files of `dim` columns in `dir` (train-count.h).
+void train_rows_open(struct train_rows *r, const char *dir, bool labels, size_t dim);
 void train_rows_close(struct train_rows *r);
 // A new epoch: shards are counted from 0 again. Closes what is open (checked as far as it can be).
 void train_rows_restart(struct train_rows *r);

@@ -11,9 +11,8 @@
 #include <time.h>
 
 #include "sig.h"
+#include "train-settle.h"
 #include "train-setup.h"
-
-enum { KEPT = 2 }; // checkpoints
 
 static double now(void)
 {
@@ -59,7 +58,9 @@ static int open_data(struct train_run *r, struct err *e)
                                .seed = o->seed,
                                .epochs = train_plan_epochs(o),
                                .tokenizer = r->plan->tokenizer,
-                               .batch = o->batch};
+                               .batch = o->batch,
+                               .dim_t = r->set.dim_t,
+                               .n_label = r->set.n_label};
     s.teacher_image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
     s.teacher_text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
     s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
@@ -67,43 +68,22 @@ static int open_data(struct train_run *r, struct err *e)
     return r->data ? 0 : -1;
 }
 
-// Centroids as wide as the teacher's embeddings; NULL without e set where no loss has clusters.
-static int read_centroids(struct train_run *r, float **rows, struct err *e)
-{
-    const char *path = train_plan_centroids(r->plan);
-    struct train_set *s = &r->set;
-    size_t dim;
-    *rows = NULL;
-    if (!path)
-        return 0;
-    if (!(*rows = train_setup_centroids(path, &s->k, &dim, e)))
-        return -1;
-    if (!s->dim_t)
-        s->dim_t = dim;
-    if (dim == s->dim_t)
-        return 0;
-    free(*rows);
-    *rows = NULL;
-    return err_set(e, "%s: has %zu columns, the teacher's embeddings %zu", path, dim, s->dim_t);
-}
-
 static int open_core(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
+    const char *path = train_plan_centroids(r->plan);
     struct train_set *s = &r->set;
-    char memory[TRAIN_PLAN_TEXT];
-    float *rows;
-    s->dim_t = train_data_teacher_dim(r->data);
-    s->n_label = train_data_labels(r->data);
-    if (read_centroids(r, &rows, e))
+    float *rows = NULL;
+    if (path && !(rows = train_setup_centroids(path, s, e)))
         return -1;
-    train_plan_clusters(o, s->k, &s->cluster);
-    s->project = o->project && s->dim_t;
-    int rc = train_plan_memory(o, &r->cfg, s, &r->dev, memory, e);
-    if (!rc) {
-        log_note(r->log, "memory: %s", memory);
+    int rc =
+        path && o->clusters && s->k != o->clusters
+            ? err_set(e, "%s: has %zu clusters, --clusters says %" PRIu64, path, s->k, o->clusters)
+            : 0;
+    if (!rc)
+        rc = train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e);
+    if (!rc)
         rc = train_core_open(&r->core, &r->dev, &r->cfg, s, rows, e);
-    }
     free(rows);
     return rc;
 }
@@ -147,15 +127,11 @@ static int open_log(struct train_run *r, struct err *e)
 static int prepare(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
-    r->set.losses = r->plan->losses;
-    r->set.batch = o->batch;
-    r->set.accumulate = o->accumulate;
-    r->set.recompute = o->recompute;
-    r->set.seed = o->seed;
+    train_plan_set(r->plan, &r->set);
     if (find_checkpoint(r, e) ||
         dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
-        match_inputs(r, e) || open_data(r, e) ||
-        train_plan_optim(o, train_data_teacher_rows(r->data), &r->set.optim, e) ||
+        match_inputs(r, e) || train_settle_data(r->plan, r->state.options, &r->set, r->log, e) ||
+        open_data(r, e) ||
         train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
                            r->plan->needs & LOSS_BIAS, e) ||
         open_core(r, e) || settle_options(r, e) || load_weights(r, e) || open_log(r, e))
@@ -169,8 +145,8 @@ static int checkpoint(struct train_run *r, struct err *e)
 {
     char path[PATH_MAX];
     r->state.taken = r->core.optim.step;
-    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer, KEPT,
-                               path, e))
+    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer,
+                               TRAIN_CHECKPOINTS, path, e))
         return -1;
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
     r->last_checkpoint = now();
@@ -258,15 +234,26 @@ static bool checkpoint_due(const struct train_run *r)
     return p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds;
 }
 
-// A model of no steps is none: 0 after the first, or -1.
+// A model of no steps is none, and one whose learning rate never came to its end is not what was
+// asked for, unless the length was given in steps. 0 or -1.
 static int data_ended(struct train_run *r, struct err *e)
 {
     size_t left = train_data_left(r->data);
+    const struct train_options *o = r->plan->o;
     if (!r->state.step)
         return err_set(e,
                        "the data ended before the first step: %zu samples do not fill a batch "
                        "of %zu",
                        left, r->set.batch);
+    struct err why;
+    if (!o->steps_given && checkpoint(r, &why))
+        log_warn(r->log, "%s", why.text);
+    if (!o->steps_given)
+        return err_set(e,
+                       "the data ended after %" PRIu64 " of %" PRIu64 " steps; --keep and "
+                       "--shards-from tell what CMD leaves out, or --epoch-samples how many "
+                       "samples an epoch has",
+                       r->state.step, r->set.optim.steps);
     log_warn(r->log,
              "the data ended after %" PRIu64 " of %" PRIu64
              " steps; %zu samples did not fill a batch",
@@ -319,6 +306,8 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct log
 {
     const struct train_options *o = plan->o;
     *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
+    if (o->dry_run)
+        return train_dry_run(plan, log, e);
     if (prepare(r, e))
         return -1;
     progress_start(&r->progress, log, r->set.optim.steps, "steps");

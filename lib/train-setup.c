@@ -33,7 +33,7 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
 {
     if (file ? clip_config_read_file(c, file, e) : clip_config_read_folder(c, init, e))
         return -1;
-    if (!c->preprocess.given)
+    if (!c->preprocess.given && h)
         preprocess_from(&c->preprocess, h);
     if (bias && !c->has_logit_bias) {
         c->has_logit_bias = true;
@@ -56,18 +56,40 @@ void train_setup_memory_text(const struct train_memory *m, char *text, size_t ro
     snprintf(text + n, room - (size_t)n, ")");
 }
 
-float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e)
+static int open_centroids(struct npy *a, const char *path, struct train_set *s, struct err *e)
+{
+    if (npy_open(a, path, e))
+        return -1;
+    s->k = a->h.rows;
+    if (!s->dim_t)
+        s->dim_t = a->h.dim;
+    if ((a->h.type != NPY_F4 && a->h.type != NPY_F2) || a->h.n_dims != 2 || !s->k || !s->dim_t)
+        err_set(e, "%s: centroids are <f4, (k, dim)", path);
+    else if (a->h.dim != s->dim_t)
+        err_set(e, "%s: has %zu columns, the teacher's embeddings %zu", path, a->h.dim, s->dim_t);
+    else
+        return 0;
+    npy_close(a);
+    return -1;
+}
+
+int train_setup_centroid_size(const char *path, struct train_set *s, struct err *e)
+{
+    struct npy a;
+    if (open_centroids(&a, path, s, e))
+        return -1;
+    npy_close(&a);
+    return 0;
+}
+
+float *train_setup_centroids(const char *path, struct train_set *s, struct err *e)
 {
     struct npy a;
     size_t n;
     float *rows = NULL;
-    if (npy_open(&a, path, e))
+    if (open_centroids(&a, path, s, e))
         return NULL;
-    *k = a.h.rows;
-    *dim = a.h.dim;
-    if ((a.h.type != NPY_F4 && a.h.type != NPY_F2) || a.h.n_dims != 2 || !*k || !*dim)
-        err_set(e, "%s: centroids are <f4, (k, dim)", path);
-    else if (!mem_mul(*k, *dim, &n))
+    if (!mem_mul(s->k, s->dim_t, &n))
         err_set(e, "%s: too large", path);
     else if ((rows = mem_alloc(n, sizeof *rows, e)) && npy_rows_f32(&a, 0, a.h.rows, rows, e)) {
         free(rows);
@@ -118,6 +140,9 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
         {"warmup", (double)o->warmup},  {"sigma", (double)c->sigma},
         {"sample-rate", c->rate},       {"margin", (double)c->margin},
         {"filter", (double)c->filter},  {"cluster-warmup", (double)s->losses.cluster_warmup}};
+    if (s->epochs && (json_add_u64(j, "epochs", s->epochs, e) ||
+                      json_add_u64(j, "epoch-samples", s->epoch_samples, e)))
+        return -1;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (json_add_double(j, numbers[i].name, numbers[i].value, e))
             return -1;

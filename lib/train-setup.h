@@ -15,14 +15,17 @@
 #include "train-step.h"
 
 // The student's config: a file, or the config of the folder `init` when file is NULL; its
-// preprocessing completed from the stream's header where the config says nothing; with `bias`
-// (siglip) a logit_bias of -10 where it has none. 0 or -1.
+// preprocessing completed from the stream's header (NULL: none) where the config says nothing; with
+// `bias` (siglip) a logit_bias of -10 where it has none. 0 or -1.
 int train_setup_config(struct clip_config *c, const char *file, const char *init,
                        const struct samples_header *h, bool bias, struct err *e);
 // The parts of the memory plan as text: "4.1 GiB (weights and gradients 1.2, ...)".
 void train_setup_memory_text(const struct train_memory *m, char *text, size_t room);
-// Centroids as float32, heap [*k, *dim], from NPY <f4 or <f2. NULL with e set.
-float *train_setup_centroids(const char *path, size_t *k, size_t *dim, struct err *e);
+// Number of the centroids (NPY <f4 or <f2) into s->k; they must be as wide as s->dim_t, which is
+// set where it is 0. 0 or -1.
+int train_setup_centroid_size(const char *path, struct train_set *s, struct err *e);
+// The same, and the centroids as float32, heap [s->k, s->dim_t]. NULL with e set.
+float *train_setup_centroids(const char *path, struct train_set *s, struct err *e);
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
 // What a run was started with, as far as it changes the result: for --resume to compare

@@ -21,12 +21,17 @@ static size_t larger(int a, int b)
     return (size_t)(a > b ? a : b);
 }
 
+size_t train_piece(const struct train_set *s)
+{
+    return s->batch / s->accumulate + (s->batch % s->accumulate != 0);
+}
+
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m)
 {
     size_t act_size = d->act_size;
     const struct clip_config *c = &t->cfg;
-    size_t piece = s->batch / s->accumulate, dim = (size_t)c->embed_dim;
+    size_t piece = train_piece(s), dim = (size_t)c->embed_dim;
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
@@ -132,15 +137,15 @@ int train_core_open(struct train_core *c, struct dev *d, const struct clip_confi
     c->d = d;
     c->set = *set;
     c->dim = (size_t)cfg->embed_dim;
-    if (!set->batch || !set->accumulate || set->batch % set->accumulate)
-        return err_set(e, "a batch of %zu does not divide into %zu pieces", set->batch,
-                       set->accumulate);
-    if (set->dim_t && !set->project && set->dim_t != c->dim)
+    if (!set->accumulate || set->accumulate > set->batch)
+        return err_set(e, "a batch of %zu cannot be in %zu pieces", set->batch, set->accumulate);
+    if (set->dim_t && !set->project && set->dim_t != c->dim &&
+        (losses_needs(&set->losses) & LOSS_WIDTH))
         return err_set(e,
-                       "the student's embeddings have %zu columns, the teacher's %zu: a student of "
-                       "that embed_dim, or --project",
+                       "the student's embeddings have %zu columns, the teacher's %zu, and "
+                       "--no-project was given",
                        c->dim, set->dim_t);
-    c->piece = set->batch / set->accumulate;
+    c->piece = train_piece(set);
     if (open_parts(c, cfg, centroids, e)) {
         train_core_close(c);
         return -1;

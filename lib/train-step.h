@@ -22,9 +22,10 @@ struct train_set {
     struct losses losses; // weights, as losses_parse gives them
     struct optim_set optim;
     struct cluster_set cluster;
-    size_t batch, accumulate; // samples of a step, pieces
-    bool recompute;           // activations of a block made again in backward
-    bool project;             // a map from the student's width to the teacher's
+    uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
+    size_t batch, accumulate;       // samples of a step, pieces
+    bool recompute;                 // activations of a block made again in backward
+    bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
     size_t dim_t;      // width of the teacher's embeddings; 0: no teacher
     size_t k, n_label; // centroids, labels a sample; 0: no clusters
@@ -70,6 +71,8 @@ struct train_memory {
     size_t total;
 };
 
+// Samples of a piece; the last may be smaller.
+size_t train_piece(const struct train_set *s);
 // Bytes on the device, for captions that use the whole context.
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m);

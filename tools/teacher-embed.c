@@ -7,6 +7,7 @@
 
 #include "cli.h"
 #include "clip-model.h"
+#include "clip-tokenizer-check.h"
 #include "embed-run.h"
 #include "io.h"
 #include "log.h"
@@ -169,16 +170,7 @@ static int open_tokenizer(struct job *job, struct err *e)
     job->tokenizer = tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, e);
     if (!job->tokenizer)
         return -1;
-    size_t size = tokenizer_vocab_size(job->tokenizer);
-    if (size > (size_t)c->vocab)
-        return err_set(e, "the tokenizer has %zu tokens, the model %d", size, c->vocab);
-    int32_t eot = tokenizer_eot(job->tokenizer);
-    if (c->eos_id >= 0 ? eot != c->eos_id : (size_t)eot + 1 != size)
-        return err_set(e,
-                       "the tokenizer's end-of-text token %d is not the one at which the model "
-                       "reads a text",
-                       (int)eot);
-    return 0;
+    return clip_check_tokenizer(job->tokenizer, c, e);
 }
 
 // A stream of captions only, and no word about image embeddings: none are wanted.

@@ -113,9 +113,9 @@ is(run("cat 00000.samples 00002.samples | $bin/distill-train -q --init f --batch
 is(scalar(lines('g')), 4, 'the data give the steps');
 like(slurp('g/open_clip_model.safetensors'), qr/logit_bias/, 'a logit_bias');
 spew('wide.json', slurp('student.json') =~ s/"embed_dim":20/"embed_dim":12/r);
-isnt(run("$train -o h --student wide.json"), 0, 'another width');
-like($said, qr/--project/, '... wants --project');
-is(run("$train -o h --student wide.json --project --export-hf --sample-rate 0.5 --margin 0.2 --filter 0.9 --loss instance,cluster,feature=10,affinity,clip"), 0, 'with it, all losses') or diag $said;
+isnt(run("$train -o h --student wide.json --no-project"), 0, 'another width');
+like($said, qr/--no-project/, '... is refused without a projection');
+is(run("$train -o h --student wide.json --export-hf --sample-rate 0.5 --margin 0.2 --filter 0.9 --loss instance,cluster,feature=10,affinity,clip"), 0, 'with it, all losses') or diag $said;
 ok(-e 'h/config.json' && -e 'h/model.safetensors', 'Hugging Face too');
 unlike(slurp('h/open_clip_model.safetensors'), qr/project\./, 'the maps are not exported');
 isnt(run("$base --loss clip --data '$read' --steps 1 -o big --batch 100000000"), 0, 'what cannot fit');

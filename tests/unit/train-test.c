@@ -15,6 +15,7 @@
 #include "tap.h"
 #include "train-checkpoint.h"
 #include "train-log.h"
+#include "train-count.h"
 #include "train-rows.h"
 #include "train-source.h"
 #include "train-step.h"
@@ -108,7 +109,12 @@ static void rows(void)
     struct samples_record s = {.shard = 2, .shard_name = "00007.tar", .ordinal = 3};
     make_rows("00007.npy", 5, 4);
     make_rows("00008.npy", 2, 4);
-    ok(!train_rows_open(&r, dir, false, &e) && r.dim == 4 && r.rows_total == 7, "a folder of rows");
+    struct train_folders f = {.image = dir};
+    struct train_count c;
+    ok(!train_count_read(&f, true, 2, &c, &e) && c.dim_t == 4 && c.rows == 7 && c.shards == 2 &&
+           c.no_teacher == 2 && c.samples == 5,
+       "a folder of rows");
+    train_rows_open(&r, dir, false, c.dim_t);
     ok(train_rows_get(&r, &s, x, &e) == 1 && x[0] == 3, "row by shard and ordinal");
     s.ordinal = 0;
     ok(train_rows_get(&r, &s, x, &e) == 0, "a row of zeros is a failed sample");
@@ -121,7 +127,12 @@ static void rows(void)
     ok(r.no_sidecar == 1, "files without sidecar are counted");
     train_rows_close(&r);
     make_rows("00009.npy", 1, 3);
-    ok(train_rows_open(&r, dir, false, &e) && strstr(e.text, "columns"), "unequal columns");
+    ok(!train_count_read(&f, true, 1, &c, &e) && c.dim_t == 4 && c.rows == 7 && c.foreign == 1 &&
+           strstr(c.foreign_name, "00009.npy"),
+       "columns that most files do not have");
+    train_rows_open(&r, dir, false, c.dim_t);
+    s.shard_name = "00009.tar";
+    ok(train_rows_get(&r, &s, x, &e) < 0 && strstr(e.text, "columns"), "... are refused as rows");
     train_rows_close(&r);
 }
 
