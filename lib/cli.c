@@ -41,8 +41,13 @@ static size_t common_options(const struct cli *cli, struct cli_common *c,
          .to = &c->progress,
          .choices = "auto|always|never",
          .help = "a bar on a terminal, else a line a minute"},
-        {.name = "help", .type = CLI_FLAG, .to = &help_wanted, .help = "print this and exit"},
+        {.name = "help",
+         .letter = 'h',
+         .type = CLI_FLAG,
+         .to = &help_wanted,
+         .help = "print this help and exit"},
         {.name = "version",
+         .letter = 'V',
          .type = CLI_FLAG,
          .to = &version_wanted,
          .help = "print the version and exit"},
@@ -79,10 +84,23 @@ static int parse_uint(const struct cli_option *o, const char *text, struct err *
     return 0;
 }
 
+// A decimal number: strtod alone takes white space, "inf", "nan" and hexadecimal too. *end: what
+// follows it, `text` itself where there is none.
+static double decimal(const char *text, char **end)
+{
+    const char *p = text + (*text == '-' || *text == '+');
+    *end = (char *)(uintptr_t)text;
+    if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X'))
+        return 0;
+    if ((*p < '0' || *p > '9') && *p != '.')
+        return 0;
+    return strtod(text, end);
+}
+
 static int parse_real(const struct cli_option *o, const char *text, struct err *e)
 {
     char *end;
-    double v = strtod(text, &end);
+    double v = decimal(text, &end);
     if (end == text || *end || !isfinite(v))
         return bad_value(o, text, "a number", e);
     bool limited = o->min != 0 || o->max != 0;
@@ -95,7 +113,7 @@ static int parse_real(const struct cli_option *o, const char *text, struct err *
 static int parse_size(const struct cli_option *o, const char *text, struct err *e)
 {
     char *end;
-    double v = strtod(text, &end);
+    double v = decimal(text, &end);
     static const char suffixes[] = "KMGT";
     const char *at = *end ? strchr(suffixes, *end) : NULL;
     if (at) {
@@ -142,6 +160,8 @@ static int parse_choice(const struct cli_option *o, const char *text, struct err
 static int parse_list(const struct cli_option *o, const char *text, struct err *e)
 {
     struct cli_list *l = o->to;
+    if (!*text)
+        return err_set(e, "--%s: the value is empty", o->name);
     const char **items = realloc(l->items, (l->n + 1) * sizeof *items);
     if (!items)
         return err_set(e, "--%s: out of memory", o->name);
@@ -153,10 +173,10 @@ static int parse_list(const struct cli_option *o, const char *text, struct err *
 static int parse_count(const struct cli_option *o, const char *text, struct err *e)
 {
     char *end;
-    double v = strtod(text, &end);
+    double v = decimal(text, &end);
     bool percent = *end == '%';
-    if (*text < '0' || *text > '9' || end[percent] || (percent && v > 100) ||
-        (!percent && v != floor(v)))
+    if (*text < '0' || *text > '9' || end == text || end[percent] || (percent && v > 100) ||
+        (!percent && (v != floor(v) || v > 0x1p53)))
         return bad_value(o, text, "a count or a percentage", e);
     *(struct cli_count *)o->to = (struct cli_count){v, percent};
     return 0;
@@ -180,6 +200,8 @@ static int set_value(const struct cli_option *o, const char *text, struct err *e
     case CLI_COUNT:
         return parse_count(o, text, e);
     case CLI_TEXT:
+        if (!*text && !o->may_be_empty)
+            return err_set(e, "--%s: the value is empty", o->name);
         *(const char **)o->to = text;
         return 0;
     case CLI_FLAG:
@@ -278,7 +300,7 @@ static int parse_short(const struct table *t, const char *arg, const char *next,
 }
 
 // An empty name is a shell variable that was not set; with a file's name behind it, it would stand
-// for the root folder.
+// for the root folder. Options refuse one as well (set_value).
 static int check_operands(const struct cli *cli, const struct cli_common *common, struct err *e)
 {
     size_t n = common->n_operands;
@@ -407,18 +429,17 @@ int cli_help(const struct cli *cli, const struct cli_common *common, FILE *to)
     return fflush(to) || ferror(to) ? -1 : 0;
 }
 
-// The help that --help asks for must show the defaults, so it is looked for before anything is set.
+// --help must show the defaults, so it is looked for before anything is set.
 static bool asks_for_help(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
-        if (strcmp(argv[i], "--help") == 0)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return true;
     return false;
 }
 
-// A standard descriptor that the caller closed would go to the first file opened, and what is meant
-// for standard output or error would land in that file. In its place stands one that fails whoever
-// uses it: the null device, opened the wrong way round.
+// Reserves the descriptors 0 to 2 where the caller closed them, so that a later open() cannot reuse
+// them. /dev/null, opened with the wrong access mode, makes any use of them fail with EBADF.
 static int hold_descriptors(void)
 {
     static const int wrong_way[] = {O_WRONLY, O_RDONLY, O_WRONLY};
@@ -428,7 +449,7 @@ static int hold_descriptors(void)
     return 0;
 }
 
-// What was asked for on standard output is there, or it is said that it is not.
+// The exit status after --help or --version; a failed write is reported.
 static bool answered(const struct cli *cli, bool failed, int *status)
 {
     if (failed)
@@ -455,7 +476,8 @@ bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char 
         fprintf(stderr, "%s: %s; try --help\n", cli->tool, e.text);
         *status = CLI_WRONG_USAGE;
         return false;
-    case CLI_HELP: // answered above
+    case CLI_HELP: // "-qh"; a plain -h was answered above
+        return answered(cli, cli_help(cli, common, stdout) != 0, status);
     case CLI_RUN:
         break;
     }

@@ -26,11 +26,11 @@ enum cli_type {
     CLI_FLAG,   // bool: --x sets true, --no-x false
     CLI_UINT,   // uint64_t in [min, max] (max 0 = no limit)
     CLI_REAL,   // double in [min, max] (both 0 = any finite value)
-    CLI_TEXT,   // const char *
+    CLI_TEXT,   // const char *, not empty
     CLI_SIZE,   // uint64_t bytes, suffixes K M G T (powers of 1024)
     CLI_CHOICE, // int: position in `choices`, "a|b|c"
-    CLI_LIST,   // struct cli_list: may be given more than once
-    CLI_COUNT,  // struct cli_count: N, or P% of all
+    CLI_LIST,   // struct cli_list: may be given more than once; no item is empty
+    CLI_COUNT,  // struct cli_count: N (at most 2^53), or P% of all
 };
 
 struct cli_list {
@@ -51,9 +51,10 @@ struct cli_option {
     const char *arg;     // name of the argument in --help
     const char *choices; // for CLI_CHOICE
     double min, max;
-    const char *help; // one line
-    bool no_default;  // the default is not worth printing
-    bool *given;      // set to true when the option appears; or NULL
+    const char *help;  // one line
+    bool no_default;   // the default is not worth printing
+    bool may_be_empty; // CLI_TEXT: '' is a value
+    bool *given;       // set to true when the option appears; or NULL
 };
 
 struct cli {

@@ -6,13 +6,32 @@
 #include <stdio.h>
 #include <string.h>
 
-// Names come from hostile archives: a terminal escape in one must not reach the user's screen.
-static void strip_controls(char *s)
+#include <utf8proc.h>
+
+// How many bytes the character at p has: 0 for a control (C0, DEL, C1) and for a byte in the range
+// of C1 that belongs to no character, which an 8-bit terminal takes for one.
+static size_t printable(const char *p)
 {
-    for (; *s; s++) {
-        if ((unsigned char)*s < 0x20 || *s == 0x7f)
-            *s = '?';
+    utf8proc_int32_t c;
+    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)p, -1, &c);
+    unsigned char byte = (unsigned char)*p;
+    if (n <= 0)
+        return byte >= 0x80 && byte < 0xa0 ? 0 : 1;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : (size_t)n;
+}
+
+void err_strip_controls(char *s)
+{
+    char *to = s;
+    while (*s) {
+        size_t n = printable(s), control = (unsigned char)*s == 0xc2 ? 2 : 1;
+        if (n)
+            to = (char *)memmove(to, s, n) + n;
+        else
+            *to++ = '?';
+        s += n ? n : control;
     }
+    *to = '\0';
 }
 
 int err_set(struct err *e, const char *fmt, ...)
@@ -21,7 +40,7 @@ int err_set(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->text, sizeof e->text, fmt, ap);
     va_end(ap);
-    strip_controls(e->text);
+    err_strip_controls(e->text);
     return -1;
 }
 
@@ -34,7 +53,7 @@ int err_errno(struct err *e, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->text)
         snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", strerror(saved));
-    strip_controls(e->text);
+    err_strip_controls(e->text);
     errno = saved;
     return -1;
 }
@@ -49,6 +68,6 @@ int err_wrap(struct err *e, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->text)
         snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
-    strip_controls(e->text);
+    err_strip_controls(e->text);
     return -1;
 }

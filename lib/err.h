@@ -18,4 +18,8 @@ int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf,
 // Puts "prefix: " before the message that is there: adds the file or record as the error goes up.
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+// Replaces control characters (C0, DEL, C1, each by one '?') in place; names from hostile archives
+// must not send escapes to a terminal. Other bytes that are no UTF-8 stay.
+void err_strip_controls(char *s);
+
 #endif

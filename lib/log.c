@@ -46,9 +46,7 @@ __attribute__((format(printf, 3, 0))) static void say(struct log *l, const char 
 {
     char line[LINE_MAX_CHARS];
     vsnprintf(line, sizeof line, fmt, ap);
-    for (char *p = line; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            *p = '?';
+    err_strip_controls(line);
     pthread_mutex_lock(&lock);
     erase_bar(l);
     fprintf(l->to, "%s: %s%s\n", l->tool, prefix, line);
@@ -203,7 +201,7 @@ static void print_command(struct log *l)
     size_t n = fread(line, 1, sizeof line - 1, f);
     fclose(f);
     for (size_t i = 0; i < n; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+        if (line[i] == '\0')
             line[i] = ' ';
     while (n && line[n - 1] == ' ')
         n--;

@@ -20,6 +20,7 @@ static const struct cli_option options[] = {
     {.name = "title",
      .type = CLI_TEXT,
      .to = &title,
+     .may_be_empty = true,
      .arg = "TEXT",
      .help = "instead of the folder's name"},
     {.name = "ledger",

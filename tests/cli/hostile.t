@@ -74,7 +74,7 @@ for my $tool (@tools) {
     refused(1, "$does -o folder", qr/folder.*Is a directory/) unless $folder;
     refused(1, "$does -o nowhere/x", qr{nowhere/x.*No such file}, 'no such folder');
     refused(1, "$does -o empty/x", qr{empty/x.*Not a directory}, 'a file for a folder');
-    refused(1, "$does -o ''", qr/''/, 'an output without a name');
+    refused(2, "$does -o ''", qr/--output: the value is empty/, 'an output without a name');
     refused(1, "$does -o $long", qr/File name too long/, 'a long name');
     refused(1, "$does -o $deep", qr/folder|too long/, 'a deep one') unless $folder;
     refused(1, "$does -o /dev/full", $folder ? qr/Not a directory/ : qr/No space/);

@@ -31,6 +31,11 @@ for my $tool (@tools) {
     my @unknown = sort grep { !$knows{$_} && !/^no-/ } keys %has;
     is("@missing", '', "$tool: every option stands in its man page");
     is("@unknown", '', "$tool: the man page has no other options");
+    my %letter = map { $_ => 1 } $help =~ /^  -(\w), --/mg;
+    my @letters = sort grep { !$letter{$_} } map { /^\.It\b.*?Fl (\w)(?: |,|$)/ ? $1 : () } split /\n/, slurp("man/$tool.1");
+    is("@letters", '', "$tool: every letter of its man page is one");
+    is(`$bin/$tool -h`, $help, "$tool -h");
+    is(`$bin/$tool -V`, `$bin/$tool --version`, "$tool -V");
     like(`$bin/$tool --version`, qr/^$tool \(clip-cid\) \d/, "$tool --version");
     my $err = `$bin/$tool --no-such-option 2>&1 >/dev/null`;
     is($? >> 8, 2, "$tool: an unknown option is wrong usage");

@@ -15,6 +15,11 @@ int main(void)
     ok(strcmp(e.text, "cannot read 'a?[2J?'") == 0, "control characters are replaced");
     err_wrap(&e, "record %d", 7);
     ok(strcmp(e.text, "record 7: cannot read 'a?[2J?'") == 0, "err_wrap prefixes");
+    err_set(&e, "%s",
+            "x\xc2\x9b"
+            "2J \xc2\x85\xc2\xa0\xc3\x9b \x9b\xe0\x82\x9b \xfc");
+    ok(strcmp(e.text, "x?2J ?\xc2\xa0\xc3\x9b ?\xe0?? \xfc") == 0,
+       "those of C1 too, as UTF-8 and as bytes; letters stay");
 
     size_t n;
     ok(!mem_mul(SIZE_MAX / 2, 3, &n), "a product that overflows is refused");

@@ -76,6 +76,7 @@ static void test_good(void)
     ok(cli_count_of(&bad, 100) == 7 && !bad.percent, "a count");
     ok(parse("--max-bad 2.5% f") == CLI_RUN && cli_count_of(&bad, 1000) == 25, "a share");
     ok(parse("--version") == CLI_VERSION && parse("--size 1 --help") == CLI_HELP, "questions");
+    ok(parse("-V") == CLI_VERSION && parse("-qh f") == CLI_HELP, "their letters");
 }
 
 static void test_bad(void)
@@ -90,6 +91,13 @@ static void test_bad(void)
         {"--mem 2X f", "--mem: '2X' is not a size (as 2G)"},
         {"--crop left f", "--crop: 'left' is not one of center|random"},
         {"--max-bad 101% f", "--max-bad: '101%' is not a count or a percentage"},
+        {"--max-bad 1e30 f", "--max-bad: '1e30' is not a count or a percentage"},
+        {"--max-bad 0x10 f", "--max-bad: '0x10' is not a count or a percentage"},
+        {"--share 0x1p-1 f", "--share: '0x1p-1' is not a number"},
+        {"--share inf f", "--share: 'inf' is not a number"},
+        {"--mem 0x10 f", "--mem: '0x10' is not a size (as 2G)"},
+        {"--name= f", "--name: the value is empty"},
+        {"--in= f", "--in: the value is empty"},
         {"--flip=1 f", "--flip takes no argument"},
         {"--sizes 1 f", "unknown option '--sizes'"},
         {"--no-size f", "unknown option '--no-size'"},
