@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "eval-set.h"
 #include "half.h"
@@ -124,6 +125,15 @@ static int parse_targets(struct slot *t, const struct shard_member *m, size_t cl
     return 0;
 }
 
+static bool text_is_utf8(const char *text)
+{
+    utf8proc_int32_t c;
+    for (utf8proc_ssize_t n; *text; text += n)
+        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)text, -1, &c)) < 1)
+            return false;
+    return true;
+}
+
 // One caption a line; empty lines are none.
 static int parse_captions(struct slot *t, const struct shard_member *m, struct err *e)
 {
@@ -138,6 +148,8 @@ static int parse_captions(struct slot *t, const struct shard_member *m, struct e
             *end++ = '\0';
         if (*p == '\0')
             continue;
+        if (!text_is_utf8(p))
+            return err_set(e, "caption %zu of txt is not UTF-8", n + 1);
         void *list = t->captions;
         if (mem_grow(&list, &t->cap_captions, n + 1, sizeof *t->captions, e))
             return -1;
@@ -178,7 +190,8 @@ static int next_sample(struct reader *r, struct shard_sample *s, struct err *e)
         if (!r->shard) {
             if (r->next_shard == r->n_shards)
                 return 0;
-            snprintf(path, sizeof path, "%s/%s/%zu.tar", r->set->folder, r->split, r->next_shard++);
+            if (eval_set_shard_path(path, sizeof path, r->set, r->split, r->next_shard++, e))
+                return -1;
             if (!(r->shard = shard_open(path, NULL, e)))
                 return err_wrap(e, "%s", path);
         }

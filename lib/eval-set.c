@@ -9,64 +9,9 @@
 #include <unistd.h>
 
 #include "digest.h"
-#include "io.h"
 #include "mem.h"
 
 enum { PATH_ROOM = 4096, SHARDS_MAX = 1000000 };
-
-static void lines_release(struct eval_lines *l)
-{
-    free(l->text);
-    free(l->lines);
-    *l = (struct eval_lines){0};
-}
-
-// Without blanks at either end, as CLIP_benchmark reads its lists.
-static char *strip(char *line, char *end)
-{
-    while (end > line && strchr(" \t\r", end[-1]))
-        *--end = '\0';
-    return line + strspn(line, " \t\r");
-}
-
-// Cuts the text into lines; empty ones do not count, as in CLIP_benchmark.
-static int cut_lines(struct eval_lines *l, struct err *e)
-{
-    size_t room = 1;
-    for (const char *p = l->text; *p; p++)
-        room += *p == '\n';
-    l->lines = mem_alloc(room, sizeof *l->lines, e);
-    if (!l->lines)
-        return -1;
-    for (char *p = l->text; *p;) {
-        char *end = p + strcspn(p, "\n"), *next = *end ? end + 1 : end;
-        *end = '\0';
-        l->lines[l->n] = strip(p, end);
-        l->n += l->lines[l->n][0] != '\0';
-        p = next;
-    }
-    return 0;
-}
-
-static int read_lines(struct eval_lines *l, const char *path, struct err *e)
-{
-    struct map m;
-    *l = (struct eval_lines){0};
-    if (map_open(&m, path, e))
-        return -1;
-    int rc = -1;
-    if (m.n && memchr(m.data, '\0', m.n))
-        err_set(e, "'%s' holds a NUL byte", path);
-    else if ((l->text = mem_alloc(m.n + 1, 1, e))) {
-        if (m.n)
-            memcpy(l->text, m.data, m.n);
-        rc = cut_lines(l, e);
-    }
-    map_close(&m);
-    if (rc)
-        lines_release(l);
-    return rc;
-}
 
 static int join(char *to, size_t room, const char *folder, const char *name, struct err *e)
 {
@@ -82,7 +27,7 @@ static int read_type(struct eval_set *s, struct err *e)
         return -1;
     if (access(path, F_OK))
         return 0;
-    if (read_lines(&l, path, e))
+    if (eval_list_read(&l, path, EVAL_LIST_WORDS, s->name, e))
         return -1;
     const char *word = l.n ? l.lines[0] : "";
     int rc = 0;
@@ -92,31 +37,41 @@ static int read_type(struct eval_set *s, struct err *e)
         s->type = EVAL_MULTILABEL;
     else if (strcasecmp(word, "classification") != 0)
         rc = err_set(e, "'%s': type '%s' is not known", path, word);
-    lines_release(&l);
+    eval_lines_release(&l);
     return rc;
 }
 
-static int read_own_or(struct eval_lines *l, const struct eval_set *s, const char *name,
-                       const char *instead, struct err *e)
+// The list at `instead`, or the set's own, BASE.txt, .json or .py.
+static int read_list(struct eval_lines *l, const struct eval_set *s, const char *base,
+                     const char *instead, enum eval_list_kind kind, struct err *e)
 {
-    char path[PATH_ROOM];
+    static const char *const ends[] = {".json", ".py", ".txt"};
+    char path[PATH_ROOM], name[64];
     if (instead)
-        return read_lines(l, instead, e);
-    return join(path, sizeof path, s->folder, name, e) || read_lines(l, path, e) ? -1 : 0;
+        return eval_list_read(l, instead, kind, s->name, e);
+    size_t k = sizeof ends / sizeof *ends - 1; // CLIP_benchmark's own, the .txt, comes first
+    snprintf(name, sizeof name, "%s%s", base, ends[k]);
+    if (join(path, sizeof path, s->folder, name, e))
+        return -1;
+    for (size_t i = 0; i < k && access(path, F_OK); i++) {
+        char other[PATH_ROOM];
+        snprintf(name, sizeof name, "%s%s", base, ends[i]);
+        if (join(other, sizeof other, s->folder, name, e))
+            return -1;
+        if (access(other, F_OK) == 0)
+            return eval_list_read(l, other, kind, s->name, e);
+    }
+    return eval_list_read(l, path, kind, s->name, e);
 }
 
 static int read_names(struct eval_set *s, const char *classnames, const char *templates,
                       struct err *e)
 {
-    if (read_own_or(&s->classes, s, "classnames.txt", classnames, e) ||
-        read_own_or(&s->templates, s, "zeroshot_classification_templates.txt", templates, e))
-        return -1;
-    if (s->classes.n == 0 || s->templates.n == 0)
-        return err_set(e, "'%s': no %s", s->folder, s->classes.n ? "templates" : "class names");
-    for (size_t i = 0; i < s->templates.n; i++)
-        if (!strstr(s->templates.lines[i], "{c}"))
-            return err_set(e, "'%s': template %zu has no {c}", s->folder, i + 1);
-    return 0;
+    return read_list(&s->classes, s, "classnames", classnames, EVAL_LIST_CLASSES, e) ||
+                   read_list(&s->templates, s, "zeroshot_classification_templates", templates,
+                             EVAL_LIST_TEMPLATES, e)
+               ? -1
+               : 0;
 }
 
 int eval_set_open(struct eval_set *s, const char *folder, const char *classnames,
@@ -141,8 +96,8 @@ void eval_set_close(struct eval_set *s)
 {
     free(s->folder);
     free(s->name);
-    lines_release(&s->classes);
-    lines_release(&s->templates);
+    eval_lines_release(&s->classes);
+    eval_lines_release(&s->templates);
     *s = (struct eval_set){0};
 }
 
@@ -156,7 +111,7 @@ int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, stru
     if (access(path, F_OK))
         return 0;
     if (join(path + strlen(path), sizeof path - strlen(path), "", "nshards.txt", e) ||
-        read_lines(&l, path, e))
+        eval_list_read(&l, path, EVAL_LIST_WORDS, s->name, e))
         return -1;
     char *end = NULL;
     errno = 0;
@@ -165,8 +120,15 @@ int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, stru
     if (!end || end == l.lines[0] || *end || errno || v == 0 || v > SHARDS_MAX)
         rc = err_set(e, "'%s' is not a number of shards", path);
     *n = v;
-    lines_release(&l);
+    eval_lines_release(&l);
     return rc;
+}
+
+int eval_set_shard_path(char *path, size_t room, const struct eval_set *s, const char *split,
+                        size_t i, struct err *e)
+{
+    int n = snprintf(path, room, "%s/%s/%zu.tar", s->folder, split, i);
+    return n < 0 || (size_t)n >= room ? err_set(e, "path of '%s' is too long", split) : 0;
 }
 
 int eval_set_digest(const struct eval_set *s, const char *split, char *hex, struct err *e)
@@ -178,8 +140,8 @@ int eval_set_digest(const struct eval_set *s, const char *split, char *hex, stru
     int rc = eval_set_shards(s, split, &n, e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
         char path[PATH_ROOM], one[DIGEST_HEX];
-        snprintf(path, sizeof path, "%s/%s/%zu.tar", s->folder, split, i);
-        rc = digest_file(path, one, e);
+        rc = eval_set_shard_path(path, sizeof path, s, split, i, e);
+        rc = rc ? rc : digest_file(path, one, e);
         if (rc == 0)
             digest_key(all, one);
     }

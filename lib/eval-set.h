@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // An evaluation set in CLIP_benchmark's WebDataset layout:
-//     FOLDER/classnames.txt, zeroshot_classification_templates.txt, dataset_type.txt (may be
-//     absent) FOLDER/{test,train}/nshards.txt and 0.tar .. n-1.tar
+//     FOLDER/classnames.txt, zeroshot_classification_templates.txt (or .json, .py: eval-list.h)
+//     FOLDER/dataset_type.txt (may be absent)
+//     FOLDER/{test,train}/nshards.txt and 0.tar .. n-1.tar
 // A sample is a picture and `cls` (class number), `npy` (0 or 1 for each class, when
 // dataset_type.txt says multilabel) or `txt` (captions, one a line, when it says retrieval).
 #ifndef EVAL_SET_H
@@ -12,15 +13,10 @@
 #include <stdint.h>
 
 #include "err.h"
+#include "eval-list.h"
 #include "read-picture.h"
 
 enum eval_type { EVAL_CLASSES, EVAL_MULTILABEL, EVAL_RETRIEVAL };
-
-struct eval_lines {
-    char *text;         // the file, line ends replaced by NULs
-    const char **lines; // without blanks at their ends, without empty ones
-    size_t n;
-};
 
 struct eval_set {
     char *folder, *name; // name: last part of the folder
@@ -35,6 +31,9 @@ int eval_set_open(struct eval_set *s, const char *folder, const char *classnames
 void eval_set_close(struct eval_set *s);
 // The number of shards of a split; *n = 0 when the set has no such split. 0 or -1.
 int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, struct err *e);
+// Path of shard i of the split into path[room]. 0, or -1: too long.
+int eval_set_shard_path(char *path, size_t room, const struct eval_set *s, const char *split,
+                        size_t i, struct err *e);
 // Digest of the bytes of all shards of the split, so that features can be kept for it.
 int eval_set_digest(const struct eval_set *s, const char *split, char *hex, struct err *e);
 // `template` with every {c} replaced by the class name; freed by the caller.

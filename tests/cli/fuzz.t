@@ -12,7 +12,7 @@ my %seeds = (
     jpeg => 'tests/data/images/*', png => 'tests/data/images/*', webp => 'tests/data/images/*',
     tar => 'tests/data/shards/*.tar', tokenizer => 'tests/data/tokenizer/*', vocab => 'tests/data/tokenizer/*',
     safetensors => 'tests/data/models/*/*.safetensors', 'clip-config' => 'tests/data/models/*/*.json',
-    'clip-weights' => 'tests/data/models/*/*',
+    'clip-weights' => 'tests/data/models/*/*', 'eval-list' => 'tests/data/formats/*.py',
 );
 for my $f (@fuzzers) {
     my ($name) = $f =~ m{([^/]+)$};

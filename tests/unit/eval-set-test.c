@@ -224,12 +224,13 @@ static void test_wrong_folders(void)
     unlink(in_dir("s/classnames.txt"));
     refused("classnames.txt", "No such file");
     put("s/classnames.txt", "\n \n");
-    refused("s'", "no class names");
+    refused("s/classnames.txt", "no class names");
     good_set(NULL);
     unlink(in_dir("s/zeroshot_classification_templates.txt"));
     refused("zeroshot_classification_templates.txt", "No such file");
     put("s/zeroshot_classification_templates.txt", "a photo of c\n");
-    refused("s'", "template 1 has no {c}");
+    refused("s/zeroshot_classification_templates.txt",
+            "line 1: template 'a photo of c' has no {c}");
     good_set("detection\n");
     refused("dataset_type.txt", "type 'detection' is not known");
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
@@ -251,6 +252,10 @@ static void test_wrong_folders(void)
     good_set(NULL);
     put_texts("0.tar", "txt", "1", "0");
     refused("s/test/0.tar", "no cls");
+    good_set("retrieval\n");
+    put_texts("0.tar", "txt", "one\ntwo", "three\nfo\xffur");
+    refused("s/test/0.tar", "sample 's0000001': caption 2 of txt is not UTF-8");
+    good_set(NULL);
     put("s/test/0.tar", "this is no archive, by no means");
     refused("s/test/0.tar", "tar");
     good_set(NULL);
