@@ -79,9 +79,11 @@ static int text_asks(void *user, size_t k, const float *scores, struct err *e)
     return 0;
 }
 
-static void add_recalls(struct eval_result *r, const struct recall_metrics *m, const char *what)
+// Recall at k among fewer than k candidates is 1 whatever the model does; it is left out.
+static void add_recalls(struct eval_result *r, const struct recall_metrics *m, const char *what,
+                        size_t candidates)
 {
-    for (int k = 0; k < METRIC_RECALLS; k++) {
+    for (int k = 0; k < METRIC_RECALLS && (size_t)metric_recall_at[k] <= candidates; k++) {
         char name[48];
         snprintf(name, sizeof name, "%s_retrieval_recall@%d", what, metric_recall_at[k]);
         eval_add_share(r, name, m->hits[k], m->n);
@@ -98,13 +100,13 @@ int eval_retrieval(const struct eval_model *m, const struct eval_features *f, st
     if (init(&t, f, e))
         return -1;
     int rc = eval_embed_texts(m, t.captions, t.n_texts, t.text, e);
-    if (rc == 0)
+    if (rc == 0 && t.n_images)
         rc = eval_scores(d, t.image, t.n_images, t.text, t.n_texts, f->dim, 1, image_asks, &t, e);
-    if (rc == 0)
+    if (rc == 0 && t.n_images)
         rc = eval_scores(d, t.text, t.n_texts, t.image, t.n_images, f->dim, 1, text_asks, &t, e);
     if (rc == 0) {
-        add_recalls(r, &t.by_text, "image");
-        add_recalls(r, &t.by_image, "text");
+        add_recalls(r, &t.by_text, "image", t.n_images);
+        add_recalls(r, &t.by_image, "text", t.n_texts);
     }
     release(&t);
     return rc;

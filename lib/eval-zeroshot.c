@@ -23,6 +23,8 @@ void eval_add_figure(struct eval_result *r, const char *name, double value)
 
 void eval_add_share(struct eval_result *r, const char *name, uint64_t hits, uint64_t n)
 {
+    if (n == 0)
+        return;
     struct metric_share s = metric_wilson(hits, n);
     eval_add_figure(r, name, s.value);
     struct eval_figure *g = &r->figure[r->n_figures - 1];
@@ -95,9 +97,11 @@ void eval_classify_end(struct eval_result *r, const char *prefix)
     snprintf(name, sizeof name, "%sacc1", prefix);
     eval_add_share(r, name, r->of.hits1, r->of.n);
     snprintf(name, sizeof name, "%sacc5", prefix);
-    eval_add_share(r, name, r->of.hits5, r->of.n);
+    if (r->classes >= METRIC_TOP) // among fewer, the right one is always there
+        eval_add_share(r, name, r->of.hits5, r->of.n);
     snprintf(name, sizeof name, "%smean_per_class_recall", prefix);
-    eval_add_figure(r, name, class_metrics_recall(&r->of));
+    if (r->of.n)
+        eval_add_figure(r, name, class_metrics_recall(&r->of));
 }
 
 struct zeroshot {
@@ -141,8 +145,9 @@ static int multilabel(const struct eval_model *m, struct zeroshot *z, const floa
         rc = eval_scores(m->clip->dev, z->f->x, z->f->n, w, r->classes, z->f->dim, 100,
                          multilabel_row, z, e);
     if (rc == 0)
-        rc = metric_mean_average_precision(z->all, z->targets, z->kept, r->classes, &map, e);
-    if (rc == 0)
+        rc = metric_mean_average_precision(z->all, z->targets, z->kept, r->classes, &map,
+                                           &r->with_positives, e);
+    if (rc == 0 && r->with_positives)
         eval_add_figure(r, "mean_average_precision", map);
     free(z->targets);
     free(z->all);

@@ -149,7 +149,7 @@ static int by_score(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-// Mean of the precision at each positive, best score first.
+// Mean of the precision at each positive, best score first; -1: no positive.
 static double average_precision(struct scored *rows, size_t n)
 {
     qsort(rows, n, sizeof *rows, by_score);
@@ -161,12 +161,13 @@ static double average_precision(struct scored *rows, size_t n)
         positives++;
         sum += (double)positives / (double)(i + 1);
     }
-    return positives ? sum / (double)positives : 0;
+    return positives ? sum / (double)positives : -1;
 }
 
 int metric_mean_average_precision(const float *scores, const uint8_t *targets, size_t n,
-                                  size_t classes, double *out, struct err *e)
+                                  size_t classes, double *out, size_t *counted, struct err *e)
 {
+    *counted = 0;
     struct scored *rows = mem_alloc(n, sizeof *rows, e);
     if (!rows)
         return -1;
@@ -176,10 +177,12 @@ int metric_mean_average_precision(const float *scores, const uint8_t *targets, s
             float s = scores[i * classes + c];
             rows[i] = (struct scored){isnan(s) ? -INFINITY : s, i, targets[i * classes + c]};
         }
-        sum += average_precision(rows, n);
+        double ap = average_precision(rows, n);
+        sum += ap < 0 ? 0 : ap;
+        *counted += ap >= 0;
     }
     free(rows);
-    *out = classes ? sum / (double)classes : 0;
+    *out = *counted ? sum / (double)*counted : 0;
     return 0;
 }
 

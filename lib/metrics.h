@@ -52,10 +52,12 @@ size_t class_metrics_confusions(struct class_metrics *m);
 
 // ---- several labels a sample (CLIP_benchmark's multilabel sets)
 
-// Mean over classes of average precision. scores and targets (0 or 1) are [n, classes]; a class
-// without positives counts 0, as CLIP_benchmark has it.
+// Mean of average precision over the classes with a positive sample, as mean_per_class_recall is
+// over the classes that occur: a class without one has no average precision (CLIP_benchmark counts
+// it as 0). scores and targets (0 or 1) are [n, classes]; *counted: those classes. With none, *out
+// is 0. 0 or -1.
 int metric_mean_average_precision(const float *scores, const uint8_t *targets, size_t n,
-                                  size_t classes, double *out, struct err *e);
+                                  size_t classes, double *out, size_t *counted, struct err *e);
 
 // ---- retrieval
 

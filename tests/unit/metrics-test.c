@@ -60,13 +60,17 @@ static void test_classes(void)
 
 static void test_average_precision(void)
 {
-    // class 0: order 2,0,1; positives 2 and 1: (1 + 2/3) / 2. class 1: no positives: 0.
+    // class 0: order 2,0,1; positives 2 and 1: (1 + 2/3) / 2. class 1: no positives, no figure.
     const float scores[] = {2, 1, 1, 1, 3, 1};
     const uint8_t targets[] = {0, 0, 1, 0, 1, 0};
+    const uint8_t none[6] = {0};
     double map;
-    ok(metric_mean_average_precision(scores, targets, 3, 2, &map, &e) == 0 &&
-           fabs(map - (1 + 2.0 / 3) / 2 / 2) < 1e-12,
-       "mean average precision %f", map);
+    size_t counted;
+    ok(metric_mean_average_precision(scores, targets, 3, 2, &map, &counted, &e) == 0 &&
+           fabs(map - (1 + 2.0 / 3) / 2) < 1e-12 && counted == 1,
+       "mean average precision %f of %zu classes", map, counted);
+    ok(metric_mean_average_precision(scores, none, 3, 2, &map, &counted, &e) == 0 && counted == 0,
+       "no positives at all");
 }
 
 static void test_recall(void)
