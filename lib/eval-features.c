@@ -154,23 +154,31 @@ static int read_all(struct collect *c, const char *split, struct err *e)
 
 // ---- the cache
 
+int eval_features_key(char *text, size_t room, const struct eval_model *m, struct err *e)
+{
+    const struct clip_config *c = &m->clip->cfg;
+    const struct clip_preprocess *p = &c->preprocess;
+    int n = snprintf(text, room, "%s %s %s %s %s %d %d %s %s %d", CLIPCID_VERSION, m->digest,
+                     m->variant, m->clip->dev->name, m->clip->whole ? "whole" : "", c->image_size,
+                     p->fill, clip_resample_name(p->resample), clip_fit_name(p->fit),
+                     (int)m->clip->headless);
+    return n < 0 || (size_t)n >= room ? err_set(e, "name of the cache is too long") : 0;
+}
+
 // The name of a split's features: a digest of all they depend on, this program's version too.
 static int cache_path(char *path, size_t room, const struct eval_model *m, const struct eval_set *s,
                       const char *split, struct err *e)
 {
     char set[DIGEST_HEX], hex[DIGEST_HEX], text[KEY_ROOM];
-    const struct clip_preprocess *p = &m->clip->cfg.preprocess;
-    if (eval_set_digest(s, split, set, e))
+    if (eval_features_key(text, sizeof text, m, e) || eval_set_digest(s, split, set, e))
         return -1;
-    int n = snprintf(text, sizeof text, "%s %s %s %s %s %s %d %d %s %s %d", CLIPCID_VERSION,
-                     m->digest, set, m->variant, m->clip->dev->name, m->clip->whole ? "whole" : "",
-                     m->clip->cfg.image_size, p->fill, clip_resample_name(p->resample),
-                     clip_fit_name(p->fit), (int)m->clip->headless);
-    if (n < 0 || (size_t)n >= sizeof text)
+    size_t n = strlen(text);
+    if (n + DIGEST_HEX >= sizeof text)
         return err_set(e, "name of the cache is too long");
-    digest_bytes(text, (size_t)n, hex);
-    n = snprintf(path, room, "%s/%s.npy", m->cache, hex);
-    return n < 0 || (size_t)n >= room ? err_set(e, "path of the cache is too long") : 0;
+    snprintf(text + n, sizeof text - n, " %s", set);
+    digest_bytes(text, strlen(text), hex);
+    int k = snprintf(path, room, "%s/%s.npy", m->cache, hex);
+    return k < 0 || (size_t)k >= room ? err_set(e, "path of the cache is too long") : 0;
 }
 
 static int load_cached(struct eval_features *f, const char *path, struct err *e)

@@ -17,10 +17,11 @@ struct eval_model {
     struct clip_model *clip;
     const struct tokenizer *tokenizer;
     char digest[DIGEST_HEX]; // of config and weights
-    size_t batch;            // pictures or texts at once
-    int threads;             // for decoding
-    const char *cache;       // folder for features, or NULL
-    const char *variant;     // what else the features depend on: "embedding f32"
+    char tokenizer_digest[DIGEST_HEX];
+    size_t batch;        // pictures or texts at once
+    int threads;         // for decoding
+    const char *cache;   // folder for features, or NULL
+    const char *variant; // what else the features depend on: "embedding f32"
     void (*progress)(void *ctx, size_t samples); // called after each batch; or NULL
     void *progress_ctx;
 };
@@ -47,6 +48,10 @@ struct eval_features {
 int eval_features_get(struct eval_features *f, const struct eval_model *m, const struct eval_set *s,
                       const char *split, struct err *e);
 void eval_features_release(struct eval_features *f);
+
+// What features depend on beside the pictures: model, device and preprocessing, into text[room]. 0,
+// or -1: too long.
+int eval_features_key(char *text, size_t room, const struct eval_model *m, struct err *e);
 
 // Unit embeddings out[n, embed_dim] of n texts. 0 or -1.
 int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,

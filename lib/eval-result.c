@@ -31,8 +31,11 @@ static int add_counts(cJSON *o, const struct eval_result *r, struct err *e)
 {
     if (json_add_u64(o, "n", r->n, e) || json_add_u64(o, "failed", r->failed, e))
         return -1;
-    if (r->classes && (json_add_u64(o, "classes", r->classes, e) ||
-                       json_add_double(o, "chance", 1 / (double)r->classes, e)))
+    if (r->classes && json_add_u64(o, "classes", r->classes, e))
+        return -1;
+    if (r->of.classes && json_add_double(o, "chance", 1 / (double)r->classes, e))
+        return -1;
+    if (r->with_positives && json_add_u64(o, "classes_with_positives", r->with_positives, e))
         return -1;
     if (r->templates && json_add_u64(o, "templates", r->templates, e))
         return -1;
@@ -63,7 +66,8 @@ static int add_confusions(cJSON *o, struct eval_result *r, const struct eval_set
 }
 
 cJSON *eval_result_json(struct eval_result *r, const struct eval_set *s, const char *model_name,
-                        const struct eval_model *m, size_t confusions, struct err *e)
+                        const struct eval_model *m, const char *inputs, size_t confusions,
+                        struct err *e)
 {
     cJSON *o = cJSON_CreateObject();
     if (!o) {
@@ -74,7 +78,8 @@ cJSON *eval_result_json(struct eval_result *r, const struct eval_set *s, const c
         json_add_string(o, "pretrained", m->digest, e) || json_add_string(o, "task", r->task, e) ||
         add_figures(o, r, e) || json_add_string(o, "language", "en", e) || add_counts(o, r, e) ||
         (r->of.classes && add_confusions(o, r, s, confusions, e)) ||
-        json_add_string(o, "version", CLIPCID_VERSION, e)) {
+        json_add_string(o, "version", CLIPCID_VERSION, e) ||
+        json_add_string(o, "inputs", inputs, e)) {
         cJSON_Delete(o);
         return NULL;
     }

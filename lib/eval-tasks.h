@@ -25,6 +25,7 @@ struct eval_result {
     int n_figures;
     uint64_t n, failed;      // samples; those without a picture, which are left out of the figures
     size_t classes;          // 0 for retrieval
+    size_t with_positives;   // multilabel: classes with a positive sample
     size_t templates;        // of a zero-shot task
     size_t captions;         // of retrieval
     struct class_metrics of; // classification only: confusions
@@ -50,9 +51,11 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
 
 // Value of a figure by its name; NaN when there is none.
 double eval_result_figure(const struct eval_result *r, const char *name);
-// The JSON object: CLIP_benchmark's keys, intervals, counts, the `confusions` most frequent pairs.
+// The JSON object: CLIP_benchmark's keys, intervals, counts, the `confusions` most frequent pairs,
+// and `inputs`, the digest of what the result depends on.
 // The caller frees it; NULL with e set.
 cJSON *eval_result_json(struct eval_result *r, const struct eval_set *s, const char *model_name,
-                        const struct eval_model *m, size_t confusions, struct err *e);
+                        const struct eval_model *m, const char *inputs, size_t confusions,
+                        struct err *e);
 
 #endif

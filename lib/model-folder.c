@@ -253,20 +253,23 @@ static int copy_file(const char *to, const char *from, struct err *e)
     return rc;
 }
 
+const char *const model_tokenizer_files[] = {
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "bpe_simple_vocab_16e6.txt",
+    "bpe_simple_vocab_16e6.txt.gz",
+    NULL,
+};
+
 int model_folder_copy_tokenizer(const char *folder, const char *from, struct err *e)
 {
-    static const char *const names[] = {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "vocab.json",
-        "merges.txt",
-        "special_tokens_map.json",
-        "added_tokens.json",
-        "bpe_simple_vocab_16e6.txt",
-        "bpe_simple_vocab_16e6.txt.gz",
-    };
+    const char *const *names = model_tokenizer_files;
     int rc = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names && !rc; i++) {
+    for (size_t i = 0; names[i] && !rc; i++) {
         char *src = join(from, names[i], e), *dst = join(folder, names[i], e);
         if (!src || !dst)
             rc = -1;

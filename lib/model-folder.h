@@ -28,6 +28,8 @@ struct model_source {
 // clip_config_fits_hf).
 int model_folder_write(const char *folder, enum model_layout layout, const struct model_source *s,
                        struct err *e);
+// Names of the files that a tokenizer may consist of; NULL-terminated.
+extern const char *const model_tokenizer_files[];
 // Copies the tokenizer files (vocabulary, merges, their configs) that `from` has. 0 or -1.
 int model_folder_copy_tokenizer(const char *folder, const char *from, struct err *e);
 

@@ -8,11 +8,17 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "eval-inputs.h"
+#include "eval-predictions.h"
+#include "eval-results.h"
 #include "eval-tasks.h"
 #include "io.h"
 #include "json.h"
+#include "mem.h"
 #include "log.h"
 #include "model-digest.h"
+
+enum { OPTIONS_ROOM = 4608 };
 
 enum {
     TASK_AUTO,
@@ -144,9 +150,11 @@ static const struct cli cli = {
 struct job {
     struct log log;
     struct progress progress;
-    struct out out, predictions;
+    struct eval_results results;
+    struct out predictions;
     struct eval_model model;
-    bool missed; // --min-acc1
+    bool missed;    // --min-acc1
+    bool cut_short; // an output failed: no further set
 };
 
 // What one set asks for: its type's task unless another was named.
@@ -158,43 +166,6 @@ static int choose_task(const struct eval_set *s, struct err *e)
     if ((task == TASK_RETRIEVAL) != retrieval || (task == TASK_PROBE && s->type == EVAL_MULTILABEL))
         return err_set(e, "'%s' is not a set for this task", s->folder);
     return task;
-}
-
-// A name as one cell of a table: control characters would cut it.
-static int write_cell(struct out *o, const char *name, struct err *e)
-{
-    for (const char *p = name; *p; p++)
-        if (out_write(o, (unsigned char)*p < ' ' || *p == 127 ? "?" : p, 1, e))
-            return -1;
-    return out_write(o, "\t", 1, e);
-}
-
-static int write_prediction(struct out *o, const char *set, const char *sample, size_t row,
-                            int32_t label, const struct metric_top *top, struct err *e)
-{
-    char text[256];
-    int n = snprintf(text, sizeof text, "%zu\t", row);
-    if (write_cell(o, set, e) || out_write(o, text, (size_t)n, e) || write_cell(o, sample, e))
-        return -1;
-    n = snprintf(text, sizeof text, "%d", label);
-    for (int k = 0; k < METRIC_TOP && top->index[k] >= 0; k++)
-        n += snprintf(text + n, sizeof text - (size_t)n, "%c%d", k ? ',' : '\t', top->index[k]);
-    if (top->index[0] >= 0)
-        n += snprintf(text + n, sizeof text - (size_t)n, "\t%.6g\n", (double)top->score[0]);
-    else
-        n += snprintf(text + n, sizeof text - (size_t)n, "\t-\t-\n");
-    return out_write(o, text, (size_t)n, e);
-}
-
-static int write_predictions(struct job *job, const struct eval_set *s,
-                             const struct eval_features *f, const struct eval_result *r,
-                             struct err *e)
-{
-    for (size_t i = 0; r->top && i < f->n; i++)
-        if (write_prediction(&job->predictions, s->name, f->names[i], i, f->label[i], &r->top[i],
-                             e))
-            return -1;
-    return 0;
 }
 
 static int check_failed(struct job *job, const struct eval_set *s, const struct eval_features *f,
@@ -258,28 +229,92 @@ static int run_task(struct job *job, const struct eval_set *s, const struct eval
     }
 }
 
-static int write_result(struct job *job, const struct eval_set *s, struct eval_result *r,
-                        struct err *e)
+// What a result depends on beside model and set.
+static int inputs_of(struct job *job, const struct eval_set *s, char hex[DIGEST_HEX], struct err *e)
 {
-    cJSON *o = eval_result_json(r, s, model_dir, &job->model, (size_t)confusions, e);
+    char text[OPTIONS_ROOM];
+    int chosen = choose_task(s, e);
+    int n =
+        snprintf(text, sizeof text, "%s\n%d %d %.17g %llu %llu %llu %.17g %d", model_dir, chosen,
+                 features, probe_c, (unsigned long long)iterations, (unsigned long long)seed,
+                 (unsigned long long)confusions, max_bad.value, (int)max_bad.percent);
+    if (n < 0 || (size_t)n >= sizeof text)
+        return err_set(e, "path too long: '%.100s'", model_dir);
+    return eval_inputs(&job->model, s, split, chosen == TASK_PROBE ? "train" : NULL, text, hex, e);
+}
+
+// The first figure as a note, and --min-acc1. A set of classes without any picture has no acc1, and
+// so does not reach it.
+static void judge(struct job *job, const struct eval_set *s, const cJSON *result)
+{
+    const char *what = "";
+    struct err ignored;
+    const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(result, "metrics");
+    const cJSON *acc1 = cJSON_GetObjectItemCaseSensitive(metrics, "acc1");
+    if (!acc1)
+        acc1 = cJSON_GetObjectItemCaseSensitive(metrics, "lp_acc1");
+    json_string(result, "task", JSON_OPTIONAL, &what, &ignored);
+    if (metrics && metrics->child)
+        log_note(&job->log, "%s: %s: %s %.4f", s->name, what, metrics->child->string,
+                 metrics->child->valuedouble);
+    if (!min_given || s->type != EVAL_CLASSES || (acc1 && acc1->valuedouble >= min_acc1))
+        return;
+    if (acc1)
+        log_error(&job->log, "'%s': acc1 %.4f is less than %.4f", s->folder, acc1->valuedouble,
+                  min_acc1);
+    else
+        log_error(&job->log, "'%s': no acc1 for --min-acc1: no picture can be decoded", s->folder);
+    job->missed = true;
+}
+
+// Hands a result to the output. 0, or -1: no further set can be.
+static int keep_line(struct job *job, char *line, struct err *e)
+{
+    if (eval_results_add(&job->results, line, e) == 0)
+        return 0;
+    job->cut_short = true;
+    return -1;
+}
+
+static int write_result(struct job *job, const struct eval_set *s, struct eval_result *r,
+                        const char *inputs, struct err *e)
+{
+    cJSON *o = eval_result_json(r, s, model_dir, &job->model, inputs, (size_t)confusions, e);
     char *text = o ? json_text(o, false, e) : NULL;
-    int rc = text ? out_write(&job->out, text, strlen(text), e) : -1;
+    size_t n = text ? strlen(text) : 0;
+    char *line = text ? mem_alloc(n + 2, 1, e) : NULL;
+    int rc = line ? 0 : -1;
+    if (line) {
+        memcpy(line, text, n);
+        line[n] = '\n';
+        rc = keep_line(job, line, e);
+    }
     if (rc == 0)
-        rc = out_write(&job->out, "\n", 1, e);
+        judge(job, s, o);
     free(text);
     cJSON_Delete(o);
     return rc;
 }
 
-static void judge(struct job *job, const struct eval_set *s, const struct eval_result *r)
+// The result that the output holds from an earlier run: 1, 0 there is none, -1. The lines of its
+// samples are not held, so with --predictions every set runs.
+static int take_result(struct job *job, const struct eval_set *s, const char *inputs, struct err *e)
 {
-    double acc1 = eval_result_figure(r, "acc1");
-    if (isnan(acc1))
-        acc1 = eval_result_figure(r, "lp_acc1");
-    if (!min_given || isnan(acc1) || acc1 >= min_acc1)
-        return;
-    log_error(&job->log, "'%s': acc1 %.4f is less than %.4f", s->folder, acc1, min_acc1);
-    job->missed = true;
+    char *line = predictions ? NULL : eval_results_take(&job->results, inputs);
+    cJSON *o = line ? json_parse(line, strlen(line), NULL, e) : NULL;
+    if (!line)
+        return 0;
+    if (!o) {
+        free(line);
+        return -1;
+    }
+    log_note(&job->log, "%s: taken from '%s', where nothing has changed", s->name,
+             job->results.path);
+    int rc = keep_line(job, line, e);
+    if (rc == 0)
+        judge(job, s, o);
+    cJSON_Delete(o);
+    return rc ? -1 : 1;
 }
 
 // What can be known to be wrong before anything is embedded.
@@ -292,30 +327,33 @@ static int check_set(const struct eval_set *s, struct err *e)
     return shards ? 0 : err_set(e, "'%s' has no split 'train'", s->folder);
 }
 
+static int evaluate(struct job *job, const struct eval_set *s, const char *inputs, struct err *e)
+{
+    struct eval_features f;
+    struct eval_result r = {0};
+    if (get_features(job, s, split, &f, e))
+        return -1;
+    int rc = check_failed(job, s, &f, e);
+    rc = rc ? rc : run_task(job, s, &f, &r, e);
+    if (rc == 0 && predictions && eval_predictions_write(&job->predictions, s, &f, &r, e)) {
+        job->cut_short = true;
+        rc = -1;
+    }
+    rc = rc ? rc : write_result(job, s, &r, inputs, e);
+    eval_features_release(&f);
+    eval_result_release(&r);
+    return rc;
+}
+
 static int run_set(struct job *job, const char *folder, struct err *e)
 {
     struct eval_set s;
-    struct eval_features f;
-    struct eval_result r = {0};
+    char inputs[DIGEST_HEX];
     if (eval_set_open(&s, folder, classnames, templates, e))
         return -1;
-    int rc = check_set(&s, e) ? -1 : get_features(job, &s, split, &f, e);
-    if (rc == 0) {
-        rc = check_failed(job, &s, &f, e);
-        if (rc == 0)
-            rc = run_task(job, &s, &f, &r, e);
-        if (rc == 0 && predictions)
-            rc = write_predictions(job, &s, &f, &r, e);
-        if (rc == 0)
-            rc = write_result(job, &s, &r, e);
-        if (rc == 0) {
-            judge(job, &s, &r);
-            log_note(&job->log, "%s: %s: %s %.4f", s.name, r.task, r.figure[0].name,
-                     r.figure[0].value);
-        }
-        eval_features_release(&f);
-    }
-    eval_result_release(&r);
+    int rc = check_set(&s, e) || inputs_of(job, &s, inputs, e) ? -1 : 0;
+    int taken = rc == 0 ? take_result(job, &s, inputs, e) : -1;
+    rc = taken == 0 ? evaluate(job, &s, inputs, e) : taken > 0 ? 0 : -1;
     eval_set_close(&s);
     return rc;
 }
@@ -335,23 +373,60 @@ static struct tokenizer *open_tokenizer(const struct clip_config *c, struct err 
     return NULL;
 }
 
+// Each set, the failed ones named one by one; the results of the others are kept. -1, with e about
+// all of them, when any failed.
+static int run_each(struct job *job, const struct cli_common *common, struct err *e)
+{
+    size_t n_failed = 0, n_named = 0;
+    char names[400] = "";
+    for (size_t i = 0; i < common->n_operands; i++) {
+        if (run_set(job, common->operands[i], e) == 0)
+            continue;
+        if (job->cut_short || common->n_operands == 1)
+            return -1;
+        log_error(&job->log, "%s", e->text);
+        n_failed++;
+        size_t at = strlen(names);
+        if (at + strlen(common->operands[i]) + 2 < sizeof names) {
+            snprintf(names + at, sizeof names - at, "%s%s", n_named ? ", " : "",
+                     common->operands[i]);
+            n_named++;
+        }
+    }
+    if (n_failed == 0)
+        return 0;
+    static const char kept[] = "; the others are done, and the same command runs these only";
+    bool again = job->results.n && !job->results.stream;
+    return err_set(e, "%zu of %zu sets failed: %s%s%s", n_failed, common->n_operands, names,
+                   n_named < n_failed ? ", ..." : "", again ? kept : "");
+}
+
+static int finish(struct job *job, struct err *e)
+{
+    if (predictions && out_commit(&job->predictions, e))
+        return -1;
+    return eval_results_finish(&job->results, e);
+}
+
 static int run_sets(struct job *job, const struct cli_common *common, struct err *e)
 {
-    int rc = out_open(&job->out, common->output, e);
-    if (rc == 0 && predictions) {
-        static const char head[] = "set\trow\tsample\tlabel\ttop\tscore\n";
-        rc = out_open(&job->predictions, predictions, e);
-        if (rc == 0)
-            rc = out_write(&job->predictions, head, sizeof head - 1, e);
-    }
-    for (size_t i = 0; rc == 0 && i < common->n_operands; i++)
-        rc = run_set(job, common->operands[i], e);
+    struct err late;
+    if (eval_results_open(&job->results, common->output, job->model.digest, e))
+        return -1;
+    int rc = predictions ? out_open(&job->predictions, predictions, e) : 0;
     if (rc == 0 && predictions)
-        rc = out_commit(&job->predictions, e);
-    if (rc == 0)
-        rc = out_commit(&job->out, e);
+        rc = eval_predictions_head(&job->predictions, e);
+    if (rc == 0) {
+        rc = run_each(job, common, e);
+        bool some = job->results.n > 0 && !job->cut_short;
+        if (some && finish(job, rc ? &late : e)) {
+            if (rc)
+                log_error(&job->log, "%s", late.text);
+            rc = -1;
+        }
+    }
     out_abort(&job->predictions);
-    out_abort(&job->out);
+    eval_results_release(&job->results);
     return rc;
 }
 
@@ -378,6 +453,9 @@ static int with_model(struct job *job, const struct cli_common *common, struct d
         return -1;
     struct tokenizer *t = open_tokenizer(&w.table.cfg, e);
     int rc = t ? 0 : -1;
+    if (rc == 0)
+        rc = eval_tokenizer_digest(tokenizer_path ? tokenizer_path : model_dir,
+                                   job->model.tokenizer_digest, e);
     if (rc == 0)
         rc = model_digest(&w, job->model.digest, e);
     if (rc == 0)
