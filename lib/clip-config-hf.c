@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hugging Face's CLIPModel: config.json (CLIPConfig) and preprocessor_config.json
-// (CLIPImageProcessor). Absent sizes have CLIPTextConfig's and CLIPVisionConfig's defaults; the
-// activation has none here, since files in both states are about (transformers leaves defaults out,
-// converters forget the key).
-#include <math.h>
+// Hugging Face's CLIPModel: config.json (CLIPConfig). Absent sizes have CLIPTextConfig's and
+// CLIPVisionConfig's defaults; the activation has none here, since files in both states are about
+// (transformers leaves defaults out, converters forget the key).
 #include <string.h>
 
 #include "clip-config-keys.h"
 #include "clip-config.h"
+#include "clip-processor.h"
 #include "json.h"
 
 // Keys of every transformers config that say nothing about a tower's arithmetic: generation,
@@ -202,93 +201,14 @@ static int read_config(struct clip_config *c, const cJSON *j, struct err *e)
     return read_text(c, text, e) || read_vision(c, vision, e) ? -1 : 0;
 }
 
-// A size: n, {"shortest_edge": n} (*edge set) or {"height": n, "width": n}.
-static int read_size(const cJSON *v, const char *name, int *out, bool *edge, struct err *e)
-{
-    int h = -1, w = -1, s = -1;
-    const struct key keys[] = {
-        {"shortest_edge", KEY_INT, &s}, {"height", KEY_INT, &h}, {"width", KEY_INT, &w}};
-    if (cJSON_IsObject(v) ? KEYS_READ(v, name, keys, NULL, e) : !key_whole(v, &s))
-        return cJSON_IsObject(v) ? -1
-                                 : err_set(e, "preprocessor_config.json: '%s' is not a size", name);
-    *edge = s >= 0;
-    *out = *edge ? s : h;
-    if (*edge ? h >= 0 || w >= 0 : h < 0 || h != w)
-        return err_set(e, "preprocessor_config.json: '%s' is not a square or a shortest edge",
-                       name);
-    return 0;
-}
-
-static int read_fit(struct clip_preprocess *p, const cJSON *size, const cJSON *crop, bool do_crop,
-                    struct err *e)
-{
-    bool edge = true, crop_edge;
-    int n = p->size, crop_n = p->size;
-    if (size && read_size(size, "size", &n, &edge, e))
-        return -1;
-    if (do_crop && crop && read_size(crop, "crop_size", &crop_n, &crop_edge, e))
-        return -1;
-    if (edge && !do_crop)
-        return err_set(e, "preprocessor_config.json: 'do_center_crop' false leaves pictures that "
-                          "are not square");
-    if (do_crop && crop_n != n)
-        return err_set(e,
-                       "preprocessor_config.json: 'size' %d and 'crop_size' %d differ: not "
-                       "implemented",
-                       n, crop_n);
-    p->size = n;
-    p->fit = edge ? CLIP_SHORTEST : CLIP_SQUASH;
-    return 0;
-}
-
-static int read_preprocessor(struct clip_preprocess *p, const cJSON *j, struct err *e)
-{
-    static const char where[] = "preprocessor_config.json";
-    bool crop = true, normalize = true, rescale = true, resize = true, rgb;
-    const cJSON *size = NULL, *crop_size = NULL;
-    double factor = 1 / 255.0;
-    int resample = 3; // Pillow's number of bicubic
-    const struct key keys[] = {
-        {"size", KEY_VALUE, &size},
-        {"crop_size", KEY_VALUE, &crop_size},
-        {"do_center_crop", KEY_BOOL, &crop},
-        {"do_normalize", KEY_BOOL, &normalize},
-        {"do_rescale", KEY_BOOL, &rescale},
-        {"do_resize", KEY_BOOL, &resize},
-        {"do_convert_rgb", KEY_BOOL, &rgb}, // pictures are RGB here before this is asked
-        {"image_mean", KEY_TRIPLE, p->mean},
-        {"image_std", KEY_TRIPLE, p->std},
-        {"resample", KEY_INT, &resample},
-        {"rescale_factor", KEY_NUMBER, &factor},
-        {"feature_extractor_type", KEY_ANY, NULL},
-        {"image_processor_type", KEY_ANY, NULL},
-        {"processor_class", KEY_ANY, NULL},
-        {"_valid_processor_keys", KEY_ANY, NULL},
-    };
-    if (KEYS_READ(j, where, keys, NULL, e))
-        return -1;
-    if (!normalize || !rescale || !resize)
-        return err_set(e, "%s: '%s' false is not implemented", where,
-                       !normalize ? "do_normalize"
-                       : !rescale ? "do_rescale"
-                                  : "do_resize");
-    if (fabs(factor * 255 - 1) > 1e-9)
-        return err_set(e, "%s: 'rescale_factor' %g is not 1/255", where, factor);
-    if (resample != 3 && resample != 2)
-        return err_set(e, "%s: 'resample' %d is not bicubic (3) or bilinear (2)", where, resample);
-    p->resample = resample == 2 ? CLIP_BILINEAR : CLIP_BICUBIC;
-    p->given = true;
-    return read_fit(p, size, crop_size, crop, e);
-}
-
 int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON *preprocessor,
-                        struct err *e)
+                        const cJSON *processor, struct err *e)
 {
     *c = (struct clip_config){.logit_scale = CLIP_LOGIT_SCALE};
     if (read_config(c, config, e))
         return -1;
     clip_preprocess_default(&c->preprocess, c->image_size);
-    if (preprocessor && read_preprocessor(&c->preprocess, preprocessor, e))
+    if (clip_processor_read(&c->preprocess, preprocessor, processor, e))
         return -1;
     return clip_config_check(c, e);
 }
@@ -359,56 +279,8 @@ static int add_config(cJSON *j, const struct clip_config *c, struct err *e)
                : 0;
 }
 
-static int add_pair(cJSON *j, const char *name, int n, struct err *e)
-{
-    cJSON *o = json_add_object(j, name, e);
-    return !o || json_add_i64(o, "height", n, e) || json_add_i64(o, "width", n, e) ? -1 : 0;
-}
-
-static int add_preprocessor(cJSON *j, const struct clip_preprocess *p, struct err *e)
-{
-    bool squash = p->fit == CLIP_SQUASH;
-    cJSON *size = NULL;
-    if (json_add_string(j, "image_processor_type", "CLIPImageProcessor", e) ||
-        json_add_bool(j, "do_resize", true, e) || json_add_bool(j, "do_center_crop", !squash, e) ||
-        json_add_bool(j, "do_rescale", true, e) || json_add_bool(j, "do_normalize", true, e) ||
-        json_add_bool(j, "do_convert_rgb", true, e) ||
-        json_add_i64(j, "resample", p->resample == CLIP_BILINEAR ? 2 : 3, e) ||
-        json_add_double(j, "rescale_factor", 1 / 255.0, e) ||
-        json_add_doubles(j, "image_mean", p->mean, 3, e) ||
-        json_add_doubles(j, "image_std", p->std, 3, e) || add_pair(j, "crop_size", p->size, e))
-        return -1;
-    if (squash)
-        return add_pair(j, "size", p->size, e);
-    size = json_add_object(j, "size", e);
-    return size ? json_add_i64(size, "shortest_edge", p->size, e) : -1;
-}
-
-// NULL, with `j` freed, when adding to it failed.
-static cJSON *finish(cJSON *j, int failed)
-{
-    if (!failed)
-        return j;
-    cJSON_Delete(j);
-    return NULL;
-}
-
-static cJSON *new_object(struct err *e)
-{
-    cJSON *j = cJSON_CreateObject();
-    if (!j)
-        err_set(e, "out of memory");
-    return j;
-}
-
 cJSON *clip_config_to_hf(const struct clip_config *c, struct err *e)
 {
-    cJSON *j = clip_config_fits_hf(c, e) ? NULL : new_object(e);
-    return j ? finish(j, add_config(j, c, e)) : NULL;
-}
-
-cJSON *clip_config_to_hf_preprocessor(const struct clip_config *c, struct err *e)
-{
-    cJSON *j = clip_config_fits_hf(c, e) ? NULL : new_object(e);
-    return j ? finish(j, add_preprocessor(j, &c->preprocess, e)) : NULL;
+    cJSON *j = clip_config_fits_hf(c, e) ? NULL : keys_object(e);
+    return j ? keys_finish(j, add_config(j, c, e)) : NULL;
 }

@@ -29,10 +29,10 @@ static bool side(const cJSON *v, int *out)
 
 static bool triple(const cJSON *v, double *out)
 {
-    if (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 3)
+    if (!cJSON_IsNumber(v) && (!cJSON_IsArray(v) || cJSON_GetArraySize(v) != 3))
         return false;
     for (int i = 0; i < 3; i++) {
-        const cJSON *x = cJSON_GetArrayItem(v, i);
+        const cJSON *x = cJSON_IsNumber(v) ? v : cJSON_GetArrayItem(v, i);
         if (!cJSON_IsNumber(x))
             return false;
         out[i] = x->valuedouble;
@@ -128,4 +128,20 @@ int keys_read(const cJSON *o, const char *where, const struct key *keys, size_t 
         return err_set(e, "%s: '%s' is not %s", where, keys[i].name, wanted(keys[i].kind));
     }
     return 0;
+}
+
+cJSON *keys_object(struct err *e)
+{
+    cJSON *j = cJSON_CreateObject();
+    if (!j)
+        err_set(e, "out of memory");
+    return j;
+}
+
+cJSON *keys_finish(cJSON *j, int failed)
+{
+    if (!failed)
+        return j;
+    cJSON_Delete(j);
+    return NULL;
 }

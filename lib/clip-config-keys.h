@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to clip-config*.c: JSON objects of which every key must be known.
+// Private to clip-config*.c and clip-processor.c: JSON objects of which every key must be known.
 #ifndef CLIP_CONFIG_KEYS_H
 #define CLIP_CONFIG_KEYS_H
 
@@ -16,7 +16,7 @@ enum key_kind {
     KEY_BOOL,   // bool *
     KEY_TEXT,   // const char **, the tree's
     KEY_OBJECT, // const cJSON **, the tree's
-    KEY_TRIPLE, // double[3]
+    KEY_TRIPLE, // double[3]; one number stands for three
     KEY_VALUE,  // const cJSON **, any type
     KEY_ANY,    // changes nothing here; out is NULL
     KEY_OFF,    // not implemented: only null, false, 0, "", [] and {} pass; out is NULL
@@ -38,5 +38,9 @@ int keys_read(const cJSON *o, const char *where, const struct key *keys, size_t 
 
 // A number without fraction, 0 to INT_MAX.
 bool key_whole(const cJSON *v, int *out);
+
+// For writers: a new object, NULL with e set; and `j`, or NULL with j freed where `failed`.
+cJSON *keys_object(struct err *e);
+cJSON *keys_finish(cJSON *j, int failed);
 
 #endif

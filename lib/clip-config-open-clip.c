@@ -329,14 +329,6 @@ cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e)
                 clip_act_name(c->vision.act), clip_act_name(c->text.act));
         return NULL;
     }
-    cJSON *j = cJSON_CreateObject();
-    if (!j) {
-        err_set(e, "out of memory");
-        return NULL;
-    }
-    if (add_model(j, c, e) || add_preprocess(j, &c->preprocess, e)) {
-        cJSON_Delete(j);
-        return NULL;
-    }
-    return j;
+    cJSON *j = keys_object(e);
+    return j ? keys_finish(j, add_model(j, c, e) || add_preprocess(j, &c->preprocess, e)) : NULL;
 }

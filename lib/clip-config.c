@@ -138,17 +138,20 @@ static int read_if_there(const char *folder, const char *name, cJSON **out, stru
 
 static int read_hf_folder(struct clip_config *c, const char *folder, struct err *e)
 {
-    cJSON *config, *pre;
+    cJSON *config, *pre = NULL, *processor = NULL;
     int rc = read_if_there(folder, "config.json", &config, e);
     if (rc < 0)
         return -1;
     if (!rc)
         return err_set(e, "%s: no open_clip_config.json and no config.json", folder);
     rc = read_if_there(folder, "preprocessor_config.json", &pre, e);
-    if (rc >= 0 && (rc = clip_config_from_hf(c, config, pre, e)))
+    if (rc >= 0)
+        rc = read_if_there(folder, "processor_config.json", &processor, e);
+    if (rc >= 0 && (rc = clip_config_from_hf(c, config, pre, processor, e)))
         err_wrap(e, "%s", folder);
     cJSON_Delete(config);
     cJSON_Delete(pre);
+    cJSON_Delete(processor);
     return rc < 0 ? -1 : 0;
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a CLIP model is: the sizes and choices of its two towers, read from and written to the
 // config files of open_clip (`open_clip_config.json`) and of Hugging Face's CLIPModel
-// (`config.json`, `preprocessor_config.json`).
+// (`config.json`, `preprocessor_config.json` or `processor_config.json`).
 //
 // Reading is strict, since a choice that is silently ignored gives embeddings that are silently
 // wrong: an unknown key, a key with a value that is not implemented, a wrong type, and an
@@ -75,9 +75,12 @@ int clip_config_positions(const struct clip_config *c);
 // From parsed JSON. 0 or -1.
 // open_clip: {"model_cfg": {...}, "preprocess_cfg": {...}} or the model_cfg by itself.
 int clip_config_from_open_clip(struct clip_config *c, const cJSON *j, struct err *e);
-// Hugging Face: config.json and preprocessor_config.json (NULL when there is none).
+// Hugging Face: config.json, preprocessor_config.json and processor_config.json, whose
+// `image_processor` is what transformers 5 writes in place of the second (each NULL when there is
+// none). Where both describe the pictures they must say the same: each version of transformers
+// would take another one.
 int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON *preprocessor,
-                        struct err *e);
+                        const cJSON *processor, struct err *e);
 // One file in open_clip's form: conf/models/NAME.json, or a folder's open_clip_config.json.
 int clip_config_read_file(struct clip_config *c, const char *path, struct err *e);
 // A model folder: open_clip_config.json when there, else config.json. Where both are, their

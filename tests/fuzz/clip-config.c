@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any JSON as open_clip_config.json, config.json and preprocessor_config.json: refused, or a config
+// Any JSON as open_clip_config.json, config.json, preprocessor_config.json and
+// processor_config.json: refused, or a config
 // that its own check accepts, whose table can be built, and that is written and read back.
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,9 +37,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (j) {
         if (!clip_config_from_open_clip(&c, j, &e))
             use(&c);
-        if (!clip_config_from_hf(&c, j, NULL, &e))
+        if (!clip_config_from_hf(&c, j, NULL, NULL, &e))
             use(&c);
-        if (plain && !clip_config_from_hf(&c, plain, j, &e))
+        if (plain && !clip_config_from_hf(&c, plain, j, NULL, &e))
+            use(&c);
+        if (plain && !clip_config_from_hf(&c, plain, NULL, j, &e))
             use(&c);
     }
     cJSON_Delete(j);

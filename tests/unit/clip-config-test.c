@@ -34,7 +34,7 @@ static int read_hf(struct clip_config *c, const char *text, const char *pre, str
 {
     cJSON *j = json_parse(text, strlen(text), NULL, e);
     cJSON *p = pre ? json_parse(pre, strlen(pre), NULL, e) : NULL;
-    int rc = j && !pre == !p ? clip_config_from_hf(c, j, p, e) : -1;
+    int rc = j && !pre == !p ? clip_config_from_hf(c, j, p, NULL, e) : -1;
     cJSON_Delete(j);
     cJSON_Delete(p);
     return rc;
@@ -176,13 +176,13 @@ static void test_hf(void)
         {HF("\"auto_map\":{},", ACT, ACT), NULL, "auto_map"},
         {"{\"model_type\":\"siglip\"}", NULL, "siglip"},
         {"{\"model_type\":\"clip\"}", NULL, "text_config"},
-        {HF("", ACT, ACT), "{\"do_normalize\":false}", "do_normalize"},
+        {HF("", ACT, ACT), "{\"do_resize\":false}", "do_resize"},
         {HF("", ACT, ACT), "{\"resample\":0}", "resample"},
         {HF("", ACT, ACT), "{\"size\":224}", "crop_size"},
         {HF("", ACT, ACT), "{\"size\":224,\"crop_size\":224}", "224"},
         {HF("", ACT, ACT), "{\"size\":{\"height\":48}}", "size"},
         {HF("", ACT, ACT), "{\"do_center_crop\":false}", "do_center_crop"},
-        {HF("", ACT, ACT), "{\"rescale_factor\":1}", "rescale_factor"},
+        {HF("", ACT, ACT), "{\"rescale_factor\":2}", "rescale_factor"},
         {HF("", ACT, ACT), "{\"x\":1}", "'x'"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -230,7 +230,7 @@ static void round_trip(const struct clip_config *c, const char *name)
         return;
     j = clip_config_to_hf(c, &e);
     cJSON *p = clip_config_to_hf_preprocessor(c, &e);
-    ok(j && p && !clip_config_from_hf(&back, j, p, &e) && same(c, &back),
+    ok(j && p && !clip_config_from_hf(&back, j, p, NULL, &e) && same(c, &back),
        "%s: through Hugging Face's form %s", name, e.text);
     cJSON_Delete(j);
     cJSON_Delete(p);
