@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "io.h"
+#include "lines.h"
 #include "mem.h"
 
 enum {
@@ -296,8 +297,11 @@ cJSON *json_parse(const char *text, size_t n, const struct json_limits *lim, str
         err_set(e, "JSON of %zu bytes; at most %zu are taken", n, most);
         return NULL;
     }
-    struct scan s = {
-        .text = text, .n = n, .depth = depth < MOST_DEPTH ? depth : MOST_DEPTH, .e = e};
+    struct scan s = {.text = text,
+                     .at = lines_mark(text, n),
+                     .n = n,
+                     .depth = depth < MOST_DEPTH ? depth : MOST_DEPTH,
+                     .e = e};
     if (scan_value(&s))
         return NULL;
     skip_space(&s);
@@ -305,7 +309,8 @@ cJSON *json_parse(const char *text, size_t n, const struct json_limits *lim, str
         bad(&s, "text after the value");
         return NULL;
     }
-    cJSON *t = cJSON_ParseWithLength(text, n);
+    size_t mark = lines_mark(text, n);
+    cJSON *t = cJSON_ParseWithLength(text + mark, n - mark);
     if (!t) {
         err_set(e, "out of memory for JSON");
         return NULL;

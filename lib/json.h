@@ -3,7 +3,8 @@
 //
 // The reader takes RFC 8259 only: one value, valid UTF-8, no trailing text; it refuses duplicate
 // names, escaped NULs, nesting or length over the limits, and numbers beyond double's range, before
-// cJSON sees the text.
+// cJSON sees the text. A byte order mark before the value is passed over (RFC 8259 allows it, and
+// editors on Windows write it).
 #ifndef JSON_H
 #define JSON_H
 

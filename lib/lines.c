@@ -31,7 +31,12 @@ static int read_all(struct lines *l, int fd, size_t *n, struct err *e)
     return memchr(l->text, '\0', *n) ? err_set(e, "a NUL byte in a text") : 0;
 }
 
-static int cut(struct lines *l, struct err *e)
+size_t lines_mark(const void *text, size_t n)
+{
+    return n >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+static int cut(struct lines *l, size_t n, struct err *e)
 {
     size_t room = 1;
     for (const char *p = l->text; *p; p++)
@@ -39,7 +44,7 @@ static int cut(struct lines *l, struct err *e)
     l->line = mem_alloc(room, sizeof *l->line, e);
     if (!l->line)
         return -1;
-    for (char *p = l->text; *p;) {
+    for (char *p = l->text + lines_mark(l->text, n); *p;) {
         char *end = p + strcspn(p, "\n"), *next = *end ? end + 1 : end;
         *end = '\0';
         if (end > p && end[-1] == '\r')
@@ -63,7 +68,7 @@ int lines_read(struct lines *l, const char *path, struct err *e)
     if (fd != STDIN_FILENO)
         close(fd);
     if (rc == 0)
-        rc = cut(l, e);
+        rc = cut(l, n, e);
     if (rc) {
         lines_release(l);
         return err_wrap(e, "%s", path);

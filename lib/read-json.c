@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "lines.h"
 #include "read-text.h"
 
 enum { DEPTH_MAX = 512 };
@@ -142,7 +143,7 @@ static bool value(struct text *t)
 
 int read_json_check(const uint8_t *text, size_t n, struct err *e)
 {
-    struct text t = {(const char *)text, (const char *)text + n};
+    struct text t = {(const char *)text + lines_mark(text, n), (const char *)text + n};
     size_t at;
     if (read_caption_status(text, n, &at) == SAMPLE_BAD_UTF8)
         return err_set(e, "json is not UTF-8 at byte %zu", at);

@@ -274,6 +274,11 @@ static int parse_meta(struct parser *p, struct st_header *h)
     if (h->has_meta)
         return bad(p, "duplicate __metadata__");
     h->has_meta = true;
+    skip_space(p);
+    if (p->end - p->p >= 4 && memcmp(p->p, "null", 4) == 0) { // the reference reader's None
+        p->p += 4;
+        return 0;
+    }
     if (expect(p, '{'))
         return -1;
     if (take(p, '}'))

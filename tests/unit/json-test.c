@@ -62,12 +62,15 @@ static void test_grammar(void)
         "[1 2]",
         "{\"a\" 1}",
         "{1:2}",
-        "\xef\xbb\xbf{}",
+        "{}\xef\xbb\xbf",
+        "\xef\xbb\xbf\xef\xbb\xbf{}",
+        "\xef\xbb{}",
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         ok(takes(good[i]), "takes %zu", i);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ok(!takes(bad[i]), "refuses %zu: %s", i, e.text);
+    ok(takes("\xef\xbb\xbf{\"a\":1}"), "a byte order mark before the value");
     ok(!takes("{\"x\":{\"b\":1,\"a\":2,\"b\":3}}") && strstr(e.text, "'b' stands twice"),
        "a duplicate is named");
     ok(!takes("[1, 2, x]") && strstr(e.text, "offset 7"), "an error gives its place");

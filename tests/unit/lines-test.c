@@ -29,6 +29,13 @@ int main(void)
            !strcmp(l.line[3], "last"),
        "their text");
     lines_release(&l);
+    put("\xef\xbb\xbfone\ntwo\n", 11);
+    ok(lines_read(&l, path, &e) == 0 && l.n == 2 && !strcmp(l.line[0], "one"),
+       "a byte order mark is no part of the first line");
+    lines_release(&l);
+    put("\xef\xbb\xbf", 3);
+    ok(lines_read(&l, path, &e) == 0 && l.n == 0, "nor a line by itself");
+    lines_release(&l);
     put("a\n\n\n", 4);
     ok(lines_read(&l, path, &e) == 0 && l.n == 1, "empty lines at the end are none");
     lines_release(&l);

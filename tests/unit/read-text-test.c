@@ -45,12 +45,14 @@ static void test_json(void)
         "{\"a\": [1, {\"b\": null}, []], \"a\": true}",
         "{\"similarity\": NaN, \"x\": -Infinity}",
         "[[[]], {\"k\":{}}, false]",
+        "\xef\xbb\xbf{}",
     };
     static const char *const bad[] = {
-        "",           " ",      "{",        "}",       "[1,]",        "{\"a\"}",
-        "{\"a\":1,}", "{a:1}",  "\"a",      "01",      "1.",          "-",
-        "1e",         "[1 2]",  "{} {}",    "\"\\x\"", "\"\\u12g4\"", "nul",
-        "[1}",        "\"\n\"", "{\"a\":1", "\xff",    "\"\xc3\"",    "\xef\xbb\xbf{}",
+        "",         " ",           "{",        "}",          "[1,]",
+        "{\"a\"}",  "{\"a\":1,}",  "{a:1}",    "\"a",        "01",
+        "1.",       "-",           "1e",       "[1 2]",      "{} {}",
+        "\"\\x\"",  "\"\\u12g4\"", "nul",      "[1}",        "\"\n\"",
+        "{\"a\":1", "\xff",        "\"\xc3\"", "\xef\xbb{}", "{}\xef\xbb\xbf",
     };
     struct err e;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)

@@ -61,6 +61,9 @@ static void test_hostile(void)
     refuses("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 4, "duplicate key");
     refuses("{\"a\":{\"x\":1}}", 4, "unknown key 'x'");
     refuses("{\"__metadata__\":{\"a\":1}}", 0, "expected '\"'");
+    refuses("{\"__metadata__\":{\"a\":null}}", 0, "expected '\"'");
+    refuses("{\"__metadata__\":nul}", 0, "expected '{'");
+    refuses("{\"__metadata__\":null,\"__metadata__\":{}}", 0, "duplicate __metadata__");
     refuses("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "duplicate __metadata__ key");
     refuses("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "duplicate __metadata__");
     refuses("{\"a\\u0000\":" T("U8", "[0]", "[0,0]") "}", 0, "NUL");
@@ -84,6 +87,10 @@ static void test_legal(void)
     struct err e;
     ok(parse(&s, "{}  ", 0, &e) == 0 && s.n_tensors == 0, "empty file");
     ok(!st_find(&s, "a"), "nothing to find");
+    st_close(&s);
+    ok(parse(&s, "{\"__metadata__\": null ,\"a\":" T("U8", "[1]", "[0,1]") "}", 1, &e) == 0 &&
+           s.n_tensors == 1 && s.n_meta == 0,
+       "metadata of null is none");
     st_close(&s);
     int rc = parse(
         &s,
