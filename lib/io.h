@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Files. An output appears whole or not at all: it is written beside its final name as
-// `.NAME.PID.tmp` (nameless before, where the file system can), synced, renamed, and its directory
-// synced. A device or pipe named as output is written directly.
+// `.NAME.HOST.PID.RANDOM.tmp` (nameless before, where the system can), synced, renamed, and its
+// directory synced. A symbolic link is written through: the file that it leads to is replaced, and
+// keeps its mode and, as far as allowed, owner and group. A device, a pipe, or a descriptor by name
+// (/dev/stdout, /dev/fd/N) is written directly.
 //
 //     struct out o;
 //     if (out_open(&o, path, &e)) ...           "-" is stdout
@@ -20,11 +22,12 @@
 
 struct out {
     int fd;           // -1 when closed
-    bool is_stdout;   // no temporary file, no rename
-    bool direct;      // a device or pipe: no temporary file either
+    bool is_stdout;   // for messages
+    bool direct;      // a descriptor, device or pipe: no temporary file, no rename
     bool nameless;    // the temporary file has no name yet
     bool can_seek;    // out_pwrite allowed
-    char *path;       // final name
+    char *path;       // as given
+    char *target;     // final name, links followed; NULL with a descriptor
     char *tmp;        // temporary name
     uint8_t *buf;     // pending bytes
     size_t n_buf;     // how many
@@ -39,7 +42,8 @@ int out_write(struct out *o, const void *data, size_t n, struct err *e);
 int out_pwrite(struct out *o, const void *data, size_t n, off_t at, struct err *e);
 // Hands buffered bytes to the system. 0 or -1.
 int out_flush(struct out *o, struct err *e);
-// Flushes, syncs and gives the file its name. On failure nothing is left. 0 or -1.
+// Flushes, syncs and gives the file its name. 0 or -1. On failure nothing is left, but where only
+// the directory could not be synced: then the file is there, whole, and the message says so.
 int out_commit(struct out *o, struct err *e);
 // Drops the output; nothing is left. No-op on a committed or never opened (zeroed) one.
 void out_abort(struct out *o);
@@ -49,6 +53,15 @@ void out_abort(struct out *o);
 // 0 or -1.
 int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
                    size_t n_inputs, struct err *e);
+
+// Descriptor ("-", /dev/stdout, ...), device or pipe: nothing is put beside it, no sidecar.
+bool io_is_stream(const char *path);
+// Refuses, before there is anything to write, what out_open and out_commit would refuse at the end:
+// a missing folder, a folder of that name, no permission, a closed descriptor. 0 or -1.
+int io_check_output(const char *path, struct err *e);
+// Creates the folder where it is missing and its parent is there (*made), and refuses one that
+// cannot be written into. 0 or -1.
+int io_make_folder(const char *path, bool *made, struct err *e);
 
 // A whole file, mapped read-only.
 struct map {

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "json.h"
 #include "mem.h"
 
@@ -158,7 +159,7 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
 
 int sidecar_write(const char *npy_path, const struct sidecar *s, struct err *e)
 {
-    if (strcmp(npy_path, "-") == 0)
+    if (io_is_stream(npy_path))
         return 0;
     char *path = name_of(npy_path, e);
     cJSON *o = path ? cJSON_CreateObject() : NULL;

@@ -42,9 +42,9 @@ int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err 
 // Adds an input: `path` is cut to its last part; hex may be NULL or "".
 int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, struct err *e);
 
-// Writes `npy_path`.json, whole or not at all. Does nothing when npy_path is "-". To be called just
-// before npy_commit: then an array that is there always has its sidecar, however the run ends. 0 or
-// -1.
+// Writes `npy_path`.json, whole or not at all. Does nothing where io_is_stream(npy_path). To be
+// called just before npy_commit: then an array that is there always has its sidecar, however the
+// run ends. 0 or -1.
 int sidecar_write(const char *npy_path, const struct sidecar *s, struct err *e);
 // Reads `npy_path`.json: 1 read (release it), 0 there is none (s is empty), -1 damaged.
 int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e);

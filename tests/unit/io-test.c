@@ -2,12 +2,15 @@
 // io: an output is there whole or not at all; a full disk is an error.
 #include <fcntl.h>
 #include <glob.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "io.h"
 #include "sig.h"
 #include "tap.h"
@@ -62,10 +65,14 @@ static void test_failures(void)
     ok(out_open(&o, "", &e) == -1 && !strcmp(e.text, "cannot write '': No such file or directory"),
        "no name");
     ok(out_open(&o, "nowhere/", &e) == -1 && strstr(e.text, "Is a directory"), "%s", e.text);
-    char name[300];
+    char name[300], path[400];
     memset(name, 'a', sizeof name);
-    name[250] = '\0'; // a name may have 255 bytes, but the temporary one has more
+    name[256] = '\0';
     ok(out_open(&o, name, &e) == -1 && strstr(e.text, "File name too long"), "a name too long");
+    name[255] = '\0';
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    ok(out_open(&o, path, &e) == 0 && out_commit(&o, &e) == 0 && unlink(path) == 0,
+       "the longest name: the temporary one is cut");
     ok(map_open(&m, dir, &e) == -1, "a directory cannot be mapped");
     int saved = dup(STDOUT_FILENO), full = open("/dev/full", O_WRONLY);
     fflush(stdout);
@@ -75,6 +82,126 @@ static void test_failures(void)
     ok(bad, "a full disk is an error at commit: %s", e.text);
     bad = out_open(&o, "/dev/full", &e) == 0 && out_write(&o, "x", 1, &e) == 0;
     ok(bad && out_commit(&o, &e) && access("/dev/full", F_OK) == 0, "a device by name: %s", e.text);
+}
+
+static size_t size_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) ? 0 : (size_t)st.st_size;
+}
+
+static int put(const char *path, const char *text, struct err *e)
+{
+    struct out o;
+    return out_open(&o, path, e) || out_write(&o, text, strlen(text), e) || out_commit(&o, e);
+}
+
+static void test_links(void)
+{
+    char real[64], link[64], chain[64], made[64];
+    struct err e;
+    struct stat st;
+    snprintf(real, sizeof real, "%s/real", dir);
+    snprintf(link, sizeof link, "%s/link", dir);
+    snprintf(chain, sizeof chain, "%s/chain", dir);
+    snprintf(made, sizeof made, "%s/new", dir);
+    ok(put(real, "a", &e) == 0 && chmod(real, 0640) == 0 && symlink("real", link) == 0 &&
+           symlink(link, chain) == 0,
+       "links");
+    ok(put(chain, "longer", &e) == 0 && size_of(real) == 6, "an output goes through them");
+    ok(lstat(link, &st) == 0 && S_ISLNK(st.st_mode) && lstat(chain, &st) == 0 &&
+           S_ISLNK(st.st_mode),
+       "they stay links");
+    ok(stat(real, &st) == 0 && (st.st_mode & 0777) == 0640, "the file keeps its mode");
+    if (geteuid() == 0)
+        ok(chown(real, 12, 34) == 0 && put(link, "x", &e) == 0 && stat(real, &st) == 0 &&
+               st.st_uid == 12 && st.st_gid == 34,
+           "and, where that is allowed, its owner and group");
+    unlink(link);
+    ok(symlink("new", link) == 0 && put(link, "abc", &e) == 0 && size_of(made) == 3,
+       "one that leads nowhere makes the file");
+    unlink(link);
+    ok(symlink("link", link) == 0 && put(link, "x", &e) && strstr(e.text, "Too many levels"), "%s",
+       e.text);
+    unlink(link), unlink(chain), unlink(real), unlink(made);
+}
+
+static void test_streams(void)
+{
+    char path[64], link[64], name[64];
+    struct err e;
+    struct stat st;
+    snprintf(path, sizeof path, "%s/s", dir);
+    snprintf(link, sizeof link, "%s/l", dir);
+    int fd = open(path, O_RDWR | O_CREAT, 0600), in = open("/dev/null", O_RDONLY);
+    snprintf(name, sizeof name, "/dev/fd/%d", fd);
+    ok(io_is_stream("-") && io_is_stream("/dev/stdout") && io_is_stream(name) &&
+           io_is_stream("/dev/full") && !io_is_stream(path) && !io_is_stream("/nonexistent/x"),
+       "what is a stream");
+    ok(put(name, "one", &e) == 0 && put(name, "two", &e) == 0 && size_of(path) == 6,
+       "a descriptor by name is written where it stands");
+    ok(symlink(name, link) == 0 && put(link, "three", &e) == 0 && size_of(path) == 11 &&
+           lstat(link, &st) == 0 && S_ISLNK(st.st_mode),
+       "through a link too");
+    snprintf(name, sizeof name, "/proc/self/fd/%d", in);
+    ok(put(name, "x", &e) && strstr(e.text, "Bad file descriptor") && io_check_output(name, &e),
+       "one that is open for reading is refused: %s", e.text);
+    close(fd), close(in), unlink(path), unlink(link);
+    ok(put("/dev/fd/99", "x", &e) && strstr(e.text, "Bad file descriptor"), "%s", e.text);
+}
+
+// In a root folder without /proc. The bytes of the output, 0 where the machine does not let us.
+static uint64_t without_proc(void)
+{
+    struct err e;
+    uid_t uid = getuid();
+    if (uid && unshare(CLONE_NEWUSER))
+        return 0;
+    if (chroot(dir) || chdir("/"))
+        return 0;
+    return put("/kept", "kept", &e) == 0 && put("/kept", "again", &e) == 0 ? size_of("/kept") : 1;
+}
+
+static void test_without_proc(void)
+{
+    uint64_t r;
+    char path[64];
+    int status = child("T", "", without_proc, &r);
+    snprintf(path, sizeof path, "%s/kept", dir);
+    if (status == 0 && !r)
+        ok(true, "without /proc # SKIP no chroot here");
+    else
+        ok(status == 0 && r == 5 && size_of(path) == 5 && temporaries() == 0,
+           "without /proc a whole file gets its name all the same");
+    unlink(path);
+}
+
+static void test_checks(void)
+{
+    char path[64], folder[64];
+    struct err e;
+    bool made;
+    snprintf(path, sizeof path, "%s/c", dir);
+    snprintf(folder, sizeof folder, "%s/folder", dir);
+    ok(io_check_output(path, &e) == 0 && access(path, F_OK),
+       "an output that can be; nothing is made");
+    ok(io_check_output("/nonexistent/x", &e) && strstr(e.text, "No such file"), "%s", e.text);
+    ok(io_check_output(dir, &e) && strstr(e.text, "Is a directory"), "%s", e.text);
+    ok(io_make_folder(folder, &made, &e) == 0 && made && io_make_folder(folder, &made, &e) == 0 &&
+           !made,
+       "a folder is made once");
+    strcat(folder, "/a/b");
+    ok(io_make_folder(folder, &made, &e) && strstr(e.text, "No such file"), "%s", e.text);
+    ok(put(path, "x", &e) == 0 && io_make_folder(path, &made, &e) &&
+           strstr(e.text, "Not a directory"),
+       "%s", e.text);
+    ok(io_check_output("/dev/null", &e) == 0, "a device");
+    unlink(path);
+    snprintf(folder, sizeof folder, "%s/folder", dir);
+    rmdir(folder);
+    snprintf(folder, sizeof folder, "%s/fifo", dir);
+    ok(mkfifo(folder, 0600) == 0 && io_check_output(folder, &e) == 0, "a pipe, without its reader");
+    unlink(folder);
 }
 
 // A mapped input that is cut off while it is read; an output was begun. The child's last words.
@@ -119,6 +246,10 @@ int main(void)
     test_commit();
     test_failures();
     test_cut_off();
+    test_links();
+    test_streams();
+    test_without_proc();
+    test_checks();
     rmdir(dir);
     return tap_done();
 }
