@@ -58,8 +58,9 @@ static int check_tower(struct clip_tower *t, const char *name, struct err *e)
                        t->heads);
     if (!(t->eps > 0 && t->eps < 1))
         return err_set(e, "%s tower: layer norm eps %g is not between 0 and 1", name, t->eps);
-    if (!isfinite(t->ls_init))
-        return err_set(e, "%s tower: layer scale is not a number", name);
+    if (!isfinite(t->ls_init) || t->ls_init < 0)
+        return err_set(e, "%s tower: ls_init_value %g: layer scale starts above 0, 0 is none", name,
+                       t->ls_init);
     t->head_width = t->width / t->heads;
     return 0;
 }

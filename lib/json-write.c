@@ -49,6 +49,17 @@ int json_add_double(cJSON *o, const char *name, double value, struct err *e)
                                                                                              : -1;
 }
 
+int json_add_float(cJSON *o, const char *name, float value, struct err *e)
+{
+    char s[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(s, sizeof s, "%.*g", digits, (double)value);
+        if (strtof(s, NULL) == value)
+            return json_add_double(o, name, strtod(s, NULL), e);
+    }
+    return json_add_double(o, name, (double)value, e); // NaN
+}
+
 int json_add_i64(cJSON *o, const char *name, int64_t value, struct err *e)
 {
     if (value >= 0)

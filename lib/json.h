@@ -57,6 +57,8 @@ int json_only(const cJSON *o, const char *const *known, struct err *e);
 int json_add_string(cJSON *o, const char *name, const char *value, struct err *e);
 int json_add_bool(cJSON *o, const char *name, bool value, struct err *e);
 int json_add_double(cJSON *o, const char *name, double value, struct err *e);
+// A float: the fewest digits that read back as the same float, so that 0.1f is 0.1.
+int json_add_float(cJSON *o, const char *name, float value, struct err *e);
 int json_add_i64(cJSON *o, const char *name, int64_t value, struct err *e);
 int json_add_u64(cJSON *o, const char *name, uint64_t value, struct err *e);
 int json_add_doubles(cJSON *o, const char *name, const double *v, size_t n, struct err *e);

@@ -2,6 +2,7 @@
 #include "losses.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,12 +31,16 @@ size_t loss_count(void)
     return n;
 }
 
+static bool is_cluster(size_t term)
+{
+    return loss_kinds[term].needs & LOSS_CLUSTERS;
+}
+
 static int set_weight(struct losses *l, const char *name, float weight, struct err *e)
 {
     bool found = false, cluster = !strcmp(name, "cluster");
     for (size_t i = 0; loss_kinds[i].name; i++)
-        if (!strcmp(name, loss_kinds[i].name) ||
-            (cluster && (loss_kinds[i].needs & LOSS_CLUSTERS))) {
+        if (!strcmp(name, loss_kinds[i].name) || (cluster && is_cluster(i))) {
             l->weight[i] = weight;
             found = true;
         }
@@ -76,6 +81,39 @@ int losses_parse(struct losses *l, const char *list, struct err *e)
         if (l->weight[i] > 0)
             return 0;
     return err_set(e, "every loss has weight 0");
+}
+
+// All cluster terms have one weight: they are what `cluster` stands for.
+static bool one_cluster_weight(const struct losses *l)
+{
+    float weight = -1;
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        if (is_cluster(i) && weight >= 0 && l->weight[i] != weight)
+            return false;
+        weight = is_cluster(i) ? l->weight[i] : weight;
+    }
+    return true;
+}
+
+void losses_text(const struct losses *l, char text[LOSS_TEXT])
+{
+    bool together = one_cluster_weight(l), said = false;
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        bool cluster = together && is_cluster(i);
+        char weight[24];
+        if (l->weight[i] <= 0 || (cluster && said))
+            continue;
+        said = said || cluster;
+        for (int digits = 1; digits <= 9; digits++) {
+            snprintf(weight, sizeof weight, "%.*g", digits, (double)l->weight[i]);
+            if (strtof(weight, NULL) == l->weight[i])
+                break;
+        }
+        n += (size_t)snprintf(text + n, LOSS_TEXT - n, "%s%s=%s", n ? "," : "",
+                              cluster ? "cluster" : loss_kinds[i].name, weight);
+    }
 }
 
 int losses_needs(const struct losses *l)
@@ -162,7 +200,7 @@ static void begin(struct loss_room *m, size_t batch)
 
 static float weight_at(const struct losses *l, size_t term, uint64_t step)
 {
-    bool grows = loss_kinds[term].needs & LOSS_CLUSTERS && step + 1 < l->cluster_warmup;
+    bool grows = is_cluster(term) && step + 1 < l->cluster_warmup;
     return grows ? l->weight[term] * ((float)(step + 1) / (float)l->cluster_warmup)
                  : l->weight[term];
 }

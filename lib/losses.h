@@ -111,6 +111,10 @@ struct losses {
 // Parses "instance=1,cluster=1,clip=0.5"; a name without "=" has weight 1; `cluster` stands for
 // cluster_ce and cluster_kl. Names that are not given have weight 0. 0 or -1.
 int losses_parse(struct losses *l, const char *list, struct err *e);
+// The same as losses_parse reads it, "instance=1,cluster=0.1": the terms with a weight in the order
+// of the table, each weight with the fewest digits that read back as the same.
+enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
+void losses_text(const struct losses *l, char text[LOSS_TEXT]);
 // The union of what the terms with a weight need.
 int losses_needs(const struct losses *l);
 // Memory for batches of at most n rows with n_label labels each. 0 or -1.

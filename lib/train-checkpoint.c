@@ -358,6 +358,15 @@ static bool is_digest(const cJSON *x)
     return x && cJSON_IsString(x) && digest_is_hex(x->valuestring);
 }
 
+// An option's value as the user gave it. Heap, or NULL.
+static char *option_text(const cJSON *x)
+{
+    struct err ignored;
+    return cJSON_IsString(x) ? mem_strdup(x->valuestring, &ignored)
+           : x               ? cJSON_PrintUnformatted(x)
+                             : mem_strdup("left out", &ignored);
+}
+
 int train_options_same(const cJSON *was, const cJSON *is, struct err *e)
 {
     const cJSON *change = first_change(is, was);
@@ -372,9 +381,11 @@ int train_options_same(const cJSON *was, const cJSON *is, struct err *e)
                        "--%s is not what the checkpoint was made with (digests %.8s, %.8s); give "
                        "the same files, or another -o",
                        change->string, x->valuestring, y->valuestring);
-    char *then = x ? cJSON_PrintUnformatted(x) : NULL, *now = y ? cJSON_PrintUnformatted(y) : NULL;
-    err_set(e, "the checkpoint was made with %s %s, now it is %s", change->string,
-            then ? then : "left out", now ? now : "left out");
+    char *then = option_text(x), *now = option_text(y);
+    if (then && now)
+        err_set(e, "the checkpoint was made with --%s %s, now it is %s", change->string, then, now);
+    else
+        err_set(e, "out of memory");
     free(then);
     free(now);
     return -1;

@@ -81,9 +81,9 @@ static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
         if (l->weight[i] > 0)
             rc = json_add_double(j, loss_kinds[i].name, l->value[i], e);
     if (!rc && (losses_needs(l) & LOSS_BIAS))
-        rc = json_add_double(j, "logit_bias", (double)s->core->logit_bias, e);
+        rc = json_add_float(j, "logit_bias", s->core->logit_bias, e);
     return rc || json_add_double(j, "lr", s->lr, e) ||
-           json_add_double(j, "logit_scale", (double)s->core->logit_scale, e) ||
+           json_add_float(j, "logit_scale", s->core->logit_scale, e) ||
            json_add_double(j, "grad_norm", s->norm, e) ||
            json_add_double(j, "samples_per_second", (double)s->core->set.batch / s->seconds, e) ||
            json_add_double(j, "data_wait", s->wait, e) || json_add_u64(j, "memory", s->memory, e) ||

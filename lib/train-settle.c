@@ -60,8 +60,15 @@ static void keep_length(const struct train_options *o, const cJSON *was, struct 
     s->optim.steps = was_number(was, "steps");
     if (!o->warmup_given)
         s->optim.warmup = was_number(was, "warmup");
-    if (!was_number(was, "epochs"))
-        s->epochs = s->epoch_samples = 0; // it did not say
+}
+
+static int same_unit(const struct train_options *o, const cJSON *was, struct err *e)
+{
+    uint64_t steps = was_number(was, "steps"), epochs = was_number(was, "epochs");
+    if (!steps || o->steps_given == !epochs)
+        return 0;
+    return err_set(e, "--resume: the checkpoint was made with --%s %" PRIu64 ": give that again",
+                   epochs ? "epochs" : "steps", epochs ? epochs : steps);
 }
 
 // The teacher's model says how wide its embeddings are, or will be.
@@ -88,6 +95,8 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
     struct train_count c;
     uint64_t epoch = was_number(was, "epoch-samples"), steps = was_number(was, "steps");
     folders_of(p, &f);
+    if (same_unit(o, was, e))
+        return -1;
     if (train_count_read(&f, !o->steps_given && !o->epoch_samples && !steps, o->threads, &c, e))
         return -1;
     s->dim_t = p->needs & (LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT) ? c.dim_t : 0;
@@ -102,8 +111,6 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
         log_note(log, "schedule: not known before the teacher's files are all there");
         return 0;
     }
-    if (!epoch && steps) // of a run that did not say
-        epoch = o->batch;
     if (train_plan_optim(o, epoch ? epoch : c.samples, s, e))
         return -1;
     if (steps && !o->steps_given && !o->epoch_samples)

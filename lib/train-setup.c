@@ -130,26 +130,32 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
 {
     const struct optim_set *o = &s->optim;
     const struct cluster_set *c = &s->cluster;
+    char terms[LOSS_TEXT];
     const struct {
         const char *name;
-        double value;
-    } numbers[] = {
-        {"batch", (double)s->batch},    {"accumulate", (double)s->accumulate},
-        {"lr", (double)o->lr},          {"weight-decay", (double)o->weight_decay},
-        {"clip-grad", (double)o->clip}, {"steps", (double)o->steps},
-        {"warmup", (double)o->warmup},  {"sigma", (double)c->sigma},
-        {"sample-rate", c->rate},       {"margin", (double)c->margin},
-        {"filter", (double)c->filter},  {"cluster-warmup", (double)s->losses.cluster_warmup}};
-    if (s->epochs && (json_add_u64(j, "epochs", s->epochs, e) ||
-                      json_add_u64(j, "epoch-samples", s->epoch_samples, e)))
-        return -1;
+        uint64_t value;
+    } counts[] = {{"batch", s->batch},
+                  {"accumulate", s->accumulate},
+                  {"epochs", s->epochs}, // 0: the length was given in steps
+                  {"epoch-samples", s->epoch_samples},
+                  {"steps", o->steps},
+                  {"warmup", o->warmup},
+                  {"cluster-warmup", s->losses.cluster_warmup}};
+    const struct {
+        const char *name;
+        float value;
+    } numbers[] = {{"lr", o->lr},          {"weight-decay", o->weight_decay},
+                   {"clip-grad", o->clip}, {"sigma", c->sigma},
+                   {"margin", c->margin},  {"filter", c->filter}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (json_add_u64(j, counts[i].name, counts[i].value, e))
+            return -1;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        if (json_add_double(j, numbers[i].name, numbers[i].value, e))
+        if (json_add_float(j, numbers[i].name, numbers[i].value, e))
             return -1;
-    for (size_t i = 0; i < loss_count(); i++)
-        if (s->losses.weight[i] > 0 &&
-            json_add_double(j, loss_kinds[i].name, (double)s->losses.weight[i], e))
-            return -1;
+    losses_text(&s->losses, terms);
+    if (json_add_string(j, "loss", terms, e) || json_add_double(j, "sample-rate", c->rate, e))
+        return -1;
     return json_add_bool(j, "freeze-centroids", c->frozen, e) ||
                    json_add_bool(j, "project", s->project, e) || json_add_u64(j, "seed", s->seed, e)
                ? -1

@@ -11,6 +11,7 @@
 #include "eval-inputs.h"
 #include "eval-predictions.h"
 #include "eval-results.h"
+#include "clip-tokenizer-check.h"
 #include "eval-tasks.h"
 #include "io.h"
 #include "json.h"
@@ -363,14 +364,11 @@ static int run_set(struct job *job, const char *folder, struct err *e)
 static struct tokenizer *open_tokenizer(const struct clip_config *c, struct err *e)
 {
     struct tokenizer *t = tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, e);
-    if (!t)
-        return NULL;
-    if (tokenizer_vocab_size(t) <= (size_t)c->vocab)
-        return t;
-    err_set(e, "the tokenizer has %zu tokens, the model's table %d rows", tokenizer_vocab_size(t),
-            c->vocab);
-    tokenizer_free(t);
-    return NULL;
+    if (t && clip_check_tokenizer(t, c, e)) {
+        tokenizer_free(t);
+        t = NULL;
+    }
+    return t;
 }
 
 // Each set, the failed ones named one by one; the results of the others are kept. -1, with e about

@@ -100,6 +100,17 @@ is(run("$train --loss clip --epoch-samples 45 --checkpoint-every 4 --resume -o r
 like($said, qr/accumulate 2: 2 pieces of 2 samples/, '... it keeps its pieces');
 is(state('r')->{options}{accumulate}, 2, '... as recorded');
 
+is(run("$train --loss clip --steps 11 --resume -o r $masked"), 1, 'taken up in steps');
+like($said, qr/made with --epochs 1: give that again/, '... is refused');
+is(run("$train $teacher --steps 4 --checkpoint-every 2 --loss instance,cluster=0.1 --lr 0.0003 -o words $masked"), 0, 'weights that no float holds') or diag $said;
+remove_tree('words/checkpoints/step-00000004');
+is(run("$train $teacher --steps 4 --resume --loss instance,cluster=0.3 --lr 0.0003 -o words $masked"), 1, 'other weights');
+like($said, qr/made with --loss instance=1,cluster=0\.1, now it is instance=1,cluster=0\.3$/m, "... are named in the user's words");
+is(run("$train $teacher --steps 4 --resume --loss instance,cluster=0.1 --lr 0.0001 -o words $masked"), 1, 'another rate');
+like($said, qr/made with --lr 0\.0003, now it is 0\.0001$/m, '... likewise');
+is(run("$train $teacher --resume --loss instance,cluster=0.1 --lr 0.0003 -o words $masked"), 1, 'taken up in epochs');
+like($said, qr/made with --steps 4: give that again/, '... is refused');
+
 # Pieces.
 is(run("$train --loss clip --steps 2 --accumulate 3 -o p $masked"), 0, 'pieces of unequal size') or diag $said;
 like($said, qr/accumulate 2: 2 pieces of 2 samples/, '... as many as there are');
@@ -126,6 +137,17 @@ SKIP: {
     is(limited(4000, "$dry --batch 4096 --accumulate $would"), 0, '... and does') or diag $said;
 }
 
+# A tokenizer of another model is refused wherever texts are made into tokens.
+is(run("$train --loss clip --steps 1 --export-hf -o both $masked"), 0, "Hugging Face's layout") or diag $said;
+make_path('hf');
+copy("both/$_", "hf/$_") for 'model.safetensors', 'preprocessor_config.json';
+spew('hf/config.json', slurp('both/config.json') =~ s/"eos_token_id":\s*\K\d+/7/gr);
+for my $how ("$bin/distill-train --dry-run --init hf --tokenizer $vocab --loss clip --steps 1", "$bin/zs-eval -m hf --tokenizer $vocab -o no.jsonl none", "$bin/teacher-embed -m hf --tokenizer $vocab --text-out no.npy --shards $three[0]") {
+    my ($tool) = $how =~ m{([\w-]+) -};
+    is(run($how), 1, "$tool: another end-of-text id");
+    like($said, qr/end-of-text id is 1213, the model reads a text at id 7/, '... is refused');
+}
+
 # --dry-run before there is anything but the shards: it writes nothing.
 copy('narrow.json', 'fresh.json');
 my $before = join ' ', sort glob '* */* */*/*';
@@ -139,6 +161,9 @@ is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --t
 like($said, qr/12 steps of 8 samples/, 'a length that is given');
 is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --teacher $data/models/odd --steps 5"), 2, 'clusters that nothing tells of');
 is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $data/models/odd --loss clip --steps 5"), 1, 'no tokenizer');
+spew('negative.json', slurp('student.json') =~ s/"layers":1/"layers":1,"ls_init_value":-0.1/r);
+is(run("$bin/distill-train --dry-run --student negative.json --tokenizer $vocab --loss clip --steps 5"), 1, 'a negative layer scale');
+like($said, qr/tower: ls_init_value -0\.1/, '... is refused by name');
 is(run("$bin/distill-train --dry-run --student none.json --tokenizer $vocab --loss clip --steps 5"), 1, 'no student');
 is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --loss instance --teacher-image image-a --teacher-text gone --steps 5"), 1, 'no embeddings, and no teacher');
 like($said, qr/gone/, '... are named');
