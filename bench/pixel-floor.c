@@ -107,7 +107,7 @@ static int test_one(void *user, const struct eval_sample *s, struct err *e)
 
 int main(int argc, char **argv)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct shard_list shards = {0};
     struct bank b = {0};
     struct eval_set set;

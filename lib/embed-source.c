@@ -103,9 +103,10 @@ static int on_begin(void *ctx, struct read_shard *s, struct err *e)
     return to->shard(to->ctx, s->name, e);
 }
 
-static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e)
+static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                     struct err *e)
 {
-    (void)s;
+    (void)s, (void)bad;
     const struct embed_sink *to = ctx;
     return r->status == SAMPLE_NOT_KEPT ? 0 : to->put(to->ctx, r, e);
 }

@@ -40,6 +40,18 @@ int err_set(struct err *e, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(e->text, sizeof e->text, fmt, ap);
     va_end(ap);
+    e->machine = false;
+    err_strip_controls(e->text);
+    return -1;
+}
+
+int err_machine(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    e->machine = true;
     err_strip_controls(e->text);
     return -1;
 }
@@ -53,6 +65,7 @@ int err_errno(struct err *e, const char *fmt, ...)
     va_end(ap);
     if (n >= 0 && (size_t)n < sizeof e->text)
         snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", strerror(saved));
+    e->machine = true;
     err_strip_controls(e->text);
     errno = saved;
     return -1;

@@ -4,18 +4,26 @@
 #ifndef ERR_H
 #define ERR_H
 
+#include <stdbool.h>
+
 enum { ERR_TEXT_MAX = 768 };
 
 struct err {
     char text[ERR_TEXT_MAX]; // one line, no capital, no full stop, control characters replaced
+    // A system call failed or memory ran out: the same input may be read without error next time.
+    // A reader that passes over damaged samples must not pass over this.
+    bool machine;
 };
 
 // Formats the message, replaces control characters by '?', returns -1 so that callers can `return
-// err_set(...)`.
+// err_set(...)`. Clears `machine`.
 int err_set(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// As err_set, followed by ": " and strerror(errno).
+// As err_set, followed by ": " and strerror(errno). Sets `machine`.
 int err_errno(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+// As err_set. Sets `machine`.
+int err_machine(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // Puts "prefix: " before the message that is there: adds the file or record as the error goes up.
+// Keeps `machine`.
 int err_wrap(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 // Replaces control characters (C0, DEL, C1, each by one '?') in place; names from hostile archives

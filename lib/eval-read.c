@@ -233,11 +233,11 @@ static int step_work(void *ctx, void *item, struct err *e)
     const struct reader *r = ctx;
     struct slot *t = item;
     uint32_t width, height;
-    (void)e; // a bad picture is the sample's, not the run's
     struct rng rng;
     rng_init(&rng, 0, t->sample.row);
     if (!r->picture)
         return 0;
+    t->reason.machine = false;
     if (t->n_file == 0)
         t->sample.reason = "no image";
     else if (read_picture_decode(r->picture, &t->scratch, t->file, t->n_file, &rng, t->pixels,
@@ -245,7 +245,11 @@ static int step_work(void *ctx, void *item, struct err *e)
         t->sample.reason = t->reason.text;
     else
         t->sample.pixels = t->pixels;
-    return 0;
+    if (!t->sample.reason || !t->reason.machine)
+        return 0;
+    *e = t->reason; // not a bad picture, which would be the sample's
+    return err_wrap(e, "cannot use '%s/%s/%s': sample '%s'", r->set->folder, r->split,
+                    t->shard_name, t->key);
 }
 
 static int step_write(void *ctx, void *item, struct err *e)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,7 +99,12 @@ int image_decode(struct image *im, const uint8_t *bytes, size_t n, const struct 
 {
     im->warned = false;
     im->format = image_format_of(bytes, n);
+    // The decoders report some failed allocations as damage, or go on without what they wanted to
+    // keep. malloc() leaves ENOMEM behind in every case.
+    errno = 0;
     int r = decode(im, bytes, n, lim ? lim : &image_limits_default, e);
+    if (errno == ENOMEM && !(r && e->machine))
+        r = err_machine(e, "cannot decode a picture: out of memory");
     if (r)
         im->width = im->height = im->full_width = im->full_height = 0;
     return r;

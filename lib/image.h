@@ -43,7 +43,8 @@ enum image_format image_format_of(const uint8_t *bytes, size_t n);
 // YCCK taken as inverted); PNG likewise, which for 16 bits means the high byte of colour and
 // grey-with-alpha samples, but plain grey saturated at 255. Alpha is composited on white. Of an
 // animated WebP the first frame. Orientation, gamma and colour profiles are ignored. A picture
-// that ends early is an error. 0, or -1 with im of no size, fit for the next call.
+// that ends early is an error. 0, or -1 with im of no size, fit for the next call; e->machine tells
+// lack of memory from a bad picture.
 int image_decode(struct image *im, const uint8_t *bytes, size_t n, const struct image_limits *lim,
                  struct err *e);
 void image_release(struct image *im);

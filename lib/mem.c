@@ -30,7 +30,7 @@ static void *allocate(size_t n, size_t size, bool zeroed, struct err *e)
     rounded &= ~(size_t)(MEM_ALIGN - 1);
     void *p = aligned_alloc(MEM_ALIGN, rounded);
     if (!p) {
-        err_set(e, "cannot allocate %zu bytes: out of memory", rounded);
+        err_machine(e, "cannot allocate %zu bytes: out of memory", rounded);
         return NULL;
     }
     if (zeroed)
@@ -68,7 +68,7 @@ int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)
         return err_set(e, "cannot grow to %zu items of %zu bytes: size overflows", need, size);
     void *q = realloc(*p, bytes);
     if (!q)
-        return err_set(e, "cannot allocate %zu bytes: out of memory", bytes);
+        return err_machine(e, "cannot allocate %zu bytes: out of memory", bytes);
     *p = q;
     *cap = want;
     return 0;

@@ -3,9 +3,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "image.h"
+#include "lines.h"
 #include "mem.h"
 #include "par.h"
 #include "read-json.h"
@@ -21,6 +23,7 @@ enum { SLOTS_PER_THREAD = 2, SLOTS_MORE = 4, CAPTION_MAX = 1 << 20 };
 struct slot {
     struct read_event ev;
     struct samples_record out; // of a sample
+    bool bad;                  // see struct read_sink
     struct err reason;
     uint8_t *pixels; // size * size * 3, kept from one sample to the next
 };
@@ -75,7 +78,8 @@ static void blame(struct slot *slot, enum sample_status status, const char *why)
         err_set(&slot->reason, "%s", why);
 }
 
-static void do_pixels(struct run *run, struct slot *slot)
+// 0, also for a bad picture; -1 when the machine failed.
+static int do_pixels(struct run *run, struct slot *slot, struct err *e)
 {
     const struct read_sample *s = &slot->ev.sample;
     struct samples_record *r = &slot->out;
@@ -86,53 +90,63 @@ static void do_pixels(struct run *run, struct slot *slot)
     int rc = read_picture_decode(&run->o->picture, scratch, s->image, s->image_size, &rng,
                                  slot->pixels, &r->width, &r->height, &why);
     give_scratch(run, scratch);
+    if (rc && why.machine) {
+        *e = why;
+        return err_wrap(e, "%s: record %llu", slot->ev.shard->path, (unsigned long long)s->ordinal);
+    }
     if (rc) {
         blame(slot, SAMPLE_BAD_IMAGE, why.text);
-        return;
+        return 0;
     }
     r->image = slot->pixels;
     r->image_bytes = picture_bytes(run->o);
+    return 0;
 }
 
-static void do_image(struct run *run, struct slot *slot)
+static int do_image(struct run *run, struct slot *slot, struct err *e)
 {
     const struct read_sample *s = &slot->ev.sample;
     if (!s->image) {
         blame(slot, SAMPLE_NO_IMAGE, "no jpg, png, jpeg or webp");
     } else if (run->o->images == SAMPLES_PIXELS) {
-        do_pixels(run, slot);
+        return do_pixels(run, slot, e);
     } else if (image_format_of(s->image, s->image_size) == IMAGE_UNKNOWN) {
         blame(slot, SAMPLE_BAD_IMAGE, "neither JPEG nor PNG nor WebP");
     } else {
         slot->out.image = s->image;
         slot->out.image_bytes = s->image_size;
     }
+    return 0;
 }
 
 static void do_caption(struct slot *slot)
 {
     const struct read_sample *s = &slot->ev.sample;
-    size_t at = 0;
     if (!s->caption) {
         blame(slot, SAMPLE_NO_CAPTION, "no txt");
         return;
     }
-    slot->out.caption_bytes = s->caption_size;
-    if (s->caption_size > CAPTION_MAX) {
+    // The mark is passed on: the tokenizer's cleaning drops it, as ftfy does.
+    size_t n = s->caption_size, mark = lines_mark(s->caption, n), at = 0;
+    slot->out.caption_bytes = n;
+    if (n > CAPTION_MAX) {
         struct err why;
-        err_set(&why, "caption of %zu bytes, at most %d", s->caption_size, CAPTION_MAX);
+        err_set(&why, "caption of %zu bytes, at most %d", n, CAPTION_MAX);
         blame(slot, SAMPLE_OVERSIZE, why.text);
         return;
     }
-    enum sample_status status = read_caption_status(s->caption, s->caption_size, &at);
+    enum sample_status status = read_caption_status(s->caption + mark, n - mark, &at);
     if (status == SAMPLE_OK) {
         slot->out.caption = (const char *)s->caption;
     } else if (status == SAMPLE_BAD_UTF8) {
         struct err why;
-        err_set(&why, "caption is not UTF-8 at byte %zu", at);
+        if (read_text_utf16(s->caption, n))
+            err_set(&why, "caption is UTF-16, not UTF-8");
+        else
+            err_set(&why, "caption is not UTF-8 at byte %zu", at + mark);
         blame(slot, status, why.text);
     } else {
-        blame(slot, status, s->caption_size ? "caption is white space only" : "caption is empty");
+        blame(slot, status, n > mark ? "caption is white space only" : "caption is empty");
     }
 }
 
@@ -149,23 +163,25 @@ static int step_work(void *ctx, void *item, struct err *e)
     struct run *run = ctx;
     struct slot *slot = item;
     const struct read_sample *s = &slot->ev.sample;
-    (void)e;
     slot->reason.text[0] = 0;
     slot->out = (struct samples_record){
         .ordinal = s->ordinal, .key = s->key, .reason = slot->reason.text, .status = SAMPLE_OK};
     if (slot->ev.kind == READ_DROPPED)
         blame(slot, SAMPLE_NOT_KEPT, "keep mask");
+    slot->bad = false;
     if (slot->ev.kind != READ_SAMPLE)
         return 0;
     if (s->flags & SHARD_OVERSIZE)
         blame(slot, SAMPLE_OVERSIZE, "a member is too large");
-    if (run->o->images != SAMPLES_NO_IMAGES)
-        do_image(run, slot);
+    if (run->o->images != SAMPLES_NO_IMAGES && do_image(run, slot, e))
+        return -1;
     if (run->o->captions)
         do_caption(slot);
     do_json(slot);
     if (s->flags & SHARD_DUPLICATE)
         blame(slot, SAMPLE_DUPLICATE_KEY, "key used before in this shard");
+    // Keys name samples within a shard, so a key that another shard has too is no fault.
+    slot->bad = slot->out.status != SAMPLE_OK;
     if (s->flags & SHARD_DUPLICATE_OTHER)
         blame(slot, SAMPLE_DUPLICATE_KEY, "key used before in another shard");
     return 0;
@@ -186,7 +202,7 @@ static int step_write(void *ctx, void *item, struct err *e)
         atomic_store(&shard->done, true); // the source may free it from now on
         return rc;
     default:
-        rc = sink->sample(sink->ctx, shard, &slot->out, e);
+        rc = sink->sample(sink->ctx, shard, &slot->out, slot->bad, e);
         free(slot->ev.sample.key);
         slot->ev.sample.key = NULL;
         return rc;
@@ -248,6 +264,20 @@ int read_run(const struct read_options *o, const struct read_sink *sink, struct 
     return rc;
 }
 
+static int check_input(const struct read_options *o, const char *path, struct err *e)
+{
+    struct stat st;
+    if (access(path, R_OK) || stat(path, &st))
+        return err_errno(e, "cannot open '%s'", path);
+    if (S_ISDIR(st.st_mode))
+        return err_set(e, "'%s' is a folder, not a tar archive", path);
+    // The counting would leave nothing for the reading.
+    if (o->n_parts > 1 && !S_ISREG(st.st_mode))
+        return err_set(e, "'%s' is a pipe or device, which can be read only once: parts need files",
+                       path);
+    return 0;
+}
+
 int read_check(const struct read_options *o, struct err *e)
 {
     if (o->images == SAMPLES_PIXELS && crop_check(&o->picture.crop, e))
@@ -255,8 +285,8 @@ int read_check(const struct read_options *o, struct err *e)
     for (size_t i = 0; i < o->shards->n; i++) {
         const char *path = o->shards->names[i];
         if (strcmp(path, "-") != 0) {
-            if (access(path, R_OK))
-                return err_errno(e, "cannot open '%s'", path);
+            if (check_input(o, path, e))
+                return -1;
             continue;
         }
         if (o->n_parts > 1)

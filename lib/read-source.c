@@ -85,7 +85,10 @@ void read_source_free(struct read_source *s)
 
 static int push(struct events *v, enum read_kind kind, struct read_shard *shard, struct err *e)
 {
-    if (mem_grow((void **)&v->at, &v->cap, v->n + 1, sizeof *v->at, e))
+    void *at = v->at;
+    int rc = mem_grow(&at, &v->cap, v->n + 1, sizeof *v->at, e);
+    v->at = at;
+    if (rc)
         return -1;
     v->at[v->n++] = (struct read_event){.kind = kind, .shard = shard};
     return 0;
@@ -224,6 +227,26 @@ static int drop_sample(struct read_source *s, const struct shard_sample *from, b
     return to->key ? 0 : -1;
 }
 
+enum { END_RUN = -2 };
+
+// shard_next for the current shard: 1 a sample, 0 its end, -1 its end by damage, which the shard
+// keeps. END_RUN with e set: the machine failed, and what the shard holds is not known.
+static int next_sample(struct read_source *s, struct shard_sample *to, struct err *e)
+{
+    struct err why;
+    int rc = shard_next(s->shard, to, &why);
+    if (rc >= 0)
+        return rc;
+    if (why.machine) {
+        *e = why;
+        err_wrap(e, "%s", s->cur->path);
+        return END_RUN;
+    }
+    s->cur->damaged = true;
+    s->cur->damage = why;
+    return -1;
+}
+
 // Takes the next sample of the source sequence into the window, or passes it over. 1, 0 at the end
 // of the last shard, -1.
 static int take(struct read_source *s, bool pass, struct err *e)
@@ -239,9 +262,10 @@ static int take(struct read_source *s, bool pass, struct err *e)
         if (!pass && announce(s, e))
             return -1;
         shard_pass_over(s->shard, pass);
-        int rc = shard_next(s->shard, &from, &s->cur->damage);
+        int rc = next_sample(s, &from, e);
+        if (rc == END_RUN)
+            return -1;
         if (rc <= 0) {
-            s->cur->damaged = rc < 0;
             if (close_shard(s, true, e))
                 return -1;
             continue;
@@ -267,36 +291,37 @@ static int take(struct read_source *s, bool pass, struct err *e)
 
 // Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
 // known. Only a file is read on: a pipe may have no end. What is damaged there is no fault of the
-// slice. True when the end was reached.
-static bool read_on(struct read_source *s, struct shard_sample *from)
+// slice. 1 when the end was reached, 0 when not, -1.
+static int read_on(struct read_source *s, struct shard_sample *from, struct err *e)
 {
     struct stat st;
-    struct err damage;
+    struct err why;
     int rc = 1;
     if (strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
-        return false;
-    for (; rc > 0; rc = shard_next(s->shard, from, &damage)) {
+        return 0;
+    for (; rc > 0; rc = shard_next(s->shard, from, &why)) {
         s->cur->rows++;
         digest_key(s->cur->digest, from->key);
     }
-    return rc == 0;
+    if (rc == 0 || !why.machine)
+        return rc == 0;
+    *e = why;
+    return err_wrap(e, "%s", s->cur->path);
 }
 
-// The slice is handed out. A shard whose last sample was the slice's last is whole: look.
+// End of --limit or --part. Reads one header further: if the shard ends here, it was read whole.
 static int stop(struct read_source *s, struct err *e)
 {
     struct shard_sample from;
     s->stopped = true;
     if (!s->shard)
         return 0;
-    struct err damage;
     shard_pass_over(s->shard, true);
-    int rc = shard_next(s->shard, &from, &damage);
-    if (rc < 0) {
-        s->cur->damaged = true;
-        s->cur->damage = damage;
-    }
-    return close_shard(s, rc <= 0 || read_on(s, &from), e);
+    int rc = next_sample(s, &from, e);
+    if (rc == END_RUN)
+        return -1;
+    rc = rc > 0 ? read_on(s, &from, e) : 1;
+    return rc < 0 ? -1 : close_shard(s, rc, e);
 }
 
 // Reads the next window, passing over those before the slice. 1, 0 at the end, -1.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "read-text.h"
 
-#include <stdbool.h>
+#include <string.h>
 #include <utf8proc.h>
 
 static bool is_space(utf8proc_int32_t c)
@@ -31,4 +31,9 @@ enum sample_status read_caption_status(const uint8_t *text, size_t n, size_t *at
         i += (size_t)used;
     }
     return blank ? SAMPLE_NO_CAPTION : SAMPLE_OK;
+}
+
+bool read_text_utf16(const uint8_t *text, size_t n)
+{
+    return n >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0);
 }

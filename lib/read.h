@@ -63,16 +63,20 @@ struct read_shard {
 // Takes what comes out, in order, one call at a time. A shard is announced before its samples and
 // ends after them; shuffled shards overlap. A sample dropped by a keep mask comes once, with
 // SAMPLE_NOT_KEPT and neither picture nor caption; it has no place in the output sequence.
-// record.row and record.shard are not set. Each returns 0, or -1; `sample` also 1: enough, stop.
+// record.row and record.shard are not set. `bad`: something is wrong with the sample; not for one
+// that only has its key in common with a sample of another shard. Each returns 0, or -1; `sample`
+// also 1: enough, stop.
 struct read_sink {
     void *ctx;
     int (*begin)(void *ctx, struct read_shard *s, struct err *e);
-    int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e);
+    int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                  struct err *e);
     int (*end)(void *ctx, struct read_shard *s, struct err *e);
 };
 
 // Runs to the end. What is wrong with a sample or a shard is told to the sink and does not end the
-// run; a shard that cannot be opened, a keep mask that does not fit and the sink's -1 do. 0 or -1.
+// run; a shard that cannot be opened, a read that the system refuses, lack of memory, a keep mask
+// that does not fit and the sink's -1 do. 0 or -1.
 int read_run(const struct read_options *o, const struct read_sink *sink, struct err *e);
 
 // Refuses options that do not go together, and shards that are not there. 0 or -1.

@@ -61,16 +61,20 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
         if (p->pick[i].ordinal > last)
             last = p->pick[i].ordinal;
     }
-    struct err ignored;
-    struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, NULL, &ignored) : NULL;
+    struct err why = {.text = ""};
+    struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, NULL, &why) : NULL;
     struct shard_sample sample;
     int rc = 0;
-    while (s && rc == 0 && shard_next(s, &sample, &ignored) > 0 && sample.index <= last)
+    while (s && rc == 0 && shard_next(s, &sample, &why) > 0 && sample.index <= last)
         for (size_t i = 0; rc == 0 && i < p->n; i++)
             if (p->pick[i].shard == shard && p->pick[i].ordinal == sample.index)
                 rc = fill(&p->pick[i], &sample, e);
     if (s)
         shard_close(s);
+    if (rc == 0 && why.machine) {
+        *e = why;
+        rc = err_wrap(e, "%s", path);
+    }
     return rc;
 }
 

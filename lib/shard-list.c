@@ -5,8 +5,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "mem.h"
+#include "read-keep.h"
 
 enum { BYTES_MAX = 256 << 20, GROUPS_MAX = 64 };
 
@@ -49,7 +51,10 @@ static int put_name(struct state *t)
     l->bytes += t->len + 1;
     if (l->n >= SHARD_LIST_MAX || l->bytes > BYTES_MAX)
         return err_set(t->e, "more than %d shards", SHARD_LIST_MAX);
-    if (mem_grow((void **)&l->names, &l->cap, l->n + 1, sizeof *l->names, t->e))
+    void *names = l->names;
+    int rc = mem_grow(&names, &l->cap, l->n + 1, sizeof *l->names, t->e);
+    l->names = names;
+    if (rc)
         return -1;
     char *copy = mem_strdup(t->name, t->e);
     if (!copy)
@@ -202,6 +207,12 @@ static int expand(struct state *t, const char *p)
     return put_name(t);
 }
 
+int shard_list_add_name(struct shard_list *l, const char *name, struct err *e)
+{
+    struct state t = {.list = l, .e = e};
+    return put(&t, name, strlen(name)) || put_name(&t) ? -1 : 0;
+}
+
 // The next `::` outside braces, or the end.
 static const char *source_end(const char *p)
 {
@@ -231,4 +242,62 @@ int shard_list_add(struct shard_list *l, const char *spec, struct err *e)
         if (!*p)
             return 0;
     }
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+// Orders paths by their stems, equal stems by the whole path.
+static int by_stem(const void *a, const void *b)
+{
+    const char *x = *(char *const *)a, *y = *(char *const *)b;
+    const char *p = base_name(x), *q = base_name(y);
+    size_t n = read_stem(p), m = read_stem(q);
+    int c = memcmp(p, q, n < m ? n : m);
+    if (c == 0 && n != m)
+        return n < m ? -1 : 1;
+    return c ? c : strcmp(x, y);
+}
+
+static bool same_stem(const char *x, const char *y)
+{
+    const char *p = base_name(x), *q = base_name(y);
+    size_t n = read_stem(p);
+    return n == read_stem(q) && memcmp(p, q, n) == 0;
+}
+
+// Two paths of one stem. 0 when both are one file that can be read twice.
+static int check_pair(const char *x, const char *y, struct err *e)
+{
+    struct stat a, b;
+    if (stat(x, &a) || stat(y, &b))
+        return err_errno(e, "cannot open '%s'", y);
+    if (a.st_dev != b.st_dev || a.st_ino != b.st_ino)
+        return err_set(e,
+                       "'%s' and '%s' have one name: the rows of a shard's other files, its mask "
+                       "and its random numbers are found by it; rename one",
+                       x, y);
+    if (!S_ISREG(a.st_mode))
+        return err_set(e, "'%s' is given twice and can be read only once", y);
+    return 0;
+}
+
+int shard_list_check_names(const struct shard_list *l, struct err *e)
+{
+    if (l->n < 2)
+        return 0;
+    char **sorted = mem_alloc(l->n, sizeof *sorted, e);
+    if (!sorted)
+        return -1;
+    memcpy(sorted, l->names, l->n * sizeof *sorted);
+    qsort(sorted, l->n, sizeof *sorted, by_stem);
+    int rc = 0;
+    for (size_t i = 1; !rc && i < l->n; i++)
+        if (same_stem(sorted[i - 1], sorted[i]))
+            rc = check_pair(sorted[i - 1], sorted[i], e);
+    free(sorted);
+    return rc;
 }

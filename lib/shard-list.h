@@ -21,6 +21,11 @@ struct shard_list {
 // from, an empty name, `-` twice, more than SHARD_LIST_MAX names, `pipe:` and URLs (nothing is run
 // or fetched here). On an error the list may hold the names before it. 0 or -1.
 int shard_list_add(struct shard_list *l, const char *spec, struct err *e);
+// Appends one name as it stands: braces, `::` and backslashes are of the name. Errors: as above.
+int shard_list_add_name(struct shard_list *l, const char *name, struct err *e);
+// Refuses two different files whose names differ only in their folders or in the suffix (.tar,
+// .tar.gz ...), and a pipe that is named twice. 0 or -1.
+int shard_list_check_names(const struct shard_list *l, struct err *e);
 void shard_list_release(struct shard_list *l);
 
 #endif

@@ -3,17 +3,18 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <fcntl.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "mem.h"
+#include "shard-input.h"
 #include "shard-keys.h"
 
-enum { READ_BLOCK = 1 << 20, SCAN_BLOCK = 4096, GROW_STEP = 1 << 20 };
+enum { GROW_STEP = 1 << 20 };
+
+#define SHORT_MEMBER "truncated (member shorter than its header says)"
 
 // A member while its sample is being gathered: places in the buffer, which may still move.
 struct place {
@@ -21,13 +22,11 @@ struct place {
 };
 
 struct shard {
-    struct archive *a;
-    int fd; // to close, or -1
+    struct shard_input in;
     struct shard_limits lim;
     struct shard_keys *own;  // when the caller gave none
-    struct shard_keys *keys; // his, or own
+    struct shard_keys *keys; // the caller's, or own
     uint32_t number;         // of this shard in keys
-    off_t file_size;         // of a plain file, or -1
     bool pass_over;
     struct err fail; // the error that ended the shard
     bool failed, ended;
@@ -76,100 +75,48 @@ static struct shard *new_shard(const struct shard_limits *lim, struct err *e)
     struct shard *s = mem_alloc(1, sizeof *s, e);
     if (!s)
         return NULL;
-    s->fd = -1;
     if (lim)
         s->lim = *lim;
     s->lim.member_bytes = or_default(s->lim.member_bytes, (size_t)256 << 20);
     s->lim.sample_bytes = or_default(s->lim.sample_bytes, (size_t)512 << 20);
     s->lim.name_bytes = or_default(s->lim.name_bytes, 4096);
     s->lim.members = or_default(s->lim.members, 64);
-    s->file_size = -1;
     s->keys = s->lim.keys ? s->lim.keys : (s->own = shard_keys_new(e));
-    s->a = s->keys ? archive_read_new() : NULL;
-    if (!s->a) {
-        if (s->keys)
-            err_set(e, "out of memory");
-        shard_close(s);
+    if (!s->keys) {
+        free(s);
         return NULL;
     }
     s->number = shard_keys_begin(s->keys);
-    archive_read_support_filter_gzip(s->a);
-    archive_read_support_filter_bzip2(s->a);
-    archive_read_support_filter_xz(s->a);
-    archive_read_support_filter_zstd(s->a);
-    archive_read_support_format_tar(s->a);
-    archive_read_support_format_empty(s->a); // a file of no bytes is a shard of no samples
     return s;
 }
 
-// Garbage fails here in some versions of libarchive, at the first header in others: the error is
-// kept so that the caller sees it in one place, shard_next.
-static void keep_error(struct shard *s)
+// For the end of an opening; a shard that failed to open is closed.
+static struct shard *opened(struct shard *s, int rc)
 {
-    const char *why = archive_error_string(s->a);
-    s->failed = true;
-    if (!why)
-        why = "unreadable";
-    if (strcmp(why, "Unrecognized archive format") == 0)
-        err_set(&s->fail, "not a tar archive");
-    else if (strstr(why, "runcated"))
-        err_set(&s->fail, "truncated (%s)", why);
-    else if (strcmp(why, "Damaged tar archive") == 0)
-        err_set(&s->fail, "damaged header, wrong checksum");
-    else
-        err_set(&s->fail, "%s", why);
-}
-
-static int open_fd(struct shard *s, const char *path, struct err *e)
-{
-    struct stat st;
-    int fd = 0;
-    if (strcmp(path, "-") != 0) {
-        fd = s->fd = open(path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return err_errno(e, "cannot open");
-    }
-    if (fstat(fd, &st))
-        return err_errno(e, "cannot read");
-    if (S_ISDIR(st.st_mode))
-        return err_set(e, "is a folder, not a tar archive");
-    if (S_ISREG(st.st_mode)) {
-        posix_fadvise(fd, 0, 0, s->lim.scan ? POSIX_FADV_RANDOM : POSIX_FADV_SEQUENTIAL);
-        off_t at = lseek(fd, 0, SEEK_CUR); // standard input may have been read from
-        s->file_size = at > 0 ? st.st_size - at : st.st_size;
-    }
-    if (archive_read_open_fd(s->a, fd, s->lim.scan ? SCAN_BLOCK : READ_BLOCK) != ARCHIVE_OK)
-        keep_error(s);
-    return 0;
+    if (!rc)
+        return s;
+    shard_close(s);
+    return NULL;
 }
 
 struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e)
 {
     struct shard *s = new_shard(limits, e);
-    if (s && open_fd(s, path, e)) {
-        shard_close(s);
-        return NULL;
-    }
-    return s;
+    return s ? opened(s, shard_input_open(&s->in, path, s->lim.scan, e)) : NULL;
 }
 
 struct shard *shard_open_memory(const void *data, size_t size, const struct shard_limits *limits,
                                 struct err *e)
 {
     struct shard *s = new_shard(limits, e);
-    if (s && archive_read_open_memory(s->a, data, size) != ARCHIVE_OK)
-        keep_error(s);
-    return s;
+    return s ? opened(s, shard_input_open_memory(&s->in, data, size, e)) : NULL;
 }
 
 void shard_close(struct shard *s)
 {
     if (!s)
         return;
-    if (s->a)
-        archive_read_free(s->a);
-    if (s->fd >= 0)
-        close(s->fd);
+    shard_input_close(&s->in);
     shard_keys_free(s->own);
     free(s->buf);
     free(s->place);
@@ -185,9 +132,12 @@ static int fail(struct shard *s)
 
 static int take_entry(struct shard *s, struct archive_entry *entry)
 {
+    errno = 0;
     const char *name = archive_entry_pathname(entry);
     if (!name) // a name the locale cannot hold
         name = archive_entry_pathname_utf8(entry);
+    if (errno == ENOMEM)
+        return err_machine(&s->fail, "cannot read: out of memory"), fail(s);
     if (!name)
         return err_set(&s->fail, "unreadable member name"), fail(s);
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry))
@@ -201,22 +151,26 @@ static int take_entry(struct shard *s, struct archive_entry *entry)
     return 0;
 }
 
-// Moves to the next member of any sample. 1, 0 at the end, -1 with s->fail set. Any state but OK
-// and WARN ends the shard, ARCHIVE_RETRY too: going on after a damaged header would shift the rows
-// behind it.
+// Moves to the next member of any sample. 1, 0 at the end, -1 with s->fail set.
 static int next_entry(struct shard *s)
 {
     while (!s->entry) {
         struct archive_entry *entry;
-        int rc = archive_read_next_header(s->a, &entry);
-        if (rc == ARCHIVE_EOF)
+        int rc = shard_input_next(&s->in, &entry, &s->fail);
+        if (rc < 0)
+            return fail(s);
+        if (rc == 0)
             return s->ended = true, 0;
-        if (rc != ARCHIVE_OK && rc != ARCHIVE_WARN)
-            return keep_error(s), -1;
         if (take_entry(s, entry))
             return -1;
     }
     return 1;
+}
+
+// mem_grow for any type of pointer.
+static int grow(struct shard *s, void **p, size_t *cap, size_t need, size_t size)
+{
+    return mem_grow(p, cap, need, size, &s->fail) ? fail(s) : 0;
 }
 
 static int reserve(struct shard *s, size_t more)
@@ -224,9 +178,10 @@ static int reserve(struct shard *s, size_t more)
     size_t need;
     if (!mem_add(s->len, more, &need))
         return err_set(&s->fail, "sample too large"), fail(s);
-    if (mem_grow((void **)&s->buf, &s->cap, need, 1, &s->fail))
-        return fail(s);
-    return 0;
+    void *p = s->buf;
+    int rc = grow(s, &p, &s->cap, need, 1);
+    s->buf = p;
+    return rc;
 }
 
 static int put_text(struct shard *s, const char *p, size_t n, bool lower)
@@ -249,11 +204,11 @@ static int put_data(struct shard *s, size_t size)
         size_t step = size - done < GROW_STEP ? size - done : GROW_STEP;
         if (reserve(s, step + 1))
             return -1;
-        la_ssize_t n = archive_read_data(s->a, s->buf + s->len, step);
+        ssize_t n = shard_input_read(&s->in, s->buf + s->len, step, &s->fail);
         if (n < 0)
-            return keep_error(s), -1;
+            return fail(s);
         if (n == 0)
-            return err_set(&s->fail, "truncated (member shorter than its header says)"), fail(s);
+            return err_set(&s->fail, SHORT_MEMBER), fail(s);
         s->len += (size_t)n;
         done += (size_t)n;
     }
@@ -263,13 +218,32 @@ static int put_data(struct shard *s, size_t size)
     return 0;
 }
 
-// The bytes of the current entry are left for the next header to skip. A seek behind the end of the
-// file would look like the end of the archive, so what a reader of the bytes would find is checked.
-static int skip_data(struct shard *s, int64_t size)
+// The bytes of a sparse member: the archive holds fewer than its size, so whether they are there is
+// only found by reading them.
+static int read_over(struct shard *s, size_t size)
 {
-    if (archive_filter_code(s->a, 0) == ARCHIVE_FILTER_NONE && s->file_size >= 0) {
-        int64_t at = archive_filter_bytes(s->a, 0);
-        if (at > s->file_size || size > s->file_size - at)
+    char part[4096];
+    for (size_t done = 0; done < size;) {
+        size_t step = size - done < sizeof part ? size - done : sizeof part;
+        ssize_t n = shard_input_read(&s->in, part, step, &s->fail);
+        if (n < 0)
+            return fail(s);
+        if (n == 0)
+            return err_set(&s->fail, SHORT_MEMBER), fail(s);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+// The bytes of the current entry are left for the next header to skip; that they are in the file is
+// checked here, as a reader of the bytes would find out.
+static int skip_data(struct shard *s, size_t size, bool sparse)
+{
+    if (sparse && read_over(s, size))
+        return -1;
+    if (!sparse && archive_filter_code(s->in.a, 0) == ARCHIVE_FILTER_NONE && s->in.size >= 0) {
+        int64_t at = archive_filter_bytes(s->in.a, 0);
+        if (at > s->in.size || (int64_t)size > s->in.size - at)
             return err_set(&s->fail, "truncated"), fail(s);
     }
     if (reserve(s, 1))
@@ -301,12 +275,16 @@ static int put_member(struct shard *s)
         return err_set(&s->fail, "more than %zu members", s->lim.members), fail(s);
     if (size < 0)
         return err_set(&s->fail, "negative member size"), fail(s);
-    if (mem_grow((void **)&s->place, &s->place_cap, s->n + 1, sizeof *s->place, &s->fail))
-        return fail(s);
+    void *at = s->place;
+    int rc = grow(s, &at, &s->place_cap, s->n + 1, sizeof *s->place);
+    s->place = at;
+    if (rc)
+        return -1;
     struct place *p = &s->place[s->n];
     p->ext = s->len;
     if (put_text(s, s->ext, strlen(s->ext), true))
         return -1;
+    bool sparse = archive_entry_sparse_count(s->entry) > 0;
     s->entry = NULL;
     s->passed_over =
         (uint64_t)size > s->lim.member_bytes || (uint64_t)size > s->lim.sample_bytes - s->bytes;
@@ -317,7 +295,7 @@ static int put_member(struct shard *s)
     }
     p->data = s->len;
     p->size = (size_t)size;
-    if (s->pass_over ? skip_data(s, size) : put_data(s, p->size))
+    if (s->pass_over ? skip_data(s, p->size, sparse) : put_data(s, p->size))
         return -1;
     s->bytes += p->size;
     s->n++;
@@ -345,8 +323,7 @@ static int gather(struct shard *s)
 
 static int check_key(struct shard *s)
 {
-    size_t len = strlen(s->buf);
-    int rc = shard_keys_add(s->keys, s->number, s->buf, len, &s->fail);
+    int rc = shard_keys_add(s->keys, s->number, s->buf, strlen(s->buf), &s->fail);
     if (rc > 0)
         s->flags |= rc == 1 ? SHARD_DUPLICATE : SHARD_DUPLICATE_OTHER;
     return rc < 0 ? fail(s) : 0;
@@ -363,8 +340,11 @@ const struct shard_member *shard_find(const struct shard_sample *s, const char *
 static int fill(struct shard *s, struct shard_sample *out)
 {
     static const char *const images[] = {"jpg", "png", "jpeg", "webp"};
-    if (mem_grow((void **)&s->member, &s->member_cap, s->n + 1, sizeof *s->member, &s->fail))
-        return fail(s);
+    void *p = s->member;
+    int rc = grow(s, &p, &s->member_cap, s->n + 1, sizeof *s->member);
+    s->member = p;
+    if (rc)
+        return -1;
     for (size_t i = 0; i < s->n; i++)
         s->member[i] = (struct shard_member){.ext = s->buf + s->place[i].ext,
                                              .data = (uint8_t *)s->buf + s->place[i].data,
@@ -391,5 +371,6 @@ int shard_next(struct shard *s, struct shard_sample *out, struct err *e)
         rc = -1;
     if (rc >= 0)
         return rc;
-    return err_set(e, "record %llu: %s", (unsigned long long)s->index, s->fail.text);
+    *e = s->fail;
+    return err_wrap(e, "record %llu", (unsigned long long)s->index);
 }

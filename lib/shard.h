@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The samples of one WebDataset shard: a tar (ustar, pax, GNU long names; plain or gzip, bzip2, xz,
-// zstd) read once from start to end in bounded memory.
+// The samples of one WebDataset shard: a tar (ustar, pax, GNU long names, sparse members; plain or
+// gzip, bzip2, xz, zstd) read once from start to end in bounded memory. Archives joined by cat are
+// one shard.
 //
 // A member `DIR/KEY.EXT` belongs to the sample `DIR/KEY`: the key is everything to the first dot of
 // the last path part, the extension the rest, in lower case; a leading `./` is dropped. A sample is
@@ -65,11 +66,12 @@ struct shard *shard_open(const char *path, const struct shard_limits *limits, st
 // The same over `size` bytes of memory, which the caller keeps until shard_close.
 struct shard *shard_open_memory(const void *data, size_t size, const struct shard_limits *limits,
                                 struct err *e);
-// 1: *out is the next sample. 0: the end (an empty file is a shard of no samples). -1: the archive
-// is damaged; the samples before the damage have been returned, nothing after it is read, and later
-// calls repeat the error. The message starts with `record N: `, N counted from 0 as in `index`: the
-// sample that could not be had. A run cut off between two members is returned only when it has as
-// many members as the sample before it, since what is missing cannot be seen.
+// 1: *out is the next sample. 0: the end (an empty file is a shard of no samples). -1: an error of
+// the machine (e->machine: a read was refused, memory ran out), or the archive is damaged; the
+// samples before the damage have been returned, nothing after it is read, and later calls repeat
+// the error. The message starts with `record N: `, N counted from 0 as in `index`: the sample that
+// could not be had. A run cut off between two members is returned only when it has as many members
+// as the sample before it, since what is missing cannot be seen.
 int shard_next(struct shard *s, struct shard_sample *out, struct err *e);
 void shard_close(struct shard *s);
 

@@ -198,7 +198,7 @@ static void *work(void *arg)
             pthread_cond_wait(&d->moved, &d->lock);
         bool stop = d->stop;
         pthread_mutex_unlock(&d->lock);
-        struct err e = {{0}};
+        struct err e = {.text = ""};
         int rc = stop ? 0 : fill(d, &d->slots[d->in % SLOTS], &e);
         pthread_mutex_lock(&d->lock);
         if (rc > 0)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -248,13 +249,24 @@ static int open_epoch(struct train_source *s, struct err *e)
     return told ? 0 : drop_records(s, skip, s->pos.keys, e);
 }
 
+// Standard input, a pipe with a name, a process substitution.
+static bool read_once(const char *path)
+{
+    struct stat st;
+    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
+}
+
 int train_source_open(struct train_source *s, const char *path, const char *command, uint64_t seed,
                       uint64_t epochs, const struct train_pos *pos, struct err *e)
 {
     *s = (struct train_source){.path = path, .command = command, .seed = seed, .epochs = epochs};
     s->pos = *pos;
-    if (!command && !strcmp(path, "-") && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
-        return err_set(e, "standard input has one epoch; --data 'CMD' has as many as you like");
+    s->once = !command && read_once(path);
+    if (s->once && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
+        return err_set(e,
+                       "%s can be read only once, so it has one epoch; --data 'CMD' has as many as "
+                       "you like",
+                       strcmp(path, "-") ? path : "standard input");
     if (open_epoch(s, e)) {
         train_source_close(s);
         return -1;
@@ -271,8 +283,7 @@ static int next_epoch(struct train_source *s, struct err *e)
     if (end_child(s, false, e))
         return -1;
     s->pos = (struct train_pos){.epoch = s->pos.epoch + 1};
-    bool once = !s->command && !strcmp(s->path, "-");
-    if (once || s->pos.epoch >= s->epochs)
+    if (s->once || s->pos.epoch >= s->epochs)
         return 0;
     return open_epoch(s, e) ? -1 : 1;
 }

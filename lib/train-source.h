@@ -29,6 +29,7 @@ struct train_source {
     const char *command; // NULL, or the command
     uint64_t seed, epochs;
     struct train_pos pos;
+    bool once;                     // path is standard input or a pipe: no second epoch
     bool skipped;                  // the command left out the start: no digest
     struct samples_reader *reader; // NULL between epochs
     pid_t child;                   // 0: none

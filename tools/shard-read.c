@@ -122,7 +122,7 @@ static const struct cli_option options[] = {
      .type = CLI_TEXT,
      .to = &files_from,
      .arg = "FILE",
-     .help = "more shards, one a line"},
+     .help = "more shards, one name a line"},
     {.name = "fast", .type = CLI_FLAG, .to = &fast, .help = "decode JPEG at a smaller size"},
     {.name = "pixels",
      .type = CLI_TEXT,
@@ -149,8 +149,8 @@ struct job {
     struct samples_writer *writer;
     struct npy_writer pixels;
     bool has_index, has_pixels, many_shards;
-    uint64_t samples, dropped, damaged, described;
-    uint64_t status[SAMPLE_N_STATUS];
+    uint64_t samples, dropped, damaged, described, bad, shared_keys;
+    uint64_t status[SAMPLE_N_STATUS]; // of bad samples
 };
 
 static int on_begin(void *ctx, struct read_shard *s, struct err *e)
@@ -169,7 +169,21 @@ static void describe(struct job *job, const struct read_shard *s, const struct s
                  job->has_index ? "" : " (--index lists all)");
 }
 
-static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e)
+// Counts a sample whose status is not ok.
+static void account(struct job *job, const struct read_shard *s, const struct samples_record *r,
+                    bool bad)
+{
+    if (!bad) {
+        job->shared_keys++;
+        return;
+    }
+    job->bad++;
+    job->status[r->status]++;
+    describe(job, s, r);
+}
+
+static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                     struct err *e)
 {
     struct job *job = ctx;
     if (job->has_index && read_index_line(&job->index, r, job->many_shards ? s->name : NULL, e))
@@ -185,9 +199,8 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     if (job->has_pixels &&
         (r->image ? npy_write(&job->pixels, r->image, 1, e) : npy_write_zeros(&job->pixels, 1, e)))
         return -1;
-    job->status[r->status]++;
     if (r->status != SAMPLE_OK)
-        describe(job, s, r);
+        account(job, s, r, bad);
     progress_to(&job->progress, ++job->samples);
     return 0;
 }
@@ -381,7 +394,7 @@ static void close_outputs(struct job *job)
 static int verdict(struct job *job)
 {
     char text[512];
-    uint64_t bad = job->samples - job->status[SAMPLE_OK];
+    uint64_t bad = job->bad;
     int n = snprintf(text, sizeof text, "%llu samples, %llu bad", (unsigned long long)job->samples,
                      (unsigned long long)bad);
     for (int i = 1; i < SAMPLE_N_STATUS; i++)
@@ -389,6 +402,9 @@ static int verdict(struct job *job)
             n += snprintf(text + n, sizeof text - (size_t)n, ", %llu %s",
                           (unsigned long long)job->status[i],
                           sample_status_name((enum sample_status)i));
+    if (job->shared_keys)
+        n += snprintf(text + n, sizeof text - (size_t)n, "; %llu with a key of another shard",
+                      (unsigned long long)job->shared_keys);
     if (keep)
         n += snprintf(text + n, sizeof text - (size_t)n, "; %llu dropped by keep masks",
                       (unsigned long long)job->dropped);
@@ -414,7 +430,8 @@ static int run(struct job *job, struct read_options *o, const struct clip_config
     const struct read_sink sink = {job, on_begin, on_sample, on_end};
     int status = CLI_FAILED;
     job->many_shards = o->shards->n > 1;
-    if (read_check(o, &e) == 0 && open_outputs(job, o, cfg, output, &e) == 0) {
+    if (read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&
+        open_outputs(job, o, cfg, output, &e) == 0) {
         progress_start(&job->progress, &job->log, limit == UINT64_MAX ? 0 : limit, "samples");
         int rc = read_run(o, &sink, &e);
         progress_end(&job->progress);
@@ -429,7 +446,8 @@ static int run(struct job *job, struct read_options *o, const struct clip_config
     return verdict(job);
 }
 
-// The operands, then the lines of --files-from.
+// The operands, which may be patterns, then the lines of --files-from, which are names as they
+// stand.
 static int list_shards(struct shard_list *shards, const struct cli_common *common,
                        const struct lines *more, struct err *e)
 {
@@ -437,7 +455,7 @@ static int list_shards(struct shard_list *shards, const struct cli_common *commo
     for (size_t i = 0; !rc && i < common->n_operands; i++)
         rc = shard_list_add(shards, common->operands[i], e);
     for (size_t i = 0; !rc && i < more->n; i++)
-        rc = shard_list_add(shards, more->line[i], e);
+        rc = shard_list_add_name(shards, more->line[i], e);
     if (!rc && shards->n == 0 && !files_from)
         rc = err_set(e, "missing operand: %s", cli.operands);
     return rc;

@@ -35,7 +35,7 @@ static size_t wrong_labels(const float *x, size_t n, const uint8_t *state, const
 static void check(enum sim_kernel kernel, size_t n, size_t k, size_t dim, size_t top, size_t copies,
                   int threads)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct assign a;
     float *x = gaussian(n, dim, 1), *c = gaussian(k, dim, 2);
     uint8_t *state = malloc(n);
@@ -60,7 +60,7 @@ static void check(enum sim_kernel kernel, size_t n, size_t k, size_t dim, size_t
 static void check_choice(double part, size_t top, size_t n, bool apart)
 {
     enum { K = 400, D = 64 };
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct assign a;
     float *x = gaussian(n, D, 7), *c = gaussian(K, D, 8);
     uint8_t *state = malloc(n);
@@ -102,7 +102,7 @@ static void check_bound(enum sim_kernel kernel, size_t dim, float size)
     enum { N = 40, TAKEN = 25, FROM = 11 };
     float *x = gaussian(N, dim, 3), *y = gaussian(N, dim, 4);
     struct sim_panel a, b, c;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     for (size_t i = 0; i < N * dim; i++) {
         x[i] *= size;
         x[i] *= i / dim == 7 ? 0 : i % dim == 2 ? 30 : 1; // zeros, and a value far from the others

@@ -98,7 +98,7 @@ static struct balance_options options(double distance)
 static void check_union(uint32_t n, size_t dim, double spread, double distance, int threads,
                         uint64_t spare)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct balance_result r;
     struct sim_memory m;
     float *x = clumps(n, dim, n, spread);
@@ -164,7 +164,7 @@ static int gather_same(void *ctx, const uint64_t *rows, size_t count, float *out
 static void check_kernel(float far, bool half, uint64_t spare, const char *kernel)
 {
     enum { N = 1500, D = 96 };
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct balance_result r;
     uint32_t *want = malloc(N * sizeof *want);
     uint16_t *h = malloc(N * D * sizeof *h);
@@ -199,7 +199,7 @@ static void check_kernel(float far, bool half, uint64_t spare, const char *kerne
 // Cells: the rule of SemDeDup, all orders; and the union with a probe of all cells.
 static void check_cells(uint32_t n, size_t dim, size_t cells)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct balance_result r, all;
     struct sim_memory m;
     float *x = clumps(n, dim, n, 0.3), *c = clumps((uint32_t)cells, dim, 5, 0.1);
@@ -258,7 +258,7 @@ static void check_cells(uint32_t n, size_t dim, size_t cells)
 
 static void check_search(enum balance_rule rule)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct balance_result r;
     struct sim_memory m;
     float *x = clumps(900, 24, 3, 0.3);

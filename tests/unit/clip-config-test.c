@@ -82,7 +82,7 @@ static void test_open_clip(void)
 static void refuses(const char *text, const char *why)
 {
     struct clip_config c;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     ok(read_open_clip(&c, text, &e) == -1 && strstr(e.text, why), "refused: %s (%s)", why, e.text);
 }
 
@@ -221,7 +221,7 @@ static bool same(const struct clip_config *a, const struct clip_config *b)
 static void round_trip(const struct clip_config *c, const char *name)
 {
     struct clip_config back;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     cJSON *j = clip_config_to_open_clip(c, &e);
     ok(j && !clip_config_from_open_clip(&back, j, &e) && same(c, &back), "%s: written and read %s",
        name, e.text);
@@ -252,7 +252,7 @@ static void test_files(void)
     };
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         struct clip_config c;
-        struct err e = {{0}};
+        struct err e = {.text = ""};
         char path[128];
         snprintf(path, sizeof path, "conf/models/%s.json", models[i].name);
         int rc = clip_config_read_file(&c, path, &e);

@@ -37,7 +37,7 @@ static bool prepared(const char *pre, const char *processor, enum clip_fit fit,
                      enum clip_resample resample, double mean, double std)
 {
     struct clip_config c;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     if (read_files(&c, pre, processor, &e)) {
         printf("# %s\n", e.text);
         return false;
@@ -50,7 +50,7 @@ static bool prepared(const char *pre, const char *processor, enum clip_fit fit,
 static void refused(const char *pre, const char *processor, const char *why)
 {
     struct clip_config c;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     ok(read_files(&c, pre, processor, &e) == -1 && strstr(e.text, why), "refused for %s: %s", why,
        e.text);
 }

@@ -163,7 +163,7 @@ static double difference(const char *folder, const struct clip_table *t, const f
 static void test_layouts(void)
 {
     struct clip_table t;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     float *flat = new_model(&t, false, 1);
     ok(!write_flat(in("a"), MODEL_OPEN_CLIP, &t, flat, ST_F32, &e), "open_clip %s", e.text);
     ok(difference(in("a"), &t, flat, &e) == 0, "reads back the same %s", e.text);
@@ -273,7 +273,7 @@ static void write_variant(const char *file, int leave_out, const char *add, int 
 static void opens(const char *why)
 {
     struct clip_weights w;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     int rc = clip_weights_open(&w, in("v"), &e);
     if (why)
         ok(rc == -1 && strstr(e.text, why), "refused: %s (%s)", why, e.text);
@@ -342,7 +342,7 @@ static void test_hostile(void)
 static void test_index(void)
 {
     struct safetensors s;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     char map[20000];
     size_t at = 0;
     mkdir(in("i"), 0777);
@@ -471,7 +471,7 @@ static void test_resize(void)
 static void test_load_into(void)
 {
     struct clip_table t, to;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     float *flat = new_model(&t, false, 1);
     struct clip_config c = t.cfg;
     c.image_size = c.preprocess.size = 16;
@@ -507,7 +507,7 @@ static void test_golden(void)
     const char *shared = getenv("CLIP_CID_SHARED");
     char dir[3][512], a[512], b[512];
     static const char *const names[] = {"tiny-gelu", "tiny-quickgelu", "tiny-quickgelu-hf"};
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     shared = shared ? shared : "../shared";
     for (int i = 0; i < 3; i++)
         snprintf(dir[i], sizeof dir[i], "%s/golden/models/%s", shared, names[i]);

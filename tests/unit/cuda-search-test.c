@@ -178,7 +178,7 @@ static void check_ops(struct dev *cpu, size_t rows, size_t cols, size_t ld, size
 static void check_bound(size_t dim)
 {
     enum { N = 70 };
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct sim_dev s;
     struct sim_dev_need need = {.dim = dim, .right = 2 * N, .top = 1};
     float *x = gaussian(2 * N, dim, 3), *out = malloc(N * 128 * sizeof *out);
@@ -221,7 +221,7 @@ struct shape {
 static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copies, bool states,
                          struct shape shape)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct sim_dev s;
     struct assign a[2] = {{0}};
     struct sim_dev_need need = {.dim = dim,
@@ -270,7 +270,7 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
 
 static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_t spare)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct sim_dev s;
     struct sim_memory m;
     struct sim_dev_need need = {.dim = dim, .right = k, .top = 1, .rows = 100, .cols = 128};
@@ -317,7 +317,7 @@ static bool same_result(const struct balance_result *a, const struct balance_res
 static void balance_both(const float *x, uint32_t n, size_t dim, struct balance_options o,
                          struct shape shape, const char *what)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct sim_dev s;
     struct sim_memory m;
     struct balance_result r[2] = {{0}};
@@ -449,7 +449,7 @@ static uint64_t whole_run(void)
 
 static uint64_t refused(void)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     struct sim_dev s;
     struct sim_dev_need need = {.dim = 1024, .right = 1u << 20, .top = 33};
     if (dev_open(&dev, "cuda", DEV_BF16, 1, false, &e))

@@ -495,7 +495,7 @@ static uint64_t whole_run(void)
 
 static bool opens(char *text)
 {
-    struct err e = {""};
+    struct err e = {.text = ""};
     int rc = dev_open(&dev[1], "cuda", DEV_F32, 1, false, &e);
     memcpy(text, e.text, ERR_TEXT_MAX);
     return !rc;
@@ -504,7 +504,7 @@ static bool opens(char *text)
 static uint64_t small_memory(void)
 {
     char text[ERR_TEXT_MAX];
-    struct err e = {""};
+    struct err e = {.text = ""};
     if (!opens(text))
         return 0;
     void *p = dev[1].op->alloc(&dev[1], 60 << 20, &e), *q;

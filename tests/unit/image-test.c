@@ -16,7 +16,7 @@ static void test_references(void)
         if (!bad && !warned && strcmp(r.what, "decode") != 0)
             continue;
         struct map m;
-        struct err e = {""};
+        struct err e = {.text = ""};
         ref_map(&m, r.file);
         int got = image_decode(&im, m.data, m.n, NULL, &e);
         if (bad) {

@@ -128,7 +128,7 @@ static double furthest(const float *a, const float *b, size_t n)
 
 static void check_plain(void)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct watch w;
     struct kmeans_state s = {0}, f = {0};
     struct kmeans_options o = options(K, &w);
@@ -165,7 +165,7 @@ static void check_plain(void)
 // The same centroids for any number of threads and any memory, and after any interruption.
 static void check_same(int levels, size_t k)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct watch w;
     struct kmeans_state s = {0}, t = {0};
     struct kmeans_options o = options(k, &w);
@@ -213,7 +213,7 @@ static void check_same(int levels, size_t k)
 
 static void check_edges(void)
 {
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     struct watch w;
     struct kmeans_state s = {0};
     struct kmeans_options o = options(7, &w);

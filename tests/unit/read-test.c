@@ -43,8 +43,10 @@ static int on_begin(void *ctx, struct read_shard *s, struct err *e)
     return 0;
 }
 
-static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, struct err *e)
+static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                     struct err *e)
 {
+    (void)bad;
     struct got *g = ctx;
     (void)e;
     int id = shard_of(s) * 100 + (int)r->ordinal;

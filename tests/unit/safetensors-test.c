@@ -22,7 +22,7 @@ static int parse(struct safetensors *s, const char *header, size_t n, struct err
 static void refuses(const char *header, size_t n, const char *why)
 {
     struct safetensors s;
-    struct err e = {{0}};
+    struct err e = {.text = ""};
     int rc = parse(&s, header, n, &e);
     ok(rc == -1 && strstr(e.text, why), "refused: %s (%s)", why, rc ? e.text : "accepted");
     if (!rc)
