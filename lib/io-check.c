@@ -103,6 +103,26 @@ int io_check_output(const char *path, struct err *e)
     return 0;
 }
 
+int io_check_outputs(const char *const *paths, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (paths[i] && io_check_output(paths[i], e))
+            return -1;
+    return 0;
+}
+
+int io_check_existing(const char *path, struct err *e)
+{
+    struct stat st;
+    if (stat(path, &st))
+        return errno == ENOENT ? 0 : err_errno(e, "cannot write '%s'", path);
+    if (S_ISDIR(st.st_mode))
+        errno = EISDIR;
+    else if (access(path, W_OK) == 0)
+        return 0;
+    return err_errno(e, "cannot write '%s'", path);
+}
+
 int io_make_folder(const char *path, bool *made, struct err *e)
 {
     struct stat st;

@@ -59,6 +59,11 @@ bool io_is_stream(const char *path);
 // Refuses, before there is anything to write, what out_open and out_commit would refuse at the end:
 // a missing folder, a folder of that name, no permission, a closed descriptor. 0 or -1.
 int io_check_output(const char *path, struct err *e);
+// The same for n of them; a NULL is none.
+int io_check_outputs(const char *const *paths, size_t n, struct err *e);
+// The same for one of many files of a folder that is checked already: only what stands there
+// counts.
+int io_check_existing(const char *path, struct err *e);
 // Creates the folder where it is missing and its parent is there (*made), and refuses one that
 // cannot be written into. 0 or -1.
 int io_make_folder(const char *path, bool *made, struct err *e);

@@ -173,6 +173,14 @@ int sidecar_write(const char *npy_path, const struct sidecar *s, struct err *e)
     return rc;
 }
 
+int sidecar_check(const char *npy_path, struct err *e)
+{
+    char *path = name_of(npy_path, e);
+    int r = path ? io_check_existing(path, e) : -1;
+    free(path);
+    return r;
+}
+
 static int get_digest(const cJSON *o, const char *name, char hex[DIGEST_HEX], struct err *e)
 {
     const char *s = "";

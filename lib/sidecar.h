@@ -46,6 +46,8 @@ int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, stru
 // called just before npy_commit: then an array that is there always has its sidecar, however the
 // run ends. 0 or -1.
 int sidecar_write(const char *npy_path, const struct sidecar *s, struct err *e);
+// Refuses a sidecar that sidecar_write could not replace. 0 or -1.
+int sidecar_check(const char *npy_path, struct err *e);
 // Reads `npy_path`.json: 1 read (release it), 0 there is none (s is empty), -1 damaged.
 int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e);
 // sidecar_read, then refuses one whose `rows` is not that of the file itself.

@@ -166,8 +166,9 @@ static int check_dir(const struct sim_files *f, const char *dir, struct err *e)
 {
     for (size_t i = 0; i < f->set.n_parts; i++) {
         char *path = sim_files_path(f, i, dir, e); // refuses an input
+        int r = path ? io_check_existing(path, e) || sidecar_check(path, e) : -1;
         free(path);
-        if (!path)
+        if (r)
             return -1;
     }
     return 0;

@@ -9,9 +9,11 @@
 #include "cli.h"
 #include "digest.h"
 #include "kmeans.h"
+#include "io.h"
 #include "ledger.h"
 #include "log.h"
 #include "mem.h"
+#include "memory-budget.h"
 #include "sig.h"
 #include "simblock-files.h"
 #include "simblock.h"
@@ -24,7 +26,7 @@ static uint64_t mem = (uint64_t)4 << 30;
 static int levels, engine;
 static const char *labels_dir, *init_from = "random", *checkpoint, *assign_to, *keep_dir;
 static const char *files_from, *ledger, *device = "cpu";
-static bool normalize = true;
+static bool normalize = true, mem_given;
 
 static const struct cli_option options[] = {
     {.name = "clusters",
@@ -106,7 +108,12 @@ static const struct cli_option options[] = {
      .choices = "exact|faiss",
      .help = "who trains; faiss needs all rows in memory"},
     {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
-    {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
+    {.name = "mem",
+     .type = CLI_SIZE,
+     .to = &mem,
+     .arg = "SIZE",
+     .given = &mem_given,
+     .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,
      .to = &files_from,
@@ -146,6 +153,7 @@ struct job {
     double level2_sum;
     size_t level2_parts, level2_split;
     // of the labels
+    bool made_labels_dir;
     uint64_t *counts;
     uint64_t labelled, zero, not_finite, rescaled;
     double total;
@@ -457,16 +465,16 @@ static int label_part(struct labels *l, size_t part, struct err *e)
     return r ? -1 : 0;
 }
 
-static int check_label_memory(const struct job *j, struct err *e)
+static int check_label_memory(const struct job *j, size_t centroids, struct err *e)
 {
-    double dim = (double)j->files.set.dim, n = (double)j->n_centroids;
+    double dim = (double)j->files.set.dim, n = (double)centroids;
     double need =
-        n * (dim * 4 + 8) + (double)assign_bytes(j->n_centroids, j->files.set.dim) +
+        n * (dim * 4 + 8) + (double)assign_bytes(centroids, j->files.set.dim) +
         CHUNK * (4 * dim + 1 + 12.0 * (double)top) + 40e6 +
         (double)j->common.threads * (double)assign_thread_bytes(j->files.set.dim, (size_t)top);
     if (need > (double)mem)
-        return err_set(e, "labels against %zu centroids need at least %.0f MiB", j->n_centroids,
-                       ceil(need / 1048576));
+        return err_set(e, "labels against %zu centroids need at least %.0f MiB: see --mem",
+                       centroids, ceil(need / 1048576));
     return 0;
 }
 
@@ -494,8 +502,6 @@ static int label_all(struct job *j, struct err *e)
     struct kmeans_points p = {
         .source = &j->files.source, .n = j->files.set.rows, .normalize = normalize};
     int threads = (int)j->common.threads;
-    if (check_label_memory(j, e))
-        return -1;
     l.labels = mem_alloc(CHUNK * top, sizeof *l.labels, e);
     l.sims = l.labels ? mem_alloc(CHUNK * top, sizeof *l.sims, e) : NULL;
     j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
@@ -522,6 +528,25 @@ static int label_all(struct job *j, struct err *e)
 
 // ---- the run
 
+static void fit_memory(struct job *j)
+{
+    char said[160];
+    bool fits = memory_budget("", &mem, mem_given, said, sizeof said);
+    if (*said)
+        fits ? log_note(&j->log, "%s", said) : log_warn(&j->log, "%s", said);
+}
+
+// Before any input is read: what fails here would fail after hours of training.
+static int check_outputs(struct job *j, struct err *e)
+{
+    const char *files[] = {assign_to ? NULL : j->common.output, checkpoint, ledger};
+    if (io_check_outputs(files, sizeof files / sizeof *files, e))
+        return -1;
+    if (!assign_to && !io_is_stream(j->common.output) && sidecar_check(j->common.output, e))
+        return -1;
+    return labels_dir ? io_make_folder(labels_dir, &j->made_labels_dir, e) : 0;
+}
+
 static int open_inputs(struct job *j, struct err *e)
 {
     const char *files[] = {assign_to ? NULL : j->common.output};
@@ -538,6 +563,9 @@ static int open_inputs(struct job *j, struct err *e)
 static int run(struct job *j, struct err *e)
 {
     int threads = (int)j->common.threads;
+    if (check_outputs(j, e))
+        return -1;
+    fit_memory(j);
     if ((strcmp(device, "cpu") && dev_open(&j->dev, device, DEV_BF16, threads, false, e)) ||
         open_inputs(j, e))
         return -1;
@@ -545,9 +573,11 @@ static int run(struct job *j, struct err *e)
         j->centroids =
             sim_files_centroids(&j->files, assign_to, &j->n_centroids, j->centroids_hex, e);
         j->centroids_name = assign_to;
-        if (!j->centroids || open_device(j, j->n_centroids, e))
+        if (!j->centroids || check_label_memory(j, j->n_centroids, e) ||
+            open_device(j, j->n_centroids, e))
             return -1;
-    } else if (open_device(j, k, e) || train(j, e) || write_centroids(j, e)) {
+    } else if ((labels_dir && check_label_memory(j, k, e)) || open_device(j, k, e) || train(j, e) ||
+               write_centroids(j, e)) {
         return -1;
     }
     if (labels_dir && label_all(j, e))
@@ -610,6 +640,8 @@ int main(int argc, char **argv)
     free(j.centroids);
     free(args);
     cli_release(&cli);
+    if (status && j.made_labels_dir)
+        rmdir(labels_dir); // where nothing is in it
     if (status == CLI_FAILED && sig_stop_signal())
         sig_die_of_stop();
     return status;

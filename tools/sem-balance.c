@@ -3,13 +3,16 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "balance-report.h"
 #include "balance.h"
 #include "cli.h"
+#include "io.h"
 #include "ledger.h"
 #include "log.h"
 #include "mem.h"
+#include "memory-budget.h"
 #include "sig.h"
 #include "simblock-files.h"
 #include "simdev.h"
@@ -21,7 +24,7 @@ static uint64_t probe, seed = 1, biggest = 20, mem = (uint64_t)4 << 30;
 static int rule, survivor;
 static const char *keep_dir, *groups_dir, *cells, *labels_dir, *curve, *files_from, *ledger;
 static const char *device = "cpu";
-static bool distance_given, euclidean_given, share_given, survivor_given;
+static bool distance_given, euclidean_given, share_given, survivor_given, mem_given;
 
 static const struct cli_option options[] = {
     {.name = "keep-dir",
@@ -108,7 +111,12 @@ static const struct cli_option options[] = {
      .help = "list the N biggest groups"},
     {.name = "seed", .type = CLI_UINT, .to = &seed, .arg = "S", .help = "of all random choices"},
     {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
-    {.name = "mem", .type = CLI_SIZE, .to = &mem, .arg = "SIZE", .help = "memory to stay under"},
+    {.name = "mem",
+     .type = CLI_SIZE,
+     .to = &mem,
+     .arg = "SIZE",
+     .given = &mem_given,
+     .help = "memory to stay under"},
     {.name = "files-from",
      .type = CLI_TEXT,
      .to = &files_from,
@@ -143,6 +151,7 @@ struct job {
     float *centroids;
     size_t n_cells;
     char cells_hex[DIGEST_HEX];
+    bool made_keep_dir, made_groups_dir;
 };
 
 // NULL: the processor searches.
@@ -370,6 +379,26 @@ static int write_all(struct job *j, struct err *e)
 
 // ---- the run
 
+static void fit_memory(struct job *j)
+{
+    char said[160];
+    bool fits = memory_budget("", &mem, mem_given, said, sizeof said);
+    if (*said)
+        fits ? log_note(&j->log, "%s", said) : log_warn(&j->log, "%s", said);
+}
+
+// Before any input is read: what fails here would fail after hours of comparing.
+static int check_outputs(struct job *j, struct err *e)
+{
+    const char *files[] = {j->common.output, curve, ledger};
+    if (io_check_outputs(files, sizeof files / sizeof *files, e))
+        return -1;
+    return (keep_dir && io_make_folder(keep_dir, &j->made_keep_dir, e)) ||
+                   (groups_dir && io_make_folder(groups_dir, &j->made_groups_dir, e))
+               ? -1
+               : 0;
+}
+
 static int open_inputs(struct job *j, struct err *e)
 {
     const char *files[] = {j->common.output, curve};
@@ -386,6 +415,9 @@ static int open_inputs(struct job *j, struct err *e)
 static int run(struct job *j, struct err *e)
 {
     int threads = (int)j->common.threads;
+    if (check_outputs(j, e))
+        return -1;
+    fit_memory(j);
     if ((strcmp(device, "cpu") && dev_open(&j->dev, device, DEV_BF16, threads, false, e)) ||
         open_inputs(j, e))
         return -1;
@@ -457,6 +489,10 @@ int main(int argc, char **argv)
     free(j.centroids);
     free(args);
     cli_release(&cli);
+    if (status && j.made_keep_dir)
+        rmdir(keep_dir); // where nothing is in it
+    if (status && j.made_groups_dir)
+        rmdir(groups_dir);
     if (status == CLI_FAILED && sig_stop_signal())
         sig_die_of_stop();
     return status;

@@ -484,6 +484,8 @@ int main(int argc, char **argv)
     const char *outputs[] = {common.output, index_file, pixels_file};
     if (!rc)
         rc = io_check_apart(outputs, 3, shards.names, shards.n, &e);
+    if (!rc)
+        rc = failed = io_check_outputs(outputs, 3, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
     if (failed) { // what was named cannot be read

@@ -262,7 +262,8 @@ static void on_progress(void *ctx, uint64_t samples)
 static int run(struct job *job, const struct cli_common *common, int argc, char **argv,
                struct err *e)
 {
-    if (clip_weights_open(&job->weights, model_dir, e))
+    const char *outputs[] = {job->output.image_path, text_out, tokens_out};
+    if (io_check_outputs(outputs, 3, e) || clip_weights_open(&job->weights, model_dir, e))
         return -1;
     const struct clip_config *c = &job->weights.table.cfg;
     bool captions = text_out || tokens_out;

@@ -498,11 +498,11 @@ int main(int argc, char **argv)
         log_error(&job.log, "%s; try --help", e.text);
         return CLI_WRONG_USAGE;
     }
-    int rc = dev_open(&d, device, (enum dev_type)dtype, (int)common.threads, false, &e);
-    if (rc == 0) {
-        rc = with_model(&job, &common, &d, &e);
+    bool opened = !io_check_outputs(outputs, 2, &e) &&
+                  !dev_open(&d, device, (enum dev_type)dtype, (int)common.threads, false, &e);
+    int rc = opened ? with_model(&job, &common, &d, &e) : -1;
+    if (opened)
         dev_close(&d);
-    }
     if (rc)
         log_error(&job.log, "%s", e.text);
     else
