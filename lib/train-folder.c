@@ -21,7 +21,7 @@ static void take_inputs(struct train_folder_file *to, const struct sidecar *s)
         memcpy(to->over, s->inputs[s->n_inputs - 1].hex, sizeof to->over);
 }
 
-static int read_file(struct train_folder_file *to, const char *dir, const char *name, int labels,
+static int read_file(struct train_folder_file *to, const char *dir, const char *name, bool labels,
                      struct err *e)
 {
     char path[PATH_MAX];
@@ -52,7 +52,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static int read_all(struct train_folder *f, DIR *d, int labels, struct err *e)
+static int read_all(struct train_folder *f, DIR *d, bool labels, struct err *e)
 {
     for (struct dirent *entry; (entry = readdir(d));) {
         void *p = f->files;
@@ -70,7 +70,7 @@ static int read_all(struct train_folder *f, DIR *d, int labels, struct err *e)
     return f->n ? 0 : err_set(e, "%s: no .npy file in it", f->dir);
 }
 
-int train_folder_read(struct train_folder *f, const char *dir, int labels, struct err *e)
+int train_folder_read(struct train_folder *f, const char *dir, bool labels, struct err *e)
 {
     *f = (struct train_folder){.dir = dir};
     DIR *d = opendir(dir);
@@ -91,6 +91,17 @@ void train_folder_release(struct train_folder *f)
         free(f->files[i].name);
     free(f->files);
     *f = (struct train_folder){0};
+}
+
+void train_folder_keep_common(struct train_folder *f)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->files[i].common)
+            f->files[kept++] = f->files[i];
+        else
+            free(f->files[i].name);
+    f->n = kept;
 }
 
 const struct train_folder_file *train_folder_find(const struct train_folder *f, const char *name)

@@ -4,6 +4,7 @@
 #ifndef TRAIN_FOLDER_H
 #define TRAIN_FOLDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,7 +13,8 @@
 
 // Digests are "" where the sidecar has none, or is not there.
 struct train_folder_file {
-    char *name; // "00000.npy"
+    char *name;  // "00000.npy"
+    bool common; // every folder of the run has it (train-match.c)
     uint64_t rows;
     char of[8];             // "image", "text", or "": the embeddings of what
     char keys[DIGEST_HEX];  // of the samples
@@ -30,8 +32,10 @@ struct train_folder {
 
 // Reads the folder; `labels`: its files are kmeans-cluster's. 0 or -1: it cannot be read, an array
 // is damaged, a sidecar is stale, or there is no array.
-int train_folder_read(struct train_folder *f, const char *dir, int labels, struct err *e);
+int train_folder_read(struct train_folder *f, const char *dir, bool labels, struct err *e);
 void train_folder_release(struct train_folder *f);
+// Drops the files that are not marked as common.
+void train_folder_keep_common(struct train_folder *f);
 // The file of that name, or NULL.
 const struct train_folder_file *train_folder_find(const struct train_folder *f, const char *name);
 // One digest for all names, rows, and digests of data and keys.

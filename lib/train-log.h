@@ -33,7 +33,8 @@ struct train_line {
     bool skipped;         // not finite, passed over
 };
 // Writes step, epoch, samples, loss, each term, lr, logit_scale, grad_norm, samples_per_second,
-// data_wait, memory. 0 or -1.
+// data_wait, memory, and the part of the run (1 before it was first resumed) with the seconds that
+// all parts took up to here. 0 or -1.
 int train_log_step(struct train_log *l, const struct train_line *s, struct err *e);
 void train_log_close(struct train_log *l);
 

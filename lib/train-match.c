@@ -146,6 +146,20 @@ static int check_all(struct match *m, char centroids[DIGEST_HEX], struct err *e)
     return check_labels(m, centroids, e);
 }
 
+// Only files that every folder has can be trained on; what else lies there tells nothing.
+static void drop_others(struct match *m)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; i < m->f[k].n; i++) {
+            struct train_folder_file *f = &m->f[k].files[i];
+            f->common = true;
+            for (int other = 0; other < N_FOLDERS; other++)
+                f->common &= !m->f[other].n || train_folder_find(&m->f[other], f->name);
+        }
+    for (int k = 0; k < N_FOLDERS; k++)
+        train_folder_keep_common(&m->f[k]);
+}
+
 int train_match(const struct train_inputs *in, struct train_identity *id, struct err *e)
 {
     const char *const dirs[N_FOLDERS] = {in->image, in->text, in->labels};
@@ -155,8 +169,12 @@ int train_match(const struct train_inputs *in, struct train_identity *id, struct
     *id = (struct train_identity){0};
     for (int k = 0; k < N_FOLDERS && !rc; k++)
         if (dirs[k])
-            rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e) ||
-                 train_folder_digest(&m.f[k], hex[k], e);
+            rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e);
+    if (!rc)
+        drop_others(&m);
+    for (int k = 0; k < N_FOLDERS && !rc; k++)
+        if (dirs[k])
+            rc = train_folder_digest(&m.f[k], hex[k], e);
     rc = rc || check_all(&m, id->centroids, e) ||
          (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
     for (int k = 0; k < N_FOLDERS; k++)

@@ -93,6 +93,8 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
         return err_wrap(e, "--loss");
     p->losses.cluster_warmup = o->cluster_warmup;
     p->needs = losses_needs(&p->losses);
+    if (o->overwrite && o->resume)
+        return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
     if (check_needs(p, e))
         return -1;
     return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;

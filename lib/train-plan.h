@@ -40,6 +40,8 @@ struct train_options {
     double sigma, sample_rate, margin, filter; // of the cluster loss; rate 0: by the clusters
     uint64_t cluster_warmup;
     bool freeze_centroids, project, recompute, resume, skip_bad, export_hf, dry_run;
+    bool overwrite; // start again in a folder that was used
+    bool extend;    // resume, with another length of the run
     bool project_given;
 };
 

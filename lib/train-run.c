@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train-run.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "sig.h"
+#include "train-checkpoint-dir.h"
 #include "train-settle.h"
 #include "train-setup.h"
 
@@ -23,16 +23,63 @@ static double now(void)
 
 // -- before the first step
 
+static enum train_start start_of(const struct train_options *o)
+{
+    return o->resume ? TRAIN_RESUME : o->overwrite ? TRAIN_OVERWRITE : TRAIN_NEW;
+}
+
+// The folder becomes this run's, when it may be used as the options say.
+static int take_output(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (train_output_take(&r->output, o->output, e))
+        return -1;
+    int rc = train_output_check(&r->output, start_of(o), &r->state, e);
+    r->only_model = rc > 0;
+    return rc < 0 ? -1 : 0;
+}
+
+// The newest checkpoint that is whole; those above it are told of here and set aside once it is
+// known that the run goes on.
 static int find_checkpoint(struct train_run *r, struct err *e)
 {
     const char *out = r->plan->o->output;
-    if (!r->plan->o->resume)
+    if (!r->plan->o->resume || r->only_model)
         return 0;
-    int there = train_checkpoint_latest(out, r->checkpoint, e);
-    if (there < 0 || (there && train_checkpoint_state(r->checkpoint, &r->state, e)))
+    if (checkpoint_list_read(&r->found, out, e))
         return -1;
-    if (!there)
+    if (!r->found.n)
         log_note(r->log, "no checkpoint in '%s': starting from the beginning", out);
+    for (size_t i = 0; i < r->found.n; i++) {
+        char path[PATH_MAX];
+        int rc = checkpoint_path(path, out, r->found.at[i].name, e)
+                     ? -1
+                     : train_state_read(path, &r->state, e);
+        if (rc < 0)
+            return -1;
+        if (!rc) {
+            snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
+            r->n_damaged = i;
+            return 0;
+        }
+        train_state_release(&r->state);
+        log_warn(r->log, "checkpoint '%s' is damaged: %s", path, e->text);
+    }
+    return r->found.n ? err_set(e,
+                                "no checkpoint in '%s' is whole; --overwrite removes them and "
+                                "starts again",
+                                out)
+                      : 0;
+}
+
+static int set_damaged_aside(struct train_run *r, struct err *e)
+{
+    char aside[PATH_MAX];
+    for (size_t i = 0; i < r->n_damaged; i++) {
+        if (checkpoint_dir_set_aside(r->plan->o->output, r->found.at[i].name, aside, e))
+            return -1;
+        log_warn(r->log, "the damaged checkpoint is now '%s'", aside);
+    }
     return 0;
 }
 
@@ -95,13 +142,11 @@ static int settle_options(struct train_run *r, struct err *e)
     cJSON *is = train_setup_options(&r->core, &r->cfg, &r->inputs, e);
     if (!is)
         return -1;
-    if (!r->state.options) {
-        r->state.options = is;
-        return 0;
-    }
-    int rc = train_options_same(r->state.options, is, &why);
-    cJSON_Delete(is);
-    return rc ? err_set(e, "--resume: %s", why.text) : 0;
+    bool extend = r->plan->o->extend;
+    int rc = r->state.options ? train_options_same(r->state.options, is, extend, &why) : 0;
+    cJSON_Delete(r->state.options);
+    r->state.options = is; // of another length with --extend
+    return rc ? err_set(e, "--%s: %s", extend ? "extend" : "resume", why.text) : 0;
 }
 
 static int load_weights(struct train_run *r, struct err *e)
@@ -112,15 +157,40 @@ static int load_weights(struct train_run *r, struct err *e)
     return train_setup_weights(&r->core, o->init, o->seed, e);
 }
 
-static int open_log(struct train_run *r, struct err *e)
+static int name_log(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
-    if (mkdir(o->output, 0777) && errno != EEXIST)
-        return err_errno(e, "cannot make '%s'", o->output);
     int n = o->log ? snprintf(r->log_path, sizeof r->log_path, "%s", o->log)
                    : snprintf(r->log_path, sizeof r->log_path, "%s/log.jsonl", o->output);
     if (n < 0 || (size_t)n >= sizeof r->log_path)
         return err_set(e, "'%s': the name is too long", o->log ? o->log : o->output);
+    return 0;
+}
+
+// The clock goes on where the run's earlier parts stopped.
+static void begin_part(struct train_run *r)
+{
+    r->state.parts++;
+    r->saved = r->state.step;
+    r->log->start -= r->state.seconds;
+    if (r->checkpoint[0])
+        log_note(r->log, "going on after step %" PRIu64 " of %" PRIu64 ", from '%s'", r->state.step,
+                 r->set.optim.steps, r->checkpoint);
+}
+
+// Is nothing left to do?
+static bool finished(const struct train_run *r)
+{
+    return r->only_model || (r->checkpoint[0] && r->state.step >= r->set.optim.steps);
+}
+
+static int start(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (train_data_start(r->data, &r->cfg, e) || name_log(r, e) || set_damaged_aside(r, e) ||
+        (o->overwrite && train_output_clear(&r->output, r->log_path, e)))
+        return -1;
+    begin_part(r);
     return train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e);
 }
 
@@ -128,15 +198,16 @@ static int prepare(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     train_plan_set(r->plan, &r->set);
-    if (find_checkpoint(r, e) ||
+    if (take_output(r, e) || find_checkpoint(r, e) ||
         dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
-        match_inputs(r, e) || train_settle_data(r->plan, r->state.options, &r->set, r->log, e) ||
+        match_inputs(r, e) ||
+        train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log, e) ||
         open_data(r, e) ||
         train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
                            r->plan->needs & LOSS_BIAS, e) ||
-        open_core(r, e) || settle_options(r, e) || load_weights(r, e) || open_log(r, e))
+        open_core(r, e) || settle_options(r, e) || (!r->only_model && load_weights(r, e)))
         return -1;
-    return train_data_start(r->data, &r->cfg, e);
+    return finished(r) ? 0 : start(r, e);
 }
 
 // -- the steps
@@ -145,13 +216,46 @@ static int checkpoint(struct train_run *r, struct err *e)
 {
     char path[PATH_MAX];
     r->state.taken = r->core.optim.step;
+    r->state.seconds = log_seconds(r->log);
     if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer,
                                TRAIN_CHECKPOINTS, path, e))
         return -1;
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
-    r->last_checkpoint = now();
+    r->saved = r->state.step;
     log_detail(r->log, "checkpoint '%s'", path);
     return 0;
+}
+
+static int save(struct train_run *r, struct err *e)
+{
+    return r->saved == r->state.step ? 0 : checkpoint(r, e);
+}
+
+// A checkpoint that cannot be written now (a full disk) is no reason to lose the weights as well:
+// the next one may work.
+static void save_when_due(struct train_run *r)
+{
+    const struct train_plan *p = r->plan;
+    struct err why;
+    bool due = (p->every_steps && r->state.step % p->every_steps == 0) ||
+               (p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds);
+    if (!due)
+        return;
+    if (save(r, &why))
+        log_error(r->log, "no checkpoint after step %" PRIu64 ", training goes on: %s",
+                  r->state.step, why.text);
+    r->last_checkpoint = now();
+}
+
+// What the run has learned is kept before it fails for a reason outside of it.
+static void save_before_failing(struct train_run *r)
+{
+    struct err why;
+    if (save(r, &why))
+        log_error(r->log, "no checkpoint after step %" PRIu64 ": %s", r->state.step, why.text);
+    if (r->checkpoint[0])
+        log_note(r->log, "--resume goes on after step %" PRIu64 ", from '%s'", r->saved,
+                 r->checkpoint);
 }
 
 // A step that gave NaN or Inf: an error, or passed over.
@@ -171,6 +275,15 @@ static int bad_step(struct train_run *r, double loss, double norm, struct err *e
                    "step %" PRIu64 ": %s is not finite (loss %g, gradient norm %g); last good "
                    "checkpoint: %s",
                    r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
+}
+
+// A signal to the whole group ends the data command too: its end may be seen before our own signal.
+static bool stop_follows(void)
+{
+    const struct timespec wait = {.tv_nsec = 50000000};
+    for (int i = 0; i < 20 && !sig_stop_wanted(); i++)
+        nanosleep(&wait, NULL);
+    return sig_stop_wanted();
 }
 
 // The batch of the next step, as train_data_next gives it.
@@ -221,17 +334,13 @@ static int one_step(struct train_run *r, struct turn *t, struct err *e)
     r->state.counts = m.counts;
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
+    r->state.seconds = log_seconds(r->log);
     struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + before,
                               wait,     log_peak_memory(), bad};
-    return train_log_step(&r->lines, &line, e);
-}
-
-static bool checkpoint_due(const struct train_run *r)
-{
-    const struct train_plan *p = r->plan;
-    if (p->every_steps && r->state.step % p->every_steps == 0)
-        return true;
-    return p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds;
+    if (!train_log_step(&r->lines, &line, e))
+        return 0;
+    save_before_failing(r);
+    return -1;
 }
 
 // A model of no steps is none, and one whose learning rate never came to its end is not what was
@@ -245,9 +354,8 @@ static int data_ended(struct train_run *r, struct err *e)
                        "the data ended before the first step: %zu samples do not fill a batch "
                        "of %zu",
                        left, r->set.batch);
-    struct err why;
-    if (!o->steps_given && checkpoint(r, &why))
-        log_warn(r->log, "%s", why.text);
+    if (!o->steps_given)
+        save_before_failing(r);
     if (!o->steps_given)
         return err_set(e,
                        "the data ended after %" PRIu64 " of %" PRIu64 " steps; --keep and "
@@ -271,7 +379,10 @@ static int train(struct train_run *r, struct err *e)
         if (!t.there)
             next_batch(r, &t, false);
         if (t.rc < 0) {
+            if (stop_follows())
+                break;
             *e = t.e;
+            save_before_failing(r);
             return -1;
         }
         if (t.rc == 0 && data_ended(r, e))
@@ -280,8 +391,8 @@ static int train(struct train_run *r, struct err *e)
             break;
         if (one_step(r, &t, e))
             return -1;
-        if (checkpoint_due(r) && r->state.step < n && checkpoint(r, e))
-            return -1;
+        if (r->state.step < n)
+            save_when_due(r);
     }
     return sig_stop_wanted() && r->state.step < n;
 }
@@ -289,11 +400,13 @@ static int train(struct train_run *r, struct err *e)
 static void footer(struct train_run *r)
 {
     const struct train_counts *c = &r->state.counts;
-    char text[256];
+    char text[256], parts[48] = "";
+    if (r->state.parts > 1)
+        snprintf(parts, sizeof parts, " in %" PRIu64 " parts", r->state.parts);
     snprintf(text, sizeof text,
-             "%" PRIu64 " steps, %" PRIu64 " samples; passed over: %" PRIu64 " incomplete, %" PRIu64
-             " without teacher row, %" PRIu64 " without label",
-             r->state.step, r->state.samples, c->incomplete, c->no_teacher, c->no_label);
+             "%" PRIu64 " steps, %" PRIu64 " samples%s; passed over: %" PRIu64
+             " incomplete, %" PRIu64 " without teacher row, %" PRIu64 " without label",
+             r->state.step, r->state.samples, parts, c->incomplete, c->no_teacher, c->no_label);
     if (train_data_no_sidecar(r->data))
         log_note(r->log, "teacher files without sidecar: only their row counts were checked");
     if (r->bad_steps)
@@ -301,31 +414,89 @@ static void footer(struct train_run *r)
     log_footer(r->log, r->state.samples, text);
 }
 
+// A finished run that is started again. Its model is exported again where there is a checkpoint of
+// it: a run may have ended between the two.
+static int already_done(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    const struct train_state *s = &r->state;
+    if (!r->only_model &&
+        train_output_finish(&r->output, &r->core, s, r->plan->tokenizer, o->export_hf, e))
+        return -1;
+    if (r->only_model && train_output_touch(&r->output, e))
+        return -1;
+    log_note(r->log,
+             "'%s' is finished: %" PRIu64 " steps, %" PRIu64
+             " samples, %.1f s in all%s; %s with a larger --steps or --epochs trains on",
+             o->output, s->step, s->samples, s->seconds, r->only_model ? ", no checkpoint" : "",
+             r->only_model ? "--init of another run" : "--extend");
+    return 0;
+}
+
+// "SIGTERM"
+static const char *stop_name(void)
+{
+    int sig = sig_stop_signal();
+    return sig == SIGINT ? "SIGINT" : sig == SIGHUP ? "SIGHUP" : "SIGTERM";
+}
+
+// Saved, and said as the last line, quiet or not: the run did not do what it was started for.
+static int stopped(struct train_run *r, struct err *e)
+{
+    if (!r->state.step) {
+        log_error(r->log, "stopped by %s before the first step", stop_name());
+        return 1;
+    }
+    if (save(r, e))
+        return -1;
+    log_error(r->log, "stopped by %s; --resume goes on after step %" PRIu64 ", from '%s'",
+              stop_name(), r->state.step, r->checkpoint);
+    return 1;
+}
+
+// The model is worth more than the last checkpoint: it is written though that one cannot be.
+static int finish(struct train_run *r, struct err *e)
+{
+    const struct train_plan *p = r->plan;
+    int rc = p->last_checkpoint ? save(r, e) : 0;
+    struct err why;
+    r->state.seconds = log_seconds(r->log);
+    if (train_output_finish(&r->output, &r->core, &r->state, p->tokenizer, p->o->export_hf, &why)) {
+        *e = why;
+        return -1;
+    }
+    if (rc)
+        return err_wrap(e, "the model is written, its last checkpoint is not");
+    footer(r);
+    return 0;
+}
+
+// What can be refused without owning the folder, then the plan.
+static int dry_run(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    r->output.dir = o->output;
+    if (o->output && train_output_check(&r->output, start_of(o), &r->state, e) < 0)
+        return -1;
+    return train_dry_run(r->plan, r->log, e);
+}
+
 int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
                   struct err *e)
 {
-    const struct train_options *o = plan->o;
     *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
-    if (o->dry_run)
-        return train_dry_run(plan, log, e);
+    if (plan->o->dry_run)
+        return dry_run(r, e);
     if (prepare(r, e))
         return -1;
+    if (finished(r))
+        return already_done(r, e);
     progress_start(&r->progress, log, r->set.optim.steps, "steps");
+    r->progress.start = log->start;
     progress_to(&r->progress, r->state.step);
     int rc = train(r, e);
     progress_end(&r->progress);
-    if (rc > 0) {
-        if (checkpoint(r, e))
-            return -1;
-        log_note(log, "stopped after step %" PRIu64 "; --resume goes on from '%s'", r->state.step,
-                 r->checkpoint);
-        return 1;
-    }
-    if (rc || (plan->last_checkpoint && checkpoint(r, e)) ||
-        train_export(o->output, &r->core, plan->tokenizer, o->export_hf, e))
-        return -1;
-    footer(r);
-    return 0;
+    return rc > 0 ? stopped(r, e) : rc ? -1 : finish(r, e);
 }
 
 void train_run_release(struct train_run *r)
@@ -334,6 +505,8 @@ void train_run_release(struct train_run *r)
     train_data_close(r->data);
     train_core_close(&r->core);
     train_state_release(&r->state);
+    checkpoint_list_release(&r->found);
     if (r->dev.op)
         dev_close(&r->dev);
+    train_output_release(&r->output);
 }

@@ -11,10 +11,12 @@
 #include "dev.h"
 #include "err.h"
 #include "log.h"
+#include "train-checkpoint-dir.h"
 #include "train-checkpoint.h"
 #include "train-data.h"
 #include "train-log.h"
 #include "train-match.h"
+#include "train-output.h"
 #include "train-plan.h"
 #include "train-step.h"
 
@@ -33,6 +35,11 @@ struct train_run {
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];
     double last_checkpoint; // seconds, monotonic
+    uint64_t saved;         // step of the last good checkpoint, or where this part began
+    struct train_output output;
+    struct checkpoint_list found; // with --resume; the first n_damaged cannot be used
+    size_t n_damaged;
+    bool only_model; // with --resume: a finished model, and no checkpoint
     uint64_t bad_steps;
 };
 

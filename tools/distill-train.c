@@ -220,6 +220,14 @@ static const struct cli_option options[] = {
      .type = CLI_FLAG,
      .to = &o.resume,
      .help = "go on from the newest checkpoint"},
+    {.name = "extend",
+     .type = CLI_FLAG,
+     .to = &o.extend,
+     .help = "resume, with another length of the run"},
+    {.name = "overwrite",
+     .type = CLI_FLAG,
+     .to = &o.overwrite,
+     .help = "start again, and remove the run that is in DIR"},
     {.name = "skip-bad-steps",
      .type = CLI_FLAG,
      .to = &o.skip_bad,
@@ -258,6 +266,7 @@ int main(int argc, char **argv)
         return status;
     log_init(&log, stderr, &cli, &common);
     o.threads = (int)common.threads;
+    o.resume |= o.extend;
     if (common.n_operands)
         o.path = common.operands[0];
     if (train_plan_init(&plan, &o, &e)) {
