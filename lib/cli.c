@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "isa.h"
 #include "mem.h"
 #include "par.h"
 #include "sig.h"
@@ -458,24 +459,41 @@ static bool answered(const struct cli *cli, bool failed, int *status)
     return false;
 }
 
+static bool wrong_usage(const struct cli *cli, const struct err *e, int *status)
+{
+    fprintf(stderr, "%s: %s; try --help\n", cli->tool, e->text);
+    *status = CLI_WRONG_USAGE;
+    return false;
+}
+
+static bool print_version(const struct cli *cli, int *status)
+{
+    char level[100];
+    isa_describe(level, sizeof level);
+    printf("%s (clip-cid) %s\nvector instructions: %s\n", cli->tool, CLIPCID_VERSION, level);
+    return answered(cli, fflush(stdout) != 0, status);
+}
+
 bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char **argv, int *status)
 {
-    sig_install();
-    if (hold_descriptors()) {
-        *status = CLI_FAILED;
+    struct err e;
+    *status = CLI_FAILED;
+    if (hold_descriptors())
+        return false;
+    if (isa_start(argv, &e)) { // before the signals: it may start the program again
+        fprintf(stderr, "%s: %s\n", cli->tool, e.text);
         return false;
     }
+    sig_install();
     if (asks_for_help(argc, argv))
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
-    struct err e;
+    if (isa_check(&e))
+        return wrong_usage(cli, &e, status);
     switch (cli_parse(cli, common, argc, argv, &e)) {
     case CLI_VERSION:
-        printf("%s (clip-cid) %s\n", cli->tool, CLIPCID_VERSION);
-        return answered(cli, fflush(stdout) != 0, status);
+        return print_version(cli, status);
     case CLI_WRONG:
-        fprintf(stderr, "%s: %s; try --help\n", cli->tool, e.text);
-        *status = CLI_WRONG_USAGE;
-        return false;
+        return wrong_usage(cli, &e, status);
     case CLI_HELP: // "-qh"; a plain -h was answered above
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
     case CLI_RUN:

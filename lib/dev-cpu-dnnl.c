@@ -2,9 +2,11 @@
 #include "dev-cpu-dnnl.h"
 
 #include <dnnl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "isa.h"
 #include "mem.h"
 
 // Present when oneDNN was built with OpenMP: our threads call it, so it must not start its own.
@@ -138,6 +140,24 @@ static void own_thread_only(void)
     done = true;
 }
 
+// oneDNN keeps to the level of isa.h; it must hear of it before anything else. Its own variable,
+// where it is set, has the last word.
+static void lower(void)
+{
+#if defined(__x86_64__)
+    static const dnnl_cpu_isa_t most[ISA_LEVELS] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
+                                                    dnnl_cpu_isa_all};
+    if (isa_level() < isa_machine() && !getenv("ONEDNN_MAX_CPU_ISA") && !getenv("DNNL_MAX_CPU_ISA"))
+        dnnl_set_max_cpu_isa(most[isa_level()]);
+#endif
+}
+
+static void lower_once(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, lower);
+}
+
 static dnnl_data_type_t type_of(bool bf16)
 {
     return bf16 ? dnnl_bf16 : dnnl_f32;
@@ -146,6 +166,7 @@ static dnnl_data_type_t type_of(bool bf16)
 bool mm_has_bf16(void)
 {
 #if defined(__x86_64__)
+    lower_once();
     // avx512_core_bf16 or better
     dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
     return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
@@ -157,6 +178,7 @@ bool mm_has_bf16(void)
 struct mm_engine *mm_engine_new(struct err *e)
 {
     own_thread_only();
+    lower_once();
     struct mm_engine *g = mem_alloc(1, sizeof *g, e);
     if (!g)
         return NULL;

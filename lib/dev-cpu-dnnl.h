@@ -19,7 +19,8 @@ struct mm_engine;
 struct mm;   // a product of one shape
 struct mm_b; // a packed B
 
-// Names the type of products the processor has: bfloat16 in hardware or not.
+// True if the processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX) and CLIP_CID_ISA
+// allows it.
 bool mm_has_bf16(void);
 
 struct mm_engine *mm_engine_new(struct err *e);

@@ -4,6 +4,8 @@
 
 #include <math.h>
 
+#include "isa.h"
+
 static void gelu(const float *bias, float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -38,9 +40,9 @@ const struct cpu_exp cpu_exp_plain = {gelu, quick_gelu, softmax_row};
 static const struct cpu_exp *chosen(void)
 {
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
+    if (isa_has(ISA_AVX512))
         return &cpu_exp_avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (isa_has(ISA_AVX2))
         return &cpu_exp_avx2;
 #endif
     return &cpu_exp_plain;

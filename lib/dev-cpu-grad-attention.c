@@ -11,6 +11,7 @@
 
 #include "dev-cpu-grad-simd.h"
 #include "dev-cpu-grad.h"
+#include "isa.h"
 #include "mem.h"
 
 enum { TILE_ROWS = 4, TILE_COLS = 2 * VF };
@@ -110,7 +111,7 @@ static void product(size_t m, size_t n, size_t k, const float *a, size_t a_row, 
     const struct product p = {m, n, k, a_row, a_col, ldb, ldc, a, b, c};
     void (*tile)(const struct product *, const float *, const float *, float *, bool) = tile_plain;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f"))
+    if (isa_has(ISA_AVX512))
         tile = tile_avx512;
 #endif
     for (size_t i = 0; i < m; i += TILE_ROWS)

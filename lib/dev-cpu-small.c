@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "isa.h"
+
 struct block {
     size_t k, lda, ldb, ldc;
 };
@@ -121,9 +123,9 @@ __attribute__((target("avx2,fma"))) static void small_256(size_t m, size_t n, si
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc)
 {
-    if (__builtin_cpu_supports("avx512f"))
+    if (isa_has(ISA_AVX512))
         small_512(m, n, k, a, lda, b, ldb, c, ldc);
-    else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    else if (isa_has(ISA_AVX2))
         small_256(m, n, k, a, lda, b, ldb, c, ldc);
     else
         small_plain(m, n, k, a, lda, b, ldb, c, ldc);

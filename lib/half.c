@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "isa.h"
+
 static uint32_t bits_of(float f)
 {
     uint32_t u;
@@ -66,21 +68,7 @@ uint16_t bf16_from_f32_one(float f)
 
 // The vector paths convert the first n rounded down to their width and return that count.
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
-
-// Asked once: in a virtual machine the cpuid instruction takes tens of microseconds.
-static bool has_f16c(void)
-{
-    static _Atomic int known; // 0 not asked, 1 no, 2 yes
-    if (!known) {
-        unsigned a, b, c, d;
-        bool has =
-            __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-        known = has ? 2 : 1;
-    }
-    return known == 2;
-}
 
 __attribute__((target("avx,f16c"))) static size_t half_to_f32_wide(const uint16_t *src, float *dst,
                                                                    size_t n)
@@ -137,10 +125,6 @@ __attribute__((target("avx2"))) static size_t bf16_to_f32_wide(const uint16_t *s
     return i;
 }
 #else
-static bool has_f16c(void)
-{
-    return false;
-}
 #define half_to_f32_wide(s, d, n) ((size_t)0)
 #define half_from_f32_wide(s, d, n) ((size_t)0)
 #define bf16_to_f32_wide(s, d, n) ((size_t)0)
@@ -149,24 +133,24 @@ static bool has_f16c(void)
 
 void half_to_f32(const uint16_t *src, float *dst, size_t n)
 {
-    for (size_t i = has_f16c() ? half_to_f32_wide(src, dst, n) : 0; i < n; i++)
+    for (size_t i = isa_has(ISA_AVX2) ? half_to_f32_wide(src, dst, n) : 0; i < n; i++)
         dst[i] = half_to_f32_one(src[i]);
 }
 
 void half_from_f32(const float *src, uint16_t *dst, size_t n)
 {
-    for (size_t i = has_f16c() ? half_from_f32_wide(src, dst, n) : 0; i < n; i++)
+    for (size_t i = isa_has(ISA_AVX2) ? half_from_f32_wide(src, dst, n) : 0; i < n; i++)
         dst[i] = half_from_f32_one(src[i]);
 }
 
 void bf16_to_f32(const uint16_t *src, float *dst, size_t n)
 {
-    for (size_t i = has_f16c() ? bf16_to_f32_wide(src, dst, n) : 0; i < n; i++)
+    for (size_t i = isa_has(ISA_AVX2) ? bf16_to_f32_wide(src, dst, n) : 0; i < n; i++)
         dst[i] = bf16_to_f32_one(src[i]);
 }
 
 void bf16_from_f32(const float *src, uint16_t *dst, size_t n)
 {
-    for (size_t i = has_f16c() ? bf16_from_f32_wide(src, dst, n) : 0; i < n; i++)
+    for (size_t i = isa_has(ISA_AVX2) ? bf16_from_f32_wide(src, dst, n) : 0; i < n; i++)
         dst[i] = bf16_from_f32_one(src[i]);
 }

@@ -2,6 +2,7 @@
 // The passes for AVX2. A weight of 24 bits is used as high * 4096 + low, each within 16 bits, so
 // that vpmaddwd multiplies two taps at once without loss; sums wrap modulo 2^32, and the result
 // fits.
+#include "isa.h"
 #include "resize-pass.h"
 
 #if defined(__x86_64__)
@@ -156,7 +157,7 @@ static const struct resize_passes passes = {.x = pass_x, .y = pass_y, .split = s
 
 const struct resize_passes *resize_passes_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") ? &passes : NULL;
+    return isa_has(ISA_AVX2) ? &passes : NULL;
 }
 
 #else

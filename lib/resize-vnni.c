@@ -3,6 +3,7 @@
 // bytes, d2 * 65536 + d1 * 256 + d0, so that vpdpbusd multiplies four taps at once without loss.
 #include <stdbool.h>
 
+#include "isa.h"
 #include "resize-pass.h"
 
 #if defined(__x86_64__)
@@ -157,10 +158,7 @@ static const struct resize_passes passes = {.x = pass_x, .y = pass_y, .split = s
 
 const struct resize_passes *resize_passes_vnni(void)
 {
-    bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512f") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512vnni");
-    return has ? &passes : NULL;
+    return isa_has(ISA_AVX512_VNNI) ? &passes : NULL;
 }
 
 #else

@@ -11,10 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-bool sim_has_avx512(void);
-bool sim_has_bf16(void);
-bool sim_has_vnni(void);
-
 // One tile: out[i * ld + j] = the product of row i of a (SIM_LEFT rows) and row j of b (SIM_RIGHT
 // rows), both of `words` words.
 void sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t words, float *out, size_t ld);

@@ -7,22 +7,6 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
-bool sim_has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-
-bool sim_has_bf16(void)
-{
-    return sim_has_avx512() && __builtin_cpu_supports("avx512bf16");
-}
-
-bool sim_has_vnni(void)
-{
-    return sim_has_avx512() && __builtin_cpu_supports("avx512vnni");
-}
-
 // 14 x 2 accumulators, two registers of b and one of a: all but one of the 32 registers.
 __attribute__((target("avx512f,avx512bw,avx512bf16"))) void
 sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t words, float *out, size_t ld)
@@ -91,21 +75,6 @@ BYTES void sim_tile_i8(const struct sim_bytes *a, const struct sim_bytes *b, siz
 }
 
 #else
-
-bool sim_has_avx512(void)
-{
-    return false;
-}
-
-bool sim_has_bf16(void)
-{
-    return false;
-}
-
-bool sim_has_vnni(void)
-{
-    return false;
-}
 
 void sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t words, float *out, size_t ld)
 {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "half.h"
+#include "isa.h"
 #include "mem.h"
 #include "simblock-kernel.h"
 
@@ -20,10 +21,10 @@ extern void openblas_set_num_threads(int n) __attribute__((weak));
 // The threads are ours (par.h): a BLAS that starts its own under each of them would only fight.
 static void look(void)
 {
-    fast = sim_has_avx512();
+    fast = isa_has(ISA_AVX512);
     has[SIM_F32] = true;
-    has[SIM_BF16] = sim_has_bf16();
-    has[SIM_I8] = sim_has_vnni();
+    has[SIM_BF16] = isa_has(ISA_AVX512_BF16);
+    has[SIM_I8] = isa_has(ISA_AVX512_VNNI);
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products of the stand-in. A column of D has the same bytes whatever the number of columns:
-// they go through OpenBLAS in tiles of one width, the last padded with zeros.
-#include <cblas.h>
+// Matrix products of the stand-in. A value of D is one sum in float32, in the order of k, so that
+// it has the same bytes in any batch, at any address and on any processor; a BLAS promises none of
+// it.
 #include <vector>
 
 #include "cublasLt.h"
@@ -9,7 +9,7 @@
 
 namespace
 {
-const size_t TILE = 64;
+const size_t TILE = 16, ROWS = 4;
 
 struct product {
     cublasLtMatmulDescOpaque_t desc;
@@ -38,40 +38,78 @@ float gelu_tanh(float x)
     return 0.5f * x * (1 + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
+// Vectors of the processor's width, and no fused multiply-add, which would be other bytes.
+#if defined(__x86_64__) && !defined(__clang__)
+#define CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define CLONES
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
+
+// c[i, TILE] = a[i, k] b[k, TILE], for ROWS rows i
+CLONES void multiply(const float *a, const float *b, size_t k, float *c)
+{
+    lanes s[ROWS] = {};
+    for (size_t j = 0; j < k; j++, b += TILE)
+#pragma GCC unroll 4
+        for (size_t i = 0; i < ROWS; i++)
+            s[i] += *(const lanes *)b * a[i * k + j];
+    memcpy(c, s, sizeof s);
+}
+
+// op(A) as [m, k], zeros up to whole ROWS.
+std::vector<float> left(const product &p, size_t k)
+{
+    bool ta = p.desc.ta == CUBLAS_OP_T;
+    size_t m = p.ld.rows;
+    std::vector<float> a((m + ROWS - 1) / ROWS * ROWS * k);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < k; j++)
+            a[i * k + j] =
+                get(p.a, p.la.type, ta ? i * (size_t)p.la.ld + j : j * (size_t)p.la.ld + i);
+    return a;
+}
+
+// Columns [c0, c0 + w) of op(B) as [k, TILE], zeros after them.
+void right(const product &p, size_t k, size_t c0, size_t w, std::vector<float> &b)
+{
+    bool tb = p.desc.tb == CUBLAS_OP_T;
+    std::fill(b.begin(), b.end(), 0.0f);
+    for (size_t i = 0; i < w; i++)
+        for (size_t j = 0; j < k; j++) {
+            size_t at = tb ? j * (size_t)p.lb.ld + c0 + i : (c0 + i) * (size_t)p.lb.ld + j;
+            b[j * TILE + i] = get(p.b, p.lb.type, at);
+        }
+}
+
+void finish(const product &p, size_t row, size_t col, float sum)
+{
+    size_t at = col * (size_t)p.ld.ld + row;
+    float v = p.alpha * sum;
+    if (p.beta != 0)
+        v += p.beta * get(p.d, p.ld.type, at);
+    if (p.desc.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
+        v += get(p.desc.bias, p.ld.type, row);
+    if (p.desc.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS)
+        v = gelu_tanh(v);
+    put(p.d, p.ld.type, at, v);
+}
+
 void run(const product &p)
 {
     size_t m = p.ld.rows, n = p.ld.cols;
-    bool ta = p.desc.ta == CUBLAS_OP_T, tb = p.desc.tb == CUBLAS_OP_T;
-    size_t k = ta ? p.la.rows : p.la.cols;
-    // op(A) as [m, k] row-major, op(B) tile by tile as [k, TILE] by columns.
-    std::vector<float> a(m * k), b(TILE * k), c(TILE * m);
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = 0; j < k; j++) {
-            size_t at = ta ? i * (size_t)p.la.ld + j : j * (size_t)p.la.ld + i;
-            a[i * k + j] = get(p.a, p.la.type, at);
-        }
+    size_t k = p.desc.ta == CUBLAS_OP_T ? p.la.rows : p.la.cols;
+    std::vector<float> a = left(p, k), b(TILE * k), c(ROWS * TILE);
     for (size_t c0 = 0; c0 < n; c0 += TILE) {
         size_t w = n - c0 < TILE ? n - c0 : TILE;
-        std::fill(b.begin(), b.end(), 0.0f);
-        for (size_t i = 0; i < w; i++)
-            for (size_t j = 0; j < k; j++) {
-                size_t at = tb ? j * (size_t)p.lb.ld + c0 + i : (c0 + i) * (size_t)p.lb.ld + j;
-                b[i * k + j] = get(p.b, p.lb.type, at);
-            }
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)TILE, (int)m, (int)k, 1, b.data(),
-                    (int)k, a.data(), (int)k, 0, c.data(), (int)m);
-        for (size_t i = 0; i < w; i++)
-            for (size_t r = 0; r < m; r++) {
-                size_t at = (c0 + i) * (size_t)p.ld.ld + r;
-                float v = p.alpha * c[i * m + r];
-                if (p.beta != 0)
-                    v += p.beta * get(p.d, p.ld.type, at);
-                if (p.desc.epilogue != CUBLASLT_EPILOGUE_DEFAULT)
-                    v += get(p.desc.bias, p.ld.type, r);
-                if (p.desc.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS)
-                    v = gelu_tanh(v);
-                put(p.d, p.ld.type, at, v);
-            }
+        right(p, k, c0, w, b);
+        for (size_t r0 = 0; r0 < m; r0 += ROWS) {
+            multiply(a.data() + r0 * k, b.data(), k, c.data());
+            for (size_t r = r0; r < m && r < r0 + ROWS; r++)
+                for (size_t i = 0; i < w; i++)
+                    finish(p, r, c0 + i, c[(r - r0) * TILE + i]);
+        }
     }
 }
 } // namespace

@@ -8,6 +8,7 @@
 
 #include "dev-cpu-exp.h"
 #include "half.h"
+#include "isa.h"
 #include "rng.h"
 #include "tap.h"
 
@@ -334,9 +335,9 @@ static void test_forms(void)
 {
     test_exp(&cpu_exp_plain, "plain");
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    if (isa_has(ISA_AVX2))
         test_exp(&cpu_exp_avx2, "avx2");
-    if (__builtin_cpu_supports("avx512f"))
+    if (isa_has(ISA_AVX512))
         test_exp(&cpu_exp_avx512, "avx512");
 #endif
 }
