@@ -76,8 +76,7 @@ static int commit_one(struct npy_writer *w, const char *path, const char *of, st
     if (!path)
         return 0;
     s->of = of;
-    npy_writer_digest(w, s->data);
-    return sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
+    return sidecar_set_data(s, w, e) || sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
 }
 
 int embed_output_commit(struct embed_output *o, struct sidecar *s, struct err *e)

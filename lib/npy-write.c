@@ -36,6 +36,7 @@ static int put_header(struct npy_writer *w, uint64_t rows, struct err *e)
     size_t n = npy_format_header(header, sizeof header, w->type, w->n_dims, w->shape);
     if (!n)
         return err_set(e, "NPY header too long");
+    w->header = n;
     // After the first time it is a patch: its length does not depend on the number of rows.
     return w->out.written ? out_pwrite(&w->out, header, n, 0, e) : out_write(&w->out, header, n, e);
 }
@@ -136,6 +137,33 @@ int npy_write_zeros(struct npy_writer *w, uint64_t n, struct err *e)
 void npy_writer_digest(const struct npy_writer *w, char hex[DIGEST_HEX])
 {
     digest_hex(w->digest, hex);
+}
+
+static int part_of(const void *ctx, uint64_t at, size_t n, void *to, struct err *e)
+{
+    const struct npy_writer *w = ctx;
+    uint8_t *p = to;
+    off_t from = (off_t)(w->header + at);
+    while (n) {
+        ssize_t k = pread(w->out.fd, p, n, from);
+        if (k < 0 && errno == EINTR)
+            continue;
+        if (k <= 0)
+            return err_errno(e, "cannot read '%s' again", w->out.path);
+        p += k;
+        from += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+int npy_writer_sample(struct npy_writer *w, char hex[DIGEST_HEX], struct err *e)
+{
+    *hex = '\0';
+    if (w->out.direct)
+        return 0;
+    return out_flush(&w->out, e) ? -1
+                                 : npy_sample_digest(w->rows * w->row_bytes, hex, part_of, w, e);
 }
 
 static int empty_spool(struct npy_writer *w, struct err *e)

@@ -27,6 +27,7 @@ struct npy_writer {
     int n_dims; // the rows' own and one for their number
     uint64_t shape[NPY_MAX_DIMS];
     size_t dim, row_bytes;
+    size_t header;         // bytes
     uint64_t rows;         // written so far
     uint64_t promised;     // or NPY_UNKNOWN
     FILE *spool;           // NULL when not needed
@@ -45,6 +46,8 @@ int npy_write_f32(struct npy_writer *w, const float *rows, uint64_t n, struct er
 int npy_write_zeros(struct npy_writer *w, uint64_t n, struct err *e);
 // The digest of the rows written so far (sidecar.data).
 void npy_writer_digest(const struct npy_writer *w, char hex[DIGEST_HEX]);
+// npy_sample of the rows written so far, "" where they went to a stream. 0 or -1.
+int npy_writer_sample(struct npy_writer *w, char hex[DIGEST_HEX], struct err *e);
 // Completes the header; the file appears. On failure nothing is left. 0 or -1.
 int npy_commit(struct npy_writer *w, struct err *e);
 void npy_abort(struct npy_writer *w); // safe after npy_commit and on a failed npy_create

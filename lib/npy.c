@@ -92,3 +92,36 @@ int64_t npy_item_i64(const struct npy *a, uint64_t i)
         return 0;
     }
 }
+
+int npy_sample_digest(uint64_t bytes, char hex[DIGEST_HEX],
+                      int (*part)(const void *ctx, uint64_t at, size_t n, void *to, struct err *e),
+                      const void *ctx, struct err *e)
+{
+    enum { PARTS = 5, PART = 4096 };
+    uint8_t seen[sizeof bytes + PARTS * PART];
+    size_t n = sizeof bytes;
+    memcpy(seen, &bytes, sizeof bytes);
+    for (uint64_t i = 0; i < PARTS; i++) {
+        size_t size = bytes < PART ? (size_t)bytes : PART;
+        uint64_t last = bytes - size, at = last / (PARTS - 1) * i;
+        if (part(ctx, i == PARTS - 1 ? last : at, size, seen + n, e))
+            return -1;
+        n += size;
+    }
+    digest_bytes(seen, n, hex);
+    return 0;
+}
+
+static int part_of(const void *ctx, uint64_t at, size_t n, void *to, struct err *e)
+{
+    (void)e;
+    if (n)
+        memcpy(to, (const uint8_t *)ctx + at, n);
+    return 0;
+}
+
+void npy_sample(const struct npy *a, char hex[DIGEST_HEX])
+{
+    struct err none;
+    npy_sample_digest(a->h.rows * a->h.row_bytes, hex, part_of, a->data, &none);
+}

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "digest.h"
 #include "err.h"
 #include "io.h"
 
@@ -59,6 +60,14 @@ void npy_close(struct npy *a);
 
 // Rows [first, first + count) of an f2 or f4 file as float32, count * dim values.
 int npy_rows_f32(const struct npy *a, uint64_t first, uint64_t count, float *out, struct err *e);
+// A digest of `bytes` of rows that looks at a few places of them only: enough to see that an array
+// is not the one that was written, cheap enough for every opening. `part` copies n bytes from `at`
+// on of the rows to `to`: 0 or -1.
+int npy_sample_digest(uint64_t bytes, char hex[DIGEST_HEX],
+                      int (*part)(const void *ctx, uint64_t at, size_t n, void *to, struct err *e),
+                      const void *ctx, struct err *e);
+// That of a whole file.
+void npy_sample(const struct npy *a, char hex[DIGEST_HEX]);
 // Item i (of rows * dim) of a u1, i4, i8 or u8 file (u8 over INT64_MAX clamps); 0 for other types.
 int64_t npy_item_i64(const struct npy *a, uint64_t i);
 

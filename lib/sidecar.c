@@ -73,6 +73,48 @@ static int add_arg(struct sidecar *s, const char *arg, struct err *e)
     return s->args[s->n_args] ? (s->n_args++, 0) : -1;
 }
 
+// "-qvt4": the letters that have no effect go, with what belongs to them. What is left of the
+// argument, NULL: nothing; *skip: how many arguments are used up.
+static const char *less_letters(const char *arg, char *to, int *skip)
+{
+    const char *p = arg + 1;
+    *skip = 1;
+    for (; *p; p++) {
+        char name[] = {'-', *p, '\0'};
+        int n = to_leave_out(name);
+        if (n == 2) { // takes a value: the rest, or the next argument
+            *skip = p[1] ? 1 : 2;
+            return NULL;
+        }
+        if (!n)
+            break;
+    }
+    if (!*p)
+        return NULL;
+    sprintf(to, "-%s", p);
+    return to;
+}
+
+// Adds the argument at argv[0] if it has an effect; how many arguments were looked at, or -1.
+static int take_arg(struct sidecar *s, char *const *argv, struct err *e)
+{
+    const char *arg = argv[0];
+    int skip = 1;
+    if (arg[0] != '-' || !arg[1])
+        return add_arg(s, arg, e) ? -1 : 1;
+    if (arg[1] == '-') {
+        skip = to_leave_out(arg);
+        return skip ? skip : add_arg(s, arg, e) ? -1 : 1;
+    }
+    char *room = mem_alloc(strlen(arg) + 1, 1, e);
+    if (!room)
+        return -1;
+    const char *left = less_letters(arg, room, &skip);
+    int r = left && add_arg(s, left, e) ? -1 : skip;
+    free(room);
+    return r;
+}
+
 int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err *e)
 {
     release_args(s);
@@ -84,11 +126,10 @@ int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err 
     bool options = true;
     for (int i = 1; i < argc; i++) {
         options = options && strcmp(argv[i], "--");
-        int skip = options ? to_leave_out(argv[i]) : 0;
-        if (skip)
-            i += skip - 1;
-        else if (add_arg(s, argv[i], e))
+        int used = options ? take_arg(s, argv + i, e) : add_arg(s, argv[i], e) ? -1 : 1;
+        if (used < 0)
             return -1;
+        i += used - 1;
     }
     return 0;
 }
@@ -125,11 +166,34 @@ static int add_digest(cJSON *o, const char *name, const char *hex, struct err *e
     return *hex ? json_add_string(o, name, hex, e) : 0;
 }
 
+static int add_input_sum(cJSON *a, const struct sidecar *s, struct err *e)
+{
+    char hex[DIGEST_HEX], name[48];
+    struct digest *d = digest_new(e);
+    if (!d)
+        return -1;
+    for (size_t i = 0; i < s->n_inputs; i++) {
+        digest_key(d, s->inputs[i].name);
+        digest_key(d, s->inputs[i].hex);
+    }
+    digest_hex(d, hex);
+    digest_free(d);
+    snprintf(name, sizeof name, "%zu files", s->n_inputs);
+    cJSON *in = json_add_object(a, NULL, e);
+    return in && !json_add_string(in, "name", name, e) ? add_digest(in, "digest", hex, e) : -1;
+}
+
 static int add_inputs(cJSON *o, const struct sidecar *s, struct err *e)
 {
+    enum { LISTED = 8 << 20, EACH = 100 }; // bytes; half of what json_read_file takes
+    size_t bytes = 0;
     cJSON *a = json_add_array(o, "inputs", e);
     if (!a)
         return -1;
+    for (size_t i = 0; i < s->n_inputs; i++)
+        bytes += 2 * strlen(s->inputs[i].name) + EACH; // with escapes
+    if (bytes > LISTED)
+        return add_input_sum(a, s, e);
     for (size_t i = 0; i < s->n_inputs; i++) {
         cJSON *in = json_add_object(a, NULL, e);
         if (!in || json_add_string(in, "name", s->inputs[i].name, e) ||
@@ -152,7 +216,8 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
             return -1;
     if (json_add_u64(o, "seed", s->seed, e) || json_add_u64(o, "rows", s->rows, e) ||
         add_digest(o, "keys", s->keys, e) || add_digest(o, "data", s->data, e) ||
-        add_digest(o, "model", s->model, e) || (s->of && json_add_string(o, "of", s->of, e)))
+        add_digest(o, "sample", s->sample, e) || add_digest(o, "model", s->model, e) ||
+        (s->of && json_add_string(o, "of", s->of, e)))
         return -1;
     return add_inputs(o, s, e);
 }
@@ -257,7 +322,8 @@ static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
     if (get_string(o, "tool", &s->tool, e) || get_string(o, "version", &s->version, e) ||
         json_u64(o, "seed", JSON_OPTIONAL, &s->seed, e) < 0 ||
         json_u64(o, "rows", JSON_REQUIRED, &s->rows, e) < 0 || get_digest(o, "keys", s->keys, e) ||
-        get_digest(o, "data", s->data, e) || get_digest(o, "model", s->model, e) || get_of(o, s, e))
+        get_digest(o, "data", s->data, e) || get_digest(o, "sample", s->sample, e) ||
+        get_digest(o, "model", s->model, e) || get_of(o, s, e))
         return -1;
     return get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;
 }
@@ -283,11 +349,51 @@ int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e)
     return rc;
 }
 
+int sidecar_set_data(struct sidecar *s, struct npy_writer *w, struct err *e)
+{
+    s->rows = w->rows;
+    npy_writer_digest(w, s->data);
+    return npy_writer_sample(w, s->sample, e);
+}
+
+// Is the array the one that the sidecar was written for? A crash between the two, or another
+// program, leaves a new one beside an old one.
+static int check_data(const char *npy_path, const struct sidecar *s, struct err *e)
+{
+    enum { SMALL = 1 << 20 };
+    char hex[DIGEST_HEX];
+    struct npy a;
+    if (!*s->sample && !*s->data)
+        return 0;
+    if (npy_open(&a, npy_path, e))
+        return -1;
+    const char *want = *s->sample ? s->sample : s->data;
+    size_t bytes = a.h.rows * a.h.row_bytes;
+    bool small = bytes <= SMALL;
+    if (*s->sample)
+        npy_sample(&a, hex);
+    else if (small)
+        digest_bytes(a.data, bytes, hex);
+    int r = (*s->sample || small) && strcmp(hex, want) != 0;
+    npy_close(&a);
+    return r ? err_set(e,
+                       "%s is not the array that its sidecar was written for: make it again, or "
+                       "remove the sidecar if the array is right",
+                       npy_path)
+             : 0;
+}
+
 int sidecar_open(const char *npy_path, uint64_t rows, struct sidecar *s, struct err *e)
 {
     int rc = sidecar_read(npy_path, s, e);
-    if (rc <= 0 || s->rows == rows)
+    if (rc <= 0)
         return rc;
+    if (s->rows == rows) {
+        if (check_data(npy_path, s, e) == 0)
+            return rc;
+        sidecar_release(s);
+        return -1;
+    }
     err_set(e, "%s has %llu rows, but its sidecar says %llu: one of them is stale", npy_path,
             (unsigned long long)rows, (unsigned long long)s->rows);
     sidecar_release(s);

@@ -297,15 +297,13 @@ char *sim_files_path(const struct sim_files *f, size_t i, const char *dir, struc
     return path;
 }
 
-static int begin_sidecar(struct sidecar *s, const struct sim_origin *o, uint64_t rows,
-                         const struct npy_writer *w, struct err *e)
+static int begin_sidecar(struct sidecar *s, const struct sim_origin *o, struct npy_writer *w,
+                         struct err *e)
 {
     if (sidecar_init(s, o->tool, e))
         return -1;
     s->seed = o->seed;
-    s->rows = rows;
-    npy_writer_digest(w, s->data);
-    if (sidecar_set_args(s, o->argc, o->argv, e))
+    if (sidecar_set_data(s, w, e) || sidecar_set_args(s, o->argc, o->argv, e))
         return -1;
     return o->with ? sidecar_add_input(s, o->with, o->with_hex, e) : 0;
 }
@@ -325,7 +323,7 @@ int sim_files_commit(const struct sim_files *f, size_t i, const char *path, stru
 {
     struct sidecar s = {0};
     const struct npy_part *p = &f->set.parts[i];
-    int r = begin_sidecar(&s, o, p->rows, w, e);
+    int r = begin_sidecar(&s, o, w, e);
     if (!r) {
         memcpy(s.keys, f->sidecars[i].keys, sizeof s.keys);
         memcpy(s.model, f->sidecars[i].model, sizeof s.model);
@@ -338,7 +336,7 @@ int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy
                          const struct sim_origin *o, struct err *e)
 {
     struct sidecar s = {0};
-    int r = begin_sidecar(&s, o, w->rows, w, e);
+    int r = begin_sidecar(&s, o, w, e);
     if (!r)
         snprintf(s.model, sizeof s.model, "%s", sim_files_model(f));
     for (size_t i = 0; i < f->set.n_parts && !r; i++)
