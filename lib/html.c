@@ -90,17 +90,37 @@ static double up(const struct range *r, double v)
     return HEIGHT - BOTTOM - (v - r->low) / (r->high - r->low) * (HEIGHT - BOTTOM - TOP);
 }
 
+// A round step, 1, 2 or 5 times a power of ten, of which about `most` fit into the range; at least
+// `least`.
+static double tick_step(const struct range *r, int most, double least)
+{
+    double raw = (r->high - r->low) / most, power = pow(10, floor(log10(raw)));
+    double step = raw <= power       ? power
+                  : raw <= 2 * power ? 2 * power
+                  : raw <= 5 * power ? 5 * power
+                                     : 10 * power;
+    return step < least ? least : step;
+}
+
+// The k-th tick at or above the range's low end.
+static double tick(const struct range *r, double step, int k)
+{
+    return (ceil(r->low / step - 1e-9) + k) * step;
+}
+
 static void axes(struct html *h, const struct range *x, const struct range *y, const char *x_name)
 {
-    enum { TICKS = 4 };
-    for (int k = 0; k <= TICKS; k++) {
-        double v = y->low + (y->high - y->low) * k / TICKS, at = up(y, v);
+    enum { TICKS_Y = 5, TICKS_X = 6, TICKS_MAX = 40 };
+    double step = tick_step(y, TICKS_Y, 0), v;
+    for (int k = 0; k < TICKS_MAX && (v = tick(y, step, k)) <= y->high; k++) {
         html_put(h, "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' class='grid'/>", LEFT, WIDTH - RIGHT,
-                 at, at);
-        html_put(h, "<text x='%d' y='%.1f' class='y'>%.3g</text>", LEFT - 6, at + 4, v);
-        v = x->low + (x->high - x->low) * k / TICKS;
-        html_put(h, "<text x='%.1f' y='%d' class='x'>%.4g</text>", across(x, v), HEIGHT - 10, v);
+                 up(y, v), up(y, v));
+        html_put(h, "<text x='%d' y='%.1f' class='y'>%.6g</text>", LEFT - 6, up(y, v) + 4,
+                 fabs(v) < step / 2 ? 0 : v);
     }
+    step = tick_step(x, TICKS_X, 1);
+    for (int k = 0; k < TICKS_MAX && (v = tick(x, step, k)) <= x->high; k++)
+        html_put(h, "<text x='%.1f' y='%d' class='x'>%.0f</text>", across(x, v), HEIGHT - 10, v);
     html_put(h, "<text x='%d' y='%d' class='x'>%s</text>", WIDTH - RIGHT + 40, HEIGHT - 10, x_name);
 }
 

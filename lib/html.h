@@ -22,7 +22,8 @@ void html_text(struct html *h, const char *text);
 int html_done(const struct html *h);
 
 // A picture of curves: n_series series over x; NaN is a gap. Width and height are in pixels. Values
-// are drawn from the least to the largest that occurs.
+// are drawn from the least to the largest that occurs, with round numbers on the axes; those of x
+// are whole.
 struct html_series {
     const char *name;
     const double *x, *y;

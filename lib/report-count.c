@@ -1,60 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "mem.h"
 #include "npy.h"
+#include "report-seen.h"
 #include "report.h"
 #include "samples.h"
 
-enum { PATH_ROOM = 4096 };
-
 const char *const report_stages[] = {"read", "balance", "cluster", NULL};
 
-static int by_name(const void *a, const void *b)
+int report_names_get(struct path_names *s, const char *work, struct err *e)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-int report_names_get(struct report_names *s, const char *work, struct err *e)
-{
-    char path[PATH_ROOM];
-    *s = (struct report_names){0};
-    snprintf(path, sizeof path, "%s/index", work);
-    DIR *d = opendir(path);
-    if (!d)
-        return err_errno(e, "cannot read '%s'", path);
-    int rc = 0;
-    for (struct dirent *f; rc == 0 && (f = readdir(d));) {
-        size_t n = strlen(f->d_name);
-        if (f->d_name[0] == '.' || n <= 4 || strcmp(f->d_name + n - 4, ".tsv"))
-            continue;
-        void *p = s->names;
-        rc = mem_grow(&p, &s->cap, s->n + 1, sizeof *s->names, e);
-        s->names = p;
-        f->d_name[n - 4] = '\0';
-        if (rc == 0 && !(s->names[s->n++] = mem_strdup(f->d_name, e)))
-            rc = -1;
-    }
-    closedir(d);
-    if (rc)
-        report_names_free(s);
-    else if (s->n)
-        qsort(s->names, s->n, sizeof *s->names, by_name);
-    return rc;
-}
-
-void report_names_free(struct report_names *s)
-{
+    char path[PATH_BYTES];
+    *s = (struct path_names){0};
+    if (path_format(path, e, "%s/index", work) || path_names_of(s, path, ".tsv", e))
+        return -1;
     for (size_t i = 0; i < s->n; i++)
-        free(s->names[i]);
-    free(s->names);
-    *s = (struct report_names){0};
+        s->names[i][strlen(s->names[i]) - 4] = '\0';
+    return 0;
 }
 
 // ---- one shard
@@ -99,10 +66,9 @@ static int parse_index(struct rows *r, const char *text, size_t n, struct err *e
 
 static int read_index(struct rows *r, const char *work, const char *name, struct err *e)
 {
-    char path[PATH_ROOM];
+    char path[PATH_BYTES];
     struct map m;
-    snprintf(path, sizeof path, "%s/index/%s.tsv", work, name);
-    if (map_open(&m, path, e))
+    if (path_format(path, e, "%s/index/%s.tsv", work, name) || map_open(&m, path, e))
         return -1;
     int rc = m.n ? parse_index(r, (const char *)m.data, m.n, e) : 0;
     map_close(&m);
@@ -123,9 +89,10 @@ static bool right_type(const char *kind, const struct npy_header *h)
 static int open_rows(struct npy *a, const char *work, const char *kind, const char *name,
                      uint64_t rows, struct err *e)
 {
-    char path[PATH_ROOM];
-    snprintf(path, sizeof path, "%s/%s/%s.npy", work, kind, name);
+    char path[PATH_BYTES];
     *a = (struct npy){0};
+    if (path_format(path, e, "%s/%s/%s.npy", work, kind, name))
+        return -1;
     if (access(path, F_OK))
         return 0;
     if (npy_open(a, path, e))
@@ -167,6 +134,13 @@ static int add_row(struct ledger *l, const char *stage, const char *name, uint64
     return rc;
 }
 
+// A key that was there before and a json that does not parse are remarks: the sample has its
+// picture and its caption, and every stage uses it.
+static bool usable(uint8_t status)
+{
+    return status == SAMPLE_OK || status == SAMPLE_DUPLICATE_KEY || status == SAMPLE_BAD_JSON;
+}
+
 static int add_read(struct ledger *l, const struct rows *rows, const char *name, struct err *e)
 {
     uint64_t count[SAMPLE_N_STATUS] = {0};
@@ -176,10 +150,11 @@ static int add_read(struct ledger *l, const struct rows *rows, const char *name,
     if (ledger_row_init(&r, report_stages[0], name, e))
         return -1;
     r.in = rows->n;
-    r.out = count[SAMPLE_OK];
     int rc = 0;
-    for (int k = SAMPLE_OK + 1; rc == 0 && k < SAMPLE_N_STATUS; k++)
-        if (count[k])
+    for (int k = 0; rc == 0 && k < SAMPLE_N_STATUS; k++)
+        if (usable((uint8_t)k))
+            r.out += count[k];
+        else if (count[k])
             rc = ledger_drop(&r, sample_status_name((enum sample_status)k), count[k], e);
     rc = rc ? rc : ledger_add(l, &r, e);
     ledger_row_release(&r);
@@ -199,7 +174,7 @@ static int count_shard(struct ledger *l, const char *work, const char *name, str
     if (rc == 0 && (has_label = open_rows(&label, work, "labels", name, rows.n, e)) < 0)
         rc = -1;
     for (size_t i = 0; rc == 0 && i < rows.n; i++) {
-        if (rows.status[i] != SAMPLE_OK)
+        if (!usable(rows.status[i]))
             continue;
         ok++;
         if (!has_keep || !npy_item_i64(&keep, i))
@@ -221,16 +196,6 @@ static int count_shard(struct ledger *l, const char *work, const char *name, str
 
 // ---- all shards
 
-static double changed(const char *work, const char *kind, const char *name, const char *ext)
-{
-    char path[PATH_ROOM];
-    struct stat st;
-    snprintf(path, sizeof path, "%s/%s%s%s", work, kind, name, ext);
-    if (stat(path, &st))
-        return -1;
-    return (double)st.st_mtim.tv_sec + 1e-9 * (double)st.st_mtim.tv_nsec;
-}
-
 static int by_shard(const void *a, const void *b)
 {
     const struct ledger_row *x = *(const struct ledger_row *const *)a;
@@ -238,84 +203,108 @@ static int by_shard(const void *a, const void *b)
     return strcmp(x->shard, y->shard);
 }
 
-// The old rows, sorted by shard, to look up what need not be counted again.
+// The rows of the ledger that is there, sorted by shard, and which files they were counted from.
 struct old {
     struct ledger ledger;
     struct ledger_row **rows;
-    double when;
+    struct report_seen seen;
 };
+
+static void old_release(struct old *o)
+{
+    free(o->rows);
+    ledger_release(&o->ledger);
+    report_seen_release(&o->seen);
+}
 
 static int old_read(struct old *o, const char *work, struct err *e)
 {
-    char path[PATH_ROOM];
+    char path[PATH_BYTES];
     struct err ignored; // a damaged ledger is made anew
-    *o = (struct old){.when = changed(work, "", "ledger", ".tsv")};
-    snprintf(path, sizeof path, "%s/ledger.tsv", work);
-    if (o->when < 0 || ledger_read(&o->ledger, path, &ignored))
+    *o = (struct old){0};
+    if (path_format(path, e, "%s/ledger.tsv", work) || report_seen_read(&o->seen, work, e))
+        return -1;
+    if (o->seen.n && ledger_read(&o->ledger, path, &ignored))
         o->ledger = (struct ledger){0};
     o->rows = mem_alloc(o->ledger.n, sizeof *o->rows, e);
-    if (!o->rows)
+    if (!o->rows) {
+        old_release(o);
         return -1;
+    }
     for (size_t i = 0; i < o->ledger.n; i++)
         o->rows[i] = &o->ledger.rows[i];
-    qsort(o->rows, o->ledger.n, sizeof *o->rows, by_shard);
+    if (o->ledger.n)
+        qsort(o->rows, o->ledger.n, sizeof *o->rows, by_shard);
     return 0;
 }
 
-// Moves the shard's rows over when all its files are older than the ledger and none came or went.
-static bool old_take(struct old *o, struct ledger *l, const char *work, const char *name)
+static int copy_row(struct ledger *l, const struct ledger_row *from, struct err *e)
 {
-    static const struct {
-        const char *kind, *ext;
-    } files[] = {{"index/", ".tsv"}, {"keep/", ".npy"}, {"labels/", ".npy"}};
-    struct ledger_row key = {.shard = (char *)(uintptr_t)name}, *k = &key;
-    struct ledger_row **found =
-        o->ledger.n ? bsearch(&k, o->rows, o->ledger.n, sizeof *o->rows, by_shard) : NULL;
-    if (!found)
-        return false;
-    while (found > o->rows && strcmp(found[-1]->shard, name) == 0)
-        found--;
-    size_t n = 0;
-    while (found + n < o->rows + o->ledger.n && strcmp(found[n]->shard, name) == 0)
-        n++;
-    for (size_t f = 0; f < 3; f++) {
-        double t = changed(work, files[f].kind, name, files[f].ext);
-        if (t >= o->when || (t >= 0) != (f < n))
-            return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        struct err e;
-        struct ledger_row copy = *found[i];
-        if (ledger_add(l, &copy, &e))
-            return false;
-        found[i]->stage = found[i]->shard = NULL; // taken over
-        found[i]->reasons = NULL;
-        found[i]->n_reasons = 0;
-        found[i]->shard = mem_strdup(name, &e); // keeps the order for later look-ups
-    }
-    return true;
+    struct ledger_row r;
+    if (ledger_row_init(&r, from->stage, from->shard, e))
+        return -1;
+    r.in = from->in;
+    r.out = from->out;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < from->n_reasons; i++)
+        rc = ledger_drop(&r, from->reasons[i].name, from->reasons[i].count, e);
+    rc = rc ? rc : ledger_add(l, &r, e);
+    ledger_row_release(&r);
+    return rc;
 }
 
-int report_ledger(const char *work, const struct report_names *s, struct ledger *l, struct err *e)
+// Copies the shard's rows when its files are those that they were counted from: 1, 0 or -1.
+static int old_take(struct old *o, struct ledger *l, const char *name, const char *files,
+                    struct err *e)
 {
-    char path[PATH_ROOM];
+    struct ledger_row key = {.shard = (char *)(uintptr_t)name}, *k = &key;
+    if (!report_seen_has(&o->seen, name, files) || o->ledger.n == 0)
+        return 0;
+    struct ledger_row **found = bsearch(&k, o->rows, o->ledger.n, sizeof *o->rows, by_shard);
+    if (!found)
+        return 0;
+    while (found > o->rows && strcmp(found[-1]->shard, name) == 0)
+        found--;
+    for (; found < o->rows + o->ledger.n && strcmp((*found)->shard, name) == 0; found++)
+        if (copy_row(l, *found, e))
+            return -1;
+    return 1;
+}
+
+static int write_both(struct ledger *l, struct report_seen *seen, const char *work, struct err *e)
+{
+    char path[PATH_BYTES];
+    return path_format(path, e, "%s/ledger.tsv", work) || ledger_write(path, l, e) ||
+                   report_seen_write(seen, work, e)
+               ? -1
+               : 0;
+}
+
+int report_ledger(const char *work, const struct path_names *s, bool write, struct ledger *l,
+                  struct err *e)
+{
     struct old old;
+    struct report_seen seen = {0};
     *l = (struct ledger){0};
     if (old_read(&old, work, e))
         return -1;
     int rc = 0;
-    for (size_t i = 0; rc == 0 && i < s->n; i++)
-        if (!old_take(&old, l, work, s->names[i]))
+    for (size_t i = 0; rc == 0 && i < s->n; i++) {
+        char files[DIGEST_HEX];
+        rc = report_seen_files(work, s->names[i], files, e);
+        int taken = rc == 0 ? old_take(&old, l, s->names[i], files, e) : -1;
+        if (taken == 0)
             rc = count_shard(l, work, s->names[i], e);
-    if (rc == 0)
-        rc = ledger_sort(l, report_stages, e);
-    if (rc == 0)
-        rc = ledger_check(l, report_stages, e);
-    snprintf(path, sizeof path, "%s/ledger.tsv", work);
-    if (rc == 0)
-        rc = ledger_write(path, l, e);
-    free(old.rows);
-    ledger_release(&old.ledger);
+        else if (taken < 0)
+            rc = -1;
+        rc = rc ? rc : report_seen_add(&seen, s->names[i], files, e);
+    }
+    rc = rc ? rc : ledger_sort(l, report_stages, e);
+    rc = rc ? rc : ledger_check(l, report_stages, e);
+    if (rc == 0 && write)
+        rc = write_both(l, &seen, work, e);
+    report_seen_release(&seen);
+    old_release(&old);
     if (rc)
         ledger_release(l);
     return rc;

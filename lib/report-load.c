@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// The picked pictures out of their shards, as they stand there, in base64.
+// The picked pictures out of their shards, as small JPEGs in base64.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "image.h"
+#include "image-thumb.h"
 #include "mem.h"
 #include "report.h"
 #include "shard.h"
 
-enum { PATH_ROOM = 4096, PICTURE_MAX = 400000 };
+enum { THUMB_SIDE = 112, THUMB_QUALITY = 85 };
 
 static char *base64(const char *prefix, const uint8_t *d, size_t n, struct err *e)
 {
@@ -33,24 +33,22 @@ static char *base64(const char *prefix, const uint8_t *d, size_t n, struct err *
     return out;
 }
 
-static int fill(struct report_pick *k, const struct shard_sample *s, struct err *e)
+static int fill(struct report_pick *k, const struct shard_sample *s, struct thumb *t, struct err *e)
 {
-    static const char *const prefix[] = {[IMAGE_JPEG] = "image/jpeg;base64,",
-                                         [IMAGE_PNG] = "image/png;base64,",
-                                         [IMAGE_WEBP] = "image/webp;base64,"};
+    struct err ignored; // a picture that cannot be shown is counted elsewhere
+    snprintf(k->key, sizeof k->key, "%s", s->key);
     if (s->caption)
         snprintf(k->caption, sizeof k->caption, "%s", (const char *)s->caption->data);
-    if (!s->image || s->image->size > PICTURE_MAX)
+    if (!s->image ||
+        thumb_make(t, s->image->data, s->image->size, THUMB_SIDE, THUMB_QUALITY, &ignored))
         return 0;
-    enum image_format f = image_format_of(s->image->data, s->image->size);
-    if (f == IMAGE_UNKNOWN)
-        return 0;
-    k->data = base64(prefix[f], s->image->data, s->image->size, e);
+    k->data = base64("image/jpeg;base64,", t->jpeg, t->n, e);
     return k->data ? 0 : -1;
 }
 
 // All picks of one shard in one pass; what lies behind damage stays without.
-static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct err *e)
+static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct thumb *t,
+                      struct err *e)
 {
     uint64_t last = 0;
     size_t wanted = 0;
@@ -68,7 +66,7 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
     while (s && rc == 0 && shard_next(s, &sample, &why) > 0 && sample.index <= last)
         for (size_t i = 0; rc == 0 && i < p->n; i++)
             if (p->pick[i].shard == shard && p->pick[i].ordinal == sample.index)
-                rc = fill(&p->pick[i], &sample, e);
+                rc = fill(&p->pick[i], &sample, t, e);
     if (s)
         shard_close(s);
     if (rc == 0 && why.machine) {
@@ -78,14 +76,16 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
     return rc;
 }
 
-int report_pick_load(const char *shards, const struct report_names *s, struct report_picks *p,
+int report_pick_load(const char *shards, const struct path_names *s, struct report_picks *p,
                      struct err *e)
 {
+    struct thumb t = {0};
     int rc = 0;
     for (size_t k = 0; rc == 0 && k < s->n; k++) {
-        char path[PATH_ROOM];
-        snprintf(path, sizeof path, "%s/%s.tar", shards, s->names[k]);
-        rc = load_shard(path, (uint32_t)k, p, e);
+        char path[PATH_BYTES];
+        rc = path_format(path, e, "%s/%s.tar", shards, s->names[k]);
+        rc = rc ? rc : load_shard(path, (uint32_t)k, p, &t, e);
     }
+    thumb_release(&t);
     return rc;
 }

@@ -11,8 +11,7 @@
 #include "io.h"
 #include "json.h"
 #include "mem.h"
-
-enum { PATH_ROOM = 4096 };
+#include "path.h"
 
 // nftw has no argument for its callback; one walk at a time.
 static struct walk {
@@ -41,23 +40,80 @@ static struct report_cost *cost_of(const char *stage)
     return c;
 }
 
-// "# end 2026-01-01T00:00:00Z, 1.5 s, status 0" and "tool: 12 samples; 0.1 s, 120/s, 35 MB peak".
-static void parse_line(struct report_cost *c, const char *line)
+// What one log tells so far.
+struct one_log {
+    char command[1024]; // of the run, the start of it
+    char last[1024];    // of the run before
+    bool open;          // begun, without an end
+    uint64_t runs, failed, cut_off;
+    double seconds, earlier;
+    double footers; // seconds of the tools' last lines
+    uint64_t tools; // how many there are
+    double memory_mb;
+};
+
+static void begin_run(struct one_log *l, const char *command)
+{
+    l->cut_off += l->open;
+    l->runs++;
+    l->open = true;
+    snprintf(l->command, sizeof l->command, "%s", command);
+    if (l->last[0] && strcmp(l->last, l->command) != 0) {
+        l->earlier += l->seconds;
+        l->seconds = 0;
+    }
+    snprintf(l->last, sizeof l->last, "%s", l->command);
+}
+
+// A tool's last line: "tool: 12 samples; 0.1 s, 120/s, 35 MB peak".
+static void parse_footer(struct one_log *l, const char *line)
 {
     double seconds, mb;
-    int status;
-    if (sscanf(line, "# end %*[^,], %lf s, status %d", &seconds, &status) == 2) {
-        c->runs++;
-        c->failed += status != 0;
-        c->seconds += seconds;
-        return;
-    }
-    const char *peak = strstr(line, " MB peak");
-    const char *p = peak;
+    const char *peak = strstr(line, " MB peak"), *p = peak;
     while (p && p > line && strchr("0123456789.", p[-1]))
         p--;
-    if (p && p < peak && sscanf(p, "%lf", &mb) == 1)
-        c->memory_mb = fmax(c->memory_mb, mb);
+    if (!p || p >= peak || sscanf(p, "%lf", &mb) != 1)
+        return;
+    l->memory_mb = fmax(l->memory_mb, mb);
+    l->tools++;
+    for (const char *at = line; (at = strstr(at, "; ")); at++)
+        if (sscanf(at, "; %lf s, ", &seconds) == 1)
+            l->footers += seconds;
+}
+
+// scripts/logged: "# COMMAND", "# host ...", then the tool's lines, then
+// "# end 2026-01-01T00:00:00Z, 1.5 s, status 0".
+static void parse_line(struct one_log *l, const char *line, bool *marked)
+{
+    double seconds;
+    int status;
+    if (sscanf(line, "# end %*[^,], %lf s, status %d", &seconds, &status) == 2) {
+        l->failed += status != 0;
+        l->seconds += seconds;
+        l->open = false;
+        *marked = true;
+    } else if (strncmp(line, "# host ", 7) == 0) {
+        *marked = true;
+    } else if (strncmp(line, "# ", 2) == 0) {
+        begin_run(l, line + 2);
+    } else {
+        parse_footer(l, line);
+    }
+}
+
+static void add_log(struct report_cost *c, const struct one_log *l, bool marked)
+{
+    c->memory_mb = fmax(c->memory_mb, l->memory_mb);
+    if (!marked) {
+        c->runs += l->tools;
+        c->seconds += l->footers;
+        return;
+    }
+    c->runs += l->runs;
+    c->failed += l->failed;
+    c->cut_off += l->cut_off + l->open;
+    c->seconds += l->seconds;
+    c->earlier_seconds += l->earlier;
 }
 
 static int on_file(const char *path, const struct stat *st, int kind, struct FTW *where)
@@ -67,14 +123,21 @@ static int on_file(const char *path, const struct stat *st, int kind, struct FTW
     if (kind != FTW_F || n < 4 || strcmp(path + n - 4, ".log"))
         return 0;
     char stage[48], line[4096];
+    bool marked = false, start = true;
+    struct one_log l = {0};
     stage_of(stage, path + walk.root);
     struct report_cost *c = cost_of(stage);
     FILE *f = c ? fopen(path, "rb") : NULL;
     if (!f)
         return 0;
-    while (fgets(line, sizeof line, f))
-        parse_line(c, line);
+    while (fgets(line, sizeof line, f)) {
+        bool whole = strchr(line, '\n') != NULL;
+        if (start)
+            parse_line(&l, line, &marked);
+        start = whole;
+    }
     fclose(f);
+    add_log(c, &l, marked);
     return 0;
 }
 
@@ -86,14 +149,16 @@ static int by_stage(const void *a, const void *b)
 int report_costs(const char *work, struct report_cost cost[REPORT_STAGES_MAX], size_t *n,
                  struct err *e)
 {
-    char path[PATH_ROOM];
-    snprintf(path, sizeof path, "%s/log", work);
+    char path[PATH_BYTES];
+    if (path_format(path, e, "%s/log", work))
+        return -1;
     walk = (struct walk){.cost = cost, .root = strlen(path) + 1, .e = e};
     *n = 0;
     if (access(path, F_OK) == 0 && nftw(path, on_file, 16, FTW_PHYS))
         return err_errno(e, "cannot read '%s'", path);
     *n = walk.n;
-    qsort(cost, *n, sizeof *cost, by_stage);
+    if (*n)
+        qsort(cost, *n, sizeof *cost, by_stage);
     return 0;
 }
 
@@ -145,6 +210,21 @@ static int grow(struct report_training *t, struct err *e)
     return 0;
 }
 
+// The time of a step's samples at the rate that its line gives.
+static void add_time(struct report_training *t, const cJSON *line, double step)
+{
+    const cJSON *samples = number(line, "samples"), *rate = number(line, "samples_per_second");
+    if (!samples)
+        return;
+    double now = samples->valuedouble;
+    double took = t->n && now > t->samples ? now - t->samples : now / step; // one batch
+    t->samples = now;
+    if (!rate || !(rate->valuedouble > 0) || !(took > 0))
+        return;
+    t->seconds += took / rate->valuedouble;
+    t->timed_samples += took;
+}
+
 static int add_line(struct report_training *t, const char *line, size_t n, struct err *e)
 {
     struct err ignored;
@@ -161,6 +241,7 @@ static int add_line(struct report_training *t, const char *line, size_t n, struc
     for (size_t k = 0; k < REPORT_TERMS_MAX; k++)
         t->value[k][t->n] = NAN;
     t->step[t->n] = step->valuedouble;
+    add_time(t, o, step->valuedouble);
     for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
         const cJSON *v = number(o, shown[k]);
         if (v)
@@ -174,7 +255,7 @@ static int add_line(struct report_training *t, const char *line, size_t n, struc
 int report_training_read(struct report_training *t, const char *path, struct err *e)
 {
     struct map m;
-    *t = (struct report_training){0};
+    *t = (struct report_training){.parts = 1};
     if (map_open(&m, path, e))
         return -1;
     const char *p = (const char *)m.data, *end = p + m.n;

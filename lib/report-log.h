@@ -12,17 +12,23 @@ enum { REPORT_STAGES_MAX = 64, REPORT_TERMS_MAX = 16 };
 
 struct report_cost {
     char stage[48];
-    uint64_t runs, failed;
-    double seconds;   // of all runs together
-    double memory_mb; // largest peak of one tool
+    uint64_t runs, failed, cut_off; // cut_off: begun, without an end
+    double seconds;                 // of the runs with the last command of their log
+    double earlier_seconds;         // of those before, with other commands
+    double memory_mb;               // largest peak of one tool
 };
-// Reads work/log/**.log (scripts/logged, and the tools' footers). *n stages, by name. 0 or -1.
+// Reads work/log/**.log (scripts/logged, and the tools' footers; a log without marks of runs, made
+// by hand, counts its footers). *n stages, by name. 0 or -1.
 int report_costs(const char *work, struct report_cost cost[REPORT_STAGES_MAX], size_t *n,
                  struct err *e);
 
 // A training log, distill-train's JSON lines, as columns.
 struct report_training {
-    size_t n, cap; // lines
+    size_t n, cap;                 // lines of steps
+    size_t parts;                  // runs that made them, 1 or more
+    double samples;                // of all steps
+    double seconds, timed_samples; // of the steps with a rate, one by one: what resuming left out
+                                   // of a run's own clock is in it
     size_t n_terms;
     char term[REPORT_TERMS_MAX][32]; // "loss", "instance", ...
     double *step;                    // [n]

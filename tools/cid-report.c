@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // cid-report: what a pipeline made, as one page; or its ledger, counted again from the files.
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "io.h"
@@ -26,7 +28,7 @@ static const struct cli_option options[] = {
     {.name = "ledger",
      .type = CLI_FLAG,
      .to = &ledger_only,
-     .help = "write the ledger's sums as text instead of the page"},
+     .help = "print the ledger's sums as text; nothing else is written"},
 };
 static const struct cli cli = {
     .tool = "cid-report",
@@ -40,14 +42,18 @@ static const struct cli cli = {
 
 static int write_sums(struct out *o, const char *work, struct err *e)
 {
-    struct report_names names;
+    struct path_names names;
     struct ledger l;
     char *text = NULL;
     size_t n = 0;
     if (report_names_get(&names, work, e))
         return -1;
-    int rc = report_ledger(work, &names, &l, e);
-    report_names_free(&names);
+    if (names.n == 0 && access(work, X_OK)) {
+        path_names_free(&names);
+        return err_errno(e, "cannot read '%s'", work);
+    }
+    int rc = report_ledger(work, &names, false, &l, e);
+    path_names_free(&names);
     if (rc)
         return -1;
     FILE *f = open_memstream(&text, &n);
@@ -71,12 +77,13 @@ int main(int argc, char **argv)
     if (!cli_start(&cli, &common, argc, argv, &status))
         return status;
     log_init(&log, stderr, &cli, &common);
-    char *work = common.operands[0];
+    char *work = common.operands[0], whole[PATH_MAX];
     for (size_t n = strlen(work); n > 1 && work[n - 1] == '/';)
         work[--n] = '\0';
-    const char *slash = strrchr(work, '/');
+    const char *known = realpath(work, whole) ? whole : work; // "." has no name of its own
+    const char *slash = strrchr(known, '/');
     if (!title)
-        title = slash ? slash + 1 : work;
+        title = slash && slash[1] ? slash + 1 : known;
     int rc = out_open(&o, common.output, &e);
     if (rc == 0) {
         rc = ledger_only ? write_sums(&o, work, &e) : report_write(&o, work, shards, title, &e);
