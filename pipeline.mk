@@ -1,5 +1,6 @@
-# The data pipeline, a graph of files:  make -f pipeline.mk DATA=NAME [-j N] [-k] [-n] [STAGE | FILE]
-# conf/NAME.mk describes the data set; everything made stands in work/NAME/. `help` lists the stages.
+# The data pipeline, a graph of files:  make -f pipeline.mk DATA=NAME [-j N] [-k] [-n] [V=1] [STAGE | FILE]
+# conf/NAME.mk describes the data set; everything made stands in work/NAME/. `help` lists the stages, clip-cid-pipeline(7)
+# every variable.
 #
 # Each file appears whole or not at all, so a run that was stopped, killed or failed is taken up by
 # running make again. Parameters are files too (params/), so a change redoes what depends on it.
@@ -11,46 +12,108 @@ MAKEFLAGS += -rR --warn-undefined-variables
 .DEFAULT_GOAL := all
 FORCE:
 
+MAKECMDGOALS ?=
+GOALS := $(or $(MAKECMDGOALS),all)
+DATA_SETS := $(patsubst conf/%.mk,%,$(wildcard conf/*.mk))
 ifeq ($(origin DATA),undefined)
-$(error say which data set: make -f pipeline.mk DATA=NAME, NAME one of: $(patsubst conf/%.mk,%,$(wildcard conf/*.mk)))
+ifeq ($(filter-out help,$(GOALS)),)
+help:
+	@sed -n 's/^## //p' pipeline.mk
+	@echo "data sets: $(DATA_SETS)"
+.PHONY: help
+else
+$(error say which data set: make -f pipeline.mk DATA=NAME, NAME one of: $(DATA_SETS))
 endif
+else
+
 WORK ?= work
 CONF ?= conf/$(DATA).mk
 W := $(WORK)/$(DATA)
+ifeq ($(wildcard $(CONF)),)
+$(error no '$(CONF)': DATA is one of $(DATA_SETS), or copy conf/example.mk to conf/$(DATA).mk)
+endif
 
-# ---- what a conf file may set, with the defaults
+# ---- what a conf file or the command line may set, with the defaults; clip-cid-pipeline(7) has a line for each
 
 BIN ?= bin
-SHARD_DIR :=# folder of the tar files
-SHARDS :=# their names without .tar
-TEACHER :=# model folder
-STUDENT :=# config of the student, conf/models/NAME.json
-STUDENTS := student# models to train; TRAIN_NAME adds to TRAIN
-SIZE := 224# pixels a side, the teacher's
-CELLS := 1# coarse cells of the balance; 1 = every pair
+SHARD_DIR :=
+SHARDS :=
+TEACHER :=
+TOKENIZER :=
+STUDENT :=
+STUDENTS := student
+SIZE :=
+TRAIN_SIZE :=
+EMBED := --dtype f32
+CELLS := 1
 CELLS_OPTIONS := --iterations 10
 BALANCE := --distance 0.1
 PROBE := 4
 K := 1000
 KMEANS := --iterations 20
-ASSIGN :=# of the labels; they are the same bytes on any device
+ASSIGN :=
 TRAIN := --epochs 1
-TRAIN_SIZE = $(SIZE)
 SHUFFLE := 5000
 SEED := 1
 EVAL_SETS :=
 EVAL :=
-EMBED := --dtype f32
 MEM := 2G
-# Threads a target, and what to put before a command (srun, mpirun), by class of work.
+DEVICE :=
 T_read := 1
 T_embed := 1
 T_big := 0
 RUN_cpu :=
 RUN_gpu :=
 RUN_train :=
+RUN_index = $(RUN_cpu)
+RUN_embed = $(RUN_gpu)
+RUN_cells = $(RUN_train)
+RUN_balance = $(RUN_train)
+RUN_cluster = $(RUN_train)
+RUN_labels = $(RUN_gpu)
+RUN_eval = $(RUN_gpu)
+RUN_report :=
+MAX_DROPPED := 60
+PREFLIGHT ?= yes
+LOCK ?= yes
+V ?=
+# Not for users.
+LOCKED ?= no
+BAR ?=
+VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
+	BALANCE PROBE K KMEANS ASSIGN TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
+	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
+	MAX_DROPPED PREFLIGHT LOCK V DATA WORK CONF
+
+OWN := $(foreach v,$(.VARIABLES),$(if $(filter file override,$(origin $v)),$v))
+OWN_FILES := $(MAKEFILE_LIST)
 include $(CONF)
 $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
+
+# A variable that nothing reads is a mistake: one of the conf file's, or of the command line's, that is neither above nor used
+# or exported by the conf file. What is in the environment is nobody's mistake.
+BUILD_VARIABLES := CUDA CC CXX NVCC CFLAGS CXXFLAGS LDFLAGS debug asan werror PREFIX
+SET := $(foreach v,$(.VARIABLES),$(if $(filter command file override,$(filter-out environment,$(firstword $(origin $v)))),$v))
+SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
+UNREAD := $(if $(SET),$(shell scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
+ifneq ($(UNREAD),)
+$(error $(UNREAD))
+endif
+
+# Names that make or a shell would take apart.
+one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
+plain_path = $(foreach c,: % ' " $$ * ? [ ; & |,$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
+$(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
+$(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
+RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
+	preflight status help clean-tmp
+TAKEN := $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s))
+ifneq ($(TAKEN),)
+$(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; take another)
+endif
+twice = $(if $(filter-out $(words $($1)),$(words $(sort $($1)))),$(error $1 names '$(firstword $(foreach x,$(sort $($1)),$(if $(word 2,$(filter $x,$($1))),$x)))' twice))
+$(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
+quote = '$(subst ','\'',$1)'
 
 # ---- files
 
@@ -60,43 +123,49 @@ TEXT := $(SHARDS:%=$(W)/embed/text/%.npy)
 KEEP := $(W)/balance.json# written last; keep/ and groups/ are full once it is there
 LABELS := $(SHARDS:%=$(W)/labels/%.npy)
 MODELS := $(STUDENTS:%=$(W)/%/open_clip_config.json)
-RESULTS := $(STUDENTS:%=$(W)/eval/%.json) $(W)/eval/teacher.json
+# Without evaluation sets there is nothing to evaluate on, and the report is about the rest.
+RESULTS := $(if $(strip $(EVAL_SETS)),$(STUDENTS:%=$(W)/eval/%.json) $(W)/eval/teacher.json)
 TEACHER_CONFIG := $(firstword $(wildcard $(TEACHER)/open_clip_config.json $(TEACHER)/config.json) $(TEACHER)/open_clip_config.json)
+N := $(words $(SHARDS))
 # A shard that is not there yet has no prerequisite: its stage marks it and goes on. Once it is there
 # the mark makes its index old.
 HERE := $(patsubst $(SHARD_DIR)/%.tar,%,$(wildcard $(SHARD_DIR)/*.tar))
 ARRIVED := $(filter $(patsubst $(W)/index/%.missing,%,$(wildcard $(W)/index/*.missing)),$(HERE))
 PRESENT := $(filter $(HERE),$(SHARDS))
 
-LOG = scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log
+Q := $(if $(V),,@)
+# $(call log,STAGE,N): the command behind it is of that stage, which has N files.
+log = $(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2
+ON := $(if $(DEVICE),--device $(DEVICE))
+WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # ---- one run at a time in a folder; LOCK=no for jobs that each make files of their own
 
-MAKECMDGOALS ?=
-LOCK ?= yes
-LOCKED ?= no
-DRY := $(findstring n,$(firstword -$(MAKEFLAGS)))
-PLAIN := $(if $(DRY)$(filter no,$(LOCK))$(filter yes,$(LOCKED)),yes,)
+DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
 QUESTIONS := help status clean-tmp
-ifeq ($(PLAIN)$(filter $(QUESTIONS),$(MAKECMDGOALS)),)
-.PHONY: locked $(MAKECMDGOALS)
-$(or $(MAKECMDGOALS),all): locked ;
+ifeq ($(or $(DRY),$(filter yes,$(LOCKED)),$(filter $(QUESTIONS),$(GOALS))),)
+.PHONY: locked outcome $(GOALS)
+REASON := $(W)/.reason.$(shell echo $$PPID)
+ended = $(if $1,$(error $1))
+$(GOALS): outcome ;
+outcome: locked
+	$(call ended,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
 locked:
-	@mkdir -p $(W)
-	@flock -n -E 75 $(W)/.lock $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes $(MAKECMDGOALS) || \
-	  { s=$$?; [ $$s != 75 ] || echo "another run is at work in $(W)" >&2; exit $$s; }
+	@+scripts/run $(W) $(LOCK) $(REASON) $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes $(MAKECMDGOALS)
 else
 
 ## all: every stage, then the report
 all: report
+## preflight: what can be known before the first hour is spent: models, shards, sets, options, memory, disk
+preflight: $(W)/params/preflight
 ## index: what is in each shard, sample by sample
-index: $(INDEX)
+index: $(INDEX) | end-index
 ## embed: the teacher's embeddings of pictures and captions
-embed: $(IMAGE) $(TEXT)
+embed: $(IMAGE) $(TEXT) | end-embed
 ## balance: which samples stay
 balance: $(KEEP)
 ## cluster: centroids, and a label for each sample
-cluster: $(LABELS)
+cluster: $(LABELS) | end-labels
 ## train: the students
 train: $(MODELS)
 ## eval: teacher and students on the evaluation sets
@@ -104,26 +173,59 @@ eval: $(RESULTS)
 ## report: one page about everything; fails when the ledger does not add up or a shard is damaged
 report: $(W)/report.html
 	@scripts/verdict $(W)
-.PHONY: all index embed balance cluster train eval report help status clean-tmp
+.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp
+ifeq ($(RESULTS),)
+eval: no-eval
+$(W)/report.html: | no-eval
+.PHONY: no-eval
+no-eval:
+	@echo "no EVAL_SETS: evaluation is left out" >&2
+endif
+.PHONY: end-index end-embed end-labels
+end-index: $(INDEX)
+	@scripts/stage-end index
+end-embed: $(IMAGE) $(TEXT)
+	@scripts/stage-end embed
+end-labels: $(LABELS)
+	@scripts/stage-end labels
 
 # ---- parameters: a file that is made again when its text is another
 
 $(W)/params:
 	@mkdir -p $@
-# $(call stamp,name,text)
+# $(call stamp,NAME,PATHS): params/NAME has the text STAMP_NAME and, for PATHS, a word that their contents give. The recipe
+# looks again: a rule of the conf file may have made the teacher in the meantime.
+DIGESTS := $(W)/params/.digests
 define stamp
-ifneq ($$(strip $$(file <$(W)/params/$(1))),$$(strip $(2)))
+ID_$(1) := $$(if $$(filter $$(QUESTIONS),$$(GOALS)),,$$(if $$(strip $(2)),$$(shell scripts/identity $$(if $$(DRY),-n) $$(DIGESTS) $(2))))
+ifneq ($$(strip $$(file <$(W)/params/$(1))),$$(strip $$(STAMP_$(1)) $$(ID_$(1))))
 $(W)/params/$(1): FORCE
 endif
-$(W)/params/$(1): | $(W)/params
-	@printf '%s\n' '$(strip $(2))' >$$@.new && mv $$@.new $$@
 endef
-$(eval $(call stamp,embed,1 $(TEACHER) $(SIZE) $(EMBED)))
-$(eval $(call stamp,cells,1 $(CELLS) $(CELLS_OPTIONS) $(SEED)))
-$(eval $(call stamp,balance,1 $(BALANCE) $(PROBE)))
-$(eval $(call stamp,cluster,1 $(K) $(KMEANS) $(SEED)))
-$(foreach s,$(STUDENTS),$(eval $(call stamp,train-$(s),1 $(STUDENT) $(TRAIN) $(TRAIN_$(s)) $(TRAIN_SIZE) $(SHUFFLE) $(SEED))))
-$(eval $(call stamp,eval,1 $(EVAL_SETS) $(EVAL)))
+# $(call restamp,NAME,PATHS): the recipe's command.
+restamp = scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
+files_in = $(wildcard $(filter-out -%,$(subst =, ,$1)))
+STAMPS := teacher embed cells balance cluster eval $(STUDENTS:%=train-%)
+STAMP_teacher := 2 $(TEACHER) $(TOKENIZER)
+FILES_teacher := $(TEACHER) $(TOKENIZER)
+STAMP_embed := 2 $(SIZE) $(EMBED)
+FILES_embed := $(call files_in,$(EMBED))
+STAMP_cells := 1 $(CELLS) $(CELLS_OPTIONS) $(SEED)
+FILES_cells :=
+STAMP_balance := 1 $(BALANCE) $(PROBE)
+FILES_balance :=
+STAMP_cluster := 1 $(K) $(KMEANS) $(SEED)
+FILES_cluster := $(call files_in,$(KMEANS))
+STAMP_eval := 2 $(EVAL_SETS) $(EVAL)
+FILES_eval := $(EVAL_SETS) $(call files_in,$(EVAL))
+define student
+STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED)
+FILES_train-$(1) := $$(STUDENT) $$(call files_in,$$(TRAIN) $$(TRAIN_$(1)))
+endef
+$(foreach s,$(STUDENTS),$(eval $(call student,$s)))
+$(foreach s,$(STAMPS),$(eval $(call stamp,$s,$(FILES_$s))))
+$(STAMPS:%=$(W)/params/%): $(W)/params/%: | $(W)/params
+	@$(call restamp,$*,$(FILES_$*))
 # The list of shards is one too. It is too long for a command line, so make itself writes it; a dry
 # run must not.
 ifneq ($(strip $(file <$(W)/params/shards)),$(strip $(SHARDS)))
@@ -134,14 +236,42 @@ $(W)/params/shards: | $(W)/params
 $(W)/params/images.list: $(W)/params/shards
 	@tr ' ' '\n' <$< | sed -n 's|..*|$(W)/embed/image/&.npy|p' >$@.new && mv $@.new $@
 
+# ---- preflight: before the first stage, and again when something that it looks at has changed
+
+BEFORE_EMBED := index $(W)/index/%
+BEFORE_TRAIN := $(BEFORE_EMBED) embed balance cluster $(W)/embed/% $(W)/keep/% $(KEEP) $(W)/labels/% $(W)/cells.npy $(W)/centroids.npy
+CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED),$(GOALS)),teacher) \
+	$(if $(filter-out $(BEFORE_TRAIN) $(W)/eval/teacher.json,$(GOALS)),student) \
+	$(if $(filter all report preflight eval $(W)/eval/% $(W)/report.html,$(GOALS)),eval))
+STAMP_preflight = 1 $(CHECKS) $(SHARD_DIR) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
+	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM)
+FILES_preflight := $(if $(filter teacher,$(CHECKS)),$(FILES_teacher)) $(if $(filter student,$(CHECKS)),$(STUDENT)) $(if $(filter eval,$(CHECKS)),$(FILES_eval))
+PREFLIGHT_KNOWS := CHECKS W BIN SHARD_DIR TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
+	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) EVAL_SETS EVAL MEM DEVICE T_embed T_big
+$(eval $(call stamp,preflight,$(FILES_preflight)))
+ifneq ($(filter preflight,$(GOALS)),)
+$(W)/params/preflight: FORCE
+endif
+$(W)/params/preflight: $(W)/params/shards | $(W)/params $(if $(filter teacher,$(CHECKS)),$(BIN)/teacher-embed) $(if $(filter student,$(CHECKS)),$(BIN)/distill-train) $(BIN)/shard-read
+ifdef TEACHER_RULE
+$(W)/params/preflight: | $(if $(filter teacher,$(CHECKS)),$(TEACHER_CONFIG))
+endif
+	$(call log,preflight,1) scripts/preflight $(foreach v,$(PREFLIGHT_KNOWS),$v=$(call quote,$($v)))
+	@$(call restamp,preflight,$(FILES_preflight))
+ifneq ($(PREFLIGHT),no)
+FIRST := $(W)/params/preflight
+else
+FIRST :=
+endif
+
 # Programs that are not built yet are; newer ones do not make data old.
 PROGRAMS := $(addprefix $(BIN)/,shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report)
 $(PROGRAMS):
-	make -f Makefile $@
+	+$(MAKE) -f Makefile $@
 
-# A conf file may have a rule that makes the teacher (conf/emoji.mk); otherwise it has to be there.
+# A conf file may have a rule that makes the teacher, and TEACHER_RULE := yes; otherwise it has to be there.
 ifndef TEACHER_RULE
-$(TEACHER_CONFIG):
+$(TEACHER_CONFIG): | $(FIRST)
 	@echo "no teacher: '$(TEACHER)' is not a model folder" >&2; exit 1
 endif
 
@@ -149,17 +279,17 @@ endif
 
 $(PRESENT:%=$(W)/index/%.tsv): $(W)/index/%.tsv: $(SHARD_DIR)/%.tar
 $(ARRIVED:%=$(W)/index/%.tsv): FORCE
-$(INDEX): $(W)/index/%.tsv: | $(BIN)/shard-read
+$(INDEX): $(W)/index/%.tsv: | $(BIN)/shard-read $(FIRST)
 	@mkdir -p $(@D)
-	$(LOG) $(RUN_cpu) scripts/index-shard $(BIN) $(SHARD_DIR)/$*.tar $@ -t $(T_read)
+	$(call log,index,$(N)) $(RUN_index) scripts/index-shard $(BIN) $(SHARD_DIR)/$*.tar $@ -t $(T_read)
 
-$(W)/embed/image/%.npy $(W)/embed/text/%.npy: $(W)/index/%.tsv $(W)/params/embed $(TEACHER_CONFIG) | $(BIN)/teacher-embed
+$(W)/embed/image/%.npy $(W)/embed/text/%.npy: $(W)/index/%.tsv $(W)/params/embed $(W)/params/teacher | $(TEACHER_CONFIG) $(BIN)/teacher-embed
 	@mkdir -p $(W)/embed/image $(W)/embed/text
-	$(LOG) $(RUN_gpu) scripts/embed-shard $(BIN) $(SHARD_DIR)/$*.tar $(SIZE) -m $(TEACHER) $(EMBED) -t $(T_embed) --image-out $(W)/embed/image/$*.npy --text-out $(W)/embed/text/$*.npy
+	$(call log,embed,$(N)) $(RUN_embed) scripts/embed-shard $(BIN) $(SHARD_DIR)/$*.tar $< $(W)/embed $(TEACHER) $(if $(SIZE),--size $(SIZE)) -- $(WORDS) $(ON) $(EMBED) -t $(T_embed)
 
 $(LABELS): $(W)/labels/%.npy: $(W)/centroids.npy $(W)/embed/image/%.npy | $(BIN)/kmeans-cluster
 	@mkdir -p $(@D)
-	$(LOG) $(RUN_gpu) $(BIN)/kmeans-cluster --assign $< --labels-dir $(@D) $(ASSIGN) -t $(T_embed) $(W)/embed/image/$*.npy
+	$(call log,labels,$(N)) $(RUN_labels) $(BIN)/kmeans-cluster --assign $< --labels-dir $(@D) $(ON) $(ASSIGN) -t $(T_embed) $(W)/embed/image/$*.npy
 
 # ---- stages over all shards
 
@@ -169,49 +299,51 @@ $(KEEP): $(W)/cells.npy
 endif
 # Masks that got lost are made again, all of them: they are one decision.
 ifneq ($(wildcard $(KEEP)),)
-ifneq ($(words $(SHARDS)),$(words $(wildcard $(W)/keep/*.npy)))
+ifneq ($(N),$(words $(filter $(SHARDS:%=$(W)/keep/%.npy),$(wildcard $(W)/keep/*.npy))))
 $(KEEP): FORCE
 endif
 endif
-$(W)/cells.npy: $(IMAGE) $(W)/params/cells $(W)/params/images.list | $(BIN)/kmeans-cluster
-	$(LOG) $(RUN_train) $(BIN)/kmeans-cluster -k $(CELLS) $(CELLS_OPTIONS) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
+$(W)/cells.npy: $(IMAGE) $(W)/params/cells $(W)/params/images.list | $(BIN)/kmeans-cluster end-index end-embed
+	$(call log,cells,1) $(RUN_cells) $(BIN)/kmeans-cluster -k $(CELLS) $(strip $(BAR) $(ON) $(CELLS_OPTIONS)) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
 
 USE_CELLS ?=
-$(KEEP): $(IMAGE) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance
+$(KEEP): $(IMAGE) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
-	$(LOG) $(RUN_train) $(BIN)/sem-balance $(BALANCE) $(USE_CELLS) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	$(call log,balance,1) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	@scripts/dropped $@ $(MAX_DROPPED)
 
 $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
-	$(LOG) $(RUN_train) $(BIN)/kmeans-cluster -k $(K) $(KMEANS) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
+	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(BAR) $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
 
 # ---- training and evaluation
 
-READ = $(BIN)/shard-read -q --max-bad 100% --size $(TRAIN_SIZE) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
-$(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% $(STUDENT) | $(BIN)/distill-train
+READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
+TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
+$(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@while read -r f; do [ ! -e $(SHARD_DIR)/$$f.tar ] || echo $(SHARD_DIR)/$$f.tar; done < <(tr ' ' '\n' <$(W)/params/shards) >$(W)/params/present.$*.list
-	$(LOG) $(RUN_train) scripts/train-student $(W)/$* $(W)/params/train-$* $(W)/params/present.$*.list $(W)/balance.json $(W)/centroids.npy.json $(STUDENT) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(TEACHER) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --log $(W)/$*.jsonl --resume $(TRAIN) $(TRAIN_$*) --data '$(READ)'
+	$(call log,train-$*,1) $(RUN_train) scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/open_clip_config.json $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)
-	$(LOG) $(RUN_gpu) $(BIN)/zs-eval -m $(W)/$* $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
-$(W)/eval/teacher.json: $(TEACHER_CONFIG) $(W)/params/eval | $(BIN)/zs-eval
+	$(call log,eval-$*,1) $(RUN_eval) $(BIN)/zs-eval -m $(W)/$* $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
+$(W)/eval/teacher.json: $(W)/params/teacher $(W)/params/eval | $(TEACHER_CONFIG) $(FIRST) $(BIN)/zs-eval
 	@mkdir -p $(@D)
-	$(LOG) $(RUN_gpu) $(BIN)/zs-eval -m $(TEACHER) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
+	$(call log,eval-teacher,1) $(RUN_eval) $(BIN)/zs-eval -m $(TEACHER) $(WORDS) $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
 
-$(W)/report.html: $(RESULTS) $(INDEX) $(LABELS) | $(BIN)/cid-report
-	$(LOG) $(BIN)/cid-report --shards $(SHARD_DIR) -o $@ $(W)
+$(W)/report.html: $(RESULTS) $(MODELS) $(INDEX) $(LABELS) | $(BIN)/cid-report
+	$(call log,report,1) $(RUN_report) $(BIN)/cid-report --shards $(SHARD_DIR) -o $@ $(W)
 
 # ---- answers
 
-## status: files done of each stage, damaged shards, and the ledger's sums
+## status: files done of each stage and those to do, the students' steps, damaged shards, the ledger's sums
 status:
-	@scripts/status $(W) $(words $(SHARDS))
-	@[ ! -x $(BIN)/cid-report ] || $(BIN)/cid-report --ledger $(W)
+	@scripts/status $(W) $(N) $(call quote,$(STUDENTS)) $(MAKE) --no-print-directory -n -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) all
 ## clean-tmp: remove what killed runs left behind
 clean-tmp:
-	@find $(W) -name '.*.tmp' -print -delete
+	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/embed/.part/*' -type f -o -name '.reason.*' \) -print -delete
 ## help: this list
 help:
 	@sed -n 's/^## //p' pipeline.mk
-	@echo "data sets: $(patsubst conf/%.mk,%,$(wildcard conf/*.mk))"
+	@echo "data sets: $(DATA_SETS)"
+endif
 endif

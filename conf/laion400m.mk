@@ -9,13 +9,13 @@ CELLS_OPTIONS := --iterations 10 --max-points 2560000
 BALANCE := --remove 0.437
 K := 1000000
 KMEANS := --levels 2 --iterations 20
-EMBED := --dtype bf16
+# bfloat16 where the processor or the device multiplies it, float32 elsewhere.
+EMBED := --dtype auto
 MEM := 64G
-TRAIN := --epochs 32 --batch 32768 --lr 1e-3 --warmup 2000 --dtype bf16
+TRAIN := --epochs 32 --batch 32768 --lr 1e-3 --warmup 2000 --dtype auto
 EVAL_SETS := $(wildcard data/eval/wds_*)
 T_read := 4
 T_embed := 8
-# On a cluster, for instance:
-#   make -f pipeline.mk DATA=laion400m -j 64 RUN_cpu='srun -N1 -n1 -c4' RUN_gpu='srun -N1 -n1 -c8 --gpus=1'
-# and with the tools built by `make CUDA=1`, EMBED='--dtype bf16 --device cuda' ASSIGN='--device cuda', and --device cuda behind
-# KMEANS, BALANCE and TRAIN.
+# On a cluster, for instance (clip-cid-pipeline(7), ON A CLUSTER):
+#   make -f pipeline.mk DATA=laion400m -j 64 RUN_cpu='srun -N1 -n1 -c4' RUN_gpu='srun -N1 -n1 -c8 --gpus=1' RUN_train='srun -N1 -n1 -c32 --gpus=1'
+# and with the tools built by `make CUDA=1`, DEVICE=cuda.

@@ -78,7 +78,7 @@ my $said = '';
 # Sidecars name paths, so all runs work in one place, $dir/w, and are put aside under their own names.
 sub make { my ($work, @args) = @_;
     rename $work, "$dir/w" if -e $work;
-    my $rc = system("make -f pipeline.mk DATA=test CONF=$dir/conf.mk WORK=$dir/w BIN=$bin @args >$dir/said 2>&1");
+    my $rc = system("make -f pipeline.mk DATA=test CONF=$dir/conf.mk WORK=$dir/w BIN=$bin V=1 @args >$dir/said 2>&1");
     rename "$dir/w", $work if -e "$dir/w";
     $said = slurp("$dir/said");
     return $rc & 127 ? -1 : $rc >> 8;
