@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loss-block.h"
 #include "mem.h"
 #include "rng.h"
 
@@ -26,7 +27,8 @@ size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, s
     size_t s = sample_max(set, k, n_max * n_label);
     size_t state = k * dim * sizeof(float) * (set->frozen ? 1 : 3);
     size_t rows = s * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + s * 12;
-    return state + rows + 4 * n_max * s * sizeof(float) +
+    size_t n = loss_block_rows(n_max, s, set->block);
+    return state + rows + 4 * n * s * sizeof(float) + n * sizeof(int32_t) +
            (set->rate >= 1 ? 0 : k * sizeof(int32_t));
 }
 
@@ -43,7 +45,7 @@ static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
 static int alloc_step(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
-    size_t s = h->s_max, n = h->n_max;
+    size_t s = h->s_max, n = h->n_block = loss_block_rows(h->n_max, s, h->set.block);
     bool ok = (h->ids_dev = room(d, s, 1, sizeof(int32_t), e)) &&
               (h->unit = room(d, s, h->dim, sizeof(float), e)) &&
               (h->norm = room(d, s, 1, sizeof(float), e)) &&
@@ -54,7 +56,7 @@ static int alloc_step(struct cluster_head *h, struct err *e)
               (h->teacher = room(d, n, s, sizeof(float), e)) &&
               (h->target = room(d, n, 1, sizeof(int32_t), e)) &&
               (h->ids = mem_alloc(s, sizeof *h->ids, e)) &&
-              (h->target_host = mem_alloc(n * h->n_label, sizeof *h->target_host, e));
+              (h->target_host = mem_alloc(h->n_max * h->n_label, sizeof *h->target_host, e));
     if (ok && !h->all)
         ok = (h->rows = room(d, s, h->dim, sizeof(float), e)) &&
              (h->slot = mem_alloc(h->k, sizeof *h->slot, e));
@@ -116,7 +118,6 @@ void cluster_head_close(struct cluster_head *h)
 
 void cluster_head_begin(struct cluster_head *h)
 {
-    h->ready = false;
     for (size_t i = 0; i < h->s && h->slot; i++)
         h->slot[h->ids[i]] = -1;
     h->s = 0;
@@ -151,12 +152,10 @@ static void draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64
     h->d->op->upload(h->d, h->ids_dev, h->ids, h->s * sizeof *h->ids);
 }
 
-int cluster_head_need(struct cluster_head *h, size_t n, const float *v, const int32_t *labels,
-                      uint64_t seed, uint64_t step, struct err *e)
+int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
+                      uint64_t step, struct err *e)
 {
     const struct dev_ops *op = h->d->op;
-    if (h->ready)
-        return 0;
     for (size_t i = 0; i < n * h->n_label; i++)
         if (labels[i] < 0 || (size_t)labels[i] >= h->k)
             return err_set(e, "label %d: there are %zu centroids", (int)labels[i], h->k);
@@ -175,18 +174,27 @@ int cluster_head_need(struct cluster_head *h, size_t n, const float *v, const in
             h->target_host[l * n + i] = h->slot ? h->slot[y] : y;
         }
     op->unit(h->d, h->s, h->dim, rows, h->unit, h->norm);
-    op->gemm(h->d, false, true, n, h->s, h->dim, 1, v, h->dim, h->unit, h->dim, 0, h->cosine, h->s);
-    op->zero(h->d, h->grad, n * h->s * sizeof(float));
-    h->ready = true;
     return 0;
 }
 
-void cluster_head_finish(struct cluster_head *h, size_t n, const float *v, float *dv)
+void cluster_head_block(struct cluster_head *h, size_t n, const float *v)
+{
+    const struct dev_ops *op = h->d->op;
+    op->gemm(h->d, false, true, n, h->s, h->dim, 1, v, h->dim, h->unit, h->dim, 0, h->cosine, h->s);
+    op->zero(h->d, h->grad, n * h->s * sizeof(float));
+}
+
+void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v, float *dv)
 {
     const struct dev_ops *op = h->d->op;
     op->gemm(h->d, false, false, n, h->dim, h->s, 1, h->grad, h->s, h->unit, h->dim, 1, dv, h->dim);
-    if (h->set.frozen)
-        return;
-    op->gemm(h->d, true, false, h->s, h->dim, n, 1, h->grad, h->s, v, h->dim, 0, h->dw, h->dim);
-    op->unit_bwd(h->d, h->s, h->dim, h->unit, h->norm, h->dw, h->dw);
+    if (!h->set.frozen)
+        op->gemm(h->d, true, false, h->s, h->dim, n, 1, h->grad, h->s, v, h->dim, first ? 0 : 1,
+                 h->dw, h->dim);
+}
+
+void cluster_head_finish(struct cluster_head *h)
+{
+    if (!h->set.frozen)
+        h->d->op->unit_bwd(h->d, h->s, h->dim, h->unit, h->norm, h->dw, h->dw);
 }

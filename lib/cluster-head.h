@@ -20,6 +20,7 @@ struct cluster_set {
     float filter; // classes with a cosine above it, not the target, are left out of the cross
                   // entropy; >= 1: off
     bool frozen;  // the rows keep their first values
+    size_t block; // values of a [rows, sample] matrix; 0: loss-block.h's
 };
 
 struct cluster_head {
@@ -35,13 +36,13 @@ struct cluster_head {
     float *rows, *unit;      // device [s_max, dim]: the sample's rows, and made unit
     float *norm;             // device [s_max]
     float *dw;               // device [s_max, dim]: gradient by the sample's rows
-    float *cosine, *grad;    // device [n_max, s_max]: v W^T, and the gradient by it
-    float *logits, *teacher; // device [n_max, s_max]
-    int32_t *target;         // device [n_max]
+    size_t n_block;          // rows of a batch that are worked on at a time
+    float *cosine, *grad;    // device [n_block, s_max]: v W^T, and the gradient by it
+    float *logits, *teacher; // device [n_block, s_max]
+    int32_t *target;         // device [n_block]
     int32_t *target_host;    // [n_max * n_label]
     size_t n_label;
-    size_t s;   // rows of this step's sample
-    bool ready; // sample and cosines of this step are there
+    size_t s; // rows of this step's sample
 };
 
 // For k classes of `dim` columns; `centroids` host [k, dim], made unit rows. 0 or -1.
@@ -55,11 +56,18 @@ size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, s
 
 // At the start of a step: forgets the last sample.
 void cluster_head_begin(struct cluster_head *h);
-// Draws the sample for labels[n * n_label] (host) from (seed, step) and makes cosine = v W^T; does
-// nothing when this step's is there. 0 or -1: a label is not below k.
-int cluster_head_need(struct cluster_head *h, size_t n, const float *v, const int32_t *labels,
-                      uint64_t seed, uint64_t step, struct err *e);
-// After the terms have added to h->grad: dv += grad W, and the gradient by the rows in h->dw.
-void cluster_head_finish(struct cluster_head *h, size_t n, const float *v, float *dv);
+// Draws the sample for labels[n * n_label] (host) from (seed, step). 0 or -1: a label is not below
+// k.
+int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
+                      uint64_t step, struct err *e);
+// For n rows of v, at most h->n_block, one block after the other: makes cosine = v W^T and a grad
+// of zeros, to which the terms add.
+void cluster_head_block(struct cluster_head *h, size_t n, const float *v);
+// Then: dv += grad W, and the gradient by the sample's rows into h->dw; `first`: it is the batch's
+// first block.
+void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v,
+                            float *dv);
+// After the last block: h->dw is the gradient by the rows before they were made unit.
+void cluster_head_finish(struct cluster_head *h);
 
 #endif

@@ -216,6 +216,11 @@ void dev_cpu_dot_to(struct dev *d, size_t n, const float *x, const float *y, dou
     *to = total(d, n, x, y);
 }
 
+void dev_cpu_dot_add(struct dev *d, size_t n, const float *x, const float *y, double *to)
+{
+    *to += total(d, n, x, y);
+}
+
 void dev_cpu_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to)
 {
     double s = 0;

@@ -44,6 +44,7 @@ void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float 
 double dev_cpu_dot(struct dev *d, size_t n, const float *x, const float *y);
 double dev_cpu_sum(struct dev *d, size_t n, const float *x);
 void dev_cpu_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to);
+void dev_cpu_dot_add(struct dev *d, size_t n, const float *x, const float *y, double *to);
 void dev_cpu_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to);
 void dev_cpu_clip(struct dev *d, size_t n, const double *squares, size_t n_check,
                   const double *check, float most, struct dev_clip *to);

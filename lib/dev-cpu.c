@@ -213,6 +213,7 @@ static const struct dev_ops ops = {
     .dot = dev_cpu_dot,
     .sum = dev_cpu_sum,
     .dot_to = dev_cpu_dot_to,
+    .dot_add = dev_cpu_dot_add,
     .weigh = dev_cpu_weigh,
     .scores = cpu_scores,
     .hits_top = cpu_hits_top,

@@ -264,6 +264,8 @@ struct dev_ops {
     double (*sum)(struct dev *, size_t n, const float *x);
     // The same into *to (device), without waiting: of x * y, or of x where y is NULL.
     void (*dot_to)(struct dev *, size_t n, const float *x, const float *y, double *to);
+    // The same, added to *to.
+    void (*dot_add)(struct dev *, size_t n, const float *x, const float *y, double *to);
     // *to = sum of w[i] x[i] in float64, in order; terms of weight 0 are left out. x device, w host
     // [n], n at most DEV_WEIGH_MAX.
     void (*weigh)(struct dev *, size_t n, const double *x, const double *w, float *to);

@@ -6,21 +6,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loss-block.h"
 #include "mem.h"
 
-enum { IMAGE = LOSS_TEACHER_IMAGE, TEXT = LOSS_TEACHER_TEXT, WIDTH = LOSS_WIDTH };
+enum {
+    IMAGE = LOSS_TEACHER_IMAGE,
+    TEXT = LOSS_TEACHER_TEXT,
+    CLUSTERS = LOSS_CLUSTERS | LOSS_WIDTH,
+};
 
 const struct loss_kind loss_kinds[] = {
-    {"instance", IMAGE | TEXT | WIDTH, loss_instance, "student against teacher, all four pairings"},
-    {"cluster_ce", LOSS_CLUSTERS | WIDTH, loss_cluster_ce,
+    {"instance", IMAGE | TEXT | LOSS_WIDTH, 4, 4, loss_instance,
+     "student against teacher, all four pairings"},
+    {"cluster_ce", CLUSTERS | LOSS_LABELS, 1, 0, loss_cluster_ce,
      "cross entropy against the cluster labels"},
-    {"cluster_kl", LOSS_CLUSTERS | IMAGE | WIDTH, loss_cluster_kl,
-     "KL from the teacher's clusters"},
-    {"clip", 0, loss_clip, "the student's images against its texts"},
-    {"affinity", IMAGE | TEXT, loss_affinity, "the teacher's image-text similarities as targets"},
-    {"feature", IMAGE | TEXT | WIDTH, loss_feature, "squared distance to the teacher's embeddings"},
-    {"siglip", LOSS_BIAS, loss_siglip, "each pair by itself, sigmoid loss"},
-    {NULL, 0, NULL, NULL},
+    {"cluster_kl", CLUSTERS | IMAGE, 2, 0, loss_cluster_kl, "KL from the teacher's clusters"},
+    {"clip", 0, 2, 2, loss_clip, "the student's images against its texts"},
+    {"affinity", IMAGE | TEXT, 2, 2, loss_affinity,
+     "the teacher's image-text similarities as targets"},
+    {"feature", IMAGE | TEXT | LOSS_WIDTH, 0, 6, loss_feature,
+     "squared distance to the teacher's embeddings"},
+    {"siglip", LOSS_BIAS, 1, 2, loss_siglip, "each pair by itself, sigmoid loss"},
+    {NULL, 0, 0, 0, NULL, NULL},
 };
 
 size_t loss_count(void)
@@ -125,29 +132,42 @@ int losses_needs(const struct losses *l)
     return needs;
 }
 
-// Rows of losses: 4 of instance, 2 of clip, affinity and cluster_kl each, 1 of siglip, and those of
-// cluster_ce. Parts: one less of cluster_kl, 2 of feature.
-static size_t rows_of(size_t n_label)
+// What the terms with a weight declare, and one more sum for the optimiser.
+static void count_values(const struct losses *l, size_t n_label, size_t *rows, size_t *sums)
 {
-    return 11 + n_label;
+    *rows = 0;
+    *sums = 1;
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        const struct loss_kind *k = &loss_kinds[i];
+        if (l->weight[i] <= 0)
+            continue;
+        *rows += k->rows * (k->needs & LOSS_LABELS && n_label ? n_label : 1);
+        *sums += k->sums;
+    }
 }
 
-size_t losses_bytes(size_t n, size_t n_label)
+size_t losses_bytes(const struct losses *l, size_t n, size_t n_label)
 {
-    return 3 * n * n * sizeof(float) + (3 + rows_of(n_label)) * n * sizeof(float) +
-           LOSS_SUMS * sizeof(double);
+    size_t rows, sums, block = loss_block_rows(n, n, l->block);
+    count_values(l, n_label, &rows, &sums);
+    return 3 * block * n * sizeof(float) + (3 + rows) * n * sizeof(float) + sums * sizeof(double);
 }
 
-static int open_values(struct loss_room *r, size_t n_label, struct err *e)
+static int open_values(struct losses *l, size_t n_label, struct err *e)
 {
+    struct loss_room *r = &l->room;
     size_t values;
-    r->max_rows = rows_of(n_label);
+    count_values(l, n_label, &r->max_rows, &r->max_sums);
+    if (r->max_sums > DEV_WEIGH_MAX)
+        return err_set(e, "these losses need %zu sums, %d are the most", r->max_sums,
+                       DEV_WEIGH_MAX);
     if (!mem_mul(r->max_rows, r->n, &values))
         return err_set(e, "a batch of %zu is too large", r->n);
+    values = values ? values : 1;
     return (r->rows = r->d->op->alloc(r->d, values * sizeof *r->rows, e)) &&
-                   (r->sums = r->d->op->alloc(r->d, LOSS_SUMS * sizeof *r->sums, e)) &&
+                   (r->sums = r->d->op->alloc(r->d, r->max_sums * sizeof *r->sums, e)) &&
                    (r->host_rows = mem_alloc(values, sizeof *r->host_rows, e)) &&
-                   (r->parts = mem_alloc(r->max_rows + 1, sizeof *r->parts, e))
+                   (r->parts = mem_alloc(r->max_rows + r->max_sums, sizeof *r->parts, e))
                ? 0
                : -1;
 }
@@ -156,15 +176,15 @@ int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struc
 {
     struct loss_room *r = &l->room;
     size_t square;
-    *r = (struct loss_room){.d = d, .n = n};
-    if (!mem_mul(n, n, &square) || !mem_mul(square, sizeof(float), &square))
+    *r = (struct loss_room){.d = d, .n = n, .n_block = loss_block_rows(n, n, l->block)};
+    if (!mem_mul(r->n_block, n, &square) || !mem_mul(square, sizeof(float), &square))
         return err_set(e, "a batch of %zu is too large", n);
     if (!(r->logits = d->op->alloc(d, square, e)) || !(r->teacher = d->op->alloc(d, square, e)) ||
         !(r->grad = d->op->alloc(d, square, e)) ||
         !(r->row = d->op->alloc(d, n * sizeof(float), e)) ||
         !(r->row2 = d->op->alloc(d, n * sizeof(float), e)) ||
         !(r->diagonal = d->op->alloc(d, n * sizeof(int32_t), e)) ||
-        !(r->host = mem_alloc(n, sizeof(float), e)) || open_values(r, n_label, e)) {
+        !(r->host = mem_alloc(n, sizeof(float), e)) || open_values(l, n_label, e)) {
         losses_close(l);
         return -1;
     }
@@ -193,6 +213,7 @@ void losses_close(struct losses *l)
 static void begin(struct loss_room *m, size_t batch)
 {
     m->n_rows = m->n_sums = m->n_parts = 0;
+    m->overrun = false;
     m->batch = batch;
     memset(m->by_scale, 0, sizeof m->by_scale);
     memset(m->by_bias, 0, sizeof m->by_bias);
@@ -205,24 +226,62 @@ static float weight_at(const struct losses *l, size_t term, uint64_t step)
                  : l->weight[term];
 }
 
+static int run_term(struct losses *l, struct loss_run *r, struct err *e)
+{
+    const struct loss_kind *k = &loss_kinds[r->term];
+    if (k->run(r, l->effective[r->term], e))
+        return err_wrap(e, "%s loss", k->name);
+    return r->room->overrun
+               ? err_set(e, "%s loss: more rows or sums than its row of the table has", k->name)
+               : 0;
+}
+
+// The cluster terms share the sample and its cosines: a block of the batch goes through all of
+// them.
+static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
+{
+    const struct loss_batch *b = r->b;
+    struct loss_room *m = r->room;
+    struct cluster_head *h = b->w;
+    size_t rows = m->n_rows, parts = m->n_parts, n = h->n_block;
+    if (cluster_head_draw(h, b->n, b->label, b->seed, b->step, e))
+        return err_wrap(e, "cluster loss");
+    for (r->at = 0; r->at < b->n; r->at += n) {
+        r->n = b->n - r->at < n ? b->n - r->at : n;
+        m->n_rows = rows; // the same parts again, and the block's part of each row
+        m->n_parts = parts;
+        cluster_head_block(h, r->n, b->pv + r->at * h->dim);
+        for (r->term = 0; loss_kinds[r->term].name; r->term++)
+            if (is_cluster(r->term) && l->effective[r->term] > 0 && run_term(l, r, e))
+                return -1;
+        cluster_head_block_end(h, !r->at, r->n, b->pv + r->at * h->dim, r->g->dpv + r->at * h->dim);
+    }
+    cluster_head_finish(h);
+    r->at = 0;
+    return 0;
+}
+
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
 {
     struct loss_room *m = &l->room;
     struct dev *d = m->d;
-    struct loss_run r = {m, b, g, 0};
+    struct loss_run r = {.room = m, .b = b, .g = g, .n = b->n};
+    bool clusters = false;
     begin(m, b->n);
     if (b->w)
         cluster_head_begin(b->w);
     for (; loss_kinds[r.term].name; r.term++) {
         float weight = l->effective[r.term] = weight_at(l, r.term, b->step);
-        if (weight > 0 && loss_kinds[r.term].run(&r, weight, e))
-            return err_wrap(e, "%s loss", loss_kinds[r.term].name);
+        if (is_cluster(r.term))
+            clusters = clusters || weight > 0;
+        else if (weight > 0 && run_term(l, &r, e))
+            return -1;
     }
-    if (b->w && b->w->ready)
-        cluster_head_finish(b->w, b->n, b->pv, g->dpv);
+    if (clusters && queue_clusters(l, &r, e))
+        return -1;
     // One more sum, for the optimiser to see whether a loss is not finite.
     if (m->n_rows)
-        loss_sum(&r, m->n_rows * b->n, m->rows, NULL);
+        loss_sum_add(&r, loss_sum(&r), true, m->n_rows * b->n, m->rows, NULL);
     d->op->fetch(d, m->host_rows, m->rows, m->n_rows * b->n * sizeof *m->rows);
     d->op->fetch(d, m->host_sums, m->sums, m->n_sums * sizeof *m->sums);
     return 0;
@@ -279,7 +338,12 @@ int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *
 
 struct loss_part *loss_part(struct loss_run *r, double den)
 {
-    struct loss_part *p = &r->room->parts[r->room->n_parts++];
+    struct loss_room *m = r->room;
+    if (m->n_parts == m->max_rows + m->max_sums) {
+        m->overrun = true;
+        m->n_parts--;
+    }
+    struct loss_part *p = &m->parts[m->n_parts++];
     *p = (struct loss_part){.term = r->term, .den = den};
     return p;
 }
@@ -287,30 +351,51 @@ struct loss_part *loss_part(struct loss_run *r, double den)
 float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight)
 {
     struct loss_room *m = r->room;
+    if (m->n_rows == m->max_rows || p->n == LOSS_PART_SUMS) {
+        m->overrun = true;
+        return m->row;
+    }
     p->s[p->n].weight = weight;
     p->s[p->n].row = true;
     p->s[p->n++].at = m->n_rows;
-    return m->rows + m->n_rows++ * m->batch;
+    return m->rows + m->n_rows++ * m->batch + r->at;
 }
 
 void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
                    const float *y)
 {
+    size_t sum = loss_sum(r);
+    loss_sum_add(r, sum, true, n, x, y);
+    if (p->n == LOSS_PART_SUMS) {
+        r->room->overrun = true;
+        return;
+    }
     p->s[p->n].weight = weight;
     p->s[p->n].row = false;
-    p->s[p->n++].at = loss_sum(r, n, x, y);
+    p->s[p->n++].at = sum;
 }
 
-size_t loss_sum(struct loss_run *r, size_t n, const float *x, const float *y)
+size_t loss_sum(struct loss_run *r)
 {
     struct loss_room *m = r->room;
-    m->d->op->dot_to(m->d, n, x, y, m->sums + m->n_sums);
-    return m->n_sums++;
+    if (m->n_sums < m->max_sums)
+        return m->n_sums++;
+    m->overrun = true;
+    return 0;
 }
 
-void loss_by_scale(struct loss_run *r, const float *grad, const float *logits)
+void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
+                  const float *y)
 {
-    r->room->by_scale[loss_sum(r, r->b->n * r->b->n, grad, logits)] = 1;
+    struct loss_room *m = r->room;
+    (first ? m->d->op->dot_to : m->d->op->dot_add)(m->d, n, x, y, m->sums + sum);
+}
+
+size_t loss_by_scale(struct loss_run *r)
+{
+    size_t sum = loss_sum(r);
+    r->room->by_scale[sum] = 1;
+    return sum;
 }
 
 void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
@@ -318,15 +403,18 @@ void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *
 {
     struct loss_room *m = r->room;
     struct dev *d = m->d;
-    size_t n = r->b->n;
-    float s = r->b->scale;
+    size_t n = r->b->n, by_scale = loss_by_scale(r);
+    float s = r->b->scale, each = (float)(part * (double)weight / (double)n);
     float *row = loss_part_row(r, loss_part(r, (double)n), part);
-    d->op->gemm(d, false, true, n, n, dim, s, a, dim, b, dim, 0, m->logits, n);
-    d->op->softmax_ce(d, n, n, m->logits, n, m->diagonal,
-                      (float)(part * (double)weight / (double)n), m->grad, row);
-    loss_by_scale(r, m->grad, m->logits);
-    if (da)
-        d->op->gemm(d, false, false, n, dim, n, s, m->grad, n, b, dim, 1, da, dim);
-    if (db)
-        d->op->gemm(d, true, false, n, dim, n, s, m->grad, n, a, dim, 1, db, dim);
+    for (size_t at = 0; at < n; at += m->n_block) {
+        size_t k = n - at < m->n_block ? n - at : m->n_block;
+        const float *x = a + at * dim;
+        d->op->gemm(d, false, true, k, n, dim, s, x, dim, b, dim, 0, m->logits, n);
+        d->op->softmax_ce(d, k, n, m->logits, n, m->diagonal + at, each, m->grad, row + at);
+        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
+        if (da)
+            d->op->gemm(d, false, false, k, dim, n, s, m->grad, n, b, dim, 1, da + at * dim, dim);
+        if (db)
+            d->op->gemm(d, true, false, n, dim, k, s, m->grad, n, x, dim, 1, db, dim);
+    }
 }

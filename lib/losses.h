@@ -42,7 +42,7 @@ struct loss_grads {
 };
 
 // A part of a term's value: (sum of weight x (a row's sum, or a float64 sum)) / den.
-enum { LOSS_SUMS = DEV_WEIGH_MAX, LOSS_PART_SUMS = 3 };
+enum { LOSS_PART_SUMS = 3 };
 struct loss_part {
     size_t term; // row of the table
     double den;
@@ -59,17 +59,20 @@ struct loss_part {
 struct loss_room {
     struct dev *d;
     size_t n;                // rows at most
-    float *logits, *teacher; // [n, n]
-    float *grad;             // [n, n]
+    size_t n_block;          // rows that are worked on at a time (loss-block.h)
+    float *logits, *teacher; // [n_block, n]
+    float *grad;             // [n_block, n]
     float *row, *row2;       // [n]
     int32_t *diagonal;       // device [n]: 0, 1, 2 ...
     float *host;             // [n]
     float *rows, *host_rows; // [max_rows, batch's n]: losses of samples, a row a part
-    double *sums;            // device [LOSS_SUMS]
-    double host_sums[LOSS_SUMS];
-    double by_scale[LOSS_SUMS], by_bias[LOSS_SUMS]; // dscale, dbias: weights of the sums
-    struct loss_part *parts;                        // [max_rows + 1]
-    size_t max_rows, n_rows, n_sums, n_parts, batch;
+    double *sums;            // device [max_sums]
+    double host_sums[DEV_WEIGH_MAX];
+    double by_scale[DEV_WEIGH_MAX], by_bias[DEV_WEIGH_MAX]; // dscale, dbias: weights of the sums
+    struct loss_part *parts;                                // [max_rows + max_sums]
+    size_t max_rows, max_sums;                              // what the terms declare, and one more
+    size_t n_rows, n_sums, n_parts, batch;
+    bool overrun; // a term asked for more than it declares
 };
 
 struct loss_run {
@@ -77,6 +80,7 @@ struct loss_run {
     const struct loss_batch *b;
     struct loss_grads *g;
     size_t term;
+    size_t at, n; // cluster terms: the batch's rows [at, at + n), at most h->n_block
 };
 
 // What a term needs.
@@ -85,13 +89,17 @@ enum {
     LOSS_TEACHER_TEXT = 2,
     LOSS_CLUSTERS = 4, // labels and centroids
     LOSS_BIAS = 8,     // a learned logit_bias
+    LOSS_LABELS = 32,  // its rows are counted for each label
     LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
 };
 
 struct loss_kind {
     const char *name;
     int needs;
-    // Leaves the parts of its value (unweighted); gradients of weight x term are added to r->g.
+    size_t rows; // loss_part_row at most; with LOSS_LABELS for each label
+    size_t sums; // loss_sum at most, those of loss_part_dot and loss_by_scale among them
+    // Leaves the parts of its value (unweighted); gradients of weight x term are added to r->g. A
+    // cluster term is run for each block of the batch, with the same parts.
     int (*run)(struct loss_run *r, float weight, struct err *e);
     const char *help;
 };
@@ -105,6 +113,7 @@ struct losses {
     uint64_t cluster_warmup;   // steps over which the cluster terms' weights grow to that
     float effective[LOSS_MAX]; // weights of the last run
     double value[LOSS_MAX];    // of the last run
+    size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
     struct loss_room room;
 };
 
@@ -120,7 +129,7 @@ int losses_needs(const struct losses *l);
 // Memory for batches of at most n rows with n_label labels each. 0 or -1.
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);
-size_t losses_bytes(size_t n, size_t n_label);
+size_t losses_bytes(const struct losses *l, size_t n, size_t n_label);
 // Gives the device all that makes gradients and values; waits for nothing. 0 or -1.
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
 // The gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
@@ -138,15 +147,19 @@ void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *
                    float *db, double part, float weight);
 // A part of the term's value, empty so far.
 struct loss_part *loss_part(struct loss_run *r, double den);
-// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n]).
+// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
+// the run's part of it).
 float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
 // Adds weight x the sum of x y (of x where y is NULL), device [n].
 void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
                    const float *y);
-// The sum of x y is on the device's side: its number, for by_scale and by_bias.
-size_t loss_sum(struct loss_run *r, size_t n, const float *x, const float *y);
-// The scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
-void loss_by_scale(struct loss_run *r, const float *grad, const float *logits);
+// A sum on the device's side: its number, for by_scale and by_bias. loss_sum_add adds the sum of
+// x y, or with `first` begins with it.
+size_t loss_sum(struct loss_run *r);
+void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
+                  const float *y);
+// The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
+size_t loss_by_scale(struct loss_run *r);
 
 int loss_instance(struct loss_run *r, float weight, struct err *e);
 int loss_clip(struct loss_run *r, float weight, struct err *e);

@@ -41,7 +41,7 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
         m->activations +=
             clip_tape_bytes(c, (enum clip_tower_id)i, piece, rows[i], s->recompute, act_size);
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
-    m->losses = losses_bytes(s->batch, s->n_label) +
+    m->losses = losses_bytes(&s->losses, s->batch, s->n_label) +
                 s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
     if (s->project)
         m->losses += train_project_bytes(dim, s->dim_t, s->batch);

@@ -187,6 +187,7 @@ void cuda_col_sums(struct dev *, size_t rows, size_t cols, const void *x, bool x
 double cuda_dot(struct dev *, size_t, const float *, const float *);
 double cuda_sum(struct dev *, size_t, const float *);
 void cuda_dot_to(struct dev *, size_t, const float *, const float *, double *);
+void cuda_dot_add(struct dev *, size_t, const float *, const float *, double *);
 void cuda_weigh(struct dev *, size_t, const double *, const double *, float *);
 // rows.cu
 void cuda_gather(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float *);

@@ -119,6 +119,7 @@ static const struct dev_ops ops = {
     .dot = cuda_dot,
     .sum = cuda_sum,
     .dot_to = cuda_dot_to,
+    .dot_add = cuda_dot_add,
     .weigh = cuda_weigh,
     .scores = cuda_scores,
     .hits_top = cuda_hits_top,

@@ -58,20 +58,22 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
         part[blockIdx.x] = s;
 }
 
-__global__ void __launch_bounds__(CUDA_BLOCK) join_kernel(size_t n, const double *part, double *to)
+__global__ void __launch_bounds__(CUDA_BLOCK)
+    join_kernel(size_t n, const double *part, bool add, double *to)
 {
     double *room = shared_memory<double>(), s = 0;
     for (size_t i = threadIdx.x; i < n; i += CUDA_BLOCK)
         s += part[i];
     s = block_sum(s, room);
     if (threadIdx.x == 0)
-        *to = s;
+        *to = add ? *to + s : s;
 }
 
 static constexpr size_t DOT_SHARED = CUDA_BLOCK / CUDA_WARP * sizeof(double);
 
 // Into *to, or behind the partial sums: where it stands, NULL for a failure.
-static double *dot_into(struct dev *d, size_t n, const float *x, const float *y, double *to)
+static double *dot_into(struct dev *d, size_t n, const float *x, const float *y, bool add,
+                        double *to)
 {
     size_t runs = cuda_blocks(n, DOT_RUN);
     double *part = (double *)cuda_slot(d, SLOT_REDUCE, (runs + 1) * sizeof *part);
@@ -79,19 +81,25 @@ static double *dot_into(struct dev *d, size_t n, const float *x, const float *y,
         return NULL;
     to = to ? to : part + runs;
     cuda_launch(d, "dot", dot_kernel, runs, CUDA_BLOCK, DOT_SHARED, n, x, y, part);
-    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part, to);
+    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part,
+                add, to);
     return to;
 }
 
 void cuda_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to)
 {
-    dot_into(d, n, x, y, to);
+    dot_into(d, n, x, y, false, to);
+}
+
+void cuda_dot_add(struct dev *d, size_t n, const float *x, const float *y, double *to)
+{
+    dot_into(d, n, x, y, true, to);
 }
 
 double cuda_dot(struct dev *d, size_t n, const float *x, const float *y)
 {
     struct err e;
-    double s = 0, *at = n ? dot_into(d, n, x, y, NULL) : NULL;
+    double s = 0, *at = n ? dot_into(d, n, x, y, false, NULL) : NULL;
     return !at || cuda_download(d, &s, at, sizeof s, &e) ? 0 : s;
 }
 

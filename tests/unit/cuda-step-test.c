@@ -104,7 +104,7 @@ static void training(struct world *w, const char *terms, size_t pieces, bool rec
     struct err e;
     s.k = K;
     s.n_label = 1;
-    s.cluster = (struct cluster_set){16, 1, 0, 1, false};
+    s.cluster = (struct cluster_set){.sigma = 16, .rate = 1, .filter = 1};
     optim_set_default(&s.optim);
     s.optim.steps = 10;
     size_t before = used(&w->d);

@@ -21,6 +21,7 @@ struct world {
     double sigma, margin, filter;
     const char *term;
     uint64_t step, warmup;
+    size_t block; // values of a matrix that are there at a time
 };
 
 static double dot(const double *a, const double *b)
@@ -154,7 +155,11 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     struct losses l;
     struct cluster_head h = {0};
     struct err e;
-    struct cluster_set set = {(float)w->sigma, rate, (float)w->margin, (float)w->filter, false};
+    struct cluster_set set = {.sigma = (float)w->sigma,
+                              .rate = rate,
+                              .margin = (float)w->margin,
+                              .filter = (float)w->filter,
+                              .block = w->block};
     struct loss_grads g = {.dv = got->g + V, .dt = got->g + T, .dpv = got->g + V};
     char list[64];
     double total;
@@ -163,7 +168,8 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     snprintf(list, sizeof list, "%s=%g", w->term, (double)weight);
     bool good = !losses_parse(&l, list, &e);
     l.cluster_warmup = w->warmup;
-    good = good && !losses_open(&l, d, N + 2, LABELS, &e) &&
+    l.block = w->block;
+    good = good && !losses_open(&l, d, N + 2, w->n_label, &e) &&
            !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
     // The head makes its rows unit; the test's are put back as they are.
     d->op->upload(d, h.w, x + W, K * D * sizeof *x);
@@ -181,6 +187,9 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     for (size_t i = 0; i < loss_count(); i++)
         if (l.weight[i] > 0)
             got->value = l.value[i];
+    // The table declares what the term uses, no less and no more.
+    good = good && l.room.n_rows == l.room.max_rows &&
+           l.room.n_sums + !l.room.n_rows == l.room.max_sums;
     if (!w->warmup)
         good = good && fabs(total - (double)weight * got->value) < 1e-9 * (1 + fabs(total));
     got->g[SCALE] = (float)g.dscale;
@@ -321,8 +330,18 @@ int main(void)
         w.term = loss_kinds[i].name;
         one_term(&d, &w, x, "");
     }
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        for (w.block = 1; w.block <= 4 * (N + 2); w.block += 4 * (N + 2) - 1) {
+            char what[48];
+            snprintf(what, sizeof what, ", matrices of %zu", w.block);
+            w.term = loss_kinds[i].name;
+            one_term(&d, &w, x, what);
+        }
     w.term = "cluster_ce";
     w.n_label = LABELS;
+    w.block = 20;
+    one_term(&d, &w, x, ", two labels, in blocks");
+    w.block = 0;
     one_term(&d, &w, x, ", two labels");
     w.margin = 0.3;
     one_term(&d, &w, x, ", margin");

@@ -185,7 +185,7 @@ static bool open_core(struct world *w, struct train_core *c, const char *terms, 
     optim_set_default(&s.optim);
     s.optim.lr = lr;
     s.optim.steps = 10;
-    s.cluster = (struct cluster_set){16, 1, 0, 1, false};
+    s.cluster = (struct cluster_set){.sigma = 16, .rate = 1, .filter = 1};
     if (losses_parse(&s.losses, terms, &e) ||
         train_core_open(c, &w->d, &w->cfg, &s, w->centroids, &e))
         return false;
