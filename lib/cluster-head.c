@@ -71,6 +71,17 @@ static int alloc_step(struct cluster_head *h, struct err *e)
     return 0;
 }
 
+// Through the sample's buffers, so that no second copy of k rows is needed.
+int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
+                     struct err *e)
+{
+    const struct dev_ops *op = h->d->op;
+    op->upload(h->d, h->dw, rows, n * h->dim * sizeof *rows);
+    op->unit(h->d, n, h->dim, h->dw, h->w + first * h->dim, h->norm);
+    op->zero(h->d, h->dw, n * h->dim * sizeof *rows); // where no loss uses the head
+    return op->sync(h->d, e);
+}
+
 int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
                       const float *centroids, size_t k, size_t dim, size_t n_max, size_t n_label,
                       struct err *e)
@@ -87,11 +98,12 @@ int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluste
         cluster_head_close(h);
         return -1;
     }
-    // Through the sample's buffers, so that no second copy of k rows is needed.
-    for (size_t at = 0; at < k; at += h->s_max) {
+    for (size_t at = 0; at < k && centroids; at += h->s_max) {
         size_t n = k - at < h->s_max ? k - at : h->s_max;
-        d->op->upload(d, h->dw, centroids + at * dim, n * dim * sizeof(float));
-        d->op->unit(d, n, dim, h->dw, h->w + at * dim, h->norm);
+        if (cluster_head_set(h, at, n, centroids + at * dim, e)) {
+            cluster_head_close(h);
+            return -1;
+        }
     }
     d->op->zero(d, h->dw, h->s_max * dim * sizeof(float)); // where no loss uses the head
     if (d->op->sync(d, e)) {

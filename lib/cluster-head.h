@@ -45,10 +45,14 @@ struct cluster_head {
     size_t s; // rows of this step's sample
 };
 
-// For k classes of `dim` columns; `centroids` host [k, dim], made unit rows. 0 or -1.
+// For k classes of `dim` columns; `centroids` host [k, dim], made unit rows; NULL:
+// cluster_head_set gives them. 0 or -1.
 int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
                       const float *centroids, size_t k, size_t dim, size_t n_max, size_t n_label,
                       struct err *e);
+// Rows first .. first + n - 1 of the centroids (host [n, dim]), n at most h->s_max. 0 or -1.
+int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
+                     struct err *e);
 void cluster_head_close(struct cluster_head *h);
 // Bytes it takes, the optimiser's two moments of w included.
 size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,

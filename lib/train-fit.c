@@ -19,16 +19,14 @@ struct fit {
     struct memory_limit host; // left is UINT64_MAX where it is not known
     size_t left, total;       // of a device of its own
     struct train_memory m;    // of s
-    uint64_t data;            // on the host: batches, or while it opens the centroids
+    uint64_t data;            // batches, on the host
 };
 
 static void measure(struct fit *f)
 {
     const struct train_set *s = &f->s;
-    uint64_t centroids = (uint64_t)s->k * s->dim_t * sizeof(float);
     train_memory(f->t, s, f->d, &f->m);
     f->data = train_data_bytes(&f->t->cfg, s->batch, s->dim_t, s->n_label);
-    f->data = f->data > centroids ? f->data : centroids;
 }
 
 static bool fits(struct fit *f, size_t pieces, double share)

@@ -120,19 +120,15 @@ static int open_core(struct train_run *r, struct err *e)
     const struct train_options *o = r->plan->o;
     const char *path = train_plan_centroids(r->plan);
     struct train_set *s = &r->set;
-    float *rows = NULL;
-    if (path && !(rows = train_setup_centroids(path, s, e)))
+    if (path && train_setup_centroid_size(path, s, e))
         return -1;
-    int rc =
-        path && o->clusters && s->k != o->clusters
-            ? err_set(e, "%s: has %zu clusters, --clusters says %" PRIu64, path, s->k, o->clusters)
-            : 0;
-    if (!rc)
-        rc = train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e);
-    if (!rc)
-        rc = train_core_open(&r->core, &r->dev, &r->cfg, s, rows, e);
-    free(rows);
-    return rc;
+    if (path && o->clusters && s->k != o->clusters)
+        return err_set(e, "%s: has %zu clusters, --clusters says %" PRIu64, path, s->k,
+                       o->clusters);
+    if (train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e) ||
+        train_core_open(&r->core, &r->dev, &r->cfg, s, NULL, e))
+        return -1;
+    return path ? train_setup_centroids(&r->core, path, e) : 0;
 }
 
 // What the run is started with; a checkpoint of other options is refused.

@@ -10,6 +10,7 @@
 #include "mem.h"
 #include "npy.h"
 
+enum { CENTROID_ROWS = 16384 }; // on their way to the device at a time
 static const double SIGLIP_BIAS = -10;
 
 // How pictures are to be made ready for the finished model. Random crops are for training only:
@@ -82,21 +83,23 @@ int train_setup_centroid_size(const char *path, struct train_set *s, struct err 
     return 0;
 }
 
-float *train_setup_centroids(const char *path, struct train_set *s, struct err *e)
+// A million centroids are gigabytes: never all of them as float32 beside the device's.
+int train_setup_centroids(struct train_core *c, const char *path, struct err *e)
 {
     struct npy a;
-    size_t n;
-    float *rows = NULL;
-    if (open_centroids(&a, path, s, e))
-        return NULL;
-    if (!mem_mul(s->k, s->dim_t, &n))
-        err_set(e, "%s: too large", path);
-    else if ((rows = mem_alloc(n, sizeof *rows, e)) && npy_rows_f32(&a, 0, a.h.rows, rows, e)) {
-        free(rows);
-        rows = NULL;
+    struct cluster_head *h = &c->head;
+    if (open_centroids(&a, path, &c->set, e))
+        return -1;
+    size_t most = h->s_max < CENTROID_ROWS ? h->s_max : CENTROID_ROWS;
+    float *rows = mem_alloc(most * h->dim, sizeof *rows, e);
+    int rc = rows ? 0 : -1;
+    for (size_t at = 0; at < h->k && !rc; at += most) {
+        size_t n = h->k - at < most ? h->k - at : most;
+        rc = npy_rows_f32(&a, at, n, rows, e) || cluster_head_set(h, at, n, rows, e) ? -1 : 0;
     }
+    free(rows);
     npy_close(&a);
-    return rows;
+    return rc;
 }
 
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e)

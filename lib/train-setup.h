@@ -24,8 +24,8 @@ void train_setup_memory_text(const struct train_memory *m, char *text, size_t ro
 // Number of the centroids (NPY <f4 or <f2) into s->k; they must be as wide as s->dim_t, which is
 // set where it is 0. 0 or -1.
 int train_setup_centroid_size(const char *path, struct train_set *s, struct err *e);
-// The same, and the centroids as float32, heap [s->k, s->dim_t]. NULL with e set.
-float *train_setup_centroids(const char *path, struct train_set *s, struct err *e);
+// Then the centroids themselves, into the open core. 0 or -1.
+int train_setup_centroids(struct train_core *c, const char *path, struct err *e);
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
 // What a run was started with, as far as it changes the result: for --resume to compare

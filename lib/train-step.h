@@ -76,7 +76,8 @@ size_t train_piece(const struct train_set *s);
 // Bytes on the device, for captions that use the whole context.
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m);
-// A model of config c with zero weights; centroids host [k, dim_t] when set->k. 0 or -1.
+// A model of config c with zero weights; centroids host [k, dim_t] when set->k, NULL: they are
+// given later (cluster_head_set). 0 or -1.
 int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
                     const struct train_set *set, const float *centroids, struct err *e);
 void train_core_close(struct train_core *c);
