@@ -76,6 +76,11 @@ SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 all: $(TOOLS)
 ## tests: the test programs and fuzzers, not run
 tests: $(UNIT) $(FUZZ) $(GOLDEN) $(CUDA_TOOLS)
+## plants: tests of the CUDA device with a fault in each of its files
+## gpu-kit: what scripts/gpu-proof needs on a machine with a card, in one archive (needs nvcc)
+gpu-kit:
+	$(MAKE) -j$(JOBS) CUDA=1 all tests bench
+	scripts/gpu-kit build/gpu-kit.tar.xz
 ## cuda: the CUDA device's objects alone, by nvcc (make CUDA=1 cuda)
 cuda: $(CUDA_NV)
 ## bench: the benchmark programs, not run (bench/README.md)
@@ -117,11 +122,22 @@ $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/bench/%: $(BUILD)/bench/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+# Tests of the device with a fault planted in one file of lib/cuda (tests/cli/gpu-proof.t).
+PLANTS := attention attention-bwd elementwise gemm loss norm optim reduce rows search
+plants: $(PLANTS:%=$(BUILD)/plant/%/cuda-test)
+$(BUILD)/plant/%.o: lib/cuda/%.cu Makefile
+	@mkdir -p $(@D)
+	$(say)$(CXX) -x c++ $(CXXFLAGS) -DPLANT=$(subst -,_,$*) -MMD -MP -c -o $@ $<
+$(BUILD)/plant/search/cuda-test: PLANTED := cuda-search-test
+PLANTED = cuda-test
+$(BUILD)/plant/%/cuda-test: $(BUILD)/plant/%.o $(CUDA_EMU) $(BUILD)/tests/unit/cuda-test.o $(BUILD)/tests/unit/cuda-search-test.o $(BUILD)/libclipcid.a | $(FAISS_C)
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/tests/unit/$(PLANTED).o $(filter-out $(BUILD)/cuda-on-cpu/$*.o,$(CUDA_EMU)) $(BUILD)/libclipcid.a $(LDLIBS)
 $(FAISS_C):
 	scripts/faiss-c $@
 .SECONDARY:
@@ -134,7 +150,7 @@ syntax:
 	git ls-files '*.c' | xargs -P $(JOBS) -n 8 $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
-	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench
+	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench plants
 	$(MAKE) -j$(JOBS) --output-sync=target asan=1 werror=1 all tests
 	$(if $(NVCC),$(MAKE) -j$(JOBS) werror=1 BUILD=build/check CUDA_ARCH=-arch=sm_90 cuda)
 	$(if $(shell command -v clang),$(MAKE) CC=clang werror=1 syntax)
@@ -160,5 +176,5 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests cuda bench deps syntax check demo format install clean help
+.PHONY: all tests plants gpu-kit cuda bench deps syntax check demo format install clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

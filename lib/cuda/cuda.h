@@ -33,6 +33,31 @@ enum cuda_slot {
     SLOT_COUNT
 };
 
+// A planted fault: -DPLANT=norm makes what norm.cu computes slightly wrong, so that a test can show
+// that the tests of the device notice it and name the file. Without -DPLANT nothing is planted.
+enum cuda_plant {
+    PLANT_none,
+    PLANT_attention,
+    PLANT_attention_bwd,
+    PLANT_elementwise,
+    PLANT_gemm,
+    PLANT_loss,
+    PLANT_norm,
+    PLANT_optim,
+    PLANT_reduce,
+    PLANT_rows,
+    PLANT_search
+};
+#ifndef PLANT
+#define PLANT none
+#endif
+#define PLANT_JOIN(name) PLANT_##name
+#define PLANT_OF(name) PLANT_JOIN(name)
+static constexpr bool cuda_planted(enum cuda_plant file)
+{
+    return file == PLANT_OF(PLANT);
+}
+
 struct cuda_pool; // memory.cu
 struct cuda_plans;
 

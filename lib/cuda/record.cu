@@ -2,7 +2,8 @@
 // Operations played again: a CUDA graph of what was launched, for one launch in place of hundreds.
 // The first time they run as they are, which sizes the slots and chooses the products; the second
 // time they are captured; afterwards the graph is launched, until a slot gets other memory. Where
-// something cannot be captured they run as they are for ever.
+// something cannot be captured, and with CLIP_CID_CUDA_GRAPHS=0 in the environment, they run as
+// they are for ever.
 #include <cstdlib>
 
 #include "cuda.h"
@@ -34,6 +35,8 @@ bool cuda_record(struct dev *d, struct dev_record **at)
         return false;
     }
     drop(d, r);
+    const char *graphs = getenv("CLIP_CID_CUDA_GRAPHS");
+    r->never = r->never || (graphs && graphs[0] == '0');
     bool was_warm = r->warm;
     r->warm = true;
     if (!was_warm || r->never)

@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
     if (r >= s.rows)
         return;
     const uint32_t row = s.row0 + (uint32_t)r;
-    const float *v = s.v + r * s.ld, low = least[r];
+    const float *v = s.v + r * s.ld, low = least[r] + (cuda_planted(PLANT_search) ? 0.05f : 0.0f);
     if (later && row >= s.col0)
         c = (row - s.col0) / SPAN * SPAN;
     for (; c < s.cols; c += SPAN) {
@@ -137,8 +137,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
         for (int p = 0; p < PARTS; p++) {
             size_t at = c + (size_t)p * CUDA_WARP + threadIdx.x % CUDA_WARP;
             uint32_t col = s.col0 + (uint32_t)at;
-            unsigned yes =
-                __ballot_sync(ALL, at < s.cols && x[p] >= low && (!later || col > row));
+            unsigned yes = __ballot_sync(ALL, at < s.cols && x[p] >= low && (!later || col > row));
             if (yes)
                 list(to, yes, row, col, x[p]);
         }

@@ -15,6 +15,8 @@
 int golden_model(const char *dir);
 // Weak: a build of the model half alone has none.
 int golden_train(const char *dir, bool bf16) __attribute__((weak));
+// Prints the largest difference of two float arrays of one shape; 0 when it is at most `bound`.
+int golden_agree(const char *a, const char *b, double bound) __attribute__((weak));
 // Writes a model folder with synthetic weights; dtype is "f32", "f16" or "bf16". 0 or 1.
 int golden_make(const char *config, const char *dir, const char *dtype, uint64_t seed);
 

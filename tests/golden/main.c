@@ -14,8 +14,11 @@ int main(int argc, char **argv)
         return golden_train(argv[2], bf16);
     if (argc == 6 && !strcmp(argv[1], "make"))
         return golden_make(argv[2], argv[3], argv[4], strtoull(argv[5], NULL, 10));
+    if (golden_agree && argc == 5 && !strcmp(argv[1], "agree"))
+        return golden_agree(argv[2], argv[3], strtod(argv[4], NULL));
     fprintf(stderr, "usage: golden model DIR\n"
                     "       golden train DIR [bf16]\n"
+                    "       golden agree A.npy B.npy BOUND\n"
                     "       golden make CONFIG DIR f32|f16|bf16 SEED\n");
     return 2;
 }

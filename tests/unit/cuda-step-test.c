@@ -180,10 +180,14 @@ static void embedding(struct world *w, const char *folder)
     struct err e;
     enum { BATCHES = 4 };
     size_t before = used(&w->d);
-    ok(!clip_weights_open(&weights, folder, &e) &&
-           !clip_model_memory(&weights.table, &w->d, &o, &plan, &e) &&
-           !clip_model_load(&m, &w->d, &weights, &o, &e) && !w->d.op->sync(&w->d, &e),
-       "%s", folder);
+    bool open = !clip_weights_open(&weights, folder, &e) &&
+                !clip_model_memory(&weights.table, &w->d, &o, &plan, &e) &&
+                !clip_model_load(&m, &w->d, &weights, &o, &e) && !w->d.op->sync(&w->d, &e);
+    ok(open, "%s", folder);
+    if (!open) {
+        printf("Bail out! %s\n", e.text);
+        exit(1);
+    }
     size_t size = (size_t)m.cfg.image_size, dim = (size_t)m.cfg.embed_dim;
     size_t context = (size_t)m.cfg.context, image = size * size * 3;
     uint8_t *pixels = calloc(BATCHES * N, image);
