@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The file: "KMEANS1\n", the tag and the sizes, the arrays, and XXH3-64 of all that.
+// The file: "KMEANS2\n", the tag and the sizes, the arrays, and XXH3-64 of all that.
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,11 +12,11 @@
 #include "kmeans.h"
 #include "mem.h"
 
-static const char magic[8] = {'K', 'M', 'E', 'A', 'N', 'S', '1', '\n'};
+static const char magic[8] = {'K', 'M', 'E', 'A', 'N', 'S', '2', '\n'};
 
 struct head {
     char magic[8];
-    char tag[40];
+    char options[40], rows[40];
     int64_t level, iteration;
     uint64_t k1, dim, k;
 };
@@ -44,7 +45,7 @@ static int arrays_of(const struct kmeans_state *s, struct arrays *a, struct err 
     return 0;
 }
 
-int kmeans_state_save(const struct kmeans_state *s, const char *tag, const char *path,
+int kmeans_state_save(const struct kmeans_state *s, const struct kmeans_tag *tag, const char *path,
                       struct err *e)
 {
     struct out o = {.fd = -1};
@@ -55,7 +56,8 @@ int kmeans_state_save(const struct kmeans_state *s, const char *tag, const char 
     uint64_t sum = 0;
     char hex[DIGEST_HEX];
     memcpy(h.magic, magic, sizeof magic);
-    strncpy(h.tag, tag, sizeof h.tag - 1);
+    memcpy(h.options, tag->options, sizeof tag->options);
+    memcpy(h.rows, tag->rows, sizeof tag->rows);
     int r = !d || arrays_of(s, &a, e) || out_open(&o, path, e) || out_write(&o, &h, sizeof h, e);
     if (d)
         digest_add(d, &h, sizeof h);
@@ -75,22 +77,33 @@ int kmeans_state_save(const struct kmeans_state *s, const char *tag, const char 
     return r ? -1 : 0;
 }
 
-static int parse(struct kmeans_state *s, const char *tag, const struct map *m, struct err *e)
+static int parse(struct kmeans_state *s, const struct kmeans_tag *tag, const struct map *m,
+                 struct err *e)
 {
     struct head h;
     struct arrays a;
     char hex[DIGEST_HEX];
     uint64_t sum;
-    if (m->n < sizeof h + 8 || memcmp(m->data, magic, sizeof magic) != 0)
+    if (m->n < sizeof magic + 8 || memcmp(m->data, magic, 6) != 0)
         return err_set(e, "not a k-means checkpoint");
-    memcpy(&h, m->data, sizeof h);
-    h.tag[sizeof h.tag - 1] = 0;
     digest_bytes(m->data, m->n - 8, hex);
     memcpy(&sum, m->data + m->n - 8, 8);
     if (sum != digest_u64(hex, sizeof hex))
         return err_set(e, "damaged checkpoint");
-    if (strcmp(h.tag, tag) != 0) {
-        err_set(e, "checkpoint of a run with other options or rows");
+    if (memcmp(m->data, magic, sizeof magic) != 0) {
+        err_set(e, "checkpoint of another version");
+        return 2;
+    }
+    if (m->n < sizeof h + 8)
+        return err_set(e, "damaged checkpoint");
+    memcpy(&h, m->data, sizeof h);
+    h.options[sizeof h.options - 1] = h.rows[sizeof h.rows - 1] = 0;
+    bool options = strcmp(h.options, tag->options) != 0, rows = strcmp(h.rows, tag->rows) != 0;
+    if (options || rows) {
+        err_set(e, "checkpoint of a run with other %s",
+                !rows     ? "options"
+                : options ? "options and rows"
+                          : "inputs or masks");
         return 2;
     }
     *s = (struct kmeans_state){
@@ -111,7 +124,8 @@ static int parse(struct kmeans_state *s, const char *tag, const struct map *m, s
     return 1;
 }
 
-int kmeans_state_load(struct kmeans_state *s, const char *tag, const char *path, struct err *e)
+int kmeans_state_load(struct kmeans_state *s, const struct kmeans_tag *tag, const char *path,
+                      struct err *e)
 {
     struct map m;
     *s = (struct kmeans_state){0};

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "digest.h"
 #include "err.h"
 #include "simblock-source.h"
 
@@ -71,11 +72,18 @@ struct kmeans_state {
     uint8_t *done;    // per coarse cluster: its centroids are there
 };
 void kmeans_state_release(struct kmeans_state *s); // safe on a zeroed struct
-// One file with a checksum, whole or not at all. `tag` identifies the run (options and rows).
-// kmeans_state_load: 1 read, 0 there is no such file, 2 it is of another run (e says so), -1 error.
-int kmeans_state_save(const struct kmeans_state *s, const char *tag, const char *path,
+// What a state belongs to.
+struct kmeans_tag {
+    char options[DIGEST_HEX]; // all that change the result
+    char rows[DIGEST_HEX];    // the inputs and what chooses among their rows
+};
+// One file with a checksum, whole or not at all.
+// kmeans_state_load: 1 read, 0 there is no such file, 2 it is of another run or version (e says
+// what differs), -1 error.
+int kmeans_state_save(const struct kmeans_state *s, const struct kmeans_tag *tag, const char *path,
                       struct err *e);
-int kmeans_state_load(struct kmeans_state *s, const char *tag, const char *path, struct err *e);
+int kmeans_state_load(struct kmeans_state *s, const struct kmeans_tag *tag, const char *path,
+                      struct err *e);
 
 // The points to train on: rows of the source, ascending, or all (rows NULL).
 struct kmeans_points {

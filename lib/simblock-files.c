@@ -428,3 +428,40 @@ uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n
         }
     return rows;
 }
+
+// The digest of an array's rows as its sidecar has it, else of the rows themselves.
+static int data_digest(const char *path, const struct sidecar *s, char hex[DIGEST_HEX],
+                       struct err *e)
+{
+    struct npy a;
+    if (s && *s->data) {
+        memcpy(hex, s->data, DIGEST_HEX);
+        return 0;
+    }
+    if (npy_open(&a, path, e))
+        return -1;
+    digest_bytes(a.data, a.h.rows * a.h.row_bytes, hex);
+    npy_close(&a);
+    return 0;
+}
+
+int sim_files_digest(const struct sim_files *f, const char *masks, struct digest *d, struct err *e)
+{
+    char hex[DIGEST_HEX];
+    for (size_t i = 0; i < f->set.n_parts; i++) {
+        const struct npy_part *p = &f->set.parts[i];
+        if (data_digest(p->path, &f->sidecars[i], hex, e))
+            return -1;
+        digest_add(d, &p->rows, sizeof p->rows);
+        digest_key(d, hex);
+        digest_key(d, f->sidecars[i].model);
+        char *mask = masks ? sim_files_path(f, i, masks, e) : NULL;
+        int r = masks ? mask && !data_digest(mask, NULL, hex, e) ? 0 : -1 : 0;
+        free(mask);
+        if (r)
+            return -1;
+        if (masks)
+            digest_key(d, hex);
+    }
+    return 0;
+}

@@ -62,6 +62,10 @@ int sim_files_commit(const struct sim_files *f, size_t i, const char *path, stru
 int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy_writer *w,
                          const struct sim_origin *o, struct err *e);
 
+// Adds to d what the rows of all files are, and with `masks` (a folder, or NULL) which of them are
+// kept: their digests from the sidecars, or from the files where there are none. 0 or -1.
+int sim_files_digest(const struct sim_files *f, const char *masks, struct digest *d, struct err *e);
+
 // The first `top` columns of the labels DIR/NAME.npy (<i4) of rows [first, first + count). Files
 // that are missing, too narrow, of another length or of other samples are refused.
 int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,

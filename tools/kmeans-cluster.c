@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // kmeans-cluster: spherical k-means over the embeddings of many shards, and the label of each row.
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -147,7 +148,8 @@ struct job {
     size_t n_centroids;
     char centroids_hex[DIGEST_HEX];
     const char *centroids_name;
-    char tag[DIGEST_HEX];
+    struct kmeans_tag tag;
+    bool own_checkpoint; // FILE is this run's
     double saved_at, save_took;
     uint64_t trained_on, points, level2_points;
     double level2_sum;
@@ -244,8 +246,9 @@ static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
                  j->level2_parts, j->level2_points ? j->level2_sum / (double)j->level2_points : 0,
                  j->level2_split);
     if (checkpoint && (stop || now - j->saved_at >= 20 * j->save_took)) {
-        if (kmeans_state_save(s, j->tag, checkpoint, e))
+        if (kmeans_state_save(s, &j->tag, checkpoint, e))
             return -1;
+        j->own_checkpoint = true;
         j->saved_at = log_seconds(&j->log);
         j->save_took = j->saved_at - now;
     }
@@ -254,37 +257,32 @@ static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
     return 0;
 }
 
-// A checkpoint belongs to these options and, by a few rows, to this input.
+// A checkpoint belongs to these options, inputs and masks.
 static int make_tag(struct job *j, const struct kmeans_points *p, const float *init, struct err *e)
 {
-    uint64_t words[] = {k,         p->source->dim,  p->n,       (uint64_t)levels,
-                        coarse,    coarse_points,   iterations, seed,
-                        normalize, (uint64_t)engine};
     size_t dim = p->source->dim;
+    uint64_t words[] = {k,          dim,  (uint64_t)levels, coarse,           coarse_points,
+                        iterations, seed, normalize,        (uint64_t)engine, max_points};
     struct digest *d = digest_new(e);
-    float *x = d ? mem_alloc(dim, sizeof *x, e) : NULL;
-    int r = x ? 0 : -1;
-    if (x)
-        digest_add(d, words, sizeof words);
-    for (uint64_t i = 0; i < 64 && p->n && !r; i++) {
-        uint64_t at = p->n * i / 64, row = p->rows ? p->rows[at] : at;
-        r = p->source->gather(p->source->ctx, &row, 1, x, e);
-        digest_add(d, x, dim * sizeof *x);
-        digest_add(d, &row, sizeof row);
-    }
-    if (!r && init)
+    if (!d)
+        return -1;
+    digest_add(d, words, sizeof words);
+    if (init)
         digest_add(d, init, k * dim * sizeof *init);
-    if (!r)
-        digest_hex(d, j->tag);
+    digest_hex(d, j->tag.options);
+    digest_reset(d);
+    digest_add(d, &p->n, sizeof p->n);
+    int r = sim_files_digest(&j->files, keep_dir, d, e);
+    digest_hex(d, j->tag.rows);
     digest_free(d);
-    free(x);
     return r;
 }
 
 static int load_checkpoint(struct job *j, struct kmeans_state *s, struct err *e)
 {
     char at[80];
-    int r = checkpoint ? kmeans_state_load(s, j->tag, checkpoint, e) : 0;
+    int r = checkpoint ? kmeans_state_load(s, &j->tag, checkpoint, e) : 0;
+    j->own_checkpoint = r == 1;
     if (r == 1)
         log_note(&j->log, "continuing from %s: %s", checkpoint, where(s, at, sizeof at));
     if (r == 2)
@@ -314,7 +312,8 @@ static int train_points(struct job *j, const struct kmeans_points *p, const floa
     uint64_t mine =
         4 * (j->files.set.rows + (uint64_t)(init ? k * p->source->dim : 0)); // row lists
     o.mem = mem > mine ? mem - mine : 0;
-    if (make_tag(j, p, init, e) || load_checkpoint(j, &s, e) || kmeans_train(p, &o, &s, e)) {
+    if ((checkpoint && make_tag(j, p, init, e)) || load_checkpoint(j, &s, e) ||
+        kmeans_train(p, &o, &s, e)) {
         kmeans_state_release(&s);
         return -1;
     }
@@ -584,6 +583,8 @@ static int run(struct job *j, struct err *e)
         return -1;
     if (searcher(j))
         log_detail(&j->log, "%s", sim_dev_counts(&j->sim));
+    if (j->own_checkpoint && unlink(checkpoint) && errno != ENOENT) // it has done its work
+        log_warn(&j->log, "cannot remove '%s': %s", checkpoint, strerror(errno));
     return 0;
 }
 

@@ -11,6 +11,8 @@
 
 enum { N = 3000, D = 24, K = 40 };
 
+static const struct kmeans_tag of_test = {"options", "rows"};
+
 static float *mixture(size_t n, size_t dim, size_t centers, bool spoil)
 {
     float *x = malloc(n * dim * sizeof *x);
@@ -53,7 +55,7 @@ static int save(void *ctx, const struct kmeans_state *s, struct err *e)
 {
     struct watch *w = ctx;
     w->saves++;
-    if (w->path[0] && kmeans_state_save(s, "tag", w->path, e))
+    if (w->path[0] && kmeans_state_save(s, &of_test, w->path, e))
         return -1;
     return w->stop_after && w->saves >= w->stop_after ? err_set(e, "stopped here") : 0;
 }
@@ -199,7 +201,7 @@ static void check_same(int levels, size_t k)
         r = train(x, N, D, &o, &t, &e);
         kmeans_state_release(&t);
         w.stop_after = 0;
-        int loaded = kmeans_state_load(&t, "tag", w.path, &e);
+        int loaded = kmeans_state_load(&t, &of_test, w.path, &e);
         r = r != -1 || loaded != 1 || train(x, N, D, &o, &t, &e);
         ok(!r && !memcmp(s.centroids, t.centroids, bytes), "stopped after %d, continued: the same",
            stop);
@@ -247,12 +249,19 @@ static void check_damage(void)
     float c[6] = {1, 2, 3, 4, 5, 6};
     struct kmeans_state s = {.level = 1, .iteration = 3, .dim = 3, .k = 2, .centroids = c}, t;
     snprintf(path, sizeof path, "/tmp/kmeans-test-%d", (int)getpid());
-    ok(kmeans_state_load(&t, "a", path, &e) == 0, "no checkpoint yet");
-    ok(!kmeans_state_save(&s, "a", path, &e) && kmeans_state_load(&t, "a", path, &e) == 1 &&
-           t.iteration == 3 && !memcmp(t.centroids, c, sizeof c),
+    ok(kmeans_state_load(&t, &of_test, path, &e) == 0, "no checkpoint yet");
+    ok(!kmeans_state_save(&s, &of_test, path, &e) &&
+           kmeans_state_load(&t, &of_test, path, &e) == 1 && t.iteration == 3 &&
+           !memcmp(t.centroids, c, sizeof c),
        "a checkpoint comes back");
     kmeans_state_release(&t);
-    ok(kmeans_state_load(&t, "b", path, &e) == 2, "of another run: %s", e.text);
+    struct kmeans_tag other = of_test;
+    other.rows[0] = 'x';
+    ok(kmeans_state_load(&t, &other, path, &e) == 2 && strstr(e.text, "other inputs or masks"),
+       "of another run: %s", e.text);
+    other.options[0] = 'x';
+    ok(kmeans_state_load(&t, &other, path, &e) == 2 && strstr(e.text, "options and rows"), "%s",
+       e.text);
     FILE *f = fopen(path, "r+");
     long n;
     int ends = f ? fseek(f, 0, SEEK_END) : -1;
@@ -264,13 +273,13 @@ static void check_damage(void)
         fseek(f, i, SEEK_SET);
         fputc(c0 ^ 1, f);
         fflush(f);
-        wrong += kmeans_state_load(&t, "a", path, &e) != -1;
+        wrong += kmeans_state_load(&t, &of_test, path, &e) != -1;
         fseek(f, i, SEEK_SET);
         fputc(c0, f);
     }
     fclose(f);
     ok(n > 0 && !wrong, "each of %ld bytes damaged: refused", n);
-    ok(!truncate(path, n - 1) && kmeans_state_load(&t, "a", path, &e) == -1, "cut short: %s",
+    ok(!truncate(path, n - 1) && kmeans_state_load(&t, &of_test, path, &e) == -1, "cut short: %s",
        e.text);
     unlink(path);
 }
