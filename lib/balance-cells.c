@@ -177,11 +177,14 @@ static void key_task(void *ctx, size_t i)
 struct ranked {
     double key;
     uint32_t row;
+    bool late; // may not survive: comes after all that may
 };
 
 static int by_key(const void *x, const void *y)
 {
     const struct ranked *a = x, *b = y;
+    if (a->late != b->late)
+        return a->late ? 1 : -1;
     if (a->key != b->key)
         return a->key < b->key ? -1 : 1;
     return a->row < b->row ? -1 : a->row > b->row;
@@ -213,7 +216,8 @@ static int rank_cells(struct balance_run *b, const double *key, struct err *e)
         uint32_t first = b->start[c], n = b->start[c + 1] - first;
         for (uint32_t i = 0; i < n; i++) {
             uint32_t row = b->order[first + i];
-            s[i] = (struct ranked){key_of(b, key ? key[first + i] : 0, row), row};
+            s[i] = (struct ranked){key_of(b, key ? key[first + i] : 0, row), row,
+                                   b->o->may_survive && !b->o->may_survive[row]};
         }
         qsort(s, n, sizeof *s, by_key);
         for (uint32_t i = 0; i < n; i++) {

@@ -89,15 +89,25 @@ static void settle(struct balance_run *b, const uint32_t *members, uint32_t n, u
         b->r->group[members[i]] = kept;
 }
 
-// The least cost; for the centre, all within 1e-6 of it tie and the lowest row wins.
+static bool may_survive(const struct balance_run *b, uint32_t row)
+{
+    return !b->o->may_survive || b->o->may_survive[row];
+}
+
+// The least cost among those that may survive (all, where none may); for the centre, all within
+// 1e-6 of it tie and the lowest row wins.
 static uint32_t least(const struct balance_run *b, const uint32_t *members, const double *costs,
                       uint32_t n)
 {
-    double best = costs[0], tie = b->o->survivor == BALANCE_CENTER ? 1e-6 : 0;
-    for (uint32_t i = 1; i < n; i++)
-        best = costs[i] < best ? costs[i] : best;
+    double best = INFINITY, tie = b->o->survivor == BALANCE_CENTER ? 1e-6 : 0;
+    bool some = false;
+    for (uint32_t i = 0; i < n; i++)
+        some = some || may_survive(b, members[i]);
+    for (uint32_t i = 0; i < n; i++)
+        if ((!some || may_survive(b, members[i])) && costs[i] < best)
+            best = costs[i];
     for (uint32_t i = 0;; i++)
-        if (costs[i] <= best + tie)
+        if ((!some || may_survive(b, members[i])) && costs[i] <= best + tie)
             return members[i];
 }
 
@@ -126,7 +136,8 @@ static void group_task(void *ctx, size_t i)
     struct pick p = {.b = g->b};
     struct err e;
     if (k.n == 2 && g->b->o->survivor == BALANCE_CENTER) { // both are as near: the lower row
-        settle(g->b, g->members + k.first, 2, g->members[k.first]);
+        const double alike[2] = {0};
+        settle(g->b, g->members + k.first, 2, least(g->b, g->members + k.first, alike, 2));
         return;
     }
     p.mean = mem_alloc(g->b->dim + k.n, sizeof *p.mean, &e);
@@ -295,7 +306,8 @@ static int union_groups(struct balance_run *b, struct err *e)
     int r = par_for_stop(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
     g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
     r = g.size ? list_members(&g, e) : -1;
-    if (!r && b->o->survivor != BALANCE_FIRST) { // else the lowest row, the root, is kept
+    // Else the lowest row, the root, is kept.
+    if (!r && (b->o->survivor != BALANCE_FIRST || b->o->may_survive)) {
         bool held = sim_rows_there(&b->rows);
         g.batch = held ? g.n_members : BATCH;
         g.list = mem_alloc(g.batch / 2 + 1, sizeof *g.list, e);
@@ -337,6 +349,7 @@ int balance_groups(struct balance_run *b, struct err *e)
     for (uint32_t i = 0; i < b->n; i++) {
         b->r->keep[i] = b->r->group[i] == i;
         b->r->kept += b->r->keep[i];
+        b->r->barred += b->r->keep[i] && !may_survive(b, i);
     }
     return 0;
 }

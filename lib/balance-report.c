@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balance-report.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,80 +61,132 @@ static int add_row(cJSON *o, const struct sim_files *f, uint64_t row, struct err
 
 // The biggest groups, in order: size, then lowest kept row.
 struct biggest {
+    struct listed {
+        uint32_t kept, size;
+        size_t at, n; // its members: listed[at .. at + n), at most `members`
+    } * group;
     size_t n, room;
-    uint64_t *kept;   // room
-    size_t *n_listed; // room
-    uint64_t *listed; // room x members
+    uint32_t *listed;
     size_t members;
 };
 
-static void insert(struct biggest *b, const uint32_t *size, uint64_t row)
+// Does x come behind y in the list?
+static bool behind(const struct listed *x, const struct listed *y)
 {
-    if (b->n == b->room && size[row] <= size[b->kept[b->n - 1]])
+    return x->size != y->size ? x->size < y->size : x->kept > y->kept;
+}
+
+// A heap whose top is the last of the list.
+static void sink(struct biggest *b, size_t i)
+{
+    for (size_t child; (child = 2 * i + 1) < b->n; i = child) {
+        if (child + 1 < b->n && behind(&b->group[child + 1], &b->group[child]))
+            child++;
+        if (!behind(&b->group[child], &b->group[i]))
+            return;
+        struct listed t = b->group[i];
+        b->group[i] = b->group[child];
+        b->group[child] = t;
+    }
+}
+
+static void insert(struct biggest *b, struct listed g)
+{
+    if (b->n == b->room) {
+        if (!behind(&b->group[0], &g))
+            return;
+        b->group[0] = g;
+        sink(b, 0);
         return;
-    size_t i = b->n < b->room ? b->n++ : b->n - 1;
-    for (; i > 0 && size[b->kept[i - 1]] < size[row]; i--)
-        b->kept[i] = b->kept[i - 1];
-    b->kept[i] = row;
+    }
+    size_t i = b->n++;
+    for (; i > 0 && behind(&g, &b->group[(i - 1) / 2]); i = (i - 1) / 2)
+        b->group[i] = b->group[(i - 1) / 2];
+    b->group[i] = g;
+}
+
+static int in_list(const void *x, const void *y)
+{
+    return behind(x, y) ? 1 : -1; // no two are alike
+}
+
+static int by_row(const void *x, const void *y)
+{
+    const struct listed *a = x, *b = y;
+    return a->kept < b->kept ? -1 : a->kept > b->kept;
 }
 
 static void find_biggest(struct biggest *b, const struct balance_result *r, const uint32_t *size)
 {
     for (uint64_t i = 0; i < r->rows && b->room; i++)
         if (size[i] > 1)
-            insert(b, size, i);
+            insert(b, (struct listed){.kept = (uint32_t)i, .size = size[i]});
 }
 
-// The first members of each.
-static void list_members(struct biggest *b, const struct balance_result *r, const uint32_t *size)
+// The first members of each. Leaves the groups in the order of the list.
+static int list_members(struct biggest *b, const struct balance_result *r, struct err *e)
 {
-    uint32_t least = b->n ? size[b->kept[b->n - 1]] : UINT32_MAX;
-    for (uint64_t row = 0; row < r->rows && b->n; row++) {
-        uint32_t group = r->group[row];
-        if (group == BALANCE_NONE || size[group] < least)
-            continue;
-        for (size_t i = 0; i < b->n; i++)
-            if (b->kept[i] == group && b->n_listed[i] < b->members)
-                b->listed[i * b->members + b->n_listed[i]++] = row;
+    size_t all = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        b->group[i].at = all;
+        all += b->group[i].size < b->members ? b->group[i].size : b->members;
     }
+    b->listed = mem_alloc(all, sizeof *b->listed, e);
+    if (!b->listed)
+        return -1;
+    if (b->n)
+        qsort(b->group, b->n, sizeof *b->group, by_row);
+    for (uint64_t row = 0; row < r->rows && b->n; row++) {
+        struct listed wanted = {.kept = r->group[row]};
+        struct listed *g = wanted.kept == BALANCE_NONE
+                               ? NULL
+                               : bsearch(&wanted, b->group, b->n, sizeof *b->group, by_row);
+        if (g && g->n < b->members)
+            b->listed[g->at + g->n++] = (uint32_t)row;
+    }
+    if (b->n)
+        qsort(b->group, b->n, sizeof *b->group, in_list);
+    return 0;
 }
 
-static int add_group(cJSON *list, const struct biggest *b, size_t i, const struct sim_files *f,
-                     uint32_t size, struct err *e)
+static int add_group(cJSON *list, const struct biggest *b, const struct listed *l,
+                     const struct sim_files *f, struct err *e)
 {
     cJSON *g = json_add_object(list, NULL, e);
-    if (!g || json_add_u64(g, "rows", size, e) ||
-        add_row(json_add_object(g, "kept", e), f, b->kept[i], e))
+    if (!g || json_add_u64(g, "rows", l->size, e) ||
+        add_row(json_add_object(g, "kept", e), f, l->kept, e))
         return -1;
     cJSON *rows = json_add_array(g, "members", e);
-    for (size_t m = 0; rows && m < b->n_listed[i]; m++)
-        if (add_row(json_add_object(rows, NULL, e), f, b->listed[i * b->members + m], e))
+    for (size_t m = 0; rows && m < l->n; m++)
+        if (add_row(json_add_object(rows, NULL, e), f, b->listed[l->at + m], e))
             return -1;
     return rows ? 0 : -1;
+}
+
+uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows)
+{
+    enum { GROUP = 600, MEMBER = 420 }; // cJSON: a node for each value, and the names
+    uint64_t groups = count < rows / 2 ? count : rows / 2;
+    uint64_t listed = groups > rows / members ? rows : groups * members;
+    return groups * GROUP + listed * MEMBER + 4 * rows;
 }
 
 static int add_biggest(cJSON *o, const struct balance_result *r, const struct sim_files *f,
                        const uint32_t *size, size_t count, size_t members, struct err *e)
 {
-    struct biggest b = {.room = count, .members = members};
-    size_t listed;
+    struct biggest b = {.room = count < r->rows ? count : r->rows, .members = members};
     cJSON *list = json_add_array(o, "biggest", e);
     if (!list)
         return -1;
-    if (!mem_mul(count, members, &listed))
-        return err_set(e, "too many groups to list");
-    b.kept = mem_alloc(count, sizeof *b.kept, e);
-    b.n_listed = b.kept ? mem_alloc(count, sizeof *b.n_listed, e) : NULL;
-    b.listed = b.n_listed ? mem_alloc(listed, sizeof *b.listed, e) : NULL;
-    int rc = b.listed ? 0 : -1;
+    b.group = mem_alloc(b.room, sizeof *b.group, e);
+    int rc = b.group ? 0 : -1;
     if (!rc) {
         find_biggest(&b, r, size);
-        list_members(&b, r, size);
+        rc = list_members(&b, r, e);
     }
     for (size_t i = 0; i < b.n && !rc; i++)
-        rc = add_group(list, &b, i, f, size[b.kept[i]], e);
-    free(b.kept);
-    free(b.n_listed);
+        rc = add_group(list, &b, &b.group[i], f, e);
+    free(b.group);
     free(b.listed);
     return rc;
 }

@@ -16,6 +16,8 @@
 // order of rows. 0 or -1.
 int balance_report_groups(cJSON *o, const struct balance_result *r, const struct sim_files *f,
                           size_t count, size_t members, struct err *e);
+// About how many bytes that takes for at most so many rows.
+uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows);
 // Writes a table of distance, rows left and their share at `steps` distances up to r->reach. 0 or
 // -1.
 int balance_report_curve(const char *path, const struct balance_result *r, size_t steps,

@@ -37,8 +37,10 @@ struct balance_options {
     size_t probe;    // BALANCE_UNION: so many next cells of each row are compared too
     double curve_to; // collect result.merges up to this distance; 0 = not at all
     double remove;   // >= 0: search the distance that removes this share of the usable rows
-    uint64_t seed;   // of `random`
-    uint64_t mem;    // bytes that may be used, all in all
+    // Per row of the source: 0 = stays only where nobody else of its group may; or NULL: all may.
+    const uint8_t *may_survive;
+    uint64_t seed; // of `random`
+    uint64_t mem;  // bytes that may be used, all in all
     int threads;
     struct sim_dev *device; // makes the products (simdev.h, with pairs); NULL = this processor
     // The cells of rows where they are known already, instead of a search: count x (probe + 1)
@@ -55,6 +57,7 @@ struct balance_options {
 struct balance_result {
     uint64_t rows, usable, zero, not_finite, rescaled; // rescaled: usable, but not unit rows
     uint64_t kept, largest;                            // groups of one included: kept = groups
+    uint64_t barred;                                   // kept ones that may_survive is 0 for
     uint64_t pairs;                                    // under the distance, among those compared
     uint64_t compared;                                 // pairs compared
     uint64_t biggest_cell, empty_cells, blocks;        // blocks: of rows loaded from the source

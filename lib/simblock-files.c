@@ -97,6 +97,15 @@ static int check_names(const struct sim_files *f, struct err *e)
     return r;
 }
 
+// Image and text embeddings of one model lie apart: mixed up, they are a mistake.
+static int same_tower(const char *a_name, const struct sidecar *a, const char *b_name,
+                      const struct sidecar *b, struct err *e)
+{
+    if (!a->of || !b->of || strcmp(a->of, b->of) == 0)
+        return 0;
+    return err_set(e, "%s is of %s embeddings, %s of %s embeddings", a_name, a->of, b_name, b->of);
+}
+
 static int open_sidecars(struct sim_files *f, struct err *e)
 {
     const struct sidecar *first = NULL;
@@ -110,7 +119,8 @@ static int open_sidecars(struct sim_files *f, struct err *e)
         if (r < 0)
             return -1;
         f->n_bare += r == 0;
-        if (first && sidecar_same_model(name, first, p->path, &f->sidecars[i], e) < 0)
+        if (first && (sidecar_same_model(name, first, p->path, &f->sidecars[i], e) < 0 ||
+                      same_tower(name, first, p->path, &f->sidecars[i], e)))
             return -1;
         if (!first && f->sidecars[i].model[0]) {
             first = &f->sidecars[i];
@@ -236,7 +246,10 @@ static int check_model(const struct sim_files *f, const char *path, uint64_t row
     const struct sidecar *ours = with_model(f, &name);
     int r = sidecar_open(path, rows, &s, e);
     if (r > 0) {
-        r = ours && sidecar_same_model(name, ours, path, &s, e) < 0 ? -1 : 0;
+        r = ours && (sidecar_same_model(name, ours, path, &s, e) < 0 ||
+                     same_tower(name, ours, path, &s, e))
+                ? -1
+                : 0;
         sidecar_release(&s);
     }
     return r;
@@ -327,6 +340,7 @@ int sim_files_commit(const struct sim_files *f, size_t i, const char *path, stru
     if (!r) {
         memcpy(s.keys, f->sidecars[i].keys, sizeof s.keys);
         memcpy(s.model, f->sidecars[i].model, sizeof s.model);
+        s.of = f->sidecars[i].of;
         r = sidecar_add_input(&s, p->path, f->sidecars[i].data, e);
     }
     return finish(path, &s, w, r, e);
@@ -337,131 +351,13 @@ int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy
 {
     struct sidecar s = {0};
     int r = begin_sidecar(&s, o, w, e);
-    if (!r)
-        snprintf(s.model, sizeof s.model, "%s", sim_files_model(f));
+    const char *name;
+    const struct sidecar *ours = with_model(f, &name);
+    if (!r && ours) {
+        memcpy(s.model, ours->model, sizeof s.model);
+        s.of = ours->of;
+    }
     for (size_t i = 0; i < f->set.n_parts && !r; i++)
         r = sidecar_add_input(&s, f->set.parts[i].path, f->sidecars[i].data, e);
     return finish(path, &s, w, r, e);
-}
-
-// A file that goes with part i row by row; path is set for messages, heap.
-static int open_beside(const struct sim_files *f, size_t i, const char *dir, enum npy_type type,
-                       struct npy *a, char **path, struct err *e)
-{
-    const struct npy_part *p = &f->set.parts[i];
-    struct sidecar s = {0};
-    *path = sim_files_path(f, i, dir, e);
-    if (!*path || npy_open_as(a, *path, type, -1, e))
-        return -1;
-    if (a->h.rows != p->rows)
-        return err_set(e, "%s has %llu rows, %s has %llu", *path, (unsigned long long)a->h.rows,
-                       p->path, (unsigned long long)p->rows);
-    int r = sidecar_open(*path, a->h.rows, &s, e) < 0 ||
-                    sidecar_same_keys(*path, &s, p->path, &f->sidecars[i], e) < 0
-                ? -1
-                : 0;
-    sidecar_release(&s);
-    return r;
-}
-
-static int part_labels(const struct sim_files *f, size_t i, const char *dir, uint64_t first,
-                       uint64_t count, size_t top, int32_t *labels, struct err *e)
-{
-    struct npy a = {0};
-    char *path;
-    int r = open_beside(f, i, dir, NPY_I4, &a, &path, e);
-    if (!r && a.h.dim < top)
-        r = err_set(e, "%s has %zu labels a row, %zu are needed", path, a.h.dim, top);
-    const int32_t *from = a.data;
-    for (uint64_t k = 0; k < count && !r; k++)
-        memcpy(labels + k * top, from + (first + k) * a.h.dim, top * sizeof *labels);
-    npy_close(&a);
-    free(path);
-    return r;
-}
-
-int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,
-                     size_t top, int32_t *labels, struct err *e)
-{
-    while (count) {
-        size_t i = npy_set_find(&f->set, first);
-        const struct npy_part *p = &f->set.parts[i];
-        uint64_t left = p->first + p->rows - first, n = left < count ? left : count;
-        if (part_labels(f, i, dir, first - p->first, n, top, labels, e))
-            return -1;
-        first += n;
-        count -= n;
-        labels += n * top;
-    }
-    return 0;
-}
-
-static int add_mask(const struct sim_files *f, size_t i, const char *dir, uint32_t *rows,
-                    uint64_t *n, struct err *e)
-{
-    const struct npy_part *p = &f->set.parts[i];
-    struct npy mask = {0};
-    char *path;
-    int r = open_beside(f, i, dir, NPY_U1, &mask, &path, e);
-    if (!r && mask.h.dim != 1)
-        r = err_set(e, "%s is no mask: %zu values a row", path, mask.h.dim);
-    for (uint64_t k = 0; k < p->rows && !r; k++)
-        if (((const uint8_t *)mask.data)[k])
-            rows[(*n)++] = (uint32_t)(p->first + k);
-    npy_close(&mask);
-    free(path);
-    return r;
-}
-
-uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e)
-{
-    *n = 0;
-    if (f->set.rows > UINT32_MAX) {
-        err_set(e, "too many rows: %llu", (unsigned long long)f->set.rows);
-        return NULL;
-    }
-    uint32_t *rows = mem_alloc(f->set.rows, sizeof *rows, e);
-    for (size_t i = 0; rows && i < f->set.n_parts; i++)
-        if (add_mask(f, i, dir, rows, n, e)) {
-            free(rows);
-            rows = NULL;
-        }
-    return rows;
-}
-
-// The digest of an array's rows as its sidecar has it, else of the rows themselves.
-static int data_digest(const char *path, const struct sidecar *s, char hex[DIGEST_HEX],
-                       struct err *e)
-{
-    struct npy a;
-    if (s && *s->data) {
-        memcpy(hex, s->data, DIGEST_HEX);
-        return 0;
-    }
-    if (npy_open(&a, path, e))
-        return -1;
-    digest_bytes(a.data, a.h.rows * a.h.row_bytes, hex);
-    npy_close(&a);
-    return 0;
-}
-
-int sim_files_digest(const struct sim_files *f, const char *masks, struct digest *d, struct err *e)
-{
-    char hex[DIGEST_HEX];
-    for (size_t i = 0; i < f->set.n_parts; i++) {
-        const struct npy_part *p = &f->set.parts[i];
-        if (data_digest(p->path, &f->sidecars[i], hex, e))
-            return -1;
-        digest_add(d, &p->rows, sizeof p->rows);
-        digest_key(d, hex);
-        digest_key(d, f->sidecars[i].model);
-        char *mask = masks ? sim_files_path(f, i, masks, e) : NULL;
-        int r = masks ? mask && !data_digest(mask, NULL, hex, e) ? 0 : -1 : 0;
-        free(mask);
-        if (r)
-            return -1;
-        if (masks)
-            digest_key(d, hex);
-    }
-    return 0;
 }

@@ -22,8 +22,8 @@ struct sim_files {
     struct sim_part *mapped;
 };
 
-// Opens the files; all must have one dimension and, where their sidecars say, one model, and no two
-// the same last name. 0 or -1.
+// Opens the files; all must have one dimension and, where their sidecars say, one model and one
+// tower (image or text), and no two the same last name. 0 or -1.
 int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, struct err *e);
 // The same for the operands of a command and then the lines of files_from (NULL: none).
 int sim_files_open_listed(struct sim_files *f, char *const *operands, size_t n_operands,
@@ -38,8 +38,8 @@ uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most)
 // The model of the files, "" where no sidecar says.
 const char *sim_files_model(const struct sim_files *f);
 
-// Centroids: an f4 (or f2) array of unit rows k x dim (heap), made unit; a model other than that of
-// the files is refused. hex: digest of the rows as read.
+// Centroids: an f4 (or f2) array of unit rows k x dim (heap), made unit; a model or tower other
+// than that of the files is refused. hex: digest of the rows as read.
 float *sim_files_centroids(const struct sim_files *f, const char *path, size_t *k,
                            char hex[DIGEST_HEX], struct err *e);
 
@@ -66,12 +66,22 @@ int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy
 // kept: their digests from the sidecars, or from the files where there are none. 0 or -1.
 int sim_files_digest(const struct sim_files *f, const char *masks, struct digest *d, struct err *e);
 
+// Refuses labels DIR/NAME.npy, before any is needed, that are missing, narrower than `top`, of
+// another length, of other samples or embeddings, or that were not made with the centroids whose
+// digest is `hex` and whose name, for messages, is `centroids`. 0 or -1.
+int sim_files_check_labels(const struct sim_files *f, const char *dir, size_t top, const char *hex,
+                           const char *centroids, struct err *e);
 // The first `top` columns of the labels DIR/NAME.npy (<i4) of rows [first, first + count). Files
 // that are missing, too narrow, of another length or of other samples are refused.
 int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,
                      size_t top, int32_t *labels, struct err *e);
 // Ascending global rows that the masks DIR/NAME.npy keep, heap; *n: how many. A mask that is
-// missing, of another length or of other samples is refused.
+// missing, of another length, of other samples or made from other embeddings is refused.
 uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e);
+
+// Per row, heap: 1 where DIR/NAME.npy has a 1 (a mask, |u1) or a row that is neither zero nor
+// without finite values (text embeddings, <f2 or <f4); *n: how many are 0. Files that are missing,
+// of another length or of other samples, or of image embeddings, are refused.
+uint8_t *sim_files_may(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e);
 
 #endif

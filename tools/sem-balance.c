@@ -23,6 +23,7 @@ static double distance = 0.1, euclidean, share = -1, curve_to;
 static uint64_t probe, seed = 1, biggest = 20, mem = (uint64_t)4 << 30;
 static int rule, survivor;
 static const char *keep_dir, *groups_dir, *cells, *labels_dir, *curve, *files_from, *ledger;
+static const char *may_survive;
 static const char *device = "cpu";
 static bool distance_given, euclidean_given, share_given, survivor_given, mem_given;
 
@@ -74,6 +75,11 @@ static const struct cli_option options[] = {
      .choices = "center|hard|easy|first|random",
      .given = &survivor_given,
      .help = "who stays (semdedup: the order, hard)"},
+    {.name = "may-survive",
+     .type = CLI_TEXT,
+     .to = &may_survive,
+     .arg = "DIR",
+     .help = "who may stay: masks, or text embeddings without zero rows"},
     {.name = "cells",
      .type = CLI_TEXT,
      .to = &cells,
@@ -149,6 +155,8 @@ struct job {
     struct progress bar;
     struct balance_result result;
     float *centroids;
+    uint8_t *may;    // per row, with --may-survive
+    uint64_t barred; // rows that may not
     size_t n_cells;
     char cells_hex[DIGEST_HEX];
     bool made_keep_dir, made_groups_dir;
@@ -195,6 +203,11 @@ static int open_device(struct job *j, struct err *e)
     return 0;
 }
 
+static uint64_t may_bytes(const struct job *j)
+{
+    return j->may && j->files.set.rows < mem ? j->files.set.rows : 0;
+}
+
 static int balance(struct job *j, struct err *e)
 {
     if (open_device(j, e))
@@ -206,8 +219,9 @@ static int balance(struct job *j, struct err *e)
                                 .n_cells = j->n_cells,
                                 .probe = probe,
                                 .remove = share,
+                                .may_survive = j->may,
                                 .seed = seed,
-                                .mem = mem,
+                                .mem = mem - may_bytes(j),
                                 .threads = (int)j->common.threads,
                                 .device = searcher(j),
                                 .progress = on_progress,
@@ -324,6 +338,8 @@ static int add_figures(cJSON *o, const struct job *j, struct err *e)
         json_add_double(o, "euclidean", sqrt(2 * r->distance), e) ||
         json_add_double(o, "removed_share", usable > 0 ? 1 - (double)r->kept / usable : 0, e))
         return -1;
+    if (j->may && json_add_u64(o, "kept_that_may_not", r->barred, e))
+        return -1;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (json_add_u64(o, counts[i].name, counts[i].value, e))
             return -1;
@@ -342,6 +358,46 @@ static int write_report(struct job *j, struct err *e)
     return r ? -1 : 0;
 }
 
+// The removed share at a few distances up to that of the curve.
+static void tell_curve(struct job *j)
+{
+    const struct balance_result *r = &j->result;
+    char line[160];
+    int n = 0;
+    for (int i = 1; i <= 8; i *= 2) {
+        double d = r->reach * i / 8;
+        size_t under = 0, over = r->n_merges;
+        while (under < over) { // merges ascend
+            size_t mid = under + (over - under) / 2;
+            if (r->merges[mid] < d)
+                under = mid + 1;
+            else
+                over = mid;
+        }
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%.4f at %.4g", n ? ", " : "",
+                      r->usable ? (double)under / (double)r->usable : 0.0, d);
+    }
+    log_note(&j->log, "removed at distances: %s", line);
+}
+
+// A distance that suits one encoder joins everything with another.
+static void warn_of_much(struct job *j)
+{
+    const struct balance_result *r = &j->result;
+    double usable = (double)r->usable, removed = usable > 0 ? 1 - (double)r->kept / usable : 0;
+    bool big = r->largest > 100 && (double)r->largest > 0.01 * usable;
+    bool many = !share_given && removed > 1.0 / 3;
+    if (!big && !many)
+        return;
+    log_warn(
+        &j->log,
+        "distance %.4g removes %.0f %% of the rows, and the largest group has %llu (%.1f %%): "
+        "rows that are only alike may be joined. Look at --curve FILE, which tells the share for "
+        "each distance, or give the share with --remove",
+        r->distance, 100 * removed, (unsigned long long)r->largest,
+        usable > 0 ? 100 * (double)r->largest / usable : 0.0);
+}
+
 static void tell(struct job *j)
 {
     const struct balance_result *r = &j->result;
@@ -358,6 +414,14 @@ static void tell(struct job *j)
     log_note(&j->log, "%llu of %llu usable rows kept, %.4f removed", (unsigned long long)r->kept,
              (unsigned long long)r->usable,
              r->usable ? 1 - (double)r->kept / (double)r->usable : 0.0);
+    if (j->may)
+        log_note(&j->log,
+                 "%llu rows may not survive; %llu of them stay, alone in their groups or "
+                 "among their like",
+                 (unsigned long long)j->barred, (unsigned long long)r->barred);
+    if (curve)
+        tell_curve(j);
+    warn_of_much(j);
 }
 
 // The report comes last: where it is, everything is.
@@ -423,9 +487,17 @@ static int run(struct job *j, struct err *e)
         return -1;
     if (cells) {
         j->centroids = sim_files_centroids(&j->files, cells, &j->n_cells, j->cells_hex, e);
-        if (!j->centroids)
+        size_t top = probe < j->n_cells ? probe + 1 : j->n_cells;
+        if (!j->centroids || (labels_dir && sim_files_check_labels(&j->files, labels_dir, top,
+                                                                   j->cells_hex, cells, e)))
             return -1;
     }
+    uint64_t listing = balance_report_bytes(biggest, MEMBERS, j->files.set.rows);
+    if (listing > mem)
+        return err_set(e, "--list %llu may need %llu MiB: see --mem", (unsigned long long)biggest,
+                       (unsigned long long)(listing >> 20));
+    if (may_survive && !(j->may = sim_files_may(&j->files, may_survive, &j->barred, e)))
+        return -1;
     if (balance(j, e))
         return -1;
     tell(j);
@@ -487,6 +559,7 @@ int main(int argc, char **argv)
     dev_close(&j.dev);
     sim_files_close(&j.files);
     free(j.centroids);
+    free(j.may);
     free(args);
     cli_release(&cli);
     if (status && j.made_keep_dir)

@@ -76,4 +76,50 @@ is(run("kmeans-cluster -q -k 5 --seed 9 -o c6.npy --labels-dir l2 $inputs"), 0, 
 copy('l2/0.npy', 'l/0.npy');   # as a crash between two renames leaves them
 is(run("sem-balance -q --cells c5.npy --labels-dir l -o r $inputs"), 1, 'an array under the sidecar of another');
 like($said, qr{l/0\.npy is not the array that its sidecar was written for}, 'is refused') or diag $said;
+
+# ---- labels and centroids
+mkdir $_ for qw(l5 l6);
+is(run("kmeans-cluster -q -k 5 -o c5.npy --labels-dir l5 $inputs"), 0, 'a clustering');
+is(run("kmeans-cluster -q -k 5 --seed 9 -o c6.npy --labels-dir l6 $inputs"), 0, 'and another');
+is(run("sem-balance -q --cells c5.npy --labels-dir l5 -o r $inputs"), 0, 'its own labels') or diag $said;
+is(run("sem-balance -q --cells c5.npy --labels-dir l6 -o r $inputs"), 1, 'those of the other');
+like($said, qr{l6/0\.npy was made with other centroids \('c6\.npy'\) than c5\.npy}, 'are refused') or diag $said;
+unlink 'l6/0.npy.json';
+is(run("sem-balance -q --cells c5.npy --labels-dir l6 -o r $inputs"), 1, 'one without sidecar among them');
+like($said, qr{l6/1\.npy was made with other centroids}, 'hides nothing');
+unlink 'l6/1.npy.json';
+is(run("sem-balance -q --cells c5.npy --labels-dir l6 -o r $inputs"), 0, 'without sidecars they are taken') or diag $said;
+unlink 'l5/1.npy';
+is(run("sem-balance --cells c5.npy --labels-dir l5 -o r $inputs"), 1, 'a label file that is missing');
+like($said, qr{l5/1\.npy}, 'is missed') or diag $said;
+unlike($said, qr/million pairs|usable rows/, 'before anything is compared');
+
+# ---- labels and masks of other embeddings: centroids serve as embeddings that have a data digest
+mkdir $_ for qw(e e2 ke le);
+is(run("kmeans-cluster -q -k 400 --seed $_ --iterations 2 -o " . ($_ == 1 ? 'e' : 'e2') . "/x.npy $inputs"), 0, 'rows with a sidecar') for 1, 2;
+is(run('sem-balance -q --keep-dir ke -o r e/x.npy'), 0, 'masks');
+is(run('kmeans-cluster -q -k 4 -o ce.npy --labels-dir le e/x.npy'), 0, 'labels');
+is(run('kmeans-cluster -q -k 4 --keep-dir ke -o ce2.npy e/x.npy'), 0, 'the masks of these rows') or diag $said;
+is(run('kmeans-cluster -q -k 4 --keep-dir ke -o ce2.npy e2/x.npy'), 1, 'those of other rows');
+like($said, qr{ke/x\.npy was made from other rows than those of e2/x\.npy}, 'are refused') or diag $said;
+is(run('sem-balance -q --cells ce.npy --labels-dir le -o r e2/x.npy'), 1, 'so are labels');
+like($said, qr{le/x\.npy was made from other rows than those of e2/x\.npy}, 'of other rows') or diag $said;
+
+# ---- models and towers
+sub side { my ($npy, $rows, %o) = @_; spew("$npy.json", '{"tool": "x", "version": "1", "rows": ' . $rows . join('', map { ", \"$_\": \"$o{$_}\"" } sort keys %o) . '}'); }
+side('a/0.npy', $n, of => 'image', model => '0' x 32);
+side('a/1.npy', $m, of => 'text', model => '0' x 32);
+is(run("kmeans-cluster -q -k 4 -o c7.npy $inputs"), 1, 'images and texts mixed up');
+like($said, qr{a/0\.npy is of image embeddings, a/1\.npy of text embeddings}, 'are refused') or diag $said;
+side('a/1.npy', $m, of => 'image', model => '0' x 32);
+is(run("kmeans-cluster -q -k 4 -o c7.npy $inputs"), 0, 'centroids of images') or diag $said;
+like(slurp('c7.npy.json'), qr/"of": *"image"/, 'say so');
+side('a/0.npy', $n, of => 'text', model => '0' x 32);
+is(run('kmeans-cluster -q --assign c7.npy --labels-dir l2 a/0.npy'), 1, 'texts against them');
+like($said, qr{a/0\.npy is of text embeddings, c7\.npy of image embeddings}, 'are refused') or diag $said;
+side('a/0.npy', $n, of => 'image', model => '1' x 32);
+for my $how ('kmeans-cluster -q --assign c7.npy --labels-dir l2', 'kmeans-cluster -q -k 4 --init c7.npy -o c8.npy', 'sem-balance -q --cells c7.npy -o r') {
+    is(run("$how a/0.npy"), 1, "$how: another model");
+    like($said, qr{a/0\.npy and c7\.npy come from different models}, 'is refused') or diag $said;
+}
 done_testing();

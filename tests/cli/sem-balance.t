@@ -97,7 +97,7 @@ like($said, qr/has 3 labels a row, 4 are needed/, 'and says so');
 # Refused.
 npy('a/wide.npy', '<f4', '1, 11', f4([(1) x 11]));
 npy('a/cells.npy', '<f4', "2, $dim", f4(@rows[0, 1]));
-for (['--labels-dir l a/all.npy', 2, '--cells'], ['--cells a/cells.npy --labels-dir l a/all.npy', 1, 'with 2 cells'],
+for (['--labels-dir l a/all.npy', 2, '--cells'], ['--cells a/cells.npy --labels-dir l a/all.npy', 1, 'other centroids'],
     ['--distance 0.1 --remove 0.2 a/all.npy', 2, 'only one'], ['--distance 3 a/all.npy', 2, 'distance'],
     ['--distance x a/all.npy', 2, 'distance'], ['', 2, 'operand'], ['--probe 3 a/all.npy', 2, '--cells'],
     ['--rule semdedup --survivor center a/all.npy', 2, 'semdedup'], ['a/all.npy a/wide.npy', 1, 'wide'],

@@ -1,0 +1,97 @@
+#!/usr/bin/env perl
+# sem-balance: who survives where some rows may not (no caption), what is said when much goes, and what a long list costs.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Temp qw(tempdir);
+use JSON::PP;
+use Test::More;
+my $bin = abs_path($ENV{BIN} // 'bin');
+my $dir = tempdir(CLEANUP => 1);
+chdir $dir or die;
+mkdir $_ for qw(text mask k);
+
+sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
+sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die "$f: $!"; print $h $t; close $h or die; }
+sub npy {
+    my ($file, $type, $shape, $data) = @_;
+    my $head = "{'descr': '$type', 'fortran_order': False, 'shape': ($shape), }";
+    $head .= ' ' x (117 - length $head) . "\n";
+    spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
+}
+sub body { my $t = slurp(@_); return substr $t, 10 + unpack 'v', substr $t, 8, 2; }
+my $said;
+sub run { my ($args) = @_; my $rc = system("$bin/sem-balance $args 2>said"); $said = slurp('said'); return $rc >> 8; }
+sub report { return decode_json(slurp('r')); }
+
+# 60 groups in 64 dimensions: group g has g % 4 + 1 rows near the axis g; each row a little apart.
+my (@rows, @group);
+for my $g (0 .. 59) {
+    for my $i (0 .. $g % 4) {
+        push @rows, [map { $_ == $g ? 1 : $_ == 60 + $i ? 0.02 * ($i + 1) : 0 } 0 .. 63];
+        push @group, $g;
+    }
+}
+my $n = @rows;
+npy('x.npy', '<f4', "$n, 64", pack 'f<*', map { @$_ } @rows);
+# The first row of each group has no text, and nobody in groups 20 to 29.
+my @may = map { my $i = $_; ($i && $group[$i - 1] == $group[$i] && ($group[$i] < 20 || $group[$i] > 29)) ? 1 : 0 } 0 .. $n - 1;
+npy('mask/x.npy', '|u1', "$n,", pack 'C*', @may);
+npy('text/x.npy', '<f2', "$n, 3", pack 'v*', map { $_ ? (0, 0x3c00, 0x8000) : (0, 0x8000, 0) } @may);
+
+for my $survivor (qw(center hard easy first random semdedup)) {
+    my $how = $survivor eq 'semdedup' ? '--rule semdedup' : "--survivor $survivor";
+    is(run("-q --distance 0.05 $how --keep-dir k -o r x.npy"), 0, "$survivor: without");
+    my $kept = report()->{kept};
+    is($kept, 60, 'one of each group');
+    for my $what (qw(mask text)) {
+        is(run("--distance 0.05 $how --may-survive $what --keep-dir k -o r x.npy"), 0, "with a $what") or diag $said;
+        my @keep = unpack 'C*', body('k/x.npy');
+        my (%kept, %wrong);
+        for my $i (grep { $keep[$_] } 0 .. $n - 1) {
+            $kept{$group[$i]}++;
+            $wrong{$group[$i]}++ if !$may[$i] && grep { $group[$_] == $group[$i] && $may[$_] } 0 .. $n - 1;
+        }
+        is(join(' ', grep { $kept{$_} != 1 } keys %kept), '', 'one of each group stays');
+        is(scalar keys %kept, 60, 'of all groups');
+        is(join(' ', %wrong), '', 'and it may, where anybody of the group may');
+        my $barred = grep { $keep[$_] && !$may[$_] } 0 .. $n - 1;
+        is(report()->{kept_that_may_not}, $barred, 'the others are counted');
+        like($said, qr/rows may not survive; $barred of them stay/, 'and told');
+    }
+}
+npy('mask/x.npy', '|u1', ($n - 1) . ',', "\1" x ($n - 1));
+is(run('-q --may-survive mask -o r x.npy'), 1, 'a mask of another length');
+like($said, qr{mask/x\.npy has \d+ rows, x\.npy has $n}, 'is refused') or diag $said;
+is(run('-q --may-survive none -o r x.npy'), 1, 'one that is missing');
+like($said, qr{none/x\.npy}, 'too');
+spew('text/x.npy.json', qq({"tool": "x", "version": "1", "rows": $n, "of": "image"}));
+is(run('-q --may-survive text -o r x.npy'), 1, 'image embeddings in the place of the text\'s');
+like($said, qr{text/x\.npy is of image embeddings}, 'are refused') or diag $said;
+
+# Much that goes is warned of, with what to look at.
+is(run('--distance 0.05 -o r x.npy'), 0, 'more than a third goes');
+like($said, qr/warning: distance 0\.05 removes 60 % of the rows, and the largest group has 4 .*--curve FILE.*--remove/, 'a warning') or diag $said;
+is(run('--distance 0.00001 -o r x.npy'), 0, 'nothing goes');
+unlike($said, qr/warning/, 'no warning');
+is(run('--remove 0.5 -o r x.npy'), 0, 'a share that was asked for');
+unlike($said, qr/warning/, 'is no surprise');
+npy('big.npy', '<f4', '1000, 2', pack 'f<*', map { my $a = $_ < 120 ? $_ / 1e5 : 0.02 * $_; (cos $a, sin $a) } 0 .. 999);
+is(run('--distance 0.000001 -o r big.npy'), 0, 'one big group');
+like($said, qr/warning: .*largest group has \d\d\d/, 'is warned of') or diag $said;
+is(run('--distance 0.05 --curve curve --curve-to 0.08 -o r x.npy'), 0, 'with a curve');
+like($said, qr/removed at distances: [\d.]+ at 0\.01, [\d.]+ at 0\.02, [\d.]+ at 0\.04, 0\.6000 at 0\.08/, 'a few points of it are told') or diag $said;
+
+# The list: the right groups in the right order, and its memory is asked for before the work.
+is(run('-q --distance 0.05 --list 20 -o r x.npy'), 0, 'a list');
+my $r = report();
+is(join(' ', map { $_->{rows} } @{$r->{biggest}}), join(' ', (4) x 15, (3) x 5), 'biggest first');
+my @first = map { $_->{members}[0]{row} } @{$r->{biggest}}[0 .. 14];
+is("@first", join(' ', sort { $a <=> $b } @first), 'of one size by row');
+is(scalar @{$r->{biggest}[0]{members}}, 4, 'with their members');
+is(run('-q --distance 0.05 --list 1000000 -o r2 x.npy'), 0, 'a list of all') or diag $said;
+is(scalar @{decode_json(slurp('r2'))->{biggest}}, 45, 'all groups of two and more');
+npy('many.npy', '<f4', '200000, 1', pack 'f<*', (1) x 200000);
+is(run('--list 1000000 --mem 80M -o r3 many.npy'), 1, 'one that takes more memory than there is');
+like($said, qr/--list 1000000 may need \d+ MiB: see --mem/, 'is refused') or diag $said;
+done_testing();
