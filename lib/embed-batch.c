@@ -27,6 +27,14 @@ static int batch_init(struct embed_batch *b, const struct embed_shape *s, struct
     return b->has_image && b->has_text && b->pixels && b->tokens && b->image && b->text ? 0 : -1;
 }
 
+double embed_sample_bytes(const struct embed_shape *s)
+{
+    size_t sides = (s->image_bytes ? 1 : 0) + (s->context ? 1 : 0);
+    return EMBED_BATCHES *
+           (2 * sizeof(bool) + (double)s->image_bytes + (double)s->context * sizeof(int32_t) +
+            (double)(sides * s->dim) * sizeof(float));
+}
+
 int embed_ring_init(struct embed_ring *r, const struct embed_shape *s, struct err *e)
 {
     memset(r, 0, sizeof *r);

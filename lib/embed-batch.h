@@ -42,6 +42,8 @@ struct embed_ring {
     struct err err; // the first failure
 };
 
+// Bytes of a sample in all batches of the ring.
+double embed_sample_bytes(const struct embed_shape *s);
 // 0 or -1.
 int embed_ring_init(struct embed_ring *r, const struct embed_shape *s, struct err *e);
 void embed_ring_release(struct embed_ring *r);

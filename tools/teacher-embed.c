@@ -8,6 +8,7 @@
 #include "cli.h"
 #include "clip-model.h"
 #include "clip-tokenizer-check.h"
+#include "embed-memory.h"
 #include "embed-run.h"
 #include "io.h"
 #include "log.h"
@@ -207,26 +208,18 @@ static int open_input(struct job *job, const struct cli_common *common, struct e
     return 0;
 }
 
-// Says what the model takes on a GPU, before it is loaded, and refuses what does not fit.
+// Says what a GPU's memory is for, before the model is loaded, and refuses what does not fit.
 static int check_memory(struct job *job, const struct clip_model_options *o, struct err *e)
 {
-    const double gib = 1024.0 * 1024 * 1024;
-    struct clip_model_memory m;
-    struct dev *d = &job->dev;
-    size_t left, total;
-    char text[200];
-    if (!d->reserve || (!o->vision && !o->text))
-        return 0;
-    if (clip_model_memory(&job->weights.table, d, o, &m, e) || d->op->memory(d, &left, &total, e))
+    const struct clip_config *c = &job->weights.table.cfg;
+    size_t side = o->vision ? (size_t)c->image_size : 0;
+    size_t context = text_out || tokens_out ? (size_t)c->context : 0;
+    struct embed_shape shape = {batch, 3 * side * side, context, (size_t)c->embed_dim};
+    char text[EMBED_MEMORY_TEXT];
+    if (embed_check_memory(&job->weights.table, o, &job->dev, &shape, text, e))
         return -1;
-    snprintf(text, sizeof text,
-             "%.2f GiB on %s (weights %.2f, buffers %.2f, the device's own %.2f); %.2f of %.2f are "
-             "free",
-             (double)m.total / gib, d->name, (double)m.weights / gib, (double)m.work / gib,
-             (double)m.own / gib, (double)left / gib, (double)total / gib);
-    if (m.total > left)
-        return err_set(e, "this needs %s. --dtype bf16 takes less", text);
-    log_note(&job->log, "memory: %s", text);
+    if (job->dev.reserve && (o->vision || o->text))
+        log_note(&job->log, "memory: %s", text);
     return 0;
 }
 
@@ -243,10 +236,11 @@ static int open_model(struct job *job, const struct cli_common *common, struct e
 {
     struct clip_model_options o = {
         .vision = job->output.image_path != NULL, .text = text_out != NULL, .whole = !shortcuts};
-    if (dev_open(&job->dev, device, (enum dev_type)dtype, (int)common->threads, emulate, e) ||
-        check_memory(job, &o, e))
+    if (dev_open(&job->dev, device, (enum dev_type)dtype, (int)common->threads, emulate, e))
         return -1;
     choose_batch(job);
+    if (check_memory(job, &o, e))
+        return -1;
     double start = log_seconds(&job->log);
     if (clip_model_load(&job->model, &job->dev, &job->weights, &o, e))
         return err_wrap(e, "%s", model_dir);
