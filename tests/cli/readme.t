@@ -1,30 +1,71 @@
 #!/usr/bin/env perl
-# README's stages by hand are run as they stand there, on small shards and a small model under the names used
-# there; only numbers that need a large set are made smaller.
+# README's first run is run as it stands there, by hand and by the pipeline, on small inputs under the names used there: a
+# teacher without tokenizer files, shards, an evaluation set. Both ways give the same student. Only sizes are made smaller.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Copy qw(copy);
-use File::Path qw(make_path);
+use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
 use Test::More;
 my $bin = abs_path($ENV{BIN} // 'bin');
-my $data = abs_path('tests/data');
-my $readme = do { local $/; open my $h, '<', 'README.md' or die; <$h> };
-my ($block) = $readme =~ /^By hand:\n\n((?:    .*\n)+)/m;
-ok($block, 'README has stages by hand');
-my @lines = map { s/^ +//r } split /\n/, $block;
-chdir tempdir(CLEANUP => 1);
-make_path('shards', 'models/ViT-L-14', 'labels', 'keep');
-copy("$data/shards/00000.tar", sprintf 'shards/%05d.tar', $_) or die for 0 .. 9;
-copy($_, 'models/ViT-L-14/') or die for glob("$data/models/odd/open_clip*"), glob("$data/tokenizer/openai/*");
-for my $line (@lines) {
-    my $small = $line =~ s/--size 224/--size 29/r =~ s/-k 1000\b/-k 3/r =~ s/shard-read /shard-read --max-bad 100% /r;
-    open my $h, '>', 'line.sh' or die;
-    print {$h} "set -eu -o pipefail; PATH=$bin:\$PATH\n$small\n";
-    close $h;
-    my $out = `bash line.sh 2>&1 >/dev/null`;
-    is($?, 0, $line) or diag $out;
+my ($data, $home) = (abs_path('tests/data'), abs_path('.'));
+sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
+sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die "$f: $!"; print $h $t; close $h or die; }
+my $readme = slurp('README.md');
+sub block { my ($before) = @_; my ($text) = $readme =~ /^[^\n]*\Q$before\E[^\n]*\n\n((?:    .*\n)+)/m; return ($text // '') =~ s/^ {4}//gmr }
+# What needs a large set or model: sizes, and the distance, which is of the encoder.
+sub smaller { my ($t) = @_; return $t =~ s/--distance 0\.1\b/--remove 0.3/r =~ s/-k 1000\b/-k 3/r =~ s/^K := 1000$/K := 3/mr =~ s/--epochs 8\b/--epochs 2/r
+    =~ s/--batch 256\b/--batch 4/r =~ s/seq -f %05g 0 9\b/seq -f %05g 0 2/r =~ s/--max-bad 1%/--max-bad 50%/gr }
+
+my $conf = block('A description of the data set, `conf/mine.mk`:');
+my $script = block('By hand the same, into a folder of the same form:');
+ok($conf =~ /^SHARD_DIR/ && $script =~ /distill-train/, 'README has both texts');
+like($script, qr/sem-balance.*kmeans-cluster.*distill-train.*zs-eval.*cid-report/s, 'every stage in its order');
+
+# ---- the inputs that it names
+my $dir = tempdir(CLEANUP => 1);
+chdir $dir or die;
+symlink "$home/$_", $_ or die for qw(pipeline.mk scripts Makefile);
+my @pictures = sort grep { -s $_ > 500 } map { glob "$data/images/$_" } qw(4*.jpg *grey.png palette.png prog*.jpg page.jpg);
+sub tar { my ($to, $n, $fn) = @_;
+    make_path('stage', $to =~ s{/[^/]*$}{}r);
+    for my $i (0 .. $n - 1) {
+        my $p = $pictures[($i * 7 + 3 * length($to) + substr $to, -5, 1) % @pictures];
+        my ($ext) = $p =~ /\.(\w+)$/;
+        copy($p, sprintf 'stage/%05d.%s', $i, $ext) or die;
+        my %m = $fn->($i);
+        spew(sprintf('stage/%05d.%s', $i, $_), $m{$_}) for keys %m;
+    }
+    system('tar', '--sort=name', '-C', 'stage', '-cf', $to, '.') == 0 or die;
+    remove_tree('stage');
 }
-ok(-s $_, "$_ is there") for qw(x.npy t.npy centroids.npy keep/x.npy labels/x.npy);
+tar("data/mine/0000$_.tar", 12, sub { ($_[0] % 5 ? (txt => "a thing, number $_[0]") : (txt => ''), json => '{}') }) for 0 .. 2;
+tar('data/eval/wds_cifar10/test/0.tar', 12, sub { (cls => $_[0] % 6) });
+spew('data/eval/wds_cifar10/test/nshards.txt', "1\n");
+spew('data/eval/wds_cifar10/classnames.txt', join "\n", qw(red blue green small large old), '');
+spew('data/eval/wds_cifar10/zeroshot_classification_templates.txt', "a {c}\n");
+make_path('models/ViT-L-14', 'models/vocab', 'conf/models');
+copy($_, 'models/ViT-L-14/') or die for glob("$data/models/odd/open_clip*");
+copy($_, 'models/vocab/') or die for glob "$data/tokenizer/openai/bpe*";
+spew('conf/models/ViT-B-32.json', '{"embed_dim":12,"vision_cfg":{"image_size":29,"patch_size":7,"width":24,"layers":1,"head_width":12},'
+    . '"text_cfg":{"context_length":11,"vocab_size":1214,"width":16,"layers":1,"heads":2}}');
+
+# ---- by hand
+spew('by-hand.sh', smaller($script));
+is(system("PATH=$bin:\$PATH bash by-hand.sh >said 2>&1"), 0, 'by hand') or diag slurp('said');
+ok(-s "work/by-hand/$_", "by hand: $_") for qw(index/00002.tsv embed/text/00000.npy keep/00001.npy labels/00002.npy student/open_clip_model.safetensors
+    eval/student.json eval/teacher.json report.html);
+my $page = slurp('work/by-hand/report.html');
+like($page, qr/model student.*trained with/s, 'its report says how the student was trained');
+like($page, qr/<h3>student.*<svg/s, '... and has its curves');
+like($page, qr/3 shards, 36 samples/, '... and the account');
+
+# ---- by the pipeline
+spew('conf/mine.mk', smaller($conf));
+for my $line (block('is for a student whose embeddings are narrower') =~ /^(make .*?)(?:\s+#.*)?$/mg) {
+    is(system("$line BIN=$bin >said 2>&1"), 0, $line) or diag slurp('said');
+}
+ok(-s "work/mine/$_", "by the pipeline: $_") for qw(student/open_clip_model.safetensors eval/student.json eval/teacher.json report.html);
+ok(slurp('work/mine/student/open_clip_model.safetensors') eq slurp('work/by-hand/student/open_clip_model.safetensors'), 'the same student both ways');
 done_testing();
