@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "json.h"
-#include "mem.h"
+#include "path.h"
 
 int clip_config_positions(const struct clip_config *c)
 {
@@ -108,24 +108,11 @@ int clip_config_read_file(struct clip_config *c, const char *path, struct err *e
     return rc ? err_wrap(e, "%s", path) : 0;
 }
 
-static char *join(const char *folder, const char *name, struct err *e)
-{
-    size_t n;
-    if (!mem_add(strlen(folder), strlen(name) + 2, &n)) {
-        err_set(e, "path too long");
-        return NULL;
-    }
-    char *p = mem_alloc(n, 1, e);
-    if (p)
-        snprintf(p, n, "%s/%s", folder, name);
-    return p;
-}
-
 // The file parsed. 1; 0: not there, *out NULL; -1.
 static int read_if_there(const char *folder, const char *name, cJSON **out, struct err *e)
 {
     *out = NULL;
-    char *path = join(folder, name, e);
+    char *path = path_new(folder, name, e);
     if (!path)
         return -1;
     int rc = 0;

@@ -9,6 +9,7 @@
 
 #include "clip-names.h"
 #include "mem.h"
+#include "path.h"
 
 static void shape_text(char *out, size_t n, const uint64_t *shape, int rank)
 {
@@ -150,23 +151,16 @@ static char *find_file(const char *folder, struct err *e)
     static const char *const names[] = {"open_clip_model.safetensors",
                                         "open_clip_model.safetensors.index.json",
                                         "model.safetensors", "model.safetensors.index.json"};
-    size_t n;
-    if (!mem_add(strlen(folder), 64, &n)) {
-        err_set(e, "path too long");
-        return NULL;
-    }
-    char *path = mem_alloc(n, 1, e);
-    for (size_t i = 0; path && i < sizeof names / sizeof *names; i++) {
-        snprintf(path, n, "%s/%s", folder, names[i]);
-        if (access(path, F_OK) == 0)
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = path_new(folder, names[i], e);
+        if (!path || access(path, F_OK) == 0)
             return path;
+        free(path);
     }
-    if (path)
-        err_set(e,
-                "%s: no open_clip_model.safetensors or model.safetensors (PyTorch's .bin and "
-                ".pt are not read)",
-                folder);
-    free(path);
+    err_set(e,
+            "%s: no open_clip_model.safetensors or model.safetensors; PyTorch's .bin and .pt are "
+            "not read: safetensors.torch.save_file writes the same weights as safetensors",
+            folder);
     return NULL;
 }
 

@@ -59,17 +59,19 @@ void mem_large_pages(void *p, size_t bytes)
 #endif
 }
 
-int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e)
+int mem_grow(void *p, size_t *cap, size_t need, size_t size, struct err *e)
 {
     if (need <= *cap)
         return 0;
     size_t want = *cap > need / 2 ? *cap * 2 : need, bytes;
     if (want < need || !mem_mul(want, size, &bytes))
         return err_set(e, "cannot grow to %zu items of %zu bytes: size overflows", need, size);
-    void *q = realloc(*p, bytes);
+    void *q;
+    memcpy(&q, p, sizeof q);
+    q = realloc(q, bytes);
     if (!q)
         return err_machine(e, "cannot allocate %zu bytes: out of memory", bytes);
-    *p = q;
+    memcpy(p, &q, sizeof q);
     *cap = want;
     return 0;
 }

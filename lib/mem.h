@@ -20,8 +20,10 @@ void *mem_alloc_unset(size_t n, size_t size, struct err *e);
 // Asks for large pages under a large new block that will be read here and there: fewer faults and
 // fewer misses of the processor's page table cache. Nothing happens where the system has none.
 void mem_large_pages(void *p, size_t bytes);
-// Grows *p, of *cap items, to hold at least `need` items (doubling); contents kept. 0 or -1.
-int mem_grow(void **p, size_t *cap, size_t need, size_t size, struct err *e);
+// Grows the block whose pointer is stored at `p` (the address of a pointer to objects of any type),
+// of *cap items, to hold at least `need` items (doubling); contents kept. The pointer is read and
+// written as bytes, so no type of it is assumed. 0 or -1.
+int mem_grow(void *p, size_t *cap, size_t need, size_t size, struct err *e);
 // Heap copy of a NUL-terminated string; NULL with e set.
 char *mem_strdup(const char *s, struct err *e);
 

@@ -14,6 +14,7 @@
 #include "io.h"
 #include "json.h"
 #include "mem.h"
+#include "path.h"
 
 int model_get_weights(void *user, size_t i, float *dst, struct err *e)
 {
@@ -31,19 +32,6 @@ int model_get_flat(void *user, size_t i, float *dst, struct err *e)
     (void)e;
     memcpy(dst, f->flat + t->offset, t->numel * sizeof *dst);
     return 0;
-}
-
-static char *join(const char *folder, const char *name, struct err *e)
-{
-    size_t n;
-    if (!mem_add(strlen(folder), strlen(name) + 2, &n)) {
-        err_set(e, "path too long");
-        return NULL;
-    }
-    char *p = mem_alloc(n, 1, e);
-    if (p)
-        snprintf(p, n, "%s/%s", folder, name);
-    return p;
 }
 
 // One tensor of the file to write.
@@ -164,8 +152,8 @@ static int write_weights(const char *folder, enum model_layout layout, const str
                          struct err *e)
 {
     struct job j = {.src = s, .layout = layout};
-    char *path =
-        join(folder, layout == MODEL_HF ? "model.safetensors" : "open_clip_model.safetensors", e);
+    char *path = path_new(
+        folder, layout == MODEL_HF ? "model.safetensors" : "open_clip_model.safetensors", e);
     int rc = path && !plan(&j, e) ? write_tensors(&j, path, e) : -1;
     free(path);
     free(j.pieces);
@@ -177,7 +165,7 @@ static int write_weights(const char *folder, enum model_layout layout, const str
 
 static int write_json(const char *folder, const char *name, const cJSON *j, struct err *e)
 {
-    char *path = join(folder, name, e);
+    char *path = path_new(folder, name, e);
     int rc = path ? json_write_file(path, j, e) : -1;
     free(path);
     return rc;
@@ -270,7 +258,7 @@ int model_folder_copy_tokenizer(const char *folder, const char *from, struct err
     const char *const *names = model_tokenizer_files;
     int rc = 0;
     for (size_t i = 0; names[i] && !rc; i++) {
-        char *src = join(from, names[i], e), *dst = join(folder, names[i], e);
+        char *src = path_new(from, names[i], e), *dst = path_new(folder, names[i], e);
         if (!src || !dst)
             rc = -1;
         else if (access(src, F_OK) == 0)

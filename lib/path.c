@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "mem.h"
 
@@ -19,6 +20,50 @@ int path_format(char to[PATH_BYTES], struct err *e, const char *fmt, ...)
     if (n >= 0 && n < PATH_BYTES)
         return 0;
     return err_set(e, "path too long: '%.100s...'", to);
+}
+
+static const char *between(const char *folder)
+{
+    size_t n = strlen(folder);
+    return n && folder[n - 1] != '/' ? "/" : "";
+}
+
+int path_join(char to[PATH_BYTES], const char *folder, const char *name, struct err *e)
+{
+    return path_format(to, e, "%s%s%s", folder, between(folder), name);
+}
+
+char *path_new(const char *folder, const char *name, struct err *e)
+{
+    size_t n;
+    if (!mem_add(strlen(folder), strlen(name) + 2, &n)) {
+        err_set(e, "path too long");
+        return NULL;
+    }
+    char *p = mem_alloc(n, 1, e);
+    if (p)
+        snprintf(p, n, "%s%s%s", folder, between(folder), name);
+    return p;
+}
+
+const char *path_base(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+size_t path_stem(const char *name)
+{
+    static const char *const ends[] = {".tar",     ".tar.gz",   ".tar.bz2", ".tar.xz",
+                                       ".tar.zst", ".tar.zstd", ".tar.lz4", ".tgz",
+                                       ".tbz2",    ".txz",      ".tzst"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t m = strlen(ends[i]);
+        if (n > m && strcasecmp(name + n - m, ends[i]) == 0)
+            return n - m;
+    }
+    return n;
 }
 
 static int by_name(const void *a, const void *b)

@@ -6,20 +6,8 @@
 #include <string.h>
 
 #include "mem.h"
+#include "path.h"
 #include "sidecar.h"
-
-size_t read_stem(const char *shard_name)
-{
-    static const char *const ends[] = {".tar",     ".tar.gz", ".tar.bz2", ".tar.xz",
-                                       ".tar.zst", ".tgz",    ".txz"};
-    size_t n = strlen(shard_name);
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        size_t m = strlen(ends[i]);
-        if (n > m && strcmp(shard_name + n - m, ends[i]) == 0)
-            return n - m;
-    }
-    return n;
-}
 
 int read_keep_open(struct read_keep *k, const char *folder, const char *shard_name, struct err *e)
 {
@@ -29,7 +17,7 @@ int read_keep_open(struct read_keep *k, const char *folder, const char *shard_na
     k->path = mem_alloc(room, 1, e);
     if (!k->path)
         return -1;
-    snprintf(k->path, room, "%s/%.*s.npy", folder, (int)read_stem(shard_name), shard_name);
+    snprintf(k->path, room, "%s/%.*s.npy", folder, (int)path_stem(shard_name), shard_name);
     if (npy_open_as(&k->mask, k->path, NPY_U1, 1, e))
         goto fail;
     k->open = true;

@@ -26,8 +26,4 @@ int read_keep_row(const struct read_keep *k, uint64_t row, struct err *e);
 int read_keep_check(const struct read_keep *k, uint64_t rows, const char *keys, struct err *e);
 void read_keep_close(struct read_keep *k);
 
-// The shard's name without .tar and what follows it: the stem of every file of the shard. Returns
-// its length.
-size_t read_stem(const char *shard_name);
-
 #endif

@@ -261,8 +261,8 @@ static int parse_tensor(struct parser *p, struct st_header *h, const char *name)
                        seen & 1 ? seen & 2 ? "data_offsets" : "shape" : "dtype");
     struct st_range r = {offsets[0], offsets[1], h->n_tensors};
     if (check_size(&t, &r, p->e) ||
-        mem_grow((void **)&h->tensors, &h->cap_tensors, h->n_tensors + 1, sizeof t, p->e) ||
-        mem_grow((void **)&h->ranges, &h->cap_ranges, h->n_tensors + 1, sizeof r, p->e))
+        mem_grow(&h->tensors, &h->cap_tensors, h->n_tensors + 1, sizeof t, p->e) ||
+        mem_grow(&h->ranges, &h->cap_ranges, h->n_tensors + 1, sizeof r, p->e))
         return -1;
     h->tensors[h->n_tensors] = t;
     h->ranges[h->n_tensors++] = r;
@@ -286,7 +286,7 @@ static int parse_meta(struct parser *p, struct st_header *h)
     do {
         struct st_meta m;
         if (string(p, &m.key) || expect(p, ':') || string(p, &m.value) ||
-            mem_grow((void **)&h->meta, &h->cap_meta, h->n_meta + 1, sizeof m, p->e))
+            mem_grow(&h->meta, &h->cap_meta, h->n_meta + 1, sizeof m, p->e))
             return -1;
         h->meta[h->n_meta++] = m;
     } while (take(p, ','));

@@ -18,8 +18,7 @@ struct text {
 static void add(struct text *t, const char *s, size_t n)
 {
     size_t need;
-    if (t->failed || !mem_add(t->n, n, &need) ||
-        mem_grow((void **)&t->s, &t->cap, need + 1, 1, t->e)) {
+    if (t->failed || !mem_add(t->n, n, &need) || mem_grow(&t->s, &t->cap, need + 1, 1, t->e)) {
         t->failed = true;
         return;
     }

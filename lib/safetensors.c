@@ -82,7 +82,7 @@ static int open_one(struct safetensors *s, const char *path, struct err *e)
 // Moves one opened file's tensors into the whole; the caller made room in maps and names.
 static int join(struct safetensors *s, size_t *cap, struct safetensors *one, struct err *e)
 {
-    if (mem_grow((void **)&s->tensors, cap, s->n_tensors + one->n_tensors, sizeof *s->tensors, e))
+    if (mem_grow(&s->tensors, cap, s->n_tensors + one->n_tensors, sizeof *s->tensors, e))
         return -1;
     if (one->n_tensors)
         memcpy(s->tensors + s->n_tensors, one->tensors, one->n_tensors * sizeof *s->tensors);

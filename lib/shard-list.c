@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 
 #include "mem.h"
-#include "read-keep.h"
+#include "path.h"
 
 enum { BYTES_MAX = 256 << 20, GROUPS_MAX = 64 };
 
@@ -255,7 +255,7 @@ static int by_stem(const void *a, const void *b)
 {
     const char *x = *(char *const *)a, *y = *(char *const *)b;
     const char *p = base_name(x), *q = base_name(y);
-    size_t n = read_stem(p), m = read_stem(q);
+    size_t n = path_stem(p), m = path_stem(q);
     int c = memcmp(p, q, n < m ? n : m);
     if (c == 0 && n != m)
         return n < m ? -1 : 1;
@@ -265,8 +265,8 @@ static int by_stem(const void *a, const void *b)
 static bool same_stem(const char *x, const char *y)
 {
     const char *p = base_name(x), *q = base_name(y);
-    size_t n = read_stem(p);
-    return n == read_stem(q) && memcmp(p, q, n) == 0;
+    size_t n = path_stem(p);
+    return n == path_stem(q) && memcmp(p, q, n) == 0;
 }
 
 // Two paths of one stem. 0 when both are one file that can be read twice.

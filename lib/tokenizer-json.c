@@ -4,15 +4,14 @@
 
 #include <stdbool.h>
 #include <string.h>
-#include <cjson/cJSON.h>
+
+#include "json.h"
 
 static cJSON *parse(const char *data, size_t n, struct err *e)
 {
-    const char *end = NULL;
-    cJSON *root = cJSON_ParseWithLengthOpts(data, n + 1, &end, 1);
-    if (!root)
-        err_set(e, "not JSON (at byte %zu)", end ? (size_t)(end - data) : 0);
-    else if (!cJSON_IsObject(root)) {
+    static const struct json_limits lim = {.bytes = VOCAB_FILE_MAX};
+    cJSON *root = json_parse(data, n, &lim, e);
+    if (root && !cJSON_IsObject(root)) {
         err_set(e, "not a JSON object");
         cJSON_Delete(root);
         return NULL;
@@ -53,22 +52,6 @@ int vocab_read_vocab_json(struct vocab *v, const char *data, size_t n, struct er
     return status;
 }
 
-// [{"id": 49406, "content": "<|startoftext|>", ...}, ...]
-static int add_added_tokens(struct vocab *v, const cJSON *added, struct err *e)
-{
-    if (!cJSON_IsArray(added))
-        return 0;
-    for (const cJSON *t = added->child; t; t = t->next) {
-        const cJSON *content = cJSON_GetObjectItemCaseSensitive(t, "content");
-        int32_t id = read_id(cJSON_GetObjectItemCaseSensitive(t, "id"));
-        if (!cJSON_IsString(content) || id < 0)
-            return err_set(e, "added_tokens: an entry without content or id");
-        if (vocab_add(v, content->valuestring, strlen(content->valuestring), id, e))
-            return -1;
-    }
-    return 0;
-}
-
 // "left right", or ["left", "right"] as newer files have it.
 static int add_merge(struct vocab *v, const cJSON *item, struct err *e)
 {
@@ -103,7 +86,7 @@ static int read_fast(struct vocab *v, const cJSON *root, struct err *e)
     if (!cJSON_IsObject(tokens) || !cJSON_IsArray(merges))
         return err_set(e, "no model.vocab object or no model.merges array");
     if (add_tokens(v, tokens, e) ||
-        add_added_tokens(v, cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), e))
+        vocab_read_added_list(v, cJSON_GetObjectItemCaseSensitive(root, "added_tokens"), e))
         return -1;
     size_t i = 0;
     for (const cJSON *m = merges->child; m; m = m->next, i++) {

@@ -3,7 +3,6 @@
 #include "tokenizer-vocab.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include <zlib.h>
 
 #include "mem.h"
+#include "path.h"
 
 struct bytes {
     char *data; // NUL-terminated
@@ -24,7 +24,7 @@ static int read_some(struct bytes *b, gzFile f, bool *end, struct err *e)
     enum { STEP = 1 << 16 };
     if (b->n > VOCAB_FILE_MAX)
         return err_set(e, "larger than %d bytes", VOCAB_FILE_MAX);
-    if (mem_grow((void **)&b->data, &b->cap, b->n + STEP + 1, 1, e))
+    if (mem_grow(&b->data, &b->cap, b->n + STEP + 1, 1, e))
         return -1;
     int got = gzread(f, b->data + b->n, STEP), code;
     if (got < 0)
@@ -73,16 +73,16 @@ static int read_with(struct vocab *v, const char *path, reader *read, struct err
 }
 
 // "dir/name" into out if there is such a file.
-static bool find_file(char out[PATH_MAX], const char *dir, const char *name)
+static bool find_file(char out[PATH_BYTES], const char *dir, const char *name)
 {
     struct stat st;
-    int n = snprintf(out, PATH_MAX, "%s/%s", dir, name);
-    return n > 0 && n < PATH_MAX && stat(out, &st) == 0 && !S_ISDIR(st.st_mode);
+    struct err ignored; // a path too long for the system is no file
+    return !path_join(out, dir, name, &ignored) && stat(out, &st) == 0 && !S_ISDIR(st.st_mode);
 }
 
-static int read_folder(struct vocab *v, const char *dir, struct err *e)
+static int read_base(struct vocab *v, const char *dir, struct err *e)
 {
-    char path[PATH_MAX], merges[PATH_MAX];
+    char path[PATH_BYTES], merges[PATH_BYTES];
     if (find_file(path, dir, "bpe_simple_vocab_16e6.txt.gz") ||
         find_file(path, dir, "bpe_simple_vocab_16e6.txt"))
         return read_with(v, path, vocab_read_openai, e);
@@ -97,6 +97,11 @@ static int read_folder(struct vocab *v, const char *dir, struct err *e)
                    "%s: no tokenizer: neither bpe_simple_vocab_16e6.txt[.gz], nor vocab.json with "
                    "merges.txt, nor tokenizer.json; --tokenizer PATH names another place",
                    dir);
+}
+
+static int read_folder(struct vocab *v, const char *dir, struct err *e)
+{
+    return read_base(v, dir, e) || vocab_read_added(v, dir, e) ? -1 : 0;
 }
 
 static bool ends_with(const char *s, const char *end)

@@ -8,9 +8,15 @@
 #include <utf8proc.h>
 #include <xxhash.h>
 
+#include "lines.h"
 #include "mem.h"
 
 enum { FIRST_SLOTS = 1024, POOL_BLOCK = 1 << 16 };
+
+const char *const vocab_special_names[VOCAB_SPECIALS][2] = {
+    {"<start_of_text>", "<|startoftext|>"},
+    {"<end_of_text>", "<|endoftext|>"},
+};
 
 static struct vocab_token *find_slot(const struct vocab *v, const char *text, size_t n)
 {
@@ -50,7 +56,7 @@ static int resize(struct vocab *v, size_t size, struct err *e)
 static const char *keep(struct vocab *v, const char *text, size_t n, struct err *e)
 {
     if (n > v->pool_left) {
-        if (mem_grow((void **)&v->pools, &v->cap_pools, v->n_pools + 1, sizeof *v->pools, e))
+        if (mem_grow(&v->pools, &v->cap_pools, v->n_pools + 1, sizeof *v->pools, e))
             return NULL;
         char *block = mem_alloc(POOL_BLOCK, 1, e);
         if (!block)
@@ -89,6 +95,73 @@ int vocab_add(struct vocab *v, const char *text, size_t n, int32_t id, struct er
     return 0;
 }
 
+int32_t vocab_special(const struct vocab *v, int which)
+{
+    const char *const *names = vocab_special_names[which];
+    int32_t id = vocab_find(v, names[0], strlen(names[0]));
+    return id >= 0 ? id : vocab_find(v, names[1], strlen(names[1]));
+}
+
+static bool is_text(const struct vocab_added *t, const char *text)
+{
+    return t->n == strlen(text) && memcmp(t->text, text, t->n) == 0;
+}
+
+static int other_id(const struct vocab_added *t, int32_t id, struct err *e)
+{
+    return err_set(e, "the added token '%.*s' has the id %ld, elsewhere %ld",
+                   (int)(t->n < 60 ? t->n : 60), t->text, (long)t->id, (long)id);
+}
+
+// Start or end of a text: 1 when it is one and added, 0 when it is none.
+static int add_special(struct vocab *v, const struct vocab_added *t, struct err *e)
+{
+    for (int i = 0; i < VOCAB_SPECIALS; i++) {
+        if (!is_text(t, vocab_special_names[i][0]) && !is_text(t, vocab_special_names[i][1]))
+            continue;
+        int32_t id = vocab_special(v, i);
+        if (id >= 0 && id != t->id)
+            return other_id(t, id, e);
+        return vocab_add(v, t->text, t->n, t->id, e) ? -1 : 1;
+    }
+    return 0;
+}
+
+static bool is_own_byte(const struct vocab *v, const struct vocab_added *t)
+{
+    uint8_t byte;
+    return t->special && vocab_bytes(t->text, t->n, &byte, 1) == 1 &&
+           vocab_find(v, t->text, t->n) == t->id;
+}
+
+int vocab_add_token(struct vocab *v, const struct vocab_added *t, struct err *e)
+{
+    if (t->n == 0 || t->n > VOCAB_TOKEN_MAX)
+        return err_set(e, "an added token of %lu bytes", (unsigned long)t->n);
+    if (t->id < 0 || t->id > VOCAB_ID_MAX)
+        return err_set(e, "the id %ld of an added token is out of range", (long)t->id);
+    int special = add_special(v, t, e);
+    if (special || is_own_byte(v, t))
+        return special < 0 ? -1 : 0;
+    for (size_t i = 0; i < v->n_added; i++) {
+        const struct vocab_added *a = &v->added[i];
+        if (a->n == t->n && memcmp(a->text, t->text, t->n) == 0)
+            return a->id == t->id ? 0 : other_id(t, a->id, e);
+    }
+    if (v->n_added == VOCAB_ADDED_MAX)
+        return err_set(e, "more than %d added tokens", VOCAB_ADDED_MAX);
+    if (mem_grow(&v->added, &v->cap_added, v->n_added + 1, sizeof *v->added, e))
+        return -1;
+    struct vocab_added *to = &v->added[v->n_added];
+    *to = *t;
+    to->text = keep(v, t->text, t->n, e);
+    if (!to->text)
+        return -1;
+    v->n_added++;
+    v->id_max = t->id > v->id_max ? t->id : v->id_max;
+    return 0;
+}
+
 int vocab_merge(struct vocab *v, const char *left, size_t n_left, const char *right, size_t n_right,
                 struct err *e)
 {
@@ -108,7 +181,7 @@ int vocab_merge(struct vocab *v, const char *left, size_t n_left, const char *ri
                        m.left < 0    ? left
                        : m.right < 0 ? right
                                      : both);
-    if (mem_grow((void **)&v->merges, &v->cap_merges, v->n_merges + 1, sizeof *v->merges, e))
+    if (mem_grow(&v->merges, &v->cap_merges, v->n_merges + 1, sizeof *v->merges, e))
         return -1;
     v->merges[v->n_merges++] = m;
     return 0;
@@ -121,6 +194,7 @@ void vocab_release(struct vocab *v)
     free(v->pools);
     free(v->slots);
     free(v->merges);
+    free(v->added);
     memset(v, 0, sizeof *v);
 }
 
@@ -224,7 +298,7 @@ static int next_merge(struct merge_lines *m, const char *data, size_t n, struct 
 
 int vocab_read_merges(struct vocab *v, const char *data, size_t n, size_t max, struct err *e)
 {
-    struct merge_lines m = {0};
+    struct merge_lines m = {.at = lines_mark(data, n)};
     int more = 0;
     while (v->n_merges < max && (more = next_merge(&m, data, n, e)) > 0) {
         if (vocab_merge(v, m.line, m.n_left, m.line + m.right, m.len - m.right, e))
@@ -257,7 +331,7 @@ int vocab_read_openai(struct vocab *v, const char *data, size_t n, struct err *e
         return err_set(e, "no '#version' in the first line: not a list of BPE merges");
     if (add_byte_tokens(v, e))
         return -1;
-    struct merge_lines m = {0};
+    struct merge_lines m = {.at = lines_mark(data, n)};
     int32_t id = 512;
     int more = 0;
     while (id < 512 + VOCAB_OPENAI_MERGES && (more = next_merge(&m, data, n, e)) > 0) {

@@ -8,9 +8,10 @@
 
 #include "bpe.h"
 #include "mem.h"
+#include "tokenizer-match.h"
 #include "tokenizer-vocab.h"
 
-enum { SPECIALS = 2, YPOGEGRAMMENI = 0x345 };
+enum { SPECIALS = VOCAB_SPECIALS, YPOGEGRAMMENI = 0x345 };
 
 struct special {
     const char *text; // as a caption may spell it
@@ -20,23 +21,16 @@ struct special {
 
 struct tokenizer {
     struct bpe bpe;
-    struct special special[SPECIALS]; // start and end of text
+    struct special special[SPECIALS];  // start and end of text
+    struct token_matcher raw, cleaned; // added tokens, by what they are looked for in
     size_t vocab_size;
-};
-
-// open_clip's names, which captions are searched for, and Hugging Face's.
-static const char *const special_names[SPECIALS][2] = {
-    {"<start_of_text>", "<|startoftext|>"},
-    {"<end_of_text>", "<|endoftext|>"},
 };
 
 static int find_specials(struct tokenizer *t, const struct vocab *v, struct err *e)
 {
     for (int i = 0; i < SPECIALS; i++) {
-        const char *const *names = special_names[i];
-        int32_t id = vocab_find(v, names[0], strlen(names[0]));
-        if (id < 0)
-            id = vocab_find(v, names[1], strlen(names[1]));
+        const char *const *names = vocab_special_names[i];
+        int32_t id = vocab_special(v, i);
         if (id < 0)
             return err_set(e, "no token '%s' or '%s': not CLIP's vocabulary", names[0], names[1]);
         t->special[i] = (struct special){names[0], strlen(names[0]), id};
@@ -95,19 +89,62 @@ static int build_bpe(struct bpe *b, const struct vocab *v, struct err *e)
     return status;
 }
 
+// The text that an added token is looked for by; its bytes go to *clean where it is a cleaned one.
+static int match_text(const struct vocab_added *a, struct text_bytes *clean, struct match_token *to,
+                      struct err *e)
+{
+    *to = (struct match_token){(const uint8_t *)a->text, a->n, a->id, a->single_word};
+    if (!a->normalized)
+        return 0;
+    if (text_clean(a->text, a->n, clean, e))
+        return err_wrap(e, "the added token %ld", (long)a->id);
+    to->text = clean->data;
+    to->n = clean->n; // 0: white space, which is in no cleaned text
+    return 0;
+}
+
+static int build_matchers(struct tokenizer *t, const struct vocab *v, struct err *e)
+{
+    size_t n[2] = {0, 0};
+    struct text_bytes *clean = mem_alloc(v->n_added, sizeof *clean, e);
+    struct match_token *list[2] = {mem_alloc(v->n_added, sizeof **list, e),
+                                   mem_alloc(v->n_added, sizeof **list, e)};
+    int rc = clean && list[0] && list[1] ? 0 : -1;
+    for (size_t i = 0; i < v->n_added && !rc; i++) {
+        bool in_clean = v->added[i].normalized;
+        struct match_token *to = &list[in_clean][n[in_clean]];
+        rc = match_text(&v->added[i], &clean[i], to, e);
+        n[in_clean] += !rc && to->n;
+    }
+    if (!rc)
+        rc = token_matcher_init(&t->raw, list[0], n[0], e) ||
+                     token_matcher_init(&t->cleaned, list[1], n[1], e)
+                 ? -1
+                 : 0;
+    for (size_t i = 0; clean && i < v->n_added; i++)
+        text_bytes_release(&clean[i]);
+    free(clean);
+    free(list[0]);
+    free(list[1]);
+    return rc;
+}
+
 static int build(struct tokenizer *t, const struct vocab *v, struct err *e)
 {
     if (!v->slots)
         return err_set(e, "an empty vocabulary");
     t->vocab_size = (size_t)v->id_max + 1;
-    return find_bytes(&t->bpe, v, e) || find_specials(t, v, e) || build_bpe(&t->bpe, v, e) ? -1 : 0;
+    return find_bytes(&t->bpe, v, e) || find_specials(t, v, e) || build_bpe(&t->bpe, v, e) ||
+                   build_matchers(t, v, e)
+               ? -1
+               : 0;
 }
 
 struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e)
 {
     struct tokenizer *t = mem_alloc(1, sizeof *t, e);
     if (t && build(t, v, e)) {
-        free(t);
+        tokenizer_free(t);
         t = NULL;
     }
     return t;
@@ -127,8 +164,11 @@ struct tokenizer *tokenizer_open(const char *path, struct err *e)
 
 void tokenizer_free(struct tokenizer *t)
 {
-    if (t)
-        bpe_release(&t->bpe);
+    if (!t)
+        return;
+    bpe_release(&t->bpe);
+    token_matcher_release(&t->raw);
+    token_matcher_release(&t->cleaned);
     free(t);
 }
 
@@ -282,6 +322,58 @@ static int encode_pieces(const struct tokenizer *t, const uint8_t *s, size_t n, 
     return 0;
 }
 
+static void put(struct row *row, int32_t id)
+{
+    if (row->n < row->max)
+        row->id[row->n++] = id;
+}
+
+// A cleaned text, cut at the added tokens in it.
+static int encode_cleaned(const struct tokenizer *t, const uint8_t *s, size_t n, struct row *row,
+                          struct err *e)
+{
+    size_t at = 0;
+    struct token_hit hit;
+    while (row->n < row->max && token_matcher_next(&t->cleaned, s, n, at, &hit)) {
+        if (encode_pieces(t, s + at, hit.at - at, row, e))
+            return -1;
+        put(row, hit.id);
+        at = hit.at + hit.n;
+    }
+    return encode_pieces(t, s + at, n - at, row, e);
+}
+
+static enum text_status encode_part(const struct tokenizer *t, const char *text, size_t n,
+                                    struct text_bytes *clean, struct row *row, struct err *e)
+{
+    enum text_status status = text_clean(text, n, clean, e);
+    return !status && encode_cleaned(t, clean->data, clean->n, row, e) ? TEXT_ERROR : status;
+}
+
+// A text cut at the added tokens that are looked for before it is cleaned.
+static enum text_status encode_text(const struct tokenizer *t, const char *text, size_t n,
+                                    struct row *row, struct err *e)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    struct text_bytes clean = {0};
+    struct token_hit hit;
+    size_t at = 0;
+    enum text_status status = TEXT_OK;
+    bool cut = token_matcher_next(&t->raw, s, n, at, &hit);
+    if (cut) // bytes that are no UTF-8 are an error wherever they stand
+        status = text_clean(text, n, &clean, e);
+    while (!status && cut && row->n < row->max) {
+        status = encode_part(t, text + at, hit.at - at, &clean, row, e);
+        put(row, hit.id);
+        at = hit.at + hit.n;
+        cut = token_matcher_next(&t->raw, s, n, at, &hit);
+    }
+    if (!status && row->n < row->max)
+        status = encode_part(t, text + at, n - at, &clean, row, e);
+    text_bytes_release(&clean);
+    return status;
+}
+
 enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                                   size_t context, int32_t *row, size_t *n, struct err *e)
 {
@@ -290,13 +382,9 @@ enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, s
         err_set(e, "a context of %zu ids has no room for the start and end of a text", context);
         return TEXT_ERROR;
     }
-    struct text_bytes clean = {0};
     struct row r = {row, 0, context - 1};
     r.id[r.n++] = t->special[0].id;
-    enum text_status status = text_clean(text, len, &clean, e);
-    if (!status && encode_pieces(t, clean.data, clean.n, &r, e))
-        status = TEXT_ERROR;
-    text_bytes_release(&clean);
+    enum text_status status = encode_text(t, text, len, &r, e);
     r.n = status ? 1 : r.n;
     r.id[r.n++] = t->special[1].id;
     memset(row + r.n, 0, (context - r.n) * sizeof *row);

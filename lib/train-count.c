@@ -10,8 +10,8 @@
 #include "lines.h"
 #include "mem.h"
 #include "npy.h"
+#include "path.h"
 #include "pool.h"
-#include "read-keep.h"
 
 enum { IMAGE, TEXT, LABELS, KEEP, FOLDERS };
 enum { MAX_THREADS = 16 }; // more do not make a disk faster
@@ -116,7 +116,7 @@ static int from_list(struct survey *v, const char *path, struct err *e)
     for (size_t i = 0; i < l.n && !rc; i++) {
         const char *slash = strrchr(l.line[i], '/'), *name = slash ? slash + 1 : l.line[i];
         if (*name)
-            rc = add_shard(v, name, read_stem(name), e);
+            rc = add_shard(v, name, path_stem(name), e);
     }
     lines_release(&l);
     if (rc)

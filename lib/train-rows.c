@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "mem.h"
-#include "read-keep.h"
+#include "path.h"
 
 static int right_type(const struct train_rows *r, const struct npy_header *h)
 {
@@ -68,7 +68,7 @@ void train_rows_close(struct train_rows *r)
 // 00000.tar, 00000.tar.gz -> 00000.npy
 static int file_name(const char *shard, char *name, size_t room, struct err *e)
 {
-    size_t n = read_stem(shard);
+    size_t n = path_stem(shard);
     if (!n || strchr(shard, '/') || n + 5 > room)
         return err_set(e, "'%s' is no name of a shard", shard);
     snprintf(name, room, "%.*s.npy", (int)n, shard);
