@@ -129,7 +129,7 @@ int main(int argc, char **argv)
                                    .n_parts = 1,
                                    .limit = READ_ALL,
                                    .threads = par_cpus()};
-    const struct read_sink sink = {&b, nothing, add_training, nothing};
+    const struct read_sink sink = {&b, nothing, add_training, nothing, NULL};
     b.set = &set;
     if (rc == 0 && read_run(&o, &sink, &e) == 0 &&
         eval_set_read(&set, "test", &picture, par_cpus(), test_one, &b, &e) == 0) {

@@ -71,6 +71,17 @@ void digest_hex(const struct digest *d, char hex[DIGEST_HEX])
     hex_of(XXH3_128bits_digest(d->state), hex);
 }
 
+void digest_chain(uint8_t chain[DIGEST_BYTES], const char *key)
+{
+    XXH3_state_t s;
+    XXH128_canonical_t c;
+    XXH3_128bits_reset(&s);
+    XXH3_128bits_update(&s, chain, DIGEST_BYTES);
+    XXH3_128bits_update(&s, key, strlen(key) + 1);
+    XXH128_canonicalFromHash(&c, XXH3_128bits_digest(&s));
+    memcpy(chain, c.digest, DIGEST_BYTES);
+}
+
 void digest_bytes(const void *data, size_t n, char hex[DIGEST_HEX])
 {
     hex_of(XXH3_128bits(data, n), hex);

@@ -25,6 +25,11 @@ void digest_key(struct digest *d, const char *key); // the key and its NUL
 // The digest of what was added so far; more may be added afterwards.
 void digest_hex(const struct digest *d, char hex[DIGEST_HEX]);
 
+// A digest of keys that goes on from its own value, so that a run can be taken up in the middle:
+// XXH3-128 of the 16 bytes so far (zeros at the start), the key and its NUL.
+enum { DIGEST_BYTES = 16 };
+void digest_chain(uint8_t chain[DIGEST_BYTES], const char *key);
+
 // Of n bytes at once, and of a file's content.
 void digest_bytes(const void *data, size_t n, char hex[DIGEST_HEX]);
 int digest_file(const char *path, char hex[DIGEST_HEX], struct err *e);

@@ -124,6 +124,6 @@ int embed_source_run(const struct embed_source *s, const struct embed_sink *to, 
         return run_stream(s, to, e);
     struct read_options o;
     make_read(s, &o);
-    const struct read_sink sink = {(void *)(size_t)to, on_begin, on_sample, on_end};
+    const struct read_sink sink = {(void *)(size_t)to, on_begin, on_sample, on_end, NULL};
     return read_run(&o, &sink, e);
 }

@@ -195,6 +195,9 @@ static int step_write(void *ctx, void *item, struct err *e)
     struct read_shard *shard = slot->ev.shard;
     int rc;
     switch (slot->ev.kind) {
+    case READ_SKIPPED:
+        return sink->skipped ? sink->skipped(sink->ctx, slot->ev.skip->n, slot->ev.skip->chain, e)
+                             : 0;
     case READ_BEGIN:
         return sink->begin(sink->ctx, shard, e);
     case READ_END:

@@ -29,6 +29,8 @@ struct read_source {
     struct shard_keys *keys;
     struct read_shard *shards; // all that are alive, the newest first
     uint64_t seen;             // places of the source sequence behind us
+    struct read_skip skip;
+    bool told_skip;
     bool stopped;
 
     // The window being handed out: what goes before its samples, they, and what goes after.
@@ -77,6 +79,7 @@ void read_source_free(struct read_source *s)
         s->shards = next;
     }
     shard_keys_free(s->keys);
+    read_skip_release(&s->skip);
     free_events(&s->before);
     free_events(&s->window);
     free_events(&s->after);
@@ -281,6 +284,8 @@ static int take(struct read_source *s, bool pass, struct err *e)
             continue;
         }
         s->seen++;
+        if (read_skip_key(&s->skip, from.key, e))
+            return -1;
         if (pass)
             return 1;
         if (push(&s->window, READ_SAMPLE, s->cur, e))
@@ -324,6 +329,18 @@ static int stop(struct read_source *s, struct err *e)
     return rc < 0 ? -1 : close_shard(s, rc, e);
 }
 
+// Passes over a window before the slice. 1, 0 when the samples end in it, -1.
+static int pass_window(struct read_source *s, uint64_t size, struct err *e)
+{
+    uint64_t at = s->seen;
+    int rc = 1;
+    for (uint64_t i = 0; i < size && rc > 0; i++)
+        rc = take(s, true, e);
+    if (rc >= 0)
+        read_skip_window(&s->skip, &s->order, at / size, at);
+    return rc;
+}
+
 // Reads the next window, passing over those before the slice. 1, 0 at the end, -1.
 static int fill(struct read_source *s, struct err *e)
 {
@@ -332,12 +349,11 @@ static int fill(struct read_source *s, struct err *e)
     s->i_before = s->i_window = s->i_after = 0;
     if (s->stopped)
         return 0;
-    while (s->seen < s->end && s->first - (s->seen < s->first ? s->seen : s->first) >= size)
-        for (uint64_t i = 0; i < size; i++) {
-            int rc = take(s, true, e);
-            if (rc <= 0)
-                return rc;
-        }
+    while (s->seen < s->end && s->first - (s->seen < s->first ? s->seen : s->first) >= size) {
+        int rc = pass_window(s, size, e);
+        if (rc <= 0)
+            return rc;
+    }
     s->at = s->seen;
     s->number = s->seen / size;
     int rc = 1;
@@ -345,6 +361,8 @@ static int fill(struct read_source *s, struct err *e)
         return stop(s, e) ? -1 : s->before.n > 0;
     while (s->window.n < size && rc > 0)
         rc = take(s, false, e);
+    if (rc >= 0)
+        read_skip_window(&s->skip, &s->order, s->number, s->at);
     if (rc == 0)
         s->stopped = true;
     return rc < 0 ? -1 : s->before.n || s->window.n || s->after.n;
@@ -373,8 +391,15 @@ int read_source_next(struct read_source *s, struct read_event *out, struct err *
     struct read_event *ev;
     while (!(ev = next_event(s))) {
         int rc = fill(s, e);
-        if (rc <= 0)
+        if (rc < 0)
             return rc;
+        if (s->o->skip && !s->told_skip) { // the first window holds the end of what is skipped
+            s->told_skip = true;
+            *out = (struct read_event){.kind = READ_SKIPPED, .skip = &s->skip};
+            return 1;
+        }
+        if (rc == 0)
+            return 0;
     }
     *out = *ev;
     ev->sample.key = NULL;
@@ -430,8 +455,10 @@ struct read_source *read_source_new(const struct read_options *o, struct err *e)
         if (o->part + 1 < o->n_parts) // the last part also has the dropped samples behind it
             s->end = read_order_part(total, o->part + 1, o->n_parts);
     }
+    s->skip.from = s->first;
     if (!mem_add(s->first, o->skip, &s->first) || s->first > s->end)
         s->first = s->end;
+    s->skip.to = s->first;
     if (o->limit < s->end - s->first)
         s->end = s->first + o->limit;
     return s;

@@ -4,9 +4,10 @@
 #ifndef READ_SOURCE_H
 #define READ_SOURCE_H
 
+#include "read-skip.h"
 #include "read.h"
 
-enum read_kind { READ_BEGIN, READ_SAMPLE, READ_DROPPED, READ_END };
+enum read_kind { READ_BEGIN, READ_SAMPLE, READ_DROPPED, READ_END, READ_SKIPPED };
 
 // The bytes of one sample: a block of its own.
 struct read_sample {
@@ -20,8 +21,9 @@ struct read_sample {
 
 struct read_event {
     enum read_kind kind;
-    struct read_shard *shard;
-    struct read_sample sample; // of READ_SAMPLE; of READ_DROPPED the key and the ordinal
+    struct read_shard *shard;     // NULL for READ_SKIPPED
+    struct read_sample sample;    // of READ_SAMPLE; of READ_DROPPED the key and the ordinal
+    const struct read_skip *skip; // of READ_SKIPPED, which comes first; the source's
 };
 
 struct read_source;

@@ -72,6 +72,9 @@ struct read_sink {
     int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
                   struct err *e);
     int (*end)(void *ctx, struct read_shard *s, struct err *e);
+    // With `skip`, before anything else: how many samples are left out, and their chained digest in
+    // the order of the output. NULL: not wanted.
+    int (*skipped)(void *ctx, uint64_t n, const uint8_t chain[DIGEST_BYTES], struct err *e);
 };
 
 // Runs to the end. What is wrong with a sample or a shard is told to the sink and does not end the

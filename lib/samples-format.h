@@ -24,7 +24,7 @@ enum {
     // multiple of SAMPLES_ALIGN counted from the start of the block, then the image
     SAMPLES_FIXED = 40,
     SAMPLES_ALIGN = 64,
-    SAMPLES_ENDING = 32, // body of the end of a shard, and of the trailer
+    SAMPLES_ENDING = 32, // body of the end of a shard, of what was skipped, and of the trailer
     // limits
     SAMPLES_MAX_NAME = 4096, // of a shard or a key
     SAMPLES_MAX_REASON = 1024,
@@ -39,6 +39,7 @@ enum {
 #define SAMPLES_SHARD SAMPLES_TYPE('S', 'H', 'R', 'D')
 #define SAMPLES_SAMPLE SAMPLES_TYPE('S', 'A', 'M', 'P')
 #define SAMPLES_ENDED SAMPLES_TYPE('E', 'N', 'D', 'S')
+#define SAMPLES_SKIPPED SAMPLES_TYPE('S', 'K', 'I', 'P')
 #define SAMPLES_TRAILER SAMPLES_TYPE('T', 'R', 'L', 'R')
 
 enum { SAMPLES_HAS_CAPTION = 1, SAMPLES_HAS_IMAGE = 2, SAMPLES_WHOLE = 1, SAMPLES_COUNTED = 2 };

@@ -115,6 +115,20 @@ int samples_begin_shard(struct samples_writer *w, const char *name, uint32_t *id
     return 0;
 }
 
+int samples_skip(struct samples_writer *w, uint64_t n, const uint8_t chain[DIGEST_BYTES],
+                 struct err *e)
+{
+    if (w->n_shards)
+        return err_set(e, "what is skipped comes before the first shard");
+    uint8_t *p = begin_block(w, SAMPLES_SKIPPED, SAMPLES_ENDING, SAMPLES_ENDING, e);
+    if (!p)
+        return -1;
+    samples_put64(p, n);
+    samples_put64(p + 8, 0);
+    memcpy(p + 16, chain, DIGEST_BYTES);
+    return write_block(w, SAMPLES_BLOCK + SAMPLES_ENDING, NULL, 0, e);
+}
+
 static int check_sample(const struct samples_writer *w, const struct samples_record *s,
                         struct err *e)
 {

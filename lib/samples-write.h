@@ -2,6 +2,7 @@
 // Writes a samples stream (samples.h).
 //
 //     struct samples_writer *w = samples_writer_new(&out, &header, &e);
+//     samples_skip(w, n, chain, &e)                       with --skip, first of all
 //     samples_begin_shard(w, "00000.tar", &id, &e)        before the first sample of it
 //     samples_write(w, &record, &e) ...                   record.shard = id; row, shard_name unused
 //     samples_end_shard(w, id, whole, rows, keys, &e)     after the last; may come late (shuffle)
@@ -23,6 +24,10 @@ struct samples_writer *samples_writer_new(struct out *out, const struct samples_
                                           struct err *e);
 // Announces a shard; *id counts from 0. The name is cut to its last path part.
 int samples_begin_shard(struct samples_writer *w, const char *name, uint32_t *id, struct err *e);
+// Before the first shard: how many samples the stream leaves out at its start, and their chained
+// digest in its order (samples_chain).
+int samples_skip(struct samples_writer *w, uint64_t n, const uint8_t chain[DIGEST_BYTES],
+                 struct err *e);
 // One sample. The image must be what the header says: size * size * 3 bytes, encoded bytes, or
 // none. row and shard_name are not looked at.
 int samples_write(struct samples_writer *w, const struct samples_record *s, struct err *e);

@@ -39,10 +39,14 @@ struct samples_reader {
     struct shard *shards;
     size_t n_shards, shards_cap;
     size_t first_shard;    // of this stream
+    size_t streams;        // begun
     uint64_t rows;         // samples of all streams
     uint64_t first_row;    // of this stream
     struct digest *keys;   // of all streams
     struct digest *stream; // of this one
+    uint8_t chain[DIGEST_BYTES], before[DIGEST_BYTES];
+    uint64_t skipped;
+    bool tells_skipped;
     bool done, failed;
     struct err err; // what it failed with
 };
@@ -136,6 +140,7 @@ static int read_top(struct samples_reader *r, struct err *e)
     r->header = h;
     r->started = true;
     r->first_shard = r->n_shards;
+    r->streams++;
     r->first_row = r->rows;
     digest_reset(r->stream);
     return 0;
@@ -172,8 +177,12 @@ static int announce_shard(struct samples_reader *r, const uint8_t *p, size_t n, 
     if (mem_grow(&q, &r->shards_cap, r->n_shards + 1, sizeof *r->shards, e))
         return -1;
     r->shards = q;
-    r->shards[r->n_shards] = (struct shard){.pub.name = mem_strdup((const char *)p + 4, e)};
-    return r->shards[r->n_shards].pub.name ? (r->n_shards++, 0) : -1;
+    const struct samples_header *h = &r->header;
+    struct samples_shard *s = &r->shards[r->n_shards].pub;
+    r->shards[r->n_shards] = (struct shard){.pub.stream = r->streams - 1};
+    s->slice = h->skip || h->limit != UINT64_MAX || h->n_parts > 1;
+    s->name = mem_strdup((const char *)p + 4, e);
+    return s->name ? (r->n_shards++, 0) : -1;
 }
 
 static struct shard *find_shard(struct samples_reader *r, uint32_t id)
@@ -197,6 +206,24 @@ static int end_shard(struct samples_reader *r, const uint8_t *p, size_t n, struc
         return err_set(e, "corrupt: more samples of a shard than it has");
     if (s->pub.counted)
         samples_digest_unpack(p + 16, s->pub.keys);
+    return 0;
+}
+
+// What a stream leaves out at its start: its digest is the start of the chain. Of a further stream
+// it is one more link.
+static int take_skipped(struct samples_reader *r, const uint8_t *p, size_t n, struct err *e)
+{
+    char hex[DIGEST_HEX];
+    if (n != SAMPLES_ENDING || r->n_shards != r->first_shard)
+        return err_set(e, "corrupt: what was skipped is not told at the start");
+    samples_digest_unpack(p + 16, hex);
+    if (r->rows == 0 && r->first_shard == 0) {
+        memcpy(r->chain, p + 16, DIGEST_BYTES);
+        memcpy(r->before, p + 16, DIGEST_BYTES);
+    } else
+        digest_chain(r->chain, hex);
+    r->skipped += samples_get64(p);
+    r->tells_skipped = true;
     return 0;
 }
 
@@ -276,6 +303,7 @@ static int parse_sample(struct samples_reader *r, size_t n, struct samples_recor
     s->next = out->ordinal + 1 > s->next ? out->ordinal + 1 : s->next;
     digest_key(r->keys, out->key);
     digest_key(r->stream, out->key);
+    digest_chain(r->chain, out->key);
     r->rows++;
     return 0;
 }
@@ -298,7 +326,7 @@ static int read_block(struct samples_reader *r, uint32_t *type, size_t *n, struc
     *type = samples_get32(r->block);
     uint64_t len = samples_get64(r->block + 8);
     if ((*type != SAMPLES_SHARD && *type != SAMPLES_SAMPLE && *type != SAMPLES_ENDED &&
-         *type != SAMPLES_TRAILER) ||
+         *type != SAMPLES_SKIPPED && *type != SAMPLES_TRAILER) ||
         samples_get32(r->block + 4) || !length_is_possible(r, *type, len))
         return err_set(e, "corrupt: not a block of a samples stream");
     *n = (size_t)len;
@@ -325,6 +353,8 @@ static int next_sample(struct samples_reader *r, struct samples_record *out, str
             rc = announce_shard(r, body, n, e);
         else if (type == SAMPLES_ENDED)
             rc = end_shard(r, body, n, e);
+        else if (type == SAMPLES_SKIPPED)
+            rc = take_skipped(r, body, n, e);
         else
             rc = check_trailer(r, body, n, e) ? -1 : begin_stream(r, e);
         if (rc < 0 || (rc == 0 && type == SAMPLES_TRAILER))
@@ -434,6 +464,27 @@ size_t samples_n_shards(const struct samples_reader *r)
 const struct samples_shard *samples_shard(const struct samples_reader *r, size_t i)
 {
     return &r->shards[i].pub;
+}
+
+void samples_chain(const struct samples_reader *r, char hex[DIGEST_HEX])
+{
+    samples_digest_unpack(r->chain, hex);
+}
+
+void samples_chain_before(const struct samples_reader *r, char hex[DIGEST_HEX])
+{
+    samples_digest_unpack(r->before, hex);
+}
+
+bool samples_failed(const struct samples_reader *r)
+{
+    return r->failed;
+}
+
+bool samples_skipped(const struct samples_reader *r, uint64_t *n)
+{
+    *n = r->skipped;
+    return r->tells_skipped;
 }
 
 void samples_keys(const struct samples_reader *r, char hex[DIGEST_HEX])

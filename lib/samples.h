@@ -87,6 +87,8 @@ struct samples_record {
 
 struct samples_shard {
     char *name;    // last part of the path; "-" for standard input
+    size_t stream; // number of its stream, where several follow each other
+    bool slice;    // that stream may hold a part of it only: skip, limit or part
     bool ended;    // the fields below are set
     bool whole;    // all its samples are in the stream: none masked, skipped, limited, parted or
                    // cut off by damage
@@ -113,6 +115,16 @@ int samples_next(struct samples_reader *r, struct samples_record *out, struct er
 // The shards announced so far.
 size_t samples_n_shards(const struct samples_reader *r);
 const struct samples_shard *samples_shard(const struct samples_reader *r, size_t i);
+// The chained digest (digest_chain) of the keys of all samples up to here in the order of the
+// stream, those that it left out at its start among them: a run and its continuation have the same.
+void samples_chain(const struct samples_reader *r, char hex[DIGEST_HEX]);
+// The same before the first sample that came.
+void samples_chain_before(const struct samples_reader *r, char hex[DIGEST_HEX]);
+// True when reading has failed: samples_next gave -1.
+bool samples_failed(const struct samples_reader *r);
+// True when the stream says which samples it left out at its start; *n of them. Known after the
+// first samples_next.
+bool samples_skipped(const struct samples_reader *r, uint64_t *n);
 // The key digest of all samples read so far in the order of the stream.
 void samples_keys(const struct samples_reader *r, char hex[DIGEST_HEX]);
 // Samples read so far.

@@ -11,8 +11,9 @@
 #include "clip-tokenizer-check.h"
 #include "mem.h"
 #include "sig.h"
+#include "train-names.h"
 
-enum { SLOTS = 2 };
+enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
 struct slot {
     struct train_made made;
@@ -27,6 +28,7 @@ struct train_data {
     struct train_source source;
     struct train_rows rows[3]; // teacher image, teacher text, labels
     bool has[3];
+    struct train_names names;
     struct tokenizer *tok;
     struct clip_config cfg;
     size_t dim_t, n_label, picture;
@@ -46,6 +48,8 @@ struct train_data {
 static int sweep_all(void *ctx, const struct samples_reader *stream, struct err *e)
 {
     struct train_data *d = ctx;
+    if (train_names_check(&d->names, stream, e))
+        return -1;
     for (int i = 0; i < 3; i++)
         if (d->has[i] && train_rows_sweep(&d->rows[i], stream, e))
             return -1;
@@ -87,6 +91,11 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
 const struct samples_header *train_data_header(const struct train_data *d)
 {
     return samples_header(d->source.reader);
+}
+
+bool train_data_skip_unknown(const struct train_data *d)
+{
+    return atomic_load(&d->source.ever_unknown);
 }
 
 uint64_t train_data_no_sidecar(const struct train_data *d)
@@ -171,6 +180,8 @@ static int fill(struct train_data *d, struct slot *s, struct err *e)
             d->left = i;
             return rc;
         }
+        if (fresh)
+            train_names_restart(&d->names);
         for (int k = 0; k < 3 && fresh; k++)
             if (d->has[k])
                 train_rows_restart(&d->rows[k]);
@@ -275,9 +286,13 @@ static bool end_thread(struct train_data *d)
     pthread_mutex_lock(&d->lock);
     d->stop = true;
     pthread_cond_broadcast(&d->moved);
-    if (d->source.child && !d->done)
-        kill(d->source.child, SIGTERM); // ends a read that waits for it
-    for (int i = 0; i < 20 && !d->done; i++)
+    if (!d->done)
+        train_source_stop(&d->source, SIGTERM); // ends a read that waits for it
+    for (int i = 0; i < TERM_WAITS && !d->done; i++)
+        wait_a_little(d);
+    if (!d->done && d->set.command)
+        train_source_stop(&d->source, SIGKILL);
+    for (int i = 0; i < KILL_WAITS && d->set.command && !d->done; i++)
         wait_a_little(d);
     bool done = d->done;
     pthread_mutex_unlock(&d->lock);
@@ -296,6 +311,7 @@ void train_data_close(struct train_data *d)
     for (int i = 0; i < 3; i++)
         if (d->has[i])
             train_rows_close(&d->rows[i]);
+    train_names_release(&d->names);
     if (d->tok)
         tokenizer_free(d->tok);
     for (int i = 0; i < SLOTS; i++) {

@@ -46,6 +46,7 @@ struct train_data;
 struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
                                    const struct train_counts *counts, struct err *e);
 const struct samples_header *train_data_header(const struct train_data *d);
+bool train_data_skip_unknown(const struct train_data *d);   // what --data left out was not compared
 uint64_t train_data_no_sidecar(const struct train_data *d); // files opened that had none
 // For pictures and token rows of this model. 0 or -1: they do not fit each other.
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e);

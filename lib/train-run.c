@@ -403,6 +403,9 @@ static void footer(struct train_run *r)
              "%" PRIu64 " steps, %" PRIu64 " samples%s; passed over: %" PRIu64
              " incomplete, %" PRIu64 " without teacher row, %" PRIu64 " without label",
              r->state.step, r->state.samples, parts, c->incomplete, c->no_teacher, c->no_label);
+    if (train_data_skip_unknown(r->data))
+        log_note(r->log, "the data command does not say which samples it left out with {skip}: "
+                         "they were not compared with the earlier part's");
     if (train_data_no_sidecar(r->data))
         log_note(r->log, "teacher files without sidecar: only their row counts were checked");
     if (r->bad_steps)

@@ -1,18 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train-source.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "io.h"
 #include "mem.h"
 
 // -- words
@@ -23,6 +17,7 @@ struct words {
     char *word;
     size_t n_word, cap_word;
     bool in_word;
+    bool skips; // {skip} was put in
 };
 
 static int put(struct words *w, char c, struct err *e)
@@ -57,7 +52,8 @@ static int end_word(struct words *w, struct err *e)
 // Puts the number that a {name} at p stands for; the length of the name, 0 when p is none.
 static size_t put_number(struct words *w, const char *p, const uint64_t value[3], struct err *e)
 {
-    static const char *const names[] = {"{epoch}", "{seed}", "{skip}"};
+    enum { SKIP = 2 };
+    static const char *const names[] = {"{epoch}", "{seed}", [SKIP] = "{skip}"};
     for (size_t i = 0; i < 3; i++) {
         char text[32];
         size_t n = strlen(names[i]);
@@ -67,6 +63,7 @@ static size_t put_number(struct words *w, const char *p, const uint64_t value[3]
         for (const char *t = text; *t; t++)
             if (put(w, *t, e))
                 return 0;
+        w->skips |= i == SKIP;
         return n;
     }
     return 0;
@@ -101,7 +98,8 @@ static int split(struct words *w, const char *p, const uint64_t value[3], struct
     return end_word(w, e);
 }
 
-char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip, struct err *e)
+char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip, bool *skips,
+                   struct err *e)
 {
     struct words w = {0};
     uint64_t value[3] = {epoch, seed, skip};
@@ -109,6 +107,7 @@ char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t 
     if (!rc && !w.n)
         rc = err_set(e, "the data command is empty");
     free(w.word);
+    *skips = w.skips;
     if (!rc)
         return w.list;
     train_words_free(w.list);
@@ -124,136 +123,111 @@ void train_words_free(char **words)
 
 // -- the stream
 
-// In the child: the command with `out` as its standard output. When that cannot be, errno goes to
-// `status`, which a command that runs has closed.
-static void become(char **words, int out, int status)
+static int end_command(struct train_source *s, enum child_end how, struct err *e)
 {
-    if (dup2(out, STDOUT_FILENO) >= 0)
-        execvp(words[0], words);
-    int why = errno;
-    io_write_all(status, &why, sizeof why);
-    _exit(127);
+    return train_child_end(&s->child, how, e) ? err_wrap(e, "data of epoch %" PRIu64, s->pos.epoch)
+                                              : 0;
 }
 
-static int open_pipes(int data[2], int status[2], struct err *e)
+// What the command says of itself matters more than that its stream is short.
+static int command_failed(struct train_source *s, struct err *e)
 {
-    if (pipe2(data, O_CLOEXEC))
-        return err_errno(e, "cannot make a pipe");
-    if (!pipe2(status, O_CLOEXEC))
-        return 0;
-    err_errno(e, "cannot make a pipe");
-    close(data[0]);
-    close(data[1]);
+    struct err later;
+    if (end_command(s, CHILD_FAILED, &later))
+        *e = later;
     return -1;
 }
 
-static int start_child(struct train_source *s, char **words, struct err *e)
+static int open_command(struct train_source *s, struct err *e)
 {
-    int data[2], status[2], why = 0;
-    if (open_pipes(data, status, e))
-        return -1;
-    pid_t pid = fork();
-    if (!pid)
-        become(words, data[1], status[1]);
-    if (pid < 0)
-        why = errno;
-    close(data[1]);
-    close(status[1]);
-    if (pid > 0 && io_read_full(status[0], &why, sizeof why) == sizeof why)
-        waitpid(pid, NULL, 0);
-    close(status[0]);
-    if (why) {
-        close(data[0]);
-        errno = why;
-        return err_errno(e, "cannot run the data command '%s'", words[0]);
-    }
-    s->child = pid;
-    s->fd = data[0];
-    return 0;
-}
-
-static int end_child(struct train_source *s, bool early, struct err *e)
-{
-    int status;
-    pid_t pid = s->child;
-    if (!pid)
-        return 0;
-    close(s->fd);
-    s->child = 0;
-    if (early)
-        kill(pid, SIGTERM);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return err_errno(e, "the data command");
-    if (early || (WIFEXITED(status) && !WEXITSTATUS(status)))
-        return 0;
-    if (WIFSIGNALED(status))
-        return err_set(e, "the data command of epoch %" PRIu64 " was ended by signal %d",
-                       s->pos.epoch, WTERMSIG(status));
-    return err_set(e, "the data command of epoch %" PRIu64 " ended with status %d", s->pos.epoch,
-                   WEXITSTATUS(status));
-}
-
-static int open_command(struct train_source *s, uint64_t skip, struct err *e)
-{
-    char **words = train_words(s->command, s->pos.epoch, s->seed, skip, e);
+    char **words = train_words(s->command, s->pos.epoch, s->seed, s->pos.records, &s->told, e);
     if (!words)
         return -1;
-    int rc = start_child(s, words, e);
+    int rc = train_child_start(&s->child, words, e);
     train_words_free(words);
-    if (!rc && !(s->reader = samples_open_fd(s->fd, s->name, e))) {
-        struct err later;
-        // What the command says of itself matters more than that its stream is short.
-        if (end_child(s, false, &later))
-            *e = later;
+    if (rc)
         return -1;
-    }
-    return rc;
+    s->reader = samples_open_fd(s->child.fd, s->name, e);
+    return s->reader ? 0 : command_failed(s, e);
 }
 
-static int drop_records(struct train_source *s, uint64_t n, const char *keys, struct err *e)
+// The stream of epoch s->pos.epoch; what stands before s->pos is passed over when the first sample
+// is asked for.
+static int open_epoch(struct train_source *s, struct err *e)
+{
+    snprintf(s->name, sizeof s->name, s->command ? "data of epoch %" PRIu64 : "samples",
+             s->pos.epoch);
+    s->told = false;
+    s->behind = s->pos.records;
+    s->unknown = false;
+    if (s->command)
+        return open_command(s, e);
+    s->reader = samples_open(s->path, e);
+    return s->reader ? 0 : -1;
+}
+
+static int other_samples(const struct train_source *s, struct err *e)
+{
+    return err_set(
+        e, "%s: its first %" PRIu64 " samples are not those that the checkpoint was made with",
+        s->name, s->behind);
+}
+
+static int too_few(const struct train_source *s, uint64_t n, struct err *e)
+{
+    return err_set(e, "%s: has %" PRIu64 " samples, the checkpoint was made after %" PRIu64,
+                   s->name, n, s->behind);
+}
+
+static int check_keys(const struct train_source *s, const char *have, struct err *e)
+{
+    return s->pos.keys[0] && strcmp(have, s->pos.keys) ? other_samples(s, e) : 0;
+}
+
+// Reads what a resumed run has had, and compares its keys.
+static int drop_records(struct train_source *s, struct err *e)
 {
     struct samples_record r;
     char have[DIGEST_HEX];
-    for (uint64_t i = 0; i < n; i++) {
-        int rc = samples_next(s->reader, &r, e);
+    for (uint64_t i = 0; i < s->behind; i++) {
+        int rc = atomic_load(&s->stopped) ? err_set(e, "stopped") : samples_next(s->reader, &r, e);
         if (rc <= 0)
-            return rc ? -1
-                      : err_set(e,
-                                "%s: has %" PRIu64
-                                " samples, the checkpoint was made after %" PRIu64,
-                                s->name, i, n);
+            return rc ? -1 : too_few(s, i, e);
     }
-    samples_keys(s->reader, have);
-    if (keys[0] && strcmp(have, keys))
-        return err_set(
-            e, "%s: its first %" PRIu64 " samples are not those that the checkpoint was made with",
-            s->name, n);
-    return 0;
+    samples_chain(s->reader, have);
+    return check_keys(s, have, e);
 }
 
-// The epoch s->pos.epoch from its record s->pos.records on.
-static int open_epoch(struct train_source *s, struct err *e)
+// The command has left it out; a shard-read says which samples these were. `have`: the chain before
+// the first sample that came.
+static int check_skipped(struct train_source *s, const char *have, struct err *e)
 {
-    uint64_t skip = s->pos.records;
-    bool told = s->command && strstr(s->command, "{skip}");
-    snprintf(s->name, sizeof s->name, s->command ? "data of epoch %" PRIu64 : "samples",
-             s->pos.epoch);
-    s->skipped = told && skip;
-    if (s->command) {
-        if (open_command(s, told ? skip : 0, e))
-            return -1;
-    } else if (!(s->reader = samples_open(s->path, e))) {
+    uint64_t n;
+    s->unknown = !samples_skipped(s->reader, &n);
+    if (s->unknown) {
+        atomic_store(&s->ever_unknown, true);
+        return 0;
+    }
+    if (n > s->behind)
+        return other_samples(s, e);
+    return n < s->behind ? too_few(s, n, e) : check_keys(s, have, e);
+}
+
+// The next sample of the open stream; before the first one, what a resumed run has had is seen to.
+static int next_record(struct train_source *s, struct samples_record *r, struct err *e)
+{
+    char before[DIGEST_HEX];
+    bool skipped = s->behind && s->told;
+    if (s->behind && !skipped && drop_records(s, e))
         return -1;
+    int rc = samples_next(s->reader, r, e);
+    if (rc >= 0 && skipped) {
+        samples_chain_before(s->reader, before);
+        if (check_skipped(s, before, e))
+            return -1;
     }
-    return told ? 0 : drop_records(s, skip, s->pos.keys, e);
-}
-
-// Standard input, a pipe with a name, a process substitution.
-static bool read_once(const char *path)
-{
-    struct stat st;
-    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
+    s->behind = 0;
+    return rc;
 }
 
 int train_source_open(struct train_source *s, const char *path, const char *command, uint64_t seed,
@@ -261,17 +235,10 @@ int train_source_open(struct train_source *s, const char *path, const char *comm
 {
     *s = (struct train_source){.path = path, .command = command, .seed = seed, .epochs = epochs};
     s->pos = *pos;
-    s->once = !command && read_once(path);
-    if (s->once && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
-        return err_set(e,
-                       "%s can be read only once, so it has one epoch; --data 'CMD' has as many as "
-                       "you like",
-                       strcmp(path, "-") ? path : "standard input");
-    if (open_epoch(s, e)) {
-        train_source_close(s);
-        return -1;
-    }
-    return 0;
+    train_child_init(&s->child);
+    if (!command && !strcmp(path, "-") && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
+        return err_set(e, "standard input has one epoch; --data 'CMD' has as many as you like");
+    return open_epoch(s, e);
 }
 
 static int next_epoch(struct train_source *s, struct err *e)
@@ -280,7 +247,7 @@ static int next_epoch(struct train_source *s, struct err *e)
         return -1;
     samples_close(s->reader);
     s->reader = NULL;
-    if (end_child(s, false, e))
+    if (end_command(s, CHILD_DONE, e))
         return -1;
     s->pos = (struct train_pos){.epoch = s->pos.epoch + 1};
     if (s->once || s->pos.epoch >= s->epochs)
@@ -290,11 +257,15 @@ static int next_epoch(struct train_source *s, struct err *e)
 
 int train_source_next(struct train_source *s, struct samples_record *r, bool *fresh, struct err *e)
 {
-    *fresh = samples_count(s->reader) == 0;
+    *fresh = !s->begun;
+    s->begun = true;
     for (;;) {
-        int rc = samples_next(s->reader, r, e);
+        int rc = next_record(s, r, e);
+        // A stream that is cut off was cut off by its command: how that ended says why.
+        if (rc < 0)
+            return s->command && samples_failed(s->reader) ? command_failed(s, e) : -1;
         if (rc) {
-            s->pos.records += rc > 0;
+            s->pos.records++;
             return rc;
         }
         if (!s->pos.records)
@@ -309,15 +280,20 @@ void train_source_pos(const struct train_source *s, struct train_pos *pos)
 {
     *pos = s->pos;
     pos->keys[0] = '\0';
-    if (s->reader && !s->skipped)
-        samples_keys(s->reader, pos->keys);
+    if (s->reader && !s->unknown)
+        samples_chain(s->reader, pos->keys);
+}
+
+void train_source_stop(struct train_source *s, int sig)
+{
+    atomic_store(&s->stopped, true);
+    train_child_stop(&s->child, sig);
 }
 
 void train_source_close(struct train_source *s)
 {
-    struct err e;
     if (s->reader)
         samples_close(s->reader);
     s->reader = NULL;
-    end_child(s, true, &e);
+    train_child_release(&s->child);
 }

@@ -3,22 +3,24 @@
 // is started once an epoch and writes such a stream.
 //
 // The command is cut into words as a shell does it ('...', "...", backslash) and run without one;
-// in its words {epoch}, {seed} and {skip} stand for those numbers. With {skip} the command leaves
-// out the samples that a resumed run has had; without it they are read and dropped, and their key
-// digest is compared.
+// in its words {epoch}, {seed} and {skip} stand for those numbers, but not inside '...'. With
+// {skip} the command leaves out the samples that a resumed run has had, without it they are read
+// and dropped; either way the digest of their keys is compared, when a stream of the first kind has
+// it.
 #ifndef TRAIN_SOURCE_H
 #define TRAIN_SOURCE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "digest.h"
 #include "err.h"
 #include "samples.h"
+#include "train-child.h"
 
-// How far training has come: records of the epoch that were read, used or not, and the key digest
-// of these ("": not known).
+// How far training has come: records of the epoch that were read, used or not, and the chained key
+// digest of these (samples_chain; "": not known).
 struct train_pos {
     uint64_t epoch, records;
     char keys[DIGEST_HEX];
@@ -30,11 +32,15 @@ struct train_source {
     uint64_t seed, epochs;
     struct train_pos pos;
     bool once;                     // path is standard input or a pipe: no second epoch
-    bool skipped;                  // the command left out the start: no digest
+    bool told;                     // the command was told how many to skip
+    bool unknown;                  // ... and its stream does not say which these were
+    bool begun;                    // a sample was asked for
+    uint64_t behind;               // of the epoch, not seen to yet: had by an earlier part
     struct samples_reader *reader; // NULL between epochs
-    pid_t child;                   // 0: none
-    int fd;                        // its output
-    char name[64];                 // for messages
+    struct train_child child;
+    atomic_bool stopped;
+    atomic_bool ever_unknown; // unknown in some epoch
+    char name[64];            // for messages
     // Called when an epoch has ended, its stream still open; or NULL.
     int (*ended)(void *ctx, const struct samples_reader *stream, struct err *e);
     void *ctx;
@@ -48,12 +54,14 @@ int train_source_open(struct train_source *s, const char *path, const char *comm
 int train_source_next(struct train_source *s, struct samples_record *r, bool *fresh, struct err *e);
 // Where the next sample stands.
 void train_source_pos(const struct train_source *s, struct train_pos *pos);
+// Ends the stream from another thread: the command gets the signal, and no other is started.
+void train_source_stop(struct train_source *s, int sig);
 // Ends the command early, too.
 void train_source_close(struct train_source *s);
 
 // The words of a command, numbers put in; a heap array ended by NULL, one block each, freed with
-// train_words_free. NULL with e set.
-char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip,
+// train_words_free. *skips: {skip} was among them. NULL with e set.
+char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip, bool *skips,
                    struct err *e);
 void train_words_free(char **words);
 

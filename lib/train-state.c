@@ -2,7 +2,6 @@
 #include "train-state.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -195,29 +194,26 @@ static int take_state(cJSON *j, const char *dir, struct train_state *s, struct e
     return s->options ? 0 : err_set(e, "out of memory");
 }
 
-// Can a file be read at all? A fault of the machine is no damage. 0, 1 it is missing, -1 no.
-static int look_at(const char *path, struct err *e)
-{
-    char byte;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int missing = fd < 0 && errno == ENOENT;
-    if (fd < 0 || read(fd, &byte, 1) < 0)
-        err_errno(e, "cannot read '%s'", path);
-    else
-        errno = 0;
-    int rc = missing ? 1 : errno ? -1 : 0;
-    if (fd >= 0)
-        close(fd);
-    return rc;
-}
-
+// 0 all files are there, 1 one is missing, -1 one cannot be read.
 static int look_for(const char *dir, struct err *e)
 {
     char path[PATH_MAX];
-    int rc = 0;
-    for (int i = 0; i <= N_FILES && !rc; i++)
-        rc = join(path, dir, i < N_FILES ? files[i] : "state.json", e) ? -1 : look_at(path, e);
-    return rc;
+    for (int i = 0; i <= N_FILES; i++) {
+        if (join(path, dir, i < N_FILES ? files[i] : "state.json", e))
+            return -1;
+        if (access(path, R_OK)) {
+            int missing = errno == ENOENT;
+            err_errno(e, "cannot read '%s'", path);
+            return missing ? 1 : -1;
+        }
+    }
+    return 0;
+}
+
+// A fault of the machine is no damage.
+static int failure(const struct err *e)
+{
+    return e->machine ? -1 : 1;
 }
 
 int train_state_read(const char *dir, struct train_state *s, struct err *e)
@@ -229,7 +225,7 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
         return rc ? rc : -1;
     cJSON *j = json_read_file(path, NULL, e);
     if (!j)
-        return 1;
+        return failure(e);
     if (cJSON_IsObject(j) && !cJSON_HasObjectItem(j, "version") &&
         !cJSON_HasObjectItem(j, "digest")) {
         cJSON_Delete(j);
@@ -238,7 +234,9 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
     rc = take_state(j, dir, s, e);
     cJSON_Delete(j);
     read_time(dir, s);
-    return rc ? (err_wrap(e, "%s", path), 1) : 0;
+    if (rc)
+        err_wrap(e, "%s", path);
+    return rc ? failure(e) : 0;
 }
 
 // -- options

@@ -205,6 +205,12 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     return 0;
 }
 
+static int on_skipped(void *ctx, uint64_t n, const uint8_t chain[DIGEST_BYTES], struct err *e)
+{
+    struct job *job = ctx;
+    return samples_skip(job->writer, n, chain, e);
+}
+
 static int on_end(void *ctx, struct read_shard *s, struct err *e)
 {
     struct job *job = ctx;
@@ -427,7 +433,7 @@ static int run(struct job *job, struct read_options *o, const struct clip_config
                const char *output)
 {
     struct err e;
-    const struct read_sink sink = {job, on_begin, on_sample, on_end};
+    const struct read_sink sink = {job, on_begin, on_sample, on_end, on_skipped};
     int status = CLI_FAILED;
     job->many_shards = o->shards->n > 1;
     if (read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&

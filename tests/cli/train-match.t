@@ -29,8 +29,16 @@ for my $how ('', '--keep keep', '--skip 32', '--limit 5', '--part 2/3', '--keep 
     like($said, qr/key digests differ/, '... are refused');
 }
 
+# Two shards of one name, in two streams put together; parts of one shard are something else.
+is(run("$bin/shard-read -q --size 29 -o one.samples one/00000.tar && $bin/shard-read -q --size 29 -o two.samples two/00000.tar"), 0, 'two streams') or diag $said;
+$n++;
+is(run("cat one.samples two.samples | $train --loss clip --steps 15 -o out$n"), 1, 'two shards of one name');
+like($said, qr/two streams have a shard called 00000\.tar/, '... are refused');
+is(run("$bin/shard-read -q --size 29 -o part$_.samples --part $_/2 one/00000.tar"), 0, "part $_") or diag $said for 1, 2;
+$n++;
+is(run("cat part1.samples part2.samples | $train --loss clip --steps 10 -o out$n"), 0, 'parts of one shard') or diag $said;
+
 # Two teachers of one width.
-is(run("$bin/shard-read -q --size 29 -o one.samples one/00000.tar"), 0, 'samples') or diag $said;
 is(run("$bin/distill-train -q --init $data/models/odd --tokenizer $vocab --loss clip --batch 4 --steps 1 -o B one.samples"), 0, 'another teacher') or diag $said;
 embed('B', 'one/00000.tar', model => 'B');
 clusters('one', '');

@@ -21,7 +21,8 @@ static struct err err;
 
 // What came out: samples as shard * 100 + ordinal, those dropped, and the events.
 struct got {
-    int n, n_dropped, begun, ended, whole, counted, damaged;
+    int n, n_dropped, begun, ended, whole, counted, damaged, skipped;
+    uint8_t chain[DIGEST_BYTES]; // of what was skipped and what came
     int seq[MAX], dropped[MAX];
     uint64_t pixels[MAX]; // digest of the pixels
     char keys[10][DIGEST_HEX];
@@ -56,6 +57,7 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
         g->dropped[g->n_dropped++] = id;
         return 0;
     }
+    digest_chain(g->chain, r->key);
     g->pixels[g->n] = r->image ? digest_u64(r->image, r->image_bytes) : 0;
     g->seq[g->n++] = id;
     return 0;
@@ -75,10 +77,20 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
     return 0;
 }
 
+static int on_skipped(void *ctx, uint64_t n, const uint8_t chain[DIGEST_BYTES], struct err *e)
+{
+    struct got *g = ctx;
+    (void)e;
+    g->order_good &= !g->begun && !g->n;
+    g->skipped = (int)n;
+    memcpy(g->chain, chain, sizeof g->chain);
+    return 0;
+}
+
 static struct got *run(const struct read_options *o)
 {
     struct got *g = calloc(1, sizeof *g);
-    struct read_sink sink = {g, on_begin, on_sample, on_end};
+    struct read_sink sink = {g, on_begin, on_sample, on_end, on_skipped};
     g->order_good = true;
     if (read_run(o, &sink, &err)) {
         free(g);
@@ -156,6 +168,7 @@ static void test_slices(struct read_options o, const char *what)
         int most = s < all->n ? s : all->n;
         good = good && same(all, 0, head) && head->n == most && same(all, most, tail) &&
                tail->n == all->n - most && head->begun == head->ended && tail->order_good;
+        good = good && tail->skipped == most && !memcmp(tail->chain, all->chain, sizeof all->chain);
         good = good && head->counted == head->ended && tail->counted == tail->ended;
         good = good && (head->n_dropped + tail->n_dropped == all->n_dropped || s >= all->n);
         free(head);

@@ -23,28 +23,34 @@
 
 static char dir[] = "/tmp/train-test-XXXXXX";
 
-static void words_are(const char *command, const char *want)
+static void words_are(const char *command, const char *want, bool skips_wanted)
 {
     struct err e;
+    bool skips;
     char got[256] = "";
-    char **w = train_words(command, 3, 14, 159, &e);
+    char **w = train_words(command, 3, 14, 159, &skips, &e);
     for (size_t i = 0; w && w[i]; i++) {
         strcat(got, i ? "|" : "");
         strcat(got, w[i]);
     }
-    ok(w && !strcmp(got, want), "%s -> %s", command, got);
+    ok(w && !strcmp(got, want) && skips == skips_wanted, "%s -> %s", command, got);
     train_words_free(w);
 }
 
 static void words(void)
 {
     struct err e;
-    words_are("cat  a\tb", "cat|a|b");
-    words_are("x --seed {seed} --epoch={epoch} {skip}", "x|--seed|14|--epoch=3|159");
-    words_are("sh -c 'a | b {epoch}' \"c {epoch}\"", "sh|-c|a | b {epoch}|c 3");
-    words_are("a '' \"\" b\\ c {x} \\'", "a|||b c|{x}|'");
-    ok(!train_words("", 0, 0, 0, &e) && !train_words("  ", 0, 0, 0, &e), "an empty command");
-    ok(!train_words("a 'b", 0, 0, 0, &e) && strstr(e.text, "quotation"), "an open quotation");
+    bool skips;
+    words_are("cat  a\tb", "cat|a|b", false);
+    words_are("x --seed {seed} --epoch={epoch} {skip}", "x|--seed|14|--epoch=3|159", true);
+    words_are("sh -c 'x {skip}'", "sh|-c|x {skip}", false);
+    words_are("sh -c \"x {skip}\"", "sh|-c|x 159", true);
+    words_are("sh -c 'a | b {epoch}' \"c {epoch}\"", "sh|-c|a | b {epoch}|c 3", false);
+    words_are("a '' \"\" b\\ c {x} \\'", "a|||b c|{x}|'", false);
+    ok(!train_words("", 0, 0, 0, &skips, &e) && !train_words("  ", 0, 0, 0, &skips, &e),
+       "an empty command");
+    ok(!train_words("a 'b", 0, 0, 0, &skips, &e) && strstr(e.text, "quotation"),
+       "an open quotation");
 }
 
 static void write_text(const char *path, const char *text)
