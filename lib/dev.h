@@ -164,7 +164,8 @@ struct dev_ops {
     // the weight is transposed.
     void (*linear_dw)(struct dev *, size_t rows, const void *dy, const void *x, size_t x_ld,
                       const struct dev_weight *, float *dw, float *db);
-    // float32 C[m, n] = alpha op(A) op(B) + beta C; on the loss side.
+    // float32 C[m, n] = alpha op(A) op(B) + beta C; on the loss side. A value's last bits may
+    // depend on its place in C and on m and n.
     void (*gemm)(struct dev *, bool ta, bool tb, size_t m, size_t n, size_t k, float alpha,
                  const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
                  size_t ldc);

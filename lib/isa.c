@@ -121,15 +121,26 @@ void isa_describe(char *text, size_t size)
 }
 
 // There when the program has OpenBLAS.
-extern void openblas_set_num_threads(int) __attribute__((weak));
+extern char *openblas_get_corename(void) __attribute__((weak));
+
+// The kernels OpenBLAS is to be told to take; NULL: it chose well. A processor newer than the
+// library is unknown to it and gets the oldest ones, at a tenth of the speed.
+static const char *other_kernels(void)
+{
+    static const char *const coretype[ISA_LEVELS] = {"Prescott", "Haswell", "SkylakeX"};
+    if (!openblas_get_corename || getenv("OPENBLAS_CORETYPE"))
+        return NULL;
+    bool unknown = strcmp(openblas_get_corename(), "Prescott") == 0;
+    bool right = isa_level() == isa_machine() && !(unknown && isa_level() > ISA_PORTABLE);
+    return right ? NULL : coretype[isa_level()];
+}
 
 int isa_start(char **argv, struct err *e)
 {
-    static const char *const coretype[ISA_LEVELS] = {"Prescott", "Haswell", "SkylakeX"};
-    if (!openblas_set_num_threads || isa_level() == isa_machine() || getenv("OPENBLAS_CORETYPE"))
+    const char *kernels = other_kernels();
+    if (!kernels)
         return 0;
-    if (setenv("OPENBLAS_CORETYPE", coretype[isa_level()], 1) == 0)
+    if (setenv("OPENBLAS_CORETYPE", kernels, 1) == 0)
         execv((const char *)getauxval(AT_EXECFN), argv); // the path this program was started by
-    return err_set(e, VARIABLE "=%s: cannot start again with OPENBLAS_CORETYPE=%s: %s",
-                   isa_name(isa_level()), coretype[isa_level()], strerror(errno));
+    return err_set(e, "cannot start again with OPENBLAS_CORETYPE=%s: %s", kernels, strerror(errno));
 }

@@ -34,8 +34,9 @@ void isa_describe(char *text, size_t size);
 int isa_check(struct err *e);
 
 // The first thing of a main. OpenBLAS chooses its kernels before main runs, by OPENBLAS_CORETYPE:
-// where CLIP_CID_ISA lowers the level and that variable is not set, this sets it and starts the
-// program again with the same argv. 0, or -1 when that fails.
+// where CLIP_CID_ISA lowers the level, or the library does not know the processor, and that
+// variable is not set, this sets it and starts the program again with the same argv. 0, or -1 when
+// that fails.
 int isa_start(char **argv, struct err *e);
 
 #endif
