@@ -107,7 +107,7 @@ $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp
-TAKEN := $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s))
+TAKEN := $(strip $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s)))
 ifneq ($(TAKEN),)
 $(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; take another)
 endif
@@ -240,7 +240,8 @@ $(W)/params/images.list: $(W)/params/shards
 
 BEFORE_EMBED := index $(W)/index/%
 BEFORE_TRAIN := $(BEFORE_EMBED) embed balance cluster $(W)/embed/% $(W)/keep/% $(KEEP) $(W)/labels/% $(W)/cells.npy $(W)/centroids.npy
-CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED),$(GOALS)),teacher) \
+CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED) embed balance $(W)/embed/% $(W)/keep/% $(KEEP) $(W)/cells.npy $(W)/eval/teacher.json,$(GOALS)),clusters) \
+	$(if $(filter-out $(BEFORE_EMBED),$(GOALS)),teacher) \
 	$(if $(filter-out $(BEFORE_TRAIN) $(W)/eval/teacher.json,$(GOALS)),student) \
 	$(if $(filter all report preflight eval $(W)/eval/% $(W)/report.html,$(GOALS)),eval))
 STAMP_preflight = 1 $(CHECKS) $(SHARD_DIR) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
@@ -307,9 +308,10 @@ $(W)/cells.npy: $(IMAGE) $(W)/params/cells $(W)/params/images.list | $(BIN)/kmea
 	$(call log,cells,1) $(RUN_cells) $(BIN)/kmeans-cluster -k $(CELLS) $(strip $(BAR) $(ON) $(CELLS_OPTIONS)) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
 
 USE_CELLS ?=
-$(KEEP): $(IMAGE) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
+# A survivor without a caption would take its group out of training: the text embeddings tell.
+$(KEEP): $(IMAGE) $(TEXT) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
-	$(call log,balance,1) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	$(call log,balance,1) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
 	@scripts/dropped $@ $(MAX_DROPPED)
 
 $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
@@ -320,7 +322,7 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
-	@while read -r f; do [ ! -e $(SHARD_DIR)/$$f.tar ] || echo $(SHARD_DIR)/$$f.tar; done < <(tr ' ' '\n' <$(W)/params/shards) >$(W)/params/present.$*.list
+	@scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
 	$(call log,train-$*,1) $(RUN_train) scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/open_clip_config.json $(W)/params/eval | $(BIN)/zs-eval

@@ -138,6 +138,8 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
     size_t dim = (size_t)cfg->embed_dim, before = (size_t)was_number(was, "accumulate");
     train_plan_clusters(p->o, s->k, &s->cluster);
     s->project = train_plan_project(p, dim, s->dim_t);
+    if (train_core_check(s, dim, e))
+        return -1;
     if (s->project)
         log_note(log, "the student's %zu columns are mapped to the teacher's %zu in training", dim,
                  s->dim_t);

@@ -130,6 +130,17 @@ static int open_parts(struct train_core *c, const struct clip_config *cfg, const
     return add_slots(c, e) || alloc_rows(c, e) || (c->d->reserve && reserve(c, e)) ? -1 : 0;
 }
 
+int train_core_check(const struct train_set *set, size_t dim, struct err *e)
+{
+    if (set->dim_t && !set->project && set->dim_t != dim &&
+        (losses_needs(&set->losses) & LOSS_WIDTH))
+        return err_set(e,
+                       "the student's embeddings have %zu columns, the teacher's %zu, and "
+                       "--no-project was given",
+                       dim, set->dim_t);
+    return 0;
+}
+
 int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
                     const struct train_set *set, const float *centroids, struct err *e)
 {
@@ -139,12 +150,8 @@ int train_core_open(struct train_core *c, struct dev *d, const struct clip_confi
     c->dim = (size_t)cfg->embed_dim;
     if (!set->accumulate || set->accumulate > set->batch)
         return err_set(e, "a batch of %zu cannot be in %zu pieces", set->batch, set->accumulate);
-    if (set->dim_t && !set->project && set->dim_t != c->dim &&
-        (losses_needs(&set->losses) & LOSS_WIDTH))
-        return err_set(e,
-                       "the student's embeddings have %zu columns, the teacher's %zu, and "
-                       "--no-project was given",
-                       c->dim, set->dim_t);
+    if (train_core_check(set, c->dim, e))
+        return -1;
     c->piece = train_piece(set);
     if (open_parts(c, cfg, centroids, e)) {
         train_core_close(c);

@@ -71,6 +71,8 @@ struct train_memory {
     size_t total;
 };
 
+// Whether a student of `dim` columns can be set against the teacher's. 0 or -1.
+int train_core_check(const struct train_set *set, size_t dim, struct err *e);
 // Samples of a piece; the last may be smaller.
 size_t train_piece(const struct train_set *s);
 // Bytes on the device, for captions that use the whole context.
