@@ -2,9 +2,12 @@
 #include "train-match.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "lines.h"
 #include "npy.h"
+#include "path.h"
 #include "sidecar.h"
 #include "tokenizer-digest.h"
 #include "train-folder.h"
@@ -146,13 +149,47 @@ static int check_all(struct match *m, char centroids[DIGEST_HEX], struct err *e)
     return check_labels(m, centroids, e);
 }
 
-// Only files that every folder has can be trained on; what else lies there tells nothing.
-static void drop_others(struct match *m)
+static size_t stem(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 4 && !strcmp(name + n - 4, ".npy") ? n - 4 : path_stem(name);
+}
+
+// Shards and files by what stands before .tar and the like, and before .npy.
+static int by_stem(const void *a, const void *b)
+{
+    const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+    size_t n = stem(x), m = stem(y);
+    int order = memcmp(x, y, n < m ? n : m);
+    return order ? order : (n > m) - (n < m);
+}
+
+// Names of the files of listed shards, sorted.
+static int list_names(const char *path, struct lines *l, struct err *e)
+{
+    if (lines_read(l, path, e))
+        return -1;
+    for (size_t i = 0; i < l->n; i++) {
+        const char *slash = strrchr(l->line[i], '/');
+        l->line[i] = slash ? slash + 1 : l->line[i];
+    }
+    qsort(l->line, l->n, sizeof *l->line, by_stem);
+    return 0;
+}
+
+static bool is_listed(const struct lines *l, const char *file)
+{
+    return l->n && bsearch(&file, l->line, l->n, sizeof *l->line, by_stem);
+}
+
+// Only files of the run's shards that every folder has can be trained on; what else lies there
+// tells nothing.
+static void drop_others(struct match *m, const struct lines *list)
 {
     for (int k = 0; k < N_FOLDERS; k++)
         for (size_t i = 0; i < m->f[k].n; i++) {
             struct train_folder_file *f = &m->f[k].files[i];
-            f->common = true;
+            f->common = !m->in->shards || is_listed(list, f->name);
             for (int other = 0; other < N_FOLDERS; other++)
                 f->common &= !m->f[other].n || train_folder_find(&m->f[other], f->name);
         }
@@ -166,15 +203,22 @@ int train_match(const struct train_inputs *in, struct train_identity *id, struct
     char *const hex[N_FOLDERS] = {id->image, id->text, id->labels};
     struct match m = {.in = in};
     int rc = 0;
+    struct lines list = {0};
     *id = (struct train_identity){0};
+    if (in->shards)
+        rc = list_names(in->shards, &list, e);
     for (int k = 0; k < N_FOLDERS && !rc; k++)
         if (dirs[k])
             rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e);
     if (!rc)
-        drop_others(&m);
-    for (int k = 0; k < N_FOLDERS && !rc; k++)
-        if (dirs[k])
-            rc = train_folder_digest(&m.f[k], hex[k], e);
+        drop_others(&m, &list);
+    lines_release(&list);
+    for (int k = 0; k < N_FOLDERS && !rc; k++) {
+        if (!dirs[k])
+            continue;
+        id->n = in->n && in->n < m.f[k].n ? in->n : m.f[k].n;
+        rc = train_folder_digest(&m.f[k], id->n, hex[k], e);
+    }
     rc = rc || check_all(&m, id->centroids, e) ||
          (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
     for (int k = 0; k < N_FOLDERS; k++)

@@ -8,6 +8,8 @@
 #ifndef TRAIN_MATCH_H
 #define TRAIN_MATCH_H
 
+#include <stdint.h>
+
 #include "digest.h"
 #include "err.h"
 
@@ -16,12 +18,16 @@ struct train_inputs {
     const char *image, *text, *labels; // folders
     const char *centroids;             // NPY
     const char *tokenizer;             // file or folder
+    const char *shards;                // file with a line a shard: no others count; NULL: all
+    uint64_t n;                        // the first n shards by name are what a resumed run
+                                       // compares: those of its checkpoint; 0: all
 };
 
 // What the inputs are, for a resumed run to compare; "" = not used.
 struct train_identity {
     char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
         tokenizer[DIGEST_HEX];
+    uint64_t n; // shards that the digests of the folders are for
 };
 
 // 0, or -1 with what does not fit to what.

@@ -89,7 +89,9 @@ static int match_inputs(struct train_run *r, struct err *e)
     const struct train_options *o = r->plan->o;
     int needs = r->plan->needs;
     struct train_inputs in = {.centroids = train_plan_centroids(r->plan),
-                              .tokenizer = r->plan->tokenizer};
+                              .tokenizer = r->plan->tokenizer,
+                              .shards = o->shards,
+                              .n = train_settle_was(r->state.options, "shards")};
     in.image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
     in.text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
     in.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;

@@ -8,8 +8,7 @@
 #include "json.h"
 #include "train-fit.h"
 
-// A number of the checkpoint's options; 0: it has none.
-static uint64_t was_number(const cJSON *was, const char *name)
+uint64_t train_settle_was(const cJSON *was, const char *name)
 {
     struct err ignored;
     double x = 0;
@@ -57,14 +56,14 @@ static void say_schedule(const struct train_set *s, struct log *log)
 // another is refused when the options are compared.
 static void keep_length(const struct train_options *o, const cJSON *was, struct train_set *s)
 {
-    s->optim.steps = was_number(was, "steps");
+    s->optim.steps = train_settle_was(was, "steps");
     if (!o->warmup_given)
-        s->optim.warmup = was_number(was, "warmup");
+        s->optim.warmup = train_settle_was(was, "warmup");
 }
 
 static int same_unit(const struct train_options *o, const cJSON *was, struct err *e)
 {
-    uint64_t steps = was_number(was, "steps"), epochs = was_number(was, "epochs");
+    uint64_t steps = train_settle_was(was, "steps"), epochs = train_settle_was(was, "epochs");
     if (!steps || o->steps_given == !epochs)
         return 0;
     return err_set(e, "--resume: the checkpoint was made with --%s %" PRIu64 ": give that again",
@@ -93,7 +92,7 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
     const struct train_options *o = p->o;
     struct train_folders f;
     struct train_count c;
-    uint64_t epoch = was_number(was, "epoch-samples"), steps = was_number(was, "steps");
+    uint64_t epoch = train_settle_was(was, "epoch-samples"), steps = train_settle_was(was, "steps");
     folders_of(p, &f);
     if (same_unit(o, was, e))
         return -1;
@@ -135,7 +134,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e)
 {
     char memory[TRAIN_FIT_TEXT];
-    size_t dim = (size_t)cfg->embed_dim, before = (size_t)was_number(was, "accumulate");
+    size_t dim = (size_t)cfg->embed_dim, before = (size_t)train_settle_was(was, "accumulate");
     train_plan_clusters(p->o, s->k, &s->cluster);
     s->project = train_plan_project(p, dim, s->dim_t);
     if (train_core_check(s, dim, e))

@@ -22,6 +22,8 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
 // pieces; refuses what does not fit into memory. 0 or -1.
 int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e);
+// A number of the checkpoint's options; 0: it has none.
+uint64_t train_settle_was(const cJSON *was, const char *name);
 // Everything that can be known before the data are there (--dry-run): reads what is there, says
 // the plan in lines, writes nothing. 0 or -1.
 int train_dry_run(const struct train_plan *p, struct log *log, struct err *e);

@@ -171,7 +171,8 @@ static int add_identity(cJSON *j, const struct train_identity *id, struct err *e
                    json_add_string(j, "labels", id->labels, e) ||
                    json_add_string(j, "teacher-image", id->image, e) ||
                    json_add_string(j, "teacher-text", id->text, e) ||
-                   json_add_string(j, "tokenizer", id->tokenizer, e)
+                   json_add_string(j, "tokenizer", id->tokenizer, e) ||
+                   json_add_u64(j, "shards", id->n, e)
                ? -1
                : 0;
 }

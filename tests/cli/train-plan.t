@@ -111,6 +111,31 @@ like($said, qr/made with --lr 0\.0003, now it is 0\.0001$/m, '... likewise');
 is(run("$train $teacher --resume --loss instance,cluster=0.1 --lr 0.0003 -o words $masked"), 1, 'taken up in epochs');
 like($said, qr/made with --steps 4: give that again/, '... is refused');
 
+# Shards that are added later change neither the length nor what is compared.
+make_path('some/image', 'some/text', 'some/labels');
+sub bring { my ($i) = @_; for my $k ('image', 'text', 'labels') { copy("$k-a/0000$i.npy$_", "some/$k/0000$i.npy$_") for '', '.json'; } }
+bring($_) for 0, 1;
+my $some = '--teacher-image some/image --teacher-text some/text --labels some/labels --centroids c-a.npy --keep keep --checkpoint-every 3 --epochs 2';
+my $two = reader('--keep keep', @three[0, 1]);
+is(run("$train $some -o grown $two"), 0, 'two shards') or diag $said;
+like($said, qr/2 epochs of 30 samples: 15 steps/, '... and their length');
+my $whole = slurp('grown/open_clip_model.safetensors');
+remove_tree('grown/checkpoints/step-00000015');
+unlink glob 'grown/open_clip*';
+bring(2);
+is(run("$train $some --resume -o grown $two"), 0, 'taken up with a third in the folders') or diag $said;
+ok(slurp('grown/open_clip_model.safetensors') eq $whole, '... the same bytes');
+is(run("$train $some -o grown2 $two"), 1, 'a new run counts all three');
+is(run("$train $some --shards-from two -o grown2 $two"), 1, 'a list that is not there');
+spew('two', join('', map { "$_\n" } @three[0, 1]));
+is(run("$train $some --shards-from two -o grown3 $two"), 0, 'or those of its list') or diag $said;
+ok(slurp('grown3/open_clip_model.safetensors') eq $whole, '... the same bytes');
+unlink 'some/text/00000.npy.json';
+remove_tree('grown/checkpoints/step-00000015');
+unlink glob 'grown/open_clip*';
+is(run("$train $some --resume -o grown $two"), 1, 'one of its shards is another');
+like($said, qr/--teacher-text is not what the checkpoint was made with/, '... is refused');
+
 # Pieces.
 is(run("$train --loss clip --steps 2 --accumulate 3 -o p $masked"), 0, 'pieces of unequal size') or diag $said;
 like($said, qr/accumulate 2: 2 pieces of 2 samples/, '... as many as there are');
