@@ -53,7 +53,7 @@ void embed_ring_release(struct embed_ring *r);
 struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s);
 // Would the stage have to wait for one?
 bool embed_ring_empty(struct embed_ring *r, enum embed_stage s);
-// The batch taken first of those that are not yet, is finished.
+// Marks the oldest batch that this stage has taken but not yet given as finished.
 void embed_ring_give(struct embed_ring *r, enum embed_stage s);
 // No more from this stage.
 void embed_ring_end(struct embed_ring *r, enum embed_stage s);

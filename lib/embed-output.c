@@ -13,6 +13,7 @@ static int open_one(struct npy_writer *w, const char *path, enum npy_type type, 
 int embed_output_open(struct embed_output *o, enum npy_type type, size_t dim, size_t context,
                       struct err *e)
 {
+    o->type = type;
     o->dim = dim;
     o->context = context;
     if (open_one(&o->image, o->image_path, type, dim, e) ||
@@ -24,12 +25,22 @@ int embed_output_open(struct embed_output *o, enum npy_type type, size_t dim, si
     return 0;
 }
 
-static int check_finite(const float *x, size_t n, const char *what, uint64_t row, struct err *e)
+// The least value that rounds to infinity as float16.
+static const float f16_end = 65520;
+
+static int check_values(const struct embed_output *o, const float *x, const char *what,
+                        uint64_t row, struct err *e)
 {
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < o->dim; i++) {
         if (!isfinite(x[i]))
             return err_set(e, "row %llu: the %s embedding is not finite", (unsigned long long)row,
                            what);
+        if (o->type == NPY_F2 && fabsf(x[i]) >= f16_end)
+            return err_set(e,
+                           "row %llu: the %s embedding holds %g, over what float16 can: "
+                           "--out-dtype f32, or leave out --no-normalize",
+                           (unsigned long long)row, what, (double)x[i]);
+    }
     return 0;
 }
 
@@ -42,7 +53,7 @@ static int put_floats(struct embed_output *o, struct npy_writer *w, const char *
                 return -1;
             continue;
         }
-        if (check_finite(x, o->dim, what, o->rows + i, e) || npy_write_f32(w, x, 1, e))
+        if (check_values(o, x, what, o->rows + i, e) || npy_write_f32(w, x, 1, e))
             return -1;
         x += o->dim;
     }

@@ -13,6 +13,7 @@
 struct embed_output {
     struct npy_writer image, text, tokens;
     const char *image_path, *text_path, *tokens_path; // NULL: not wanted
+    enum npy_type type;                               // of the embeddings
     size_t dim, context;
     uint64_t rows;
 };
@@ -20,7 +21,8 @@ struct embed_output {
 // Paths are set by the caller; "-" is standard output. 0 or -1.
 int embed_output_open(struct embed_output *o, enum npy_type type, size_t dim, size_t context,
                       struct err *e);
-// Appends a batch; rows of samples that lack a picture or a caption are zeros. 0 or -1.
+// Appends a batch; rows of samples that lack a picture or a caption are zeros. Refuses a value that
+// is not finite, or would not be in the type of the file. 0 or -1.
 int embed_output_put(struct embed_output *o, const struct embed_batch *b, struct err *e);
 // Writes the sidecars (rows and data are filled in here) and completes the files. 0 or -1.
 int embed_output_commit(struct embed_output *o, struct sidecar *s, struct err *e);

@@ -71,9 +71,10 @@ static int on_sample(void *ctx, const struct samples_record *r, struct err *e)
     return 0;
 }
 
-static int on_shard(void *ctx, const char *name, struct err *e)
+static int on_shard(void *ctx, const char *name, bool part, struct err *e)
 {
     struct state *s = ctx;
+    s->run->sidecar->partial |= part;
     return sidecar_add_input(s->run->sidecar, name, NULL, e);
 }
 

@@ -81,41 +81,67 @@ int embed_source_check(const struct embed_source *s, struct err *warning, struct
     return s->images ? check_stream(s, h, warning, e) : 0;
 }
 
+// Did the writer of the stream leave samples out because it was told to?
+static bool sliced(const struct samples_header *h)
+{
+    return h->skip || h->limit != UINT64_MAX || h->n_parts > 1 || h->keep;
+}
+
+// After the last sample: what is known of the shards only then.
+static int tell_shards(const struct embed_source *s, const struct embed_sink *to, struct err *e)
+{
+    for (size_t i = 0; i < samples_n_shards(s->stream); i++) {
+        const struct samples_shard *one = samples_shard(s->stream, i);
+        bool part = !one->ended || !one->whole;
+        if ((one->damaged || (part && !sliced(samples_header(s->stream)))) && !s->partial)
+            return err_set(e,
+                           "%s: the shard is damaged and the stream holds a part of it, whose rows "
+                           "would pass for the whole; --partial takes them",
+                           one->name);
+        if (to->shard(to->ctx, one->name, part, e))
+            return -1;
+    }
+    return 0;
+}
+
 static int run_stream(const struct embed_source *s, const struct embed_sink *to, struct err *e)
 {
     struct samples_record r;
-    size_t known = 0;
     int rc;
     while ((rc = samples_next(s->stream, &r, e)) == 1) {
-        for (; known < samples_n_shards(s->stream); known++)
-            if (to->shard(to->ctx, samples_shard(s->stream, known)->name, e))
-                return -1;
         rc = to->put(to->ctx, &r, e);
         if (rc)
             return rc < 0 ? -1 : 0;
     }
-    return rc;
+    return rc ? -1 : tell_shards(s, to, e);
 }
+
+// The reading of shards: what its sink needs.
+struct reading {
+    const struct embed_source *s;
+    const struct embed_sink *to;
+};
 
 static int on_begin(void *ctx, struct read_shard *s, struct err *e)
 {
-    const struct embed_sink *to = ctx;
-    return to->shard(to->ctx, s->name, e);
+    (void)ctx, (void)s, (void)e;
+    return 0;
 }
 
 static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
                      struct err *e)
 {
     (void)s, (void)bad;
-    const struct embed_sink *to = ctx;
+    const struct embed_sink *to = ((struct reading *)ctx)->to;
     return r->status == SAMPLE_NOT_KEPT ? 0 : to->put(to->ctx, r, e);
 }
 
-// Rows for a part of a shard would pass for the whole of it.
 static int on_end(void *ctx, struct read_shard *s, struct err *e)
 {
-    (void)ctx;
-    return s->damaged ? err_set(e, "%s: %s", s->path, s->damage.text) : 0;
+    const struct reading *r = ctx;
+    if (s->damaged && !r->s->partial)
+        return err_set(e, "%s: %s; --partial takes the samples before it", s->path, s->damage.text);
+    return r->to->shard(r->to->ctx, s->name, s->damaged, e);
 }
 
 int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e)
@@ -124,6 +150,7 @@ int embed_source_run(const struct embed_source *s, const struct embed_sink *to, 
         return run_stream(s, to, e);
     struct read_options o;
     make_read(s, &o);
-    const struct read_sink sink = {(void *)(size_t)to, on_begin, on_sample, on_end, NULL};
+    struct reading r = {s, to};
+    const struct read_sink sink = {&r, on_begin, on_sample, on_end, NULL};
     return read_run(&o, &sink, e);
 }

@@ -14,6 +14,7 @@ struct embed_source {
     struct samples_reader *stream;   // or
     const struct shard_list *shards; // read with `threads` threads
     const struct clip_config *cfg;
+    bool partial;          // take shards that end in damage
     bool images, captions; // wanted
     uint64_t max_pixels;
     int threads;
@@ -23,12 +24,13 @@ struct embed_source {
 // std. 0, or -1 naming what differs. *warning, when not "", is worth telling.
 int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e);
 
-// Hands every sample to `put`, in order; 1 from it stops. `shard` is told each shard's name as it
-// comes. 0 or -1.
+// Hands every sample to `put`, in order; 1 from it stops. `shard` is told the name of each shard,
+// in order, those without samples too; `part`: not all of its samples came. Refuses a damaged shard
+// unless s->partial: the rows of a part would pass for those of the whole. 0 or -1.
 struct embed_sink {
     void *ctx;
     int (*put)(void *ctx, const struct samples_record *r, struct err *e);
-    int (*shard)(void *ctx, const char *name, struct err *e);
+    int (*shard)(void *ctx, const char *name, bool part, struct err *e);
 };
 int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e);
 

@@ -42,7 +42,13 @@ enum {
 #define SAMPLES_SKIPPED SAMPLES_TYPE('S', 'K', 'I', 'P')
 #define SAMPLES_TRAILER SAMPLES_TYPE('T', 'R', 'L', 'R')
 
-enum { SAMPLES_HAS_CAPTION = 1, SAMPLES_HAS_IMAGE = 2, SAMPLES_WHOLE = 1, SAMPLES_COUNTED = 2 };
+enum {
+    SAMPLES_HAS_CAPTION = 1,
+    SAMPLES_HAS_IMAGE = 2,
+    SAMPLES_WHOLE = 1,
+    SAMPLES_COUNTED = 2,
+    SAMPLES_DAMAGED = 4
+};
 
 static inline void samples_put16(uint8_t *p, uint32_t v)
 {

@@ -194,16 +194,18 @@ int samples_write(struct samples_writer *w, const struct samples_record *s, stru
     return 0;
 }
 
-int samples_end_shard(struct samples_writer *w, uint32_t id, bool whole, uint64_t rows,
+int samples_end_shard(struct samples_writer *w, uint32_t id, enum samples_end end, uint64_t rows,
                       const char *keys, struct err *e)
 {
+    bool whole = end == SAMPLES_END_WHOLE;
     if (id >= w->n_shards || (whole && !keys) || (keys && !digest_is_hex(keys)))
         return err_set(e, "end of shard %u: not begun, or whole without key digest", id);
     uint8_t *p = begin_block(w, SAMPLES_ENDED, SAMPLES_ENDING, SAMPLES_ENDING, e);
     if (!p)
         return -1;
     samples_put32(p, id);
-    samples_put32(p + 4, (whole ? SAMPLES_WHOLE : 0u) | (keys ? SAMPLES_COUNTED : 0u));
+    samples_put32(p + 4, (whole ? SAMPLES_WHOLE : 0u) | (keys ? SAMPLES_COUNTED : 0u) |
+                             (end == SAMPLES_END_DAMAGED ? SAMPLES_DAMAGED : 0u));
     samples_put64(p + 8, rows);
     memset(p + 16, 0, 16);
     if (keys)

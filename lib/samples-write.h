@@ -31,9 +31,14 @@ int samples_skip(struct samples_writer *w, uint64_t n, const uint8_t chain[DIGES
 // One sample. The image must be what the header says: size * size * 3 bytes, encoded bytes, or
 // none. row and shard_name are not looked at.
 int samples_write(struct samples_writer *w, const struct samples_record *s, struct err *e);
-// The shard is done: its number of samples, whether all of them were written (`whole`), and, when
-// all its keys were read, their digest in the order of the tar (NULL otherwise).
-int samples_end_shard(struct samples_writer *w, uint32_t id, bool whole, uint64_t rows,
+enum samples_end {
+    SAMPLES_END_PART,  // samples were left out by choice
+    SAMPLES_END_WHOLE, // all were written
+    SAMPLES_END_DAMAGED,
+};
+// The shard is done: its number of samples and, when all its keys were read, their digest in the
+// order of the tar (NULL otherwise).
+int samples_end_shard(struct samples_writer *w, uint32_t id, enum samples_end end, uint64_t rows,
                       const char *keys, struct err *e);
 // Writes the trailer. 0 or -1.
 int samples_finish(struct samples_writer *w, struct err *e);

@@ -200,6 +200,7 @@ static int end_shard(struct samples_reader *r, const uint8_t *p, size_t n, struc
     s->pub.ended = true;
     uint32_t flags = samples_get32(p + 4);
     s->pub.whole = flags & SAMPLES_WHOLE;
+    s->pub.damaged = flags & SAMPLES_DAMAGED;
     s->pub.counted = flags & (SAMPLES_WHOLE | SAMPLES_COUNTED);
     s->pub.rows = samples_get64(p + 8);
     if (s->pub.rows < s->next)

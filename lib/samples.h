@@ -92,6 +92,7 @@ struct samples_shard {
     bool ended;    // the fields below are set
     bool whole;    // all its samples are in the stream: none masked, skipped, limited, parted or
                    // cut off by damage
+    bool damaged;  // its end could not be read: damage, not a choice of the reader
     bool counted;  // all its keys were read, whichever samples are in the stream
     uint64_t rows; // its samples; less when not counted
     char keys[DIGEST_HEX]; // key digest of its samples in the order of the tar, when counted

@@ -217,7 +217,8 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
     if (json_add_u64(o, "seed", s->seed, e) || json_add_u64(o, "rows", s->rows, e) ||
         add_digest(o, "keys", s->keys, e) || add_digest(o, "data", s->data, e) ||
         add_digest(o, "sample", s->sample, e) || add_digest(o, "model", s->model, e) ||
-        (s->of && json_add_string(o, "of", s->of, e)))
+        (s->of && json_add_string(o, "of", s->of, e)) ||
+        (s->partial && json_add_bool(o, "partial", true, e)))
         return -1;
     return add_inputs(o, s, e);
 }

@@ -29,6 +29,7 @@ struct sidecar {
     char data[DIGEST_HEX];   // of the rows' bytes (npy_writer_digest)
     char sample[DIGEST_HEX]; // of some of them (npy_sample), by which a stale sidecar is seen
     char model[DIGEST_HEX];  // of the model the rows come from
+    bool partial;            // of a shard not all samples were there; embeddings only
     const char *of;          // embeddings of what: "image", "text"; NULL = not told
     struct sidecar_input *inputs;
     size_t n_inputs;

@@ -218,7 +218,10 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
         job->damaged++;
         log_error(&job->log, "%s: %s", s->path, s->damage.text);
     }
-    return samples_end_shard(job->writer, s->id, s->whole, s->rows, s->counted ? s->keys : NULL, e);
+    enum samples_end end = s->damaged ? SAMPLES_END_DAMAGED
+                           : s->whole ? SAMPLES_END_WHOLE
+                                      : SAMPLES_END_PART;
+    return samples_end_shard(job->writer, s->id, end, s->rows, s->counted ? s->keys : NULL, e);
 }
 
 // "0.9,1.0"
@@ -494,7 +497,7 @@ int main(int argc, char **argv)
         rc = failed = io_check_outputs(outputs, 3, &e);
     if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
-    if (failed) { // what was named cannot be read
+    if (failed || (rc && e.machine)) { // what was named cannot be read
         log_error(&job.log, "%s", e.text);
         status = CLI_FAILED;
     } else if (rc) {

@@ -21,7 +21,7 @@ static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_pat
 static const char *device = "cpu";
 static uint64_t batch = 64, max_pixels = 89478485;
 static int dtype, out_dtype;
-static bool batch_given, normalize = true, shortcuts = true, emulate;
+static bool batch_given, normalize = true, shortcuts = true, emulate, partial;
 static struct cli_list shard_specs;
 
 static const struct cli_option options[] = {
@@ -85,6 +85,10 @@ static const struct cli_option options[] = {
      .type = CLI_FLAG,
      .to = &shortcuts,
      .help = "leave out what does not change the result"},
+    {.name = "partial",
+     .type = CLI_FLAG,
+     .to = &partial,
+     .help = "embed what is left of a damaged shard"},
     {.name = "max-pixels",
      .type = CLI_UINT,
      .to = &max_pixels,
@@ -192,6 +196,7 @@ static int open_input(struct job *job, const struct cli_common *common, struct e
                                .images = job->output.image_path != NULL,
                                .captions = text_out || tokens_out,
                                .max_pixels = max_pixels,
+                               .partial = partial,
                                .threads = (int)common->threads};
     if (shard_specs.n) {
         s->shards = &job->shards;
@@ -325,18 +330,21 @@ int main(int argc, char **argv)
     common.output = stdout_name;
     // Parsing sorts argv; the sidecars show the command as it was given.
     char **given = malloc((size_t)argc * sizeof *given);
-    if (!given)
+    if (!given) {
+        fprintf(stderr, "%s: out of memory\n", cli.tool);
         return CLI_FAILED;
+    }
     memcpy(given, argv, (size_t)argc * sizeof *given);
     if (!cli_start(&cli, &common, argc, argv, &status)) {
         free(given);
         return status;
     }
     log_init(&job.log, stderr, &cli, &common);
-    if (plan(&job, &common, &e)) {
+    bool refused = plan(&job, &common, &e);
+    if (refused && !e.machine) {
         log_error(&job.log, "%s; try --help", e.text);
         status = CLI_WRONG_USAGE;
-    } else if (run(&job, &common, argc, given, &e)) {
+    } else if (refused || run(&job, &common, argc, given, &e)) {
         log_error(&job.log, "%s", e.text);
         status = CLI_FAILED;
     } else {

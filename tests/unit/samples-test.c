@@ -78,10 +78,10 @@ static int put_records(struct samples_writer *w)
     for (int i = 0; i < N; i++) {
         if (samples_write(w, &records[i], &e))
             return -1;
-        if (i == 2 && samples_end_shard(w, a, true, 2, keys, &e))
+        if (i == 2 && samples_end_shard(w, a, SAMPLES_END_WHOLE, 2, keys, &e))
             return -1;
     }
-    return samples_end_shard(w, b, false, 6, NULL, &e) || samples_finish(w, &e) ? -1 : 0;
+    return samples_end_shard(w, b, SAMPLES_END_PART, 6, NULL, &e) || samples_finish(w, &e) ? -1 : 0;
 }
 
 static int write_stream(const char *to, const struct samples_header *h)
@@ -275,7 +275,7 @@ static void test_writer_refuses(void)
     struct samples_record s = records[0];
     s.image_bytes--;
     ok(samples_write(w, &s, &e) == -1 && strstr(e.text, "does not fit"), "too few pixels");
-    ok(samples_end_shard(w, 0, true, 1, NULL, &e) == -1, "whole without key digest");
+    ok(samples_end_shard(w, 0, SAMPLES_END_WHOLE, 1, NULL, &e) == -1, "whole without key digest");
     ok(samples_begin_shard(w, "dir/", &id, &e) == -1, "a shard without name");
     samples_writer_free(w);
     h.images = SAMPLES_NO_IMAGES;
