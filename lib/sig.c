@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "crash.h"
+
 // Grown as needed. The handler may run at any instant on any thread, so whoever holds the lock has
 // all signals blocked: the handler never waits for the thread that it interrupted.
 static atomic_flag lock = ATOMIC_FLAG_INIT;
@@ -150,12 +152,10 @@ static void remove_guarded(void)
         unlink(guards.path[i]);
 }
 
-// "TOOL: cannot read 'PATH': ..." in one write; the handler may use no stdio.
-static void tell_cut_off(const char *path)
+void sig_tell(const char *a, const char *b, const char *c)
 {
     static char line[4096 + 128];
-    const char *const parts[] = {program_invocation_short_name, ": cannot read '", path,
-                                 "': it became shorter while it was in use\n"};
+    const char *const parts[] = {program_invocation_short_name, ": ", a, b, c, "\n"};
     size_t n = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         for (const char *p = parts[i]; *p && n < sizeof line; p++)
@@ -174,7 +174,7 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     for (size_t i = 0; i < watched.n && info->si_code == BUS_ADRERR; i++) {
         if (at < watched.map[i].first || at >= watched.map[i].end)
             continue;
-        tell_cut_off(watched.map[i].path);
+        sig_tell("cannot read '", watched.map[i].path, "': it became shorter while it was in use");
         _exit(1);
     }
     die_of(sig);
@@ -198,6 +198,18 @@ static void on_fatal(int sig)
     take_lock();
     remove_guarded();
     die_of(sig);
+}
+
+void sig_remove_guarded(void)
+{
+    // The handler may have interrupted the holder of the lock.
+    for (int i = 0; i < 1000; i++) {
+        if (!atomic_flag_test_and_set(&lock)) {
+            remove_guarded();
+            return;
+        }
+        sched_yield();
+    }
 }
 
 static void on_progress(int sig)
@@ -225,6 +237,7 @@ void sig_install(void)
     a.sa_flags = SA_SIGINFO;
     a.sa_sigaction = on_bus;
     sigaction(SIGBUS, &a, NULL);
+    crash_install();
 }
 
 void sig_catch_stop(void)

@@ -30,4 +30,9 @@ void sig_unguard_path(const char *path);
 void sig_watch_map(const void *at, size_t bytes, const char *path);
 void sig_unwatch_map(const void *at);
 
+// For handlers that end the process (crash.c). Removes the guarded paths.
+void sig_remove_guarded(void);
+// Writes "TOOL: " and the three parts as one line to standard error, without stdio.
+void sig_tell(const char *a, const char *b, const char *c);
+
 #endif

@@ -239,7 +239,7 @@ static void save_when_due(struct train_run *r)
                (p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds);
     if (!due)
         return;
-    if (save(r, &why))
+    if (save(r, &why) && save(r, &why)) // a fault of a moment is over the second time
         log_error(r->log, "no checkpoint after step %" PRIu64 ", training goes on: %s",
                   r->state.step, why.text);
     r->last_checkpoint = now();

@@ -615,6 +615,8 @@ int main(int argc, char **argv)
     int status = CLI_FAILED;
     if (args)
         memcpy(args, argv, (size_t)argc * sizeof *args); // cli_start reorders them
+    if (!args)
+        fprintf(stderr, "%s: %s\n", cli.tool, e.text);
     if (!args || !cli_start(&cli, &j.common, argc, argv, &status)) {
         free(args);
         return status;
