@@ -68,4 +68,25 @@ for my $line (block('is for a student whose embeddings are narrower') =~ /^(make
 }
 ok(-s "work/mine/$_", "by the pipeline: $_") for qw(student/open_clip_model.safetensors eval/student.json eval/teacher.json report.html);
 ok(slurp('work/mine/student/open_clip_model.safetensors') eq slurp('work/by-hand/student/open_clip_model.safetensors'), 'the same student both ways');
+
+# ---- the overview's
+for my $line (slurp("$home/man/clip-cid.7") =~ /^\.Sh EXAMPLES.*?^\.Bd[^\n]*\n(.*?)^\.Ed/ms ? split /\n/, $1 : ()) {
+    is(system("$line BIN=$bin >said 2>&1"), 0, "clip-cid(7): $line") or diag slurp('said');
+}
+
+# ---- the tutorial's commands, on that run
+my $tutorial = slurp("$home/man/clip-cid-tutorial.7");
+my @blocks = map { s/\\e/\\/gr } $tutorial =~ /^\.Bd -literal[^\n]*\n(.*?)^\.Ed$/msg;
+ok(@blocks >= 5, 'the tutorial has commands');
+sub inode { return (stat $_[0])[1] }
+for my $text (@blocks) {
+    my ($first) = split /\n/, $text;
+    spew('block.sh', "set -eu -o pipefail; PATH=$bin:\$PATH BIN=$bin\nexport BIN\n" . $text =~ s/^make .*/$& BIN=$bin/mr =~ s/K := 2000/K := 4/r);
+    is(system('bash block.sh >out 2>said'), 0, "tutorial: $first") or diag slurp('said');
+}
+is((split /\n/, slurp('curve.tsv'))[0], "distance\tkept\tshare", 'a curve');
+is(inode('work/mine-k2000/embed/image/00000.npy'), inode('work/mine/embed/image/00000.npy'), 'another K embeds nothing again');
+isnt(slurp('work/mine-k2000/student/open_clip_model.safetensors'), slurp('work/mine/student/open_clip_model.safetensors'), '... and is another student');
+like(slurp('work/mine-k2000/report.html'), qr/wds_cifar10.*first-k.*student.*teacher/s, '... beside the first one in the report');
+like(slurp('out'), qr{^near/groups/0000\d\.npy: row \d+ is like evaluation picture \d+$}m, 'training pictures that are evaluation pictures are listed');
 done_testing();
