@@ -26,8 +26,10 @@ is(join(' ', grep { !$read{$_} } sort keys %documented), '', 'no variable that n
 for my $conf (glob('conf/*.mk')) { like($page, qr/\Q$conf\E/, "$conf is named") }
 my ($pipeline) = $page =~ /^\.Ss The pipeline\n(.*?)^\.S[hs]/ms;
 my $mk = slurp('pipeline.mk');
-for my $v ($pipeline =~ /\bEv (\w+)/g) { next if $v =~ /_$/; like($mk, qr/^\Q$v\E [:?]?=/m, "pipeline.mk has $v") }
-for my $target ($pipeline =~ /^\.Cm (.*?) ?,?$/mg ? map { split / , / } $pipeline =~ /^\.Cm (.*?) ?,?$/mg : ()) { like($mk, qr/^## \Q$target\E:/m, "and the target $target") }
+for my $v ($pipeline =~ /\bEv (\w+)/g) { next if $v =~ /_$/; ok($mk =~ /^\Q$v\E [:?]?=/m, "pipeline.mk has $v") }
+my @targets = map { split / , /, s/ [,.]$//r } $pipeline =~ /^\.Cm (.*)$/mg;
+ok(@targets >= 8, 'targets are named');
+for my $target (@targets) { ok($mk =~ /^## \Q$target\E:/m, "pipeline.mk has the target $target") }
 for my $f (glob('man/*.[157]')) {
     my $text = slurp($f);
     my @missing;
