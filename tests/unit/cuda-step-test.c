@@ -23,16 +23,23 @@ struct world {
 static void make_world(struct world *w)
 {
     struct err e;
-    w->cfg = (struct clip_config){.embed_dim = DIM,
-                                  .image_size = SIZE,
-                                  .patch_size = 8,
-                                  .grid = 2,
-                                  .context = CONTEXT,
-                                  .vocab = VOCAB,
-                                  .eos_id = -1,
-                                  .logit_scale = 2.6592,
-                                  .vision = {2, 16, 2, 8, 64, CLIP_GELU, 1e-5, 0},
-                                  .text = {2, 8, 2, 4, 32, CLIP_QUICK_GELU, 1e-5, 0}};
+    w->cfg = (struct clip_config){
+        .embed_dim = DIM,
+        .image_size = SIZE,
+        .patch_size = 8,
+        .grid = 2,
+        .context = CONTEXT,
+        .vocab = VOCAB,
+        .eos_id = -1,
+        .logit_scale = 2.6592,
+        .vision = {.layers = 2, .width = 16, .heads = 2, .head_width = 8, .mlp = 64, .eps = 1e-5},
+        .text = {.layers = 2,
+                 .width = 8,
+                 .heads = 2,
+                 .head_width = 4,
+                 .mlp = 32,
+                 .eps = 1e-5,
+                 .act = CLIP_QUICK_GELU}};
     clip_preprocess_default(&w->cfg.preprocess, SIZE);
     ok(!clip_config_check(&w->cfg, &e), "a model");
     for (size_t i = 0; i < sizeof w->pixels; i++)

@@ -266,8 +266,22 @@ static const struct clip_config *small(bool scale, enum clip_act act)
     c.vocab = 50;
     c.eos_id = 49;
     c.logit_scale = 2.6592;
-    c.vision = (struct clip_tower){3, 24, 2, 12, 40, scale ? 0.5 : 0, 1e-5, act};
-    c.text = (struct clip_tower){2, 20, 4, 5, 36, scale ? 0.5 : 0, 1e-5, act};
+    c.vision = (struct clip_tower){.layers = 3,
+                                   .width = 24,
+                                   .heads = 2,
+                                   .head_width = 12,
+                                   .mlp = 40,
+                                   .ls_init = scale ? 0.5 : 0,
+                                   .eps = 1e-5,
+                                   .act = act};
+    c.text = (struct clip_tower){.layers = 2,
+                                 .width = 20,
+                                 .heads = 4,
+                                 .head_width = 5,
+                                 .mlp = 36,
+                                 .ls_init = scale ? 0.5 : 0,
+                                 .eps = 1e-5,
+                                 .act = act};
     clip_preprocess_default(&c.preprocess, 16);
     return &c;
 }
