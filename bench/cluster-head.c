@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "cluster-head.h"
+#include "isa.h"
 #include "losses.h"
 #include "mem.h"
 #include "optim.h"
@@ -94,6 +95,10 @@ int main(int argc, char **argv)
 {
     static struct bench b;
     struct err e;
+    if (isa_start(argv, &e)) {
+        fprintf(stderr, "cluster-head: %s\n", e.text);
+        return 1;
+    }
     if (argc < 5) {
         fprintf(stderr, "usage: cluster-head K DIM BATCH RATE [STEPS [THREADS]]\n");
         return 2;

@@ -10,6 +10,7 @@
 
 #include "clip-model.h"
 #include "dev-cpu-dnnl.h"
+#include "isa.h"
 #include "mem.h"
 #include "npy.h"
 #include "rng.h"
@@ -275,6 +276,10 @@ int main(int argc, char **argv)
     struct clip_model m = {0};
     struct dev d = {0};
     struct err e;
+    if (isa_start(argv, &e)) {
+        fprintf(stderr, "embed-table: %s\n", e.text);
+        return 1;
+    }
     if (argc < 5) {
         fprintf(stderr, "usage: embed-table MODEL f32|bf16 THREADS BATCH [TOKENS.npy]\n");
         return 2;

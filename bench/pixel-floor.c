@@ -24,11 +24,11 @@ struct bank {
     const struct eval_set *set;
 };
 
-static int add_training(void *ctx, struct read_shard *s, const struct samples_record *r,
+static int add_training(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
                         struct err *e)
 {
     struct bank *b = ctx;
-    (void)s;
+    (void)s, (void)bad;
     if (!r->image || !r->caption)
         return 0;
     void *p = b->item;

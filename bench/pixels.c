@@ -10,6 +10,7 @@
 
 #include "crop.h"
 #include "mem.h"
+#include "isa.h"
 #include "resize-pass.h"
 
 struct picture {
@@ -103,6 +104,8 @@ int main(int argc, char **argv)
         if (all[i])
             printf("decode, resize with %s, crop, images/s %.0f\n", names[i],
                    rate(&p, true, all[i], size));
+        else
+            printf("resize with %s: left out, not at level %s\n", names[i], isa_name(isa_level()));
     for (size_t i = 0; i < p.n; i++)
         free(p.at[i].bytes);
     free(p.at);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "isa.h"
 #include "mem.h"
 #include "probe.h"
 #include "rng.h"
@@ -47,6 +48,10 @@ int main(int argc, char **argv)
     size_t dim = arg(argc, argv, 3, 512), iterations = arg(argc, argv, 4, 10);
     struct dev d;
     struct err e;
+    if (isa_start(argv, &e)) {
+        fprintf(stderr, "probe: %s\n", e.text);
+        return 1;
+    }
     if (dev_open(&d, "cpu", DEV_F32, (int)arg(argc, argv, 5, 2), false, &e)) {
         fprintf(stderr, "probe: %s\n", e.text);
         return 1;

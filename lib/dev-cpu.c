@@ -8,6 +8,7 @@
 
 #include "dev-cpu-dnnl.h"
 #include "dev-cpu-grad.h"
+#include "isa.h"
 #include "mem.h"
 #include "memory-limit.h"
 
@@ -232,9 +233,10 @@ int dev_cpu_open(struct dev *d, enum dev_type act, int threads, bool emulate, st
     if (act == DEV_AUTO)
         act = mm_has_bf16() ? DEV_BF16 : DEV_F32;
     if (act == DEV_BF16 && !emulate && !mm_has_bf16())
-        return err_set(
-            e, "this processor has no bfloat16 products (avx512_bf16 or amx); --dtype auto takes "
-               "float32 here");
+        return err_set(e,
+                       "this processor has no bfloat16 products (avx512_bf16 or amx)%s; --dtype "
+                       "auto takes float32 here",
+                       isa_level() < isa_machine() ? " at the level of CLIP_CID_ISA" : "");
     *d = (struct dev){.op = &ops,
                       .act = act,
                       .act_size = act == DEV_BF16 ? 2 : 4,

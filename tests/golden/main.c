@@ -4,9 +4,15 @@
 #include <string.h>
 
 #include "golden.h"
+#include "isa.h"
 
 int main(int argc, char **argv)
 {
+    struct err e;
+    if (isa_check(&e) || isa_start(argv, &e)) {
+        fprintf(stderr, "golden: %s\n", e.text);
+        return 1;
+    }
     if (argc == 3 && !strcmp(argv[1], "model"))
         return golden_model(argv[2]);
     bool bf16 = argc == 4 && !strcmp(argv[3], "bf16");
