@@ -2,6 +2,7 @@
 # Every reader's fuzzer, a few seconds each, from the small files in tests/data. No crash, no leak, no hang.
 use strict;
 use warnings;
+use File::Temp qw(tempdir);
 use Test::More;
 my $build = $ENV{BUILD} // 'build/release';
 my $seconds = $ENV{FUZZ_SECONDS} // 4;
@@ -14,6 +15,17 @@ my %seeds = (
     safetensors => 'tests/data/models/*/*.safetensors', 'clip-config' => 'tests/data/models/*/*.json',
     'clip-weights' => 'tests/data/models/*/*', 'eval-list' => 'tests/data/formats/*.py',
 );
+# Archives compressed, joined, sparse; streams joined.
+my $dir = tempdir(CLEANUP => 1);
+my $tar = 'tests/data/shards/00002.tar';
+for (["gzip -c $tar", 'gz'], ["bzip2 -c $tar", 'bz2'], ["xz -c $tar", 'xz'], ["zstd -qc $tar", 'zst'],
+     ["cat $tar tests/data/shards/no-end-blocks.tar", 'joined.tar'], ["(gzip -c $tar; gzip -c $tar)", 'members.gz'],
+     ["(truncate -s 60000 $dir/hole.jpg; tar -C $dir -S --format=pax -c hole.jpg)", 'sparse.tar']) {
+    is(system("$_->[0] > $dir/$_->[1]"), 0, "a seed: $_->[1]");
+}
+system("cat tests/data/formats/pixels.samples tests/data/formats/pixels.samples > $dir/two.samples");
+$seeds{tar} .= " $dir/*.gz $dir/*.bz2 $dir/*.xz $dir/*.zst $dir/*.tar";
+$seeds{samples} = "tests/data/formats/*.samples $dir/*.samples";
 for my $f (@fuzzers) {
     my ($name) = $f =~ m{([^/]+)$};
     my @files = grep { -f $_ && -s $_ < 300_000 } glob($seeds{$name} // 'tests/data/formats/*');
