@@ -191,10 +191,34 @@ static bool asks_to_stop(int sig)
            atomic_compare_exchange_strong(&stop_signal, &hangup, sig);
 }
 
+static struct {
+    const atomic_ullong *done; // NULL: nothing to tell
+    const char *what;
+} death;
+
+void sig_tell_at_death(const atomic_ullong *done, const char *what)
+{
+    death.what = what;
+    death.done = done;
+}
+
+static void tell_death(void)
+{
+    char number[24], *p = number + sizeof number;
+    unsigned long long n = atomic_load(death.done);
+    *--p = 0;
+    do
+        *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    sig_tell("stopped after ", p, death.what);
+}
+
 static void on_fatal(int sig)
 {
     if (asks_to_stop(sig))
         return;
+    if (death.done && sig != SIGPIPE)
+        tell_death();
     take_lock();
     remove_guarded();
     die_of(sig);

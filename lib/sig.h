@@ -5,6 +5,7 @@
 #ifndef SIG_H
 #define SIG_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -19,6 +20,11 @@ int sig_stop_signal(void);
 void sig_die_of_stop(void);
 // True once after each SIGUSR1.
 bool sig_progress_wanted(void);
+
+// From now on the line "TOOL: stopped after NWHAT" (what = " samples: ...") is written when a
+// signal ends the run, N being *done then. Not for SIGPIPE: the reader has what it wants. Both live
+// as long as the process.
+void sig_tell_at_death(const atomic_ullong *done, const char *what);
 
 // A path to be removed when a signal ends the run; forgotten again with sig_unguard_path. Any
 // number of them; only where memory is short a path is not guarded.

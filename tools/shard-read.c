@@ -18,6 +18,7 @@
 #include "read.h"
 #include "samples-write.h"
 #include "shard-list.h"
+#include "sig.h"
 
 enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, CROP_RANDOM };
 
@@ -141,6 +142,8 @@ static const struct cli cli = {
     .max_operands = SIZE_MAX,
 };
 
+static atomic_ullong written; // samples, for the line at a signal
+
 // The run's outputs and its account.
 struct job {
     struct log log;
@@ -202,6 +205,7 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     if (r->status != SAMPLE_OK)
         account(job, s, r, bad);
     progress_to(&job->progress, ++job->samples);
+    atomic_store(&written, job->samples);
     return 0;
 }
 
@@ -432,7 +436,7 @@ static int verdict(struct job *job)
     return CLI_FAILED;
 }
 
-static int run(struct job *job, struct read_options *o, const struct clip_config *cfg,
+static int run(struct job *job, bool quiet, struct read_options *o, const struct clip_config *cfg,
                const char *output)
 {
     struct err e;
@@ -441,6 +445,11 @@ static int run(struct job *job, struct read_options *o, const struct clip_config
     job->many_shards = o->shards->n > 1;
     if (read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&
         open_outputs(job, o, cfg, output, &e) == 0) {
+        if (!quiet)
+            sig_tell_at_death(&written,
+                              io_is_stream(output)
+                                  ? " samples; the stream is cut off there"
+                                  : " samples; no output was written, the same command makes it");
         progress_start(&job->progress, &job->log, limit == UINT64_MAX ? 0 : limit, "samples");
         int rc = read_run(o, &sink, &e);
         progress_end(&job->progress);
@@ -506,7 +515,7 @@ int main(int argc, char **argv)
     } else {
         o.shards = &shards;
         o.threads = (int)common.threads;
-        status = run(&job, &o, model ? &cfg : NULL, common.output);
+        status = run(&job, common.quiet, &o, model ? &cfg : NULL, common.output);
     }
     lines_release(&more);
     shard_list_release(&shards);

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "model-digest.h"
 #include "shard-list.h"
+#include "sig.h"
 
 static const char stdout_name[] = "-";
 static bool images = true;
@@ -253,14 +254,19 @@ static int open_model(struct job *job, const struct cli_common *common, struct e
     return 0;
 }
 
+static atomic_ullong written; // samples, for the line at a signal
+
 static void on_progress(void *ctx, uint64_t samples)
 {
+    atomic_store(&written, samples);
     progress_to(ctx, samples);
 }
 
 static int run(struct job *job, const struct cli_common *common, int argc, char **argv,
                struct err *e)
 {
+    if (!common->quiet)
+        sig_tell_at_death(&written, " samples; no file was written, the same command makes it");
     const char *outputs[] = {job->output.image_path, text_out, tokens_out};
     if (io_check_outputs(outputs, 3, e) || clip_weights_open(&job->weights, model_dir, e))
         return -1;

@@ -78,6 +78,13 @@ like($said, qr/^teacher-embed: row 0: the image embedding holds \S+, over what f
 ok(!-e 'l2.npy', 'no output');
 is(run("$large -q --no-normalize --out-dtype f32 -o l2.npy s"), 0, 'as float32') or diag $said;
 
+# A signal: nothing is left, and how far it came is said.
+run("$read -o s 00002.tar");
+unlink glob 'i.npy*';
+is(run("timeout --preserve-status -s TERM 3 $embed -o i.npy < <(head -c 3000 s; sleep 5)"), 128 + 15, 'SIGTERM while it waits for samples');
+like($said, qr/^teacher-embed: stopped after 0 samples; no file was written, the same command makes it$/m, 'how far it came');
+is(join(' ', glob 'i.npy* .i*'), '', 'nothing is left');
+
 # Outputs, before anything is read.
 is(run("$embed --batch 65536 -o no/such/m.npy /dev/stdin < /dev/null"), 1, 'an output that cannot be written');
 like($said, qr{^teacher-embed: .*'no/such}, 'is said before the input is looked at');

@@ -36,7 +36,7 @@ for my $sig ('KILL', 'TERM', 'INT', 'HUP') {
     if (!$pid) {
         chdir $sub;
         $SIG{$sig} = 'DEFAULT' if $sig ne 'KILL'; # nohup and a shell's background jobs pass on an ignored one
-        open STDERR, '>', '/dev/null';
+        open STDERR, '>', "$dir/said.$sig";
         exec $tool, '-o', 's', '--index', 'i', '--pixels', 'p', 'in';
     }
     open my $w, '>:raw', "$sub/in" or die;
@@ -47,6 +47,7 @@ for my $sig ('KILL', 'TERM', 'INT', 'HUP') {
     waitpid $pid, 0;
     my $status = $? & 127;
     close $w;
+    like(slurp("said.$sig"), qr/^shard-read: stopped after \d+ samples; no output was written/m, "SIG$sig: says how far it came") if $sig ne 'KILL';
     is($status, {KILL => 9, TERM => 15, INT => 2, HUP => 1}->{$sig}, "SIG$sig: died of it");
     opendir my $d, $sub or die;
     my @left = grep { !/^\.\.?$/ && $_ ne 'in' } readdir $d;
