@@ -138,7 +138,7 @@ static int lay_out(struct job *j, size_t *all, struct err *e)
     if (*all != j->found[j->s->flight])
         return err_set(e, "%s: %zu candidates, and %u in its list", j->s->d->name, *all,
                        j->found[j->s->flight]);
-    return mem_grow((void **)&j->candidates, &j->room, *all, sizeof *j->candidates, e);
+    return mem_grow(&j->candidates, &j->room, *all, sizeof *j->candidates, e);
 }
 
 // Waits for the flight, and sorts its candidates by rows.

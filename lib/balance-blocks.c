@@ -37,7 +37,7 @@ static int cut(struct balance_run *b, size_t *room, uint32_t cell, uint32_t at, 
     uint32_t most = block_rows(b);
     while (at < end) {
         uint32_t n = end - at < most ? end - at : most;
-        if (mem_grow((void **)&b->blocks, room, b->n_blocks + 1, sizeof *b->blocks, e))
+        if (mem_grow(&b->blocks, room, b->n_blocks + 1, sizeof *b->blocks, e))
             return -1;
         b->blocks[b->n_blocks++] =
             (struct balance_block){.cell = cell, .first = at, .n = n, .visitors = visitors};
@@ -89,7 +89,7 @@ static int cut_cells(struct balance_run *b, struct err *e)
 
 static int add_pair(struct balance_run *b, size_t *room, size_t i, size_t j, struct err *e)
 {
-    if (mem_grow((void **)&b->pairs, room, b->n_pairs + 1, sizeof *b->pairs, e))
+    if (mem_grow(&b->pairs, room, b->n_pairs + 1, sizeof *b->pairs, e))
         return -1;
     b->pairs[b->n_pairs++] = (struct balance_pair){(uint32_t)i, (uint32_t)j};
     return 0;
@@ -284,7 +284,7 @@ static void pack_task(void *ctx, size_t i)
 static int add_parts(struct load *l, struct balance_block *k, struct err *e)
 {
     for (uint32_t at = 0; at < k->n; at += PART) {
-        if (mem_grow((void **)&l->parts, &l->room, l->n_parts + 1, sizeof *l->parts, e))
+        if (mem_grow(&l->parts, &l->room, l->n_parts + 1, sizeof *l->parts, e))
             return -1;
         l->parts[l->n_parts++] = (struct part){k, at, k->n - at < PART ? k->n - at : PART};
     }

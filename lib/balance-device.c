@@ -87,7 +87,7 @@ static int add_piece(struct device_turn *t, struct piece p, size_t *at, struct e
 {
     if (*at)
         return 0;
-    if (mem_grow((void **)&t->pieces, &t->pieces_room, t->n_pieces + 1, sizeof *t->pieces, e))
+    if (mem_grow(&t->pieces, &t->pieces_room, t->n_pieces + 1, sizeof *t->pieces, e))
         return -1;
     p.at = t->rows;
     p.before = t->latest[p.block];
@@ -107,7 +107,7 @@ static int add_item(struct device_turn *t, struct err *e)
     size_t more = (at ? 0 : a.n) + (bt || same ? 0 : b.n);
     if (t->rows + more > t->s->room || t->n_pieces > PIECES - 2 || t->n_items == ITEMS)
         return 0;
-    if (mem_grow((void **)&t->items, &t->items_room, t->n_items + 1, sizeof *t->items, e) ||
+    if (mem_grow(&t->items, &t->items_room, t->n_items + 1, sizeof *t->items, e) ||
         add_piece(t, a, &at, e))
         return -1;
     bt = same ? at : bt;

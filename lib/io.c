@@ -61,6 +61,7 @@ int map_open(struct map *m, const char *path, struct err *e)
             rc = err_errno(e, "cannot map '%s'", path);
         } else {
             m->data = p;
+            m->known = st.st_uid == geteuid() || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
             m->n = (size_t)st.st_size;
             sig_watch_map(p, m->n, path);
         }
@@ -74,6 +75,8 @@ bool map_resident(const struct map *m)
     enum { PAGES = 4096, MOST_AWAY = 16 }; // one page of so many may be away
     unsigned char in[PAGES];
     size_t page = (size_t)sysconf(_SC_PAGESIZE), away = 0;
+    if (!m->known && m->n)
+        return false;
     for (size_t at = 0; at < m->n; at += PAGES * page) {
         size_t n = m->n - at < PAGES * page ? m->n - at : PAGES * page;
         if (mincore((void *)(uintptr_t)(m->data + at), n, in))

@@ -72,10 +72,13 @@ int io_make_folder(const char *path, bool *made, struct err *e);
 struct map {
     const uint8_t *data; // NULL for an empty file
     size_t n;            // bytes
+    bool known;          // the system tells us what it has of the file
 };
 int map_open(struct map *m, const char *path, struct err *e);
 void map_close(struct map *m);
 // Whether nearly all of it is in the system's cache now, so that reading it anywhere costs little.
+// False too where the system does not tell: since Linux 5.2 it calls every page of a file resident
+// to those who neither own it nor may write it.
 bool map_resident(const struct map *m);
 
 // Writes all n bytes to fd, through interruptions and short writes. 0, or -1 with errno set.

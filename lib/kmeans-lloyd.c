@@ -8,7 +8,6 @@
 #include "kmeans-run.h"
 #include "mem.h"
 #include "par.h"
-#include "rng.h"
 #include "simblock.h"
 
 enum { SUM_CLUSTERS = 32 }; // clusters whose sums one task keeps
@@ -42,41 +41,6 @@ double kmeans_lloyd_bytes(double k, size_t dim, int threads)
                        4 * k * (double)dim; // the last: the centroids before the iteration
     double chunk = KMEANS_CHUNK * (4.0 * (double)dim + 24);
     return centroids + chunk + threads * (double)assign_thread_bytes(dim, 1) + 1e6;
-}
-
-static uint64_t stream_of(const struct kmeans_job *j, int what)
-{
-    return (uint64_t)j->level << 56 | (uint64_t)j->part << 16 | (uint64_t)(what & 0xffff);
-}
-
-// Rows k of the permutation of all points that are usable, k of them. Distinct points; which may
-// still be equal rows.
-int kmeans_init(const struct kmeans_job *j, struct err *e)
-{
-    const struct kmeans_points *p = j->points;
-    size_t dim = p->source->dim, found = 0;
-    uint64_t seen = 0;
-    float *x = mem_alloc(dim, sizeof *x, e);
-    uint8_t state, *copy = &state;
-    if (!x)
-        return -1;
-    for (; seen < p->n && found < j->k; seen++) {
-        const float *row;
-        const uint8_t *s;
-        uint64_t at = rng_permute(j->seed, stream_of(j, 0), p->n, seen);
-        if (kmeans_points_read(p, 1, at, 1, x, copy, &row, &s, e)) {
-            free(x);
-            return -1;
-        }
-        if (!sim_failed(*s))
-            memcpy(j->centroids + found++ * dim, row, dim * sizeof *x);
-    }
-    free(x);
-    if (found < j->k)
-        return err_set(e, "%zu clusters need as many usable rows: there are %zu", j->k, found);
-    for (size_t c = 0; !p->normalize && c < j->k; c++)
-        sim_unit_rows(j->centroids + c * dim, 1, dim, true, NULL);
-    return 0;
 }
 
 // Sorts the chunk's rows by label, in order within each.
@@ -169,7 +133,7 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
     memcpy(before, j->centroids, bytes);
     l->step.imbalance = imbalance(l->counts, l->k, l->step.points);
     l->step.split = kmeans_update(j->centroids, l->sums, l->counts, l->k, l->dim, j->seed,
-                                  stream_of(j, iteration));
+                                  kmeans_stream(j, iteration));
     l->step.settled = !memcmp(before, j->centroids, bytes);
     free(before);
     l->step.objective = l->step.points ? l->total / (double)l->step.points : 0;

@@ -87,6 +87,49 @@ int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t firs
     return fill(p, threads, first, count, out, out_state, e);
 }
 
+struct gathering {
+    const struct kmeans_points *p;
+    const uint64_t *at;
+    uint64_t n;
+    float *out;
+    uint8_t *state;
+    struct sim_fail fail;
+};
+
+static void gather_task(void *ctx, size_t i)
+{
+    struct gathering *g = ctx;
+    const struct kmeans_points *p = g->p;
+    const struct sim_source *s = p->source;
+    uint64_t first = i * PART, n = g->n - first < PART ? g->n - first : PART, rows[PART];
+    float *out = g->out + first * s->dim;
+    struct err e;
+    for (uint64_t k = 0; k < n; k++) {
+        uint64_t at = g->at[first + k];
+        rows[k] = p->rows ? p->rows[at] : at;
+        if (p->cache) {
+            memcpy(out + k * s->dim, p->cache + at * s->dim, s->dim * sizeof *out);
+            g->state[first + k] = p->state[at];
+        }
+    }
+    if (p->cache)
+        return;
+    if (s->gather(s->ctx, rows, n, out, &e))
+        sim_fail_set(&g->fail, &e);
+    else
+        sim_unit_rows(out, n, s->dim, p->normalize, g->state + first);
+}
+
+int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
+                         float *out, uint8_t *state, struct err *e)
+{
+    struct gathering g = {.p = p, .at = at, .n = n, .out = out, .state = state};
+    return par_for_stop(threads, (n + PART - 1) / PART, gather_task, &g, e) ||
+                   sim_fail_check(&g.fail, e)
+               ? -1
+               : 0;
+}
+
 static int by_u32(const void *x, const void *y)
 {
     uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;

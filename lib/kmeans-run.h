@@ -23,6 +23,12 @@ struct kmeans_job {
     void *ctx;
 };
 
+// The random stream of iteration `what` (0: of the first centroids).
+static inline uint64_t kmeans_stream(const struct kmeans_job *j, int what)
+{
+    return (uint64_t)j->level << 56 | (uint64_t)j->part << 16 | (uint64_t)(what & 0xffff);
+}
+
 // k usable points drawn at random as the first centroids. Fewer usable points than k is an error.
 int kmeans_init(const struct kmeans_job *j, struct err *e);
 int kmeans_lloyd(const struct kmeans_job *j, struct err *e);

@@ -102,6 +102,10 @@ int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t firs
                        float *out, uint8_t *out_state, const float **rows, const uint8_t **state,
                        struct err *e);
 
+// Points at[0 .. n), ascending, to out (n x dim) and state.
+int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
+                         float *out, uint8_t *state, struct err *e);
+
 // Reads runs of points, the next one while the last is worked on: for those who wait for a device.
 struct kmeans_ahead {
     const struct kmeans_points *points;

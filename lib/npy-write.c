@@ -17,7 +17,11 @@ static FILE *open_spool(struct err *e)
 {
     const char *dir = getenv("TMPDIR");
     char path[4096];
-    snprintf(path, sizeof path, "%s/clip-cid.XXXXXX", dir && *dir ? dir : "/tmp");
+    if (snprintf(path, sizeof path, "%s/clip-cid.XXXXXX", dir && *dir ? dir : "/tmp") >=
+        (int)sizeof path) {
+        err_set(e, "TMPDIR: the name is too long");
+        return NULL;
+    }
     int fd = mkostemp(path, O_CLOEXEC);
     FILE *f = fd >= 0 ? fdopen(fd, "w+b") : NULL;
     if (!f)

@@ -204,6 +204,34 @@ static void test_checks(void)
     unlink(folder);
 }
 
+// 1: the system's word on the pages of a file is taken, 0: not. As somebody who neither owns
+// /etc/passwd nor may write it.
+static uint64_t foreign_pages(void)
+{
+    struct err e;
+    struct map m;
+    if (geteuid() == 0 && seteuid(65534))
+        return 7;
+    if (map_open(&m, "/etc/passwd", &e))
+        return 8;
+    return map_resident(&m);
+}
+
+static void test_resident(void)
+{
+    char path[64];
+    struct err e;
+    struct map m;
+    uint64_t r;
+    snprintf(path, sizeof path, "%s/r", dir);
+    ok(put(path, "just written", &e) == 0 && map_open(&m, path, &e) == 0 && map_resident(&m),
+       "a file of our own that was just written is in the cache");
+    map_close(&m);
+    unlink(path);
+    ok(child("T", "", foreign_pages, &r) == 0 && r == 0,
+       "of a file of others nothing is believed (%d)", (int)r);
+}
+
 // A mapped input that is cut off while it is read; an output was begun. The child's last words.
 static void test_cut_off(void)
 {
@@ -250,6 +278,7 @@ int main(void)
     test_streams();
     test_without_proc();
     test_checks();
+    test_resident();
     rmdir(dir);
     return tap_done();
 }

@@ -284,8 +284,52 @@ static void check_damage(void)
     unlink(path);
 }
 
+struct counted {
+    struct sim_source of;
+    int calls, unordered;
+};
+
+static int count_gather(void *ctx, const uint64_t *rows, size_t n, float *out, struct err *e)
+{
+    struct counted *c = ctx;
+    c->calls++;
+    for (size_t i = 1; i < n; i++)
+        c->unordered += rows[i] <= rows[i - 1];
+    return c->of.gather(c->of.ctx, rows, n, out, e);
+}
+
+static int count_read(void *ctx, uint64_t first, uint64_t n, float *out, struct err *e)
+{
+    struct counted *c = ctx;
+    c->calls++;
+    return c->of.read(c->of.ctx, first, n, out, e);
+}
+
+// The first centroids are asked for in the order of the rows, many at once.
+static void check_first(void)
+{
+    struct err e;
+    struct watch w;
+    struct kmeans_state s = {0};
+    float *x = mixture(N, D, K, true);
+    struct sim_memory m;
+    struct counted c = {.of = sim_source_memory(&m, x, N, D)};
+    struct sim_source counting = {
+        .n = N, .dim = D, .ctx = &c, .read = count_read, .gather = count_gather};
+    struct kmeans_points p = {.source = &counting, .n = N, .normalize = true};
+    struct kmeans_options o = options(1500, &w);
+    o.iterations = 1;
+    o.threads = 1;
+    o.mem = kmeans_min_mem(N, D, &o);
+    ok(kmeans_train(&p, &o, &s, &e) == 0 && c.calls < 40 && !c.unordered,
+       "1500 first centroids in %d reads", c.calls);
+    kmeans_state_release(&s);
+    free(x);
+}
+
 int main(void)
 {
+    check_first();
     check_plain();
     check_same(1, 50);
     check_same(2, 50);
