@@ -74,6 +74,9 @@ mkdir 'd.npy.json';
 is(run('kmeans-cluster -k 2 -o d.npy none.npy'), 1, 'that of the centroids');
 like($said, qr{'d.npy.json': Is a directory}, 'as well') or diag $said;
 
+is(run('kmeans-cluster -k 2 -o c.npy --checkpoint c.npy x.npy'), 1, 'centroids and checkpoint in one file');
+like($said, qr/two outputs are named/, 'are refused: the checkpoint goes at the end') or diag $said;
+
 # The memory of the labels is asked for before the training.
 npy('wide.npy', '<f4', '40, 2', pack 'f<*', map { $_ / 7 } 1 .. 80);
 is(run('kmeans-cluster -k 2 --iterations 3 --top 60000 --mem 300M -o c2.npy --labels-dir l2 wide.npy'), 1, 'labels that need more memory');
