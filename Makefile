@@ -32,7 +32,7 @@ CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib
 CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 # FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
 FAISS_C := build/faiss/libfaiss_c.a
-LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lpng -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
+LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
 # The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
 # against the stand-in of tests/cuda-on-cpu; with CUDA=1, on the GPU.

@@ -13,8 +13,9 @@ int image_reserve(struct image *im, uint64_t width, uint64_t height, const struc
                   struct err *e);
 // At least rows * pitch bytes of scratch at im->work. 0 or -1.
 int image_reserve_work(struct image *im, size_t rows, size_t pitch, struct err *e);
-// Composites `pixels` RGBA pixels on white into RGB, rounding to nearest.
-void image_on_white(uint8_t *dst, const uint8_t *src, size_t pixels);
+// RGBA pixels to RGB: alpha dropped, or composited on white, rounding to nearest.
+void image_from_rgba(uint8_t *dst, const uint8_t *src, size_t pixels,
+                     const struct image_limits *lim);
 
 // One picture of a known format; im->format and im->warned are set by the caller.
 int image_jpeg(struct image *im, const uint8_t *bytes, size_t n, const struct image_limits *lim,

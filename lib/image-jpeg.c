@@ -15,6 +15,7 @@ struct reader {
     struct image *im;
     const struct image_limits *lim;
     struct err *e;
+    bool whole; // all rows are there
     jmp_buf jump;
 };
 
@@ -27,13 +28,13 @@ static _Noreturn void on_error(j_common_ptr c)
     longjmp(r->jump, 1);
 }
 
-// A warning is counted, except that the data ended, which Pillow refuses too.
+// A warning is counted, except that the data ended before the last row, which Pillow refuses too.
 static void on_message(j_common_ptr c, int level)
 {
     struct reader *r = c->client_data;
     if (level >= 0)
         return;
-    if (c->err->msg_code == JWRN_JPEG_EOF) {
+    if (c->err->msg_code == JWRN_JPEG_EOF && !r->whole) {
         err_set(r->e, "JPEG: truncated");
         longjmp(r->jump, 1);
     }
@@ -118,7 +119,8 @@ static int read_picture(struct reader *r, const uint8_t *bytes, size_t n)
         read_cmyk(j, im);
     else
         read_rgb(j, im);
-    // Reads on to the end marker: a file that lacks it is truncated.
+    // Reads on to the end marker, which may be missing when every row has come without it.
+    r->whole = true;
     if (!jpeg_finish_decompress(j))
         return err_set(r->e, "JPEG: no end after the picture");
     im->warned = r->errors.num_warnings > 0;

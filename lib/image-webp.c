@@ -21,9 +21,9 @@ static const char *status_text(VP8StatusCode s)
 }
 
 static int read_still(struct image *im, const uint8_t *bytes, size_t n, WebPDecoderConfig *c,
-                      struct err *e)
+                      const struct image_limits *lim, struct err *e)
 {
-    bool alpha = c->input.has_alpha;
+    bool alpha = c->input.has_alpha && lim->alpha == IMAGE_ALPHA_WHITE;
     size_t pixels = (size_t)im->width * (size_t)im->height, channels = alpha ? 4 : 3;
     if (alpha && image_reserve_work(im, pixels, 4, e))
         return -1;
@@ -34,14 +34,14 @@ static int read_still(struct image *im, const uint8_t *bytes, size_t n, WebPDeco
     c->output.u.RGBA.size = pixels * channels;
     VP8StatusCode s = WebPDecode(bytes, n, c);
     if (s == VP8_STATUS_OK && alpha)
-        image_on_white(im->rgb, im->work, pixels);
+        image_from_rgba(im->rgb, im->work, pixels, lim);
     WebPFreeDecBuffer(&c->output);
     return s == VP8_STATUS_OK ? 0 : err_set(e, "WebP: %s", status_text(s));
 }
 
 // The first frame, on its canvas.
-static int read_animated(struct image *im, const uint8_t *bytes, size_t n, bool alpha,
-                         struct err *e)
+static int read_animated(struct image *im, const uint8_t *bytes, size_t n,
+                         const struct image_limits *lim, struct err *e)
 {
     WebPAnimDecoderOptions options;
     WebPData data = {.bytes = bytes, .size = n};
@@ -53,11 +53,8 @@ static int read_animated(struct image *im, const uint8_t *bytes, size_t n, bool 
     int time;
     bool got = WebPAnimDecoderGetNext(d, &rgba, &time);
     size_t pixels = (size_t)im->width * (size_t)im->height;
-    if (got && alpha)
-        image_on_white(im->rgb, rgba, pixels);
-    for (size_t i = 0; got && !alpha && i < pixels; i++)
-        for (size_t c = 0; c < 3; c++)
-            im->rgb[i * 3 + c] = rgba[i * 4 + c];
+    if (got)
+        image_from_rgba(im->rgb, rgba, pixels, lim);
     WebPAnimDecoderDelete(d);
     return got ? 0 : err_set(e, "WebP: corrupt first frame");
 }
@@ -76,6 +73,6 @@ int image_webp(struct image *im, const uint8_t *bytes, size_t n, const struct im
     if (image_reserve(im, (uint64_t)c.input.width, (uint64_t)c.input.height, lim, e))
         return -1;
     if (c.input.has_animation)
-        return read_animated(im, bytes, n, c.input.has_alpha, e);
-    return read_still(im, bytes, n, &c, e);
+        return read_animated(im, bytes, n, lim, e);
+    return read_still(im, bytes, n, &c, lim, e);
 }

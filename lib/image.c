@@ -69,10 +69,12 @@ int image_reserve_work(struct image *im, size_t rows, size_t pitch, struct err *
     return reserve(&im->work, &im->work_cap, rows, pitch, e);
 }
 
-void image_on_white(uint8_t *dst, const uint8_t *src, size_t pixels)
+void image_from_rgba(uint8_t *dst, const uint8_t *src, size_t pixels,
+                     const struct image_limits *lim)
 {
     for (size_t i = 0; i < pixels; i++, src += 4, dst += 3) {
-        unsigned a = src[3], white = 255 * (255 - a) + 127;
+        unsigned a = lim->alpha == IMAGE_ALPHA_WHITE ? src[3] : 255;
+        unsigned white = 255 * (255 - a) + 127;
         for (int c = 0; c < 3; c++)
             dst[c] = (uint8_t)((src[c] * a + white) / 255);
     }

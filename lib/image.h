@@ -24,11 +24,16 @@ struct image {
     size_t work_cap;
 };
 
+// What becomes of transparency. Dropped as open_clip's loaders and torchvision do it (Pillow's
+// convert("RGB")), the colour under it shows, often black; img2dataset puts it on white.
+enum image_alpha { IMAGE_ALPHA_DROP, IMAGE_ALPHA_WHITE };
+
 struct image_limits {
     uint64_t max_pixels; // checked against the header, before anything is allocated
     int max_scans;       // of a progressive JPEG: each scan costs a pass over the picture
     int fast_side;       // > 0: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while
                          // both sides stay >= this; not byte-equal to a full decode
+    enum image_alpha alpha;
 };
 
 // Used when image_decode is given NULL: 89,478,485 pixels (Pillow's figure), 100 scans.
@@ -41,10 +46,10 @@ enum image_format image_format_of(const uint8_t *bytes, size_t n);
 
 // Decodes n bytes. JPEG as Pillow's convert("RGB") (ISLOW transform, fancy upsampling, CMYK and
 // YCCK taken as inverted); PNG likewise, which for 16 bits means the high byte of colour and
-// grey-with-alpha samples, but plain grey saturated at 255. Alpha is composited on white. Of an
-// animated WebP the first frame. Orientation, gamma and colour profiles are ignored. A picture
-// that ends early is an error. 0, or -1 with im of no size, fit for the next call; e->machine tells
-// lack of memory from a bad picture.
+// grey-with-alpha samples, but plain grey saturated at 255; wrong checksums, missing ends and data
+// behind the picture are taken or refused as Pillow does. Of an animated WebP the first frame.
+// Orientation, gamma and colour profiles are ignored. A picture that ends early is an error. 0, or
+// -1 with im of no size, fit for the next call.
 int image_decode(struct image *im, const uint8_t *bytes, size_t n, const struct image_limits *lim,
                  struct err *e);
 void image_release(struct image *im);

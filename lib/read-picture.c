@@ -16,6 +16,7 @@ int read_picture_decode(const struct read_picture *p, struct read_scratch *s, co
 {
     struct image_limits lim = image_limits_default;
     lim.max_pixels = p->max_pixels;
+    lim.alpha = p->alpha;
     lim.fast_side = p->fast ? crop_fast_side(&p->crop) : 0;
     int rc = image_decode(&s->image, bytes, n, &lim, e);
     if (!rc) {

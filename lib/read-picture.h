@@ -13,7 +13,8 @@
 
 struct read_picture {
     struct crop_params crop;
-    bool fast;           // JPEG decoded at a fraction of its size where that is enough
+    bool fast; // JPEG decoded at a fraction of its size where that is enough
+    enum image_alpha alpha;
     uint64_t max_pixels; // a larger picture is refused before anything is allocated
 };
 

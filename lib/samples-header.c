@@ -70,6 +70,8 @@ static int add_format(cJSON *o, const struct samples_header *h, struct err *e)
         json_add_doubles(o, "scale", (double[]){h->scale_min, h->scale_max}, 2, e) ||
         json_add_bool(o, "flip", h->flip, e) || json_add_bool(o, "fast", h->fast, e))
         return -1;
+    if (h->white && json_add_bool(o, "white", true, e))
+        return -1;
     if (!h->has_norm)
         return 0;
     return json_add_doubles(o, "mean", h->mean, 3, e) || json_add_doubles(o, "std", h->std, 3, e)
@@ -145,7 +147,8 @@ static int get_format(struct samples_header *h, const cJSON *o, struct err *e)
         get_word(o, "interpolation", JSON_REQUIRED, h->interpolation, e) ||
         json_doubles(o, "scale", JSON_OPTIONAL, scale, 2, e) < 0 ||
         json_bool(o, "flip", JSON_OPTIONAL, &h->flip, e) < 0 ||
-        json_bool(o, "fast", JSON_OPTIONAL, &h->fast, e) < 0)
+        json_bool(o, "fast", JSON_OPTIONAL, &h->fast, e) < 0 ||
+        json_bool(o, "white", JSON_OPTIONAL, &h->white, e) < 0)
         return -1;
     h->size = (uint32_t)size;
     h->scale_min = scale[0];
@@ -240,6 +243,8 @@ int samples_same_format(const struct samples_header *a, const struct samples_hea
         return differs(e, "flip");
     if (a->fast != b->fast)
         return differs(e, "fast");
+    if (a->white != b->white)
+        return differs(e, "white");
     for (int i = 0; i < 3; i++)
         if (a->has_norm != b->has_norm || a->mean[i] != b->mean[i] || a->std[i] != b->std[i])
             return differs(e, "mean' or 'std");

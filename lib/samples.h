@@ -54,6 +54,7 @@ struct samples_header {
     double scale_min, scale_max;      // of a random crop's area; 1, 1 otherwise
     bool flip;                        // pictures may be mirrored
     bool fast;                        // decoded with DCT scaling: not bit-equal
+    bool white;                       // transparent pictures stand on white; else alpha is dropped
     // how it was made: may differ
     char tool[SAMPLES_NAME], version[SAMPLES_NAME];
     uint64_t seed, epoch;

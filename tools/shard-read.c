@@ -24,7 +24,7 @@ enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, C
 
 static uint64_t size = 224, shuffle, seed = 1, epoch, skip, limit = UINT64_MAX;
 static uint64_t max_pixels = 89478485;
-static int resize_mode, crop_mode, images, captions;
+static int resize_mode, crop_mode, alpha, images, captions;
 static const char *scale = "0.9,1.0", *model, *part = "1/1", *keep, *index_file, *pixels_file,
                   *files_from;
 static bool flip, fast, size_given, resize_given, scale_given, max_bad_given;
@@ -125,6 +125,11 @@ static const struct cli_option options[] = {
      .arg = "FILE",
      .help = "more shards, one name a line"},
     {.name = "fast", .type = CLI_FLAG, .to = &fast, .help = "decode JPEG at a smaller size"},
+    {.name = "alpha",
+     .type = CLI_CHOICE,
+     .to = &alpha,
+     .choices = "drop|white",
+     .help = "transparent pictures: the colour under it, or on white"},
     {.name = "pixels",
      .type = CLI_TEXT,
      .to = &pixels_file,
@@ -302,6 +307,7 @@ static int make_options(struct read_options *o, struct err *e)
     c->random = crop_mode == CROP_RANDOM;
     c->flip = flip;
     o->picture.fast = fast;
+    o->picture.alpha = (enum image_alpha)alpha;
     o->picture.max_pixels = max_pixels;
     if (parse_scale(&c->scale_least, &c->scale_most, e) || parse_part(&o->part, &o->n_parts, e))
         return -1;
@@ -354,6 +360,7 @@ static void make_header(struct samples_header *h, const struct read_options *o,
     h->scale_max = random ? c->scale_most : 1;
     h->flip = pixels && c->flip;
     h->fast = pixels && o->picture.fast;
+    h->white = pixels && o->picture.alpha == IMAGE_ALPHA_WHITE;
 }
 
 static int open_outputs(struct job *job, const struct read_options *o,

@@ -13,12 +13,15 @@ static void test_references(void)
     struct ref r;
     while (ref_next(f, &r)) {
         bool bad = strcmp(r.what, "bad") == 0, warned = strcmp(r.what, "warned") == 0;
-        if (!bad && !warned && strcmp(r.what, "decode") != 0)
+        bool white = strcmp(r.what, "white") == 0;
+        if (!bad && !warned && !white && strcmp(r.what, "decode") != 0)
             continue;
         struct map m;
+        struct image_limits lim = image_limits_default;
+        lim.alpha = white ? IMAGE_ALPHA_WHITE : IMAGE_ALPHA_DROP;
         struct err e = {.text = ""};
         ref_map(&m, r.file);
-        int got = image_decode(&im, m.data, m.n, NULL, &e);
+        int got = image_decode(&im, m.data, m.n, &lim, &e);
         if (bad) {
             ok(got == -1 && e.text[0] && im.width == 0, "%s is refused: %s", r.file, e.text);
         } else {
