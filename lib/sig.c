@@ -31,7 +31,7 @@ static struct watched {
 } watched;
 
 static atomic_bool progress_flag, catching_stop;
-static atomic_int stop_signal;
+static atomic_int stop_signal, guarded_group;
 
 static void take_lock(void)
 {
@@ -150,6 +150,13 @@ static void remove_guarded(void)
 {
     for (size_t i = 0; i < guards.n; i++)
         unlink(guards.path[i]);
+    if (atomic_load(&guarded_group) > 0)
+        kill(-atomic_load(&guarded_group), SIGTERM);
+}
+
+void sig_guard_group(int group)
+{
+    atomic_store(&guarded_group, group);
 }
 
 void sig_tell(const char *a, const char *b, const char *c)

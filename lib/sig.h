@@ -31,6 +31,9 @@ void sig_tell_at_death(const atomic_ullong *done, const char *what);
 void sig_guard_path(const char *path);
 void sig_unguard_path(const char *path);
 
+// A process group that is told to end (SIGTERM) when a signal ends the run; 0: none. One at a time.
+void sig_guard_group(int group);
+
 // A file that is mapped at `at`: where it becomes shorter while it is read, the run ends with a
 // line that names it and status 1, not with a bus error.
 void sig_watch_map(const void *at, size_t bytes, const char *path);

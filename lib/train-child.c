@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
@@ -10,9 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sig.h"
+
 extern char **environ;
 
-enum { POLL_MS = 10, TERM_MS = 5000, KILL_MS = 5000 };
+enum { OUTPUT_MS = 100, POLL_MS = 10, TERM_MS = 5000, KILL_MS = 5000 };
 
 void train_child_init(struct train_child *c)
 {
@@ -69,6 +72,7 @@ int train_child_start(struct train_child *c, char **words, struct err *e)
     pthread_mutex_lock(&c->lock);
     why = c->stopped ? ECANCELED : spawn(words, data[1], &pid);
     c->pid = why ? 0 : pid;
+    sig_guard_group((int)c->pid);
     pthread_mutex_unlock(&c->lock);
     close(data[1]);
     if (why) {
@@ -78,6 +82,23 @@ int train_child_start(struct train_child *c, char **words, struct err *e)
     }
     c->fd = data[0];
     return 0;
+}
+
+int train_child_wait_output(struct train_child *c, struct err *e)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+    for (;;) {
+        pthread_mutex_lock(&c->lock);
+        bool stopped = c->stopped;
+        pthread_mutex_unlock(&c->lock);
+        if (stopped || sig_stop_wanted())
+            return err_set(e, "stopped before the data command wrote anything");
+        int rc = poll(&p, 1, OUTPUT_MS);
+        if (rc > 0)
+            return 0;
+        if (rc < 0 && errno != EINTR)
+            return err_errno(e, "cannot read from the data command");
+    }
 }
 
 // Waits until it has ended, without taking its status: until then its number stays its own. False
@@ -119,6 +140,7 @@ int train_child_end(struct train_child *c, enum child_end how, struct err *e)
         end_early(pid);
     pthread_mutex_lock(&c->lock);
     c->pid = 0;
+    sig_guard_group(0);
     pid_t got = waitpid(pid, &status, WNOHANG);
     pthread_mutex_unlock(&c->lock);
     if (!itself)

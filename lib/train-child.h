@@ -22,6 +22,9 @@ void train_child_init(struct train_child *c);
 void train_child_release(struct train_child *c); // ends it early
 // Starts the command words[0] with its arguments; standard input is not the terminal. 0 or -1.
 int train_child_start(struct train_child *c, char **words, struct err *e);
+// Waits for its first output or its end. 0, or -1: the run was stopped (train_child_stop, or a
+// signal: sig.h).
+int train_child_wait_output(struct train_child *c, struct err *e);
 // Closes the pipe and waits. CHILD_DONE, it has written all: 0, or -1 with how it ended when that
 // was not status 0. CHILD_FAILED, its stream is not whole: the same where it ends by itself within
 // seconds, and not for want of a reader. CHILD_EARLY, no more of it is wanted: 0. One that does not

@@ -110,12 +110,12 @@ const struct train_folder_file *train_folder_find(const struct train_folder *f, 
     return f->n ? bsearch(&key, f->files, f->n, sizeof key, by_name) : NULL;
 }
 
-int train_folder_digest(const struct train_folder *f, size_t n, char hex[DIGEST_HEX], struct err *e)
+int train_folder_digest(const struct train_folder *f, char hex[DIGEST_HEX], struct err *e)
 {
     struct digest *d = digest_new(e);
     if (!d)
         return -1;
-    for (size_t i = 0; i < n && i < f->n; i++) {
+    for (size_t i = 0; i < f->n; i++) {
         char rows[32];
         snprintf(rows, sizeof rows, "%llu", (unsigned long long)f->files[i].rows);
         digest_key(d, f->files[i].name);

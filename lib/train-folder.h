@@ -38,8 +38,7 @@ void train_folder_release(struct train_folder *f);
 void train_folder_keep_common(struct train_folder *f);
 // The file of that name, or NULL.
 const struct train_folder_file *train_folder_find(const struct train_folder *f, const char *name);
-// One digest for names, rows, and digests of data and keys of the first n files.
-int train_folder_digest(const struct train_folder *f, size_t n, char hex[DIGEST_HEX],
-                        struct err *e);
+// One digest for all names, rows, and digests of data and keys.
+int train_folder_digest(const struct train_folder *f, char hex[DIGEST_HEX], struct err *e);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lines.h"
+#include "mem.h"
 #include "npy.h"
 #include "path.h"
 #include "sidecar.h"
@@ -182,14 +182,24 @@ static bool is_listed(const struct lines *l, const char *file)
     return l->n && bsearch(&file, l->line, l->n, sizeof *l->line, by_stem);
 }
 
-// Only files of the run's shards that every folder has can be trained on; what else lies there
-// tells nothing.
-static void drop_others(struct match *m, const struct lines *list)
+static int by_line(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_known(const struct lines *known, const char *name)
+{
+    return !known->n || bsearch(&name, known->line, known->n, sizeof *known->line, by_line);
+}
+
+// Only files of the run's shards that every folder has can be trained on, and a run that goes on
+// has begun with those that it knows; what else lies there tells nothing.
+static void drop_others(struct match *m, const struct lines *list, const struct lines *known)
 {
     for (int k = 0; k < N_FOLDERS; k++)
         for (size_t i = 0; i < m->f[k].n; i++) {
             struct train_folder_file *f = &m->f[k].files[i];
-            f->common = !m->in->shards || is_listed(list, f->name);
+            f->common = is_known(known, f->name) && (!m->in->shards || is_listed(list, f->name));
             for (int other = 0; other < N_FOLDERS; other++)
                 f->common &= !m->f[other].n || train_folder_find(&m->f[other], f->name);
         }
@@ -197,7 +207,34 @@ static void drop_others(struct match *m, const struct lines *list)
         train_folder_keep_common(&m->f[k]);
 }
 
-int train_match(const struct train_inputs *in, struct train_identity *id, struct err *e)
+static int check_gone(const struct match *m, const struct lines *known, struct err *e)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; m->f[k].dir && i < known->n; i++)
+            if (!train_folder_find(&m->f[k], known->line[i]))
+                return err_set(e, "%s: '%s/%s' is gone, which the run began with", option[k],
+                               m->f[k].dir, known->line[i]);
+    return 0;
+}
+
+// The names of the files that are left, the same in every folder.
+static char *name_files(const struct match *m, struct err *e)
+{
+    const struct train_folder *f = &m->f[IMAGE];
+    size_t n = 1, at = 0;
+    for (int k = 0; k < N_FOLDERS; k++)
+        if (m->f[k].n)
+            f = &m->f[k];
+    for (size_t i = 0; i < f->n; i++)
+        n += strlen(f->files[i].name) + 1;
+    char *text = mem_alloc(n, 1, e);
+    for (size_t i = 0; text && i < f->n; i++)
+        at += (size_t)snprintf(text + at, n - at, "%s\n", f->files[i].name);
+    return text;
+}
+
+int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
+                char **names, struct err *e)
 {
     const char *const dirs[N_FOLDERS] = {in->image, in->text, in->labels};
     char *const hex[N_FOLDERS] = {id->image, id->text, id->labels};
@@ -210,18 +247,20 @@ int train_match(const struct train_inputs *in, struct train_identity *id, struct
     for (int k = 0; k < N_FOLDERS && !rc; k++)
         if (dirs[k])
             rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e);
+    rc = rc || check_gone(&m, known, e);
     if (!rc)
-        drop_others(&m, &list);
+        drop_others(&m, &list, known);
     lines_release(&list);
     for (int k = 0; k < N_FOLDERS && !rc; k++) {
         if (!dirs[k])
             continue;
-        id->n = in->n && in->n < m.f[k].n ? in->n : m.f[k].n;
-        rc = train_folder_digest(&m.f[k], id->n, hex[k], e);
+        id->n = m.f[k].n;
+        rc = train_folder_digest(&m.f[k], hex[k], e);
     }
     rc = rc || check_all(&m, id->centroids, e) ||
          (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
+    *names = rc ? NULL : name_files(&m, e);
     for (int k = 0; k < N_FOLDERS; k++)
         train_folder_release(&m.f[k]);
-    return rc ? -1 : 0;
+    return *names ? 0 : -1;
 }

@@ -12,6 +12,7 @@
 
 #include "digest.h"
 #include "err.h"
+#include "lines.h"
 
 // Folders and files, NULL = not used.
 struct train_inputs {
@@ -19,8 +20,6 @@ struct train_inputs {
     const char *centroids;             // NPY
     const char *tokenizer;             // file or folder
     const char *shards;                // file with a line a shard: no others count; NULL: all
-    uint64_t n;                        // the first n shards by name are what a resumed run
-                                       // compares: those of its checkpoint; 0: all
 };
 
 // What the inputs are, for a resumed run to compare; "" = not used.
@@ -30,7 +29,10 @@ struct train_identity {
     uint64_t n; // shards that the digests of the folders are for
 };
 
-// 0, or -1 with what does not fit to what.
-int train_match(const struct train_inputs *in, struct train_identity *id, struct err *e);
+// `known`: names of the files that the run began with, sorted, so that files which have come since
+// do not count; none (n 0) for a new run. *names: those names for the next time, a line each, heap;
+// "" without folders. 0, or -1 with what does not fit to what.
+int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
+                char **names, struct err *e);
 
 #endif

@@ -10,10 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "json.h"
 #include "train-checkpoint-dir.h"
 
 #define FINISHED "checkpoints/finished.json"
+#define SHARDS "checkpoints/shards.txt"
 
 // Files of an exported model. The configs come first: without them a folder is no model, so one
 // that is half removed is not taken for one.
@@ -50,6 +52,11 @@ void train_output_release(struct train_output *o)
     folder_lock_release(&o->lock);
     if (o->made)
         rmdir(o->dir);
+}
+
+static int remove_file(const char *path, struct err *e)
+{
+    return unlink(path) && errno != ENOENT ? err_errno(e, "cannot remove '%s'", path) : 0;
 }
 
 // -- what is there
@@ -166,12 +173,7 @@ int train_output_check(const struct train_output *o, enum train_start how, struc
 
 // -- removing
 
-static int remove_file(const char *path, struct err *e)
-{
-    return unlink(path) && errno != ENOENT ? err_errno(e, "cannot remove '%s'", path) : 0;
-}
-
-int train_output_clear(const struct train_output *o, const char *log, struct err *e)
+int train_output_clear(const struct train_output *o, struct err *e)
 {
     char path[PATH_MAX];
     cJSON *j = read_finished(o->dir, e);
@@ -183,12 +185,44 @@ int train_output_clear(const struct train_output *o, const char *log, struct err
             rc = join(path, o->dir, exported[i], e) || remove_file(path, e);
     }
     cJSON_Delete(j);
-    if (rc || checkpoint_dir_remove_all(o->dir, e) || remove_file(log, e) ||
-        join(path, o->dir, FINISHED, e) || remove_file(path, e) ||
+    if (rc || checkpoint_dir_remove_all(o->dir, e) || join(path, o->dir, SHARDS, e) ||
+        remove_file(path, e) || join(path, o->dir, FINISHED, e) || remove_file(path, e) ||
         join(path, o->dir, "checkpoints", e))
         return -1;
     rmdir(path); // stays where something else is in it
     return 0;
+}
+
+// -- the shards that the run began with
+
+static int make_checkpoints(const char *dir, struct err *e)
+{
+    char path[PATH_MAX];
+    if (join(path, dir, "checkpoints", e))
+        return -1;
+    return mkdir(path, 0777) && errno != EEXIST ? err_errno(e, "cannot make '%s'", path) : 0;
+}
+
+int train_output_shards(const struct train_output *o, struct lines *shards, struct err *e)
+{
+    char path[PATH_MAX];
+    *shards = (struct lines){0};
+    return there(o->dir, SHARDS) ? join(path, o->dir, SHARDS, e) || lines_read(shards, path, e) : 0;
+}
+
+int train_output_keep_shards(const struct train_output *o, const char *names, struct err *e)
+{
+    char path[PATH_MAX];
+    struct out to;
+    if (join(path, o->dir, SHARDS, e))
+        return -1;
+    if (!*names)
+        return remove_file(path, e);
+    if (make_checkpoints(o->dir, e) || out_open(&to, path, e))
+        return -1;
+    int rc = out_write(&to, names, strlen(names), e) || out_commit(&to, e) ? -1 : 0;
+    out_abort(&to);
+    return rc;
 }
 
 // -- finishing
@@ -239,9 +273,7 @@ static int write_finished(const char *dir, const struct train_state *s,
     int rc = j && options && cJSON_AddItemToObject(j, "options", options)
                  ? 0
                  : err_set(e, "out of memory");
-    if (!rc && !join(path, dir, "checkpoints", e) && mkdir(path, 0777) && errno != EEXIST)
-        rc = err_errno(e, "cannot make '%s'", path);
-    rc = rc || json_add_string(j, "version", CLIPCID_VERSION, e) ||
+    rc = rc || make_checkpoints(dir, e) || json_add_string(j, "version", CLIPCID_VERSION, e) ||
          json_add_u64(j, "step", s->step, e) || json_add_u64(j, "samples", s->samples, e) ||
          json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e) ||
          add_files(j, dir, before, e) || join(path, dir, FINISHED, e) ||

@@ -12,6 +12,7 @@
 
 #include "err.h"
 #include "folder-lock.h"
+#include "lines.h"
 #include "train-checkpoint.h"
 
 struct train_output {
@@ -32,8 +33,12 @@ enum train_start { TRAIN_NEW, TRAIN_RESUME, TRAIN_OVERWRITE };
 // removing a model that no run made. 0, 1, or -1 with the ways out.
 int train_output_check(const struct train_output *o, enum train_start how, struct train_state *done,
                        struct err *e);
-// Removes what runs made: model, checkpoints, finished.json, and the log at `log`. 0 or -1.
-int train_output_clear(const struct train_output *o, const char *log, struct err *e);
+// Removes what runs made: model, checkpoints, finished.json, shards.txt. 0 or -1.
+int train_output_clear(const struct train_output *o, struct err *e);
+// The files that the run began with (train_match), one a line in checkpoints/shards.txt: read, none
+// where there is no such file; and written. 0 or -1.
+int train_output_shards(const struct train_output *o, struct lines *shards, struct err *e);
+int train_output_keep_shards(const struct train_output *o, const char *names, struct err *e);
 // Exports the model, then writes finished.json. 0 or -1.
 int train_output_finish(const struct train_output *o, struct train_core *c,
                         const struct train_state *s, const char *tokenizer, bool hf, struct err *e);

@@ -90,12 +90,16 @@ static int match_inputs(struct train_run *r, struct err *e)
     int needs = r->plan->needs;
     struct train_inputs in = {.centroids = train_plan_centroids(r->plan),
                               .tokenizer = r->plan->tokenizer,
-                              .shards = o->shards,
-                              .n = train_settle_was(r->state.options, "shards")};
+                              .shards = o->shards};
     in.image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
     in.text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
     in.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
-    return train_match(&in, &r->inputs, e);
+    struct lines known = {0};
+    int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
+    if (!rc)
+        rc = train_match(&in, &known, &r->inputs, &r->shards, e);
+    lines_release(&known);
+    return rc ? -1 : 0;
 }
 
 static int open_data(struct train_run *r, struct err *e)
@@ -186,7 +190,8 @@ static int start(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     if (train_data_start(r->data, &r->cfg, e) || name_log(r, e) || set_damaged_aside(r, e) ||
-        (o->overwrite && train_output_clear(&r->output, r->log_path, e)))
+        (o->overwrite && train_output_clear(&r->output, e)) ||
+        train_output_keep_shards(&r->output, r->shards, e))
         return -1;
     begin_part(r);
     return train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e);
@@ -441,17 +446,21 @@ static const char *stop_name(void)
     return sig == SIGINT ? "SIGINT" : sig == SIGHUP ? "SIGHUP" : "SIGTERM";
 }
 
-// Saved, and said as the last line, quiet or not: the run did not do what it was started for.
+// The last line, quiet or not: the run did not do what it was started for.
+static void say_stopped(struct train_run *r)
+{
+    if (r->checkpoint[0])
+        log_error(r->log, "stopped by %s; --resume goes on after step %" PRIu64 ", from '%s'",
+                  stop_name(), r->state.step, r->checkpoint);
+    else
+        log_error(r->log, "stopped by %s before the first step", stop_name());
+}
+
 static int stopped(struct train_run *r, struct err *e)
 {
-    if (!r->state.step) {
-        log_error(r->log, "stopped by %s before the first step", stop_name());
-        return 1;
-    }
-    if (save(r, e))
+    if (r->state.step && save(r, e))
         return -1;
-    log_error(r->log, "stopped by %s; --resume goes on after step %" PRIu64 ", from '%s'",
-              stop_name(), r->state.step, r->checkpoint);
+    say_stopped(r);
     return 1;
 }
 
@@ -488,8 +497,12 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct log
     *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
     if (plan->o->dry_run)
         return dry_run(r, e);
-    if (prepare(r, e))
-        return -1;
+    if (prepare(r, e)) {
+        if (!sig_stop_wanted())
+            return -1;
+        say_stopped(r);
+        return 1;
+    }
     if (finished(r))
         return already_done(r, e);
     progress_start(&r->progress, log, r->set.optim.steps, "steps");
@@ -507,6 +520,7 @@ void train_run_release(struct train_run *r)
     train_core_close(&r->core);
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);
+    free(r->shards);
     if (r->dev.op)
         dev_close(&r->dev);
     train_output_release(&r->output);

@@ -32,6 +32,7 @@ struct train_run {
     struct train_log lines;
     struct train_state state;
     struct train_identity inputs;
+    char *shards;              // names of their files, a line each; owned
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];
     double last_checkpoint; // seconds, monotonic

@@ -145,7 +145,7 @@ static int open_command(struct train_source *s, struct err *e)
         return -1;
     int rc = train_child_start(&s->child, words, e);
     train_words_free(words);
-    if (rc)
+    if (rc || train_child_wait_output(&s->child, e))
         return -1;
     s->reader = samples_open_fd(s->child.fd, s->name, e);
     return s->reader ? 0 : command_failed(s, e);

@@ -111,4 +111,15 @@ for my $case (
     like($said, $name eq 'teacher-image' ? qr/--resume: --(centroids|labels|teacher-image) / : qr/--resume: --$name /, '... is refused by name');
 }
 is(resume('run'), 0, 'with its own') or diag $said;
+
+# Shards that come later are no change of those that the run began with.
+remove_tree('run/checkpoints/step-00000004');
+shard('one/00009.tar', 8, 'late');
+embed('one', 'one/00009.tar');
+is(run("$bin/kmeans-cluster -q --assign c-one.npy --labels-dir labels-one image-one/00009.npy"), 0, 'a late shard') or diag $said;
+is(resume('run'), 0, '... does not stop a run from going on') or diag $said;
+remove_tree('run/checkpoints/step-00000004');
+rename 'labels-one/00000.npy', 'labels-one/away';
+is(resume('run'), 1, 'a file that is gone');
+like($said, qr/--labels: 'labels-one\/00000\.npy' is gone/, '... is named');
 done_testing;

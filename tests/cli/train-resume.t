@@ -81,6 +81,19 @@ for my $sig (qw(TERM INT HUP)) {
     is(slurp("said.$sig"), "distill-train: stopped by SIG$sig; --resume goes on after step $step, from '" . (sort glob "s$sig/checkpoints/step-*")[-1] . "'\n", '... and says where it goes on');
     ok(!-e "s$sig/.lock", '... and gives the folder back');
 }
+# Before the first sample has come the first signal ends the run, and the second does so at once: the command goes as well.
+for my $times (1, 2) {
+    unlink 'child';
+    my $pid = start("$clip -q -o early$times --steps 9 --data 'sh -c \"echo \\\$\\\$ >child; sleep 1000\"'", 'said.early');
+    ok(wait_for(sub { slurp('child') =~ /\n/ }), 'a command that writes nothing');
+    my ($child) = slurp('child') =~ /(\d+)/;
+    kill 'TERM', $pid for 1 .. $times;
+    waitpid $pid, 0;
+    is($? & 127, 15, "... $times of SIGTERM end it");
+    is(slurp('said.early'), "distill-train: stopped by SIGTERM before the first step\n", '... in peace') if $times == 1;
+    ok(wait_for(sub { !alive($child) }), '... and the command');
+    ok(!-e "early$times/.lock", '... and the lock is gone');
+}
 my $pid = start("nohup $clip -q -o nohup --steps 40 --data 'sh -c \"cat s.samples; sleep 0.2\"' >/dev/null", 'said.nohup');
 ok(wait_for(sub { running('nohup') }), 'nohup: running');
 kill 'HUP', $pid;
