@@ -45,11 +45,12 @@ static int check_values(const struct embed_output *o, const float *x, const char
 }
 
 static int put_floats(struct embed_output *o, struct npy_writer *w, const char *what,
-                      const bool *has, const float *x, size_t n, struct err *e)
+                      const bool *has, const float *x, size_t n, struct sidecar_rows *failed,
+                      struct err *e)
 {
     for (size_t i = 0; i < n; i++) {
         if (!has[i]) {
-            if (npy_write_zeros(w, 1, e))
+            if (npy_write_zeros(w, 1, e) || sidecar_rows_add(failed, o->rows + i, e))
                 return -1;
             continue;
         }
@@ -73,31 +74,43 @@ static int put_tokens(struct embed_output *o, const struct embed_batch *b, struc
 
 int embed_output_put(struct embed_output *o, const struct embed_batch *b, struct err *e)
 {
-    if ((o->image_path && put_floats(o, &o->image, "image", b->has_image, b->image, b->n, e)) ||
-        (o->text_path && put_floats(o, &o->text, "text", b->has_text, b->text, b->n, e)) ||
+    if ((o->image_path &&
+         put_floats(o, &o->image, "image", b->has_image, b->image, b->n, &o->no_image, e)) ||
+        (o->text_path &&
+         put_floats(o, &o->text, "text", b->has_text, b->text, b->n, &o->no_text, e)) ||
         (o->tokens_path && put_tokens(o, b, e)))
         return -1;
     o->rows += b->n;
     return 0;
 }
 
-static int commit_one(struct npy_writer *w, const char *path, const char *of, struct sidecar *s,
-                      struct err *e)
+static int commit_one(struct npy_writer *w, const char *path, const char *of,
+                      const struct sidecar_rows *failed, struct sidecar *s, struct err *e)
 {
     if (!path)
         return 0;
     s->of = of;
-    return sidecar_set_data(s, w, e) || sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
+    s->has_failed = failed != NULL;
+    s->failed = failed ? *failed : (struct sidecar_rows){0}; // lent
+    int rc = sidecar_set_data(s, w, e) || sidecar_write(path, s, e) || npy_commit(w, e) ? -1 : 0;
+    s->failed = (struct sidecar_rows){0};
+    return rc;
+}
+
+static void release_rows(struct embed_output *o)
+{
+    sidecar_rows_release(&o->no_image);
+    sidecar_rows_release(&o->no_text);
 }
 
 int embed_output_commit(struct embed_output *o, struct sidecar *s, struct err *e)
 {
     s->rows = o->rows;
-    return commit_one(&o->tokens, o->tokens_path, NULL, s, e) ||
-                   commit_one(&o->text, o->text_path, "text", s, e) ||
-                   commit_one(&o->image, o->image_path, "image", s, e)
-               ? -1
-               : 0;
+    int rc = commit_one(&o->tokens, o->tokens_path, NULL, NULL, s, e) ||
+             commit_one(&o->text, o->text_path, "text", &o->no_text, s, e) ||
+             commit_one(&o->image, o->image_path, "image", &o->no_image, s, e);
+    release_rows(o);
+    return rc ? -1 : 0;
 }
 
 void embed_output_abort(struct embed_output *o)
@@ -108,4 +121,5 @@ void embed_output_abort(struct embed_output *o)
         npy_abort(&o->text);
     if (o->tokens_path)
         npy_abort(&o->tokens);
+    release_rows(o);
 }

@@ -16,6 +16,7 @@ struct embed_output {
     enum npy_type type;                               // of the embeddings
     size_t dim, context;
     uint64_t rows;
+    struct sidecar_rows no_image, no_text; // rows of zeros
 };
 
 // Paths are set by the caller; "-" is standard output. 0 or -1.

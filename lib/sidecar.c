@@ -38,6 +38,7 @@ void sidecar_release(struct sidecar *s)
     for (size_t i = 0; i < s->n_inputs; i++)
         free(s->inputs[i].name);
     free(s->inputs);
+    sidecar_rows_release(&s->failed);
     free(s->tool);
     free(s->version);
     *s = (struct sidecar){0};
@@ -218,7 +219,7 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
         add_digest(o, "keys", s->keys, e) || add_digest(o, "data", s->data, e) ||
         add_digest(o, "sample", s->sample, e) || add_digest(o, "model", s->model, e) ||
         (s->of && json_add_string(o, "of", s->of, e)) ||
-        (s->partial && json_add_bool(o, "partial", true, e)))
+        (s->partial && json_add_bool(o, "partial", true, e)) || sidecar_put_failed(o, s, e))
         return -1;
     return add_inputs(o, s, e);
 }
@@ -326,7 +327,7 @@ static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
         get_digest(o, "data", s->data, e) || get_digest(o, "sample", s->sample, e) ||
         get_digest(o, "model", s->model, e) || get_of(o, s, e))
         return -1;
-    return get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;
+    return sidecar_get_failed(o, s, e) || get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;
 }
 
 int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e)

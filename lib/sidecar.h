@@ -5,16 +5,24 @@
 #ifndef SIDECAR_H
 #define SIDECAR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "digest.h"
 #include "err.h"
+#include "json.h"
 #include "npy-write.h"
 
 struct sidecar_input {
     char *name;           // file name, without folders
     char hex[DIGEST_HEX]; // digest of its rows (NPY) or bytes; "" = not taken
+};
+
+// Row numbers, ascending.
+struct sidecar_rows {
+    uint64_t *at;
+    size_t n, cap;
 };
 
 // Digests are "" where there is none. Owns its strings. All zero = empty.
@@ -25,12 +33,14 @@ struct sidecar {
     size_t n_args;
     uint64_t seed;
     uint64_t rows;
-    char keys[DIGEST_HEX];   // the key digest (digest.h) of the rows, in order
-    char data[DIGEST_HEX];   // of the rows' bytes (npy_writer_digest)
-    char sample[DIGEST_HEX]; // of some of them (npy_sample), by which a stale sidecar is seen
-    char model[DIGEST_HEX];  // of the model the rows come from
-    bool partial;            // of a shard not all samples were there; embeddings only
-    const char *of;          // embeddings of what: "image", "text"; NULL = not told
+    char keys[DIGEST_HEX];      // the key digest (digest.h) of the rows, in order
+    char data[DIGEST_HEX];      // of the rows' bytes (npy_writer_digest)
+    char sample[DIGEST_HEX];    // of some of them (npy_sample), by which a stale sidecar is seen
+    char model[DIGEST_HEX];     // of the model the rows come from
+    bool partial;               // of a shard not all samples were there; embeddings only
+    const char *of;             // embeddings of what: "image", "text"; NULL = not told
+    struct sidecar_rows failed; // rows of zeros, of samples that failed; with has_failed
+    bool has_failed;            // false: not told, the rows themselves say it
     struct sidecar_input *inputs;
     size_t n_inputs;
 };
@@ -44,6 +54,10 @@ void sidecar_release(struct sidecar *s);
 int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err *e);
 // Adds an input: `path` is cut to its last part; hex may be NULL or "".
 int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, struct err *e);
+
+// Appends a row. 0 or -1.
+int sidecar_rows_add(struct sidecar_rows *r, uint64_t row, struct err *e);
+void sidecar_rows_release(struct sidecar_rows *r);
 
 // Sets rows, data and sample to what w has written. 0 or -1.
 int sidecar_set_data(struct sidecar *s, struct npy_writer *w, struct err *e);
@@ -67,5 +81,9 @@ int sidecar_same_keys(const char *a_name, const struct sidecar *a, const char *b
 // The same for the model that made them.
 int sidecar_same_model(const char *a_name, const struct sidecar *a, const char *b_name,
                        const struct sidecar *b, struct err *e);
+
+// -- sidecar-rows.c: the member "failed". 0 or -1
+int sidecar_put_failed(cJSON *o, const struct sidecar *s, struct err *e);
+int sidecar_get_failed(const cJSON *o, struct sidecar *s, struct err *e);
 
 #endif

@@ -12,6 +12,7 @@
 #include "npy.h"
 #include "path.h"
 #include "pool.h"
+#include "sidecar.h"
 
 enum { IMAGE, TEXT, LABELS, KEEP, FOLDERS };
 enum { MAX_THREADS = 16 }; // more do not make a disk faster
@@ -264,38 +265,66 @@ static bool is_zero(const struct npy *a, uint64_t row)
     return true;
 }
 
-static void count_rows(struct shard_files *s, const struct npy a[FOLDERS])
+// A shard's files, and what the sidecars of its embeddings know of rows of zeros.
+struct open_shard {
+    struct npy a[FOLDERS];
+    struct sidecar side[FOLDERS];
+    size_t next[FOLDERS]; // of side.failed
+};
+
+static bool failed_row(struct open_shard *o, int k, uint64_t row)
 {
+    const struct sidecar_rows *f = &o->side[k].failed;
+    if (!o->a[k].data)
+        return false;
+    if (!o->side[k].has_failed)
+        return is_zero(&o->a[k], row);
+    while (o->next[k] < f->n && f->at[o->next[k]] < row)
+        o->next[k]++;
+    return o->next[k] < f->n && f->at[o->next[k]] == row;
+}
+
+static void count_rows(struct shard_files *s, struct open_shard *o)
+{
+    const struct npy *keep = &o->a[KEEP], *labels = &o->a[LABELS];
     for (uint64_t i = 0; i < s->rows; i++) {
-        if (a[KEEP].data && !npy_item_i64(&a[KEEP], i))
+        if (keep->data && !npy_item_i64(keep, i))
             s->dropped++;
-        else if (a[LABELS].data && npy_item_i64(&a[LABELS], i * a[LABELS].h.dim) < 0)
+        else if (labels->data && npy_item_i64(labels, i * labels->h.dim) < 0)
             s->no_label++;
-        else if ((a[IMAGE].data && is_zero(&a[IMAGE], i)) || (a[TEXT].data && is_zero(&a[TEXT], i)))
+        else if (failed_row(o, IMAGE, i) || failed_row(o, TEXT, i))
             s->no_teacher++;
     }
+}
+
+static int open_one(const struct survey *v, const struct shard_files *s, int k,
+                    struct open_shard *o, struct err *e)
+{
+    char path[PATH_MAX];
+    struct npy *a = &o->a[k];
+    if (path_of(v, k, s->stem, path, e) || npy_open(a, path, e))
+        return -1;
+    if (a->h.rows != s->rows)
+        return err_set(e, "%s: has %llu rows, other files of shard %s %llu", path,
+                       (unsigned long long)a->h.rows, s->stem, (unsigned long long)s->rows);
+    bool embeddings = k == IMAGE || k == TEXT;
+    return embeddings && sidecar_open(path, s->rows, &o->side[k], e) < 0 ? -1 : 0;
 }
 
 static void count_shard(void *ctx, size_t i, int worker)
 {
     struct survey *v = ctx;
     struct shard_files *s = &v->s[i];
-    struct npy a[FOLDERS] = {0};
-    char path[PATH_MAX];
+    struct open_shard o = {0};
     (void)worker;
-    for (int k = 0; k < FOLDERS && !s->bad; k++) {
-        if (!v->dir[k])
-            continue;
-        s->bad = path_of(v, k, s->stem, path, &s->err) || npy_open(&a[k], path, &s->err);
-        if (!s->bad && a[k].h.rows != s->rows)
-            s->bad =
-                err_set(&s->err, "%s: has %llu rows, other files of shard %s %llu", path,
-                        (unsigned long long)a[k].h.rows, s->stem, (unsigned long long)s->rows) != 0;
-    }
+    for (int k = 0; k < FOLDERS && !s->bad; k++)
+        s->bad = v->dir[k] && open_one(v, s, k, &o, &s->err);
     if (!s->bad)
-        count_rows(s, a);
-    for (int k = 0; k < FOLDERS; k++)
-        npy_close(&a[k]);
+        count_rows(s, &o);
+    for (int k = 0; k < FOLDERS; k++) {
+        npy_close(&o.a[k]);
+        sidecar_release(&o.side[k]);
+    }
 }
 
 static int count_all(struct survey *v, int threads, struct err *e)

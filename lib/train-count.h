@@ -35,8 +35,9 @@ struct train_count {
     char foreign_name[PATH_MAX];            // the first of them
 };
 
-// The columns; with `count` the rest, which reads the masks, the labels and the embeddings of the
-// rows that these leave. A shard named in f->shards must be there in every folder. 0 or -1.
+// The columns; with `count` the rest, which reads the masks, the labels and, where their sidecars
+// do not tell which rows failed, the embeddings of the rows that these leave. A shard named in
+// f->shards must be there in every folder. 0 or -1.
 int train_count_read(const struct train_folders *f, bool count, int threads, struct train_count *c,
                      struct err *e);
 

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use lib 'tests/lib';
+use Archive::Tar;
 use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
 use JSON::PP;
@@ -11,6 +12,7 @@ use Test::More;
 use Train;
 
 shard("shards/0000$_.tar", 20, "s$_-") for 0 .. 2;
+spew('picture', (grep { $_->name =~ /\.jpg$/ } Archive::Tar->new('shards/00000.tar')->get_files)[0]->get_content);
 embed('a', "shards/0000$_.tar") for 0 .. 2;
 clusters('a', '');
 make_path('keep');
@@ -70,6 +72,26 @@ is(run("$train $teacher --keep keep -o z $masked"), 0, '... and not trained on')
 is(scalar(rates('z')), 10, '... so the schedule ends with the data');
 like($said, qr/10 steps, 40 samples; passed over: 0 incomplete, 3 without teacher row, 1 without label/, '... all of it');
 copy("$_-saved.npy", "$_-a/00001.npy") for 'image', 'text', 'labels';
+
+# Samples that failed: their sidecars tell, or the rows.
+{
+    my $tar = Archive::Tar->new;
+    for (0 .. 8) {
+        $tar->add_data("b$_.jpg", $_ % 3 ? slurp('picture') : 'no picture');
+        $tar->add_data("b$_.txt", $_ == 4 ? "\xff\xfe" : 'a caption');
+    }
+    $tar->write('shards/00005.tar');
+}
+embed('b', 'shards/00005.tar');
+my ($failed) = map { join ',', @{ decode_json(slurp("$_-b/00005.npy.json"))->{failed} } } 'image';
+is($failed, '0,3,6', 'teacher-embed tells which pictures failed');
+is(join(',', @{ decode_json(slurp('text-b/00005.npy.json'))->{failed} }), '4', 'and which captions');
+my $broken = "$train --loss instance --teacher-image image-b --teacher-text text-b";
+is(run("$broken --dry-run"), 0, 'they are counted') or diag $said;
+like($said, qr/1 shards of 9 samples.* 4 failed.*: 5 an epoch/, '... by the sidecars');
+unlink 'image-b/00005.npy.json', 'text-b/00005.npy.json';
+is(run("$broken --dry-run"), 0, '... and without them') or diag $said;
+like($said, qr/1 shards of 9 samples.* 4 failed.*: 5 an epoch/, '... the same');
 
 # Only the shards that are read count; files of others, and foreign ones, do no harm.
 spew('list', join('', map { "$_\n" } @three[0, 2]));
