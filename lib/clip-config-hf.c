@@ -241,7 +241,7 @@ static int add_tower(cJSON *o, const char *type, const struct clip_tower *t, int
                : 0;
 }
 
-static int add_text(cJSON *j, const struct clip_config *c, struct err *e)
+static int add_text(cJSON *j, const struct clip_config *c, int start, struct err *e)
 {
     cJSON *o = json_add_object(j, "text_config", e);
     // 2 is CLIPModel's word for the largest id; the last id of the vocabulary is the same row and
@@ -251,9 +251,9 @@ static int add_text(cJSON *j, const struct clip_config *c, struct err *e)
         json_add_i64(o, "max_position_embeddings", c->context, e) ||
         json_add_i64(o, "vocab_size", c->vocab, e) || json_add_i64(o, "eos_token_id", eos, e))
         return -1;
-    if (eos < 1)
-        return 0;
-    return json_add_i64(o, "bos_token_id", eos - 1, e);
+    if (start < 0)
+        start = eos - 1;
+    return start < 0 ? 0 : json_add_i64(o, "bos_token_id", start, e);
 }
 
 static int add_vision(cJSON *j, const struct clip_config *c, struct err *e)
@@ -267,20 +267,20 @@ static int add_vision(cJSON *j, const struct clip_config *c, struct err *e)
                : 0;
 }
 
-static int add_config(cJSON *j, const struct clip_config *c, struct err *e)
+static int add_config(cJSON *j, const struct clip_config *c, int start, struct err *e)
 {
     cJSON *a = json_add_array(j, "architectures", e);
     return !a || json_add_string(a, NULL, "CLIPModel", e) ||
                    json_add_string(j, "model_type", "clip", e) ||
                    json_add_i64(j, "projection_dim", c->embed_dim, e) ||
                    json_add_double(j, "logit_scale_init_value", c->logit_scale, e) ||
-                   add_text(j, c, e) || add_vision(j, c, e)
+                   add_text(j, c, start, e) || add_vision(j, c, e)
                ? -1
                : 0;
 }
 
-cJSON *clip_config_to_hf(const struct clip_config *c, struct err *e)
+cJSON *clip_config_to_hf(const struct clip_config *c, int start, struct err *e)
 {
     cJSON *j = clip_config_fits_hf(c, e) ? NULL : keys_object(e);
-    return j ? keys_finish(j, add_config(j, c, e)) : NULL;
+    return j ? keys_finish(j, add_config(j, c, start, e)) : NULL;
 }

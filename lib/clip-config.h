@@ -95,7 +95,8 @@ int clip_config_fits_hf(const struct clip_config *c, struct err *e);
 
 // New trees, freed with cJSON_Delete; NULL with e set.
 cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e);
-cJSON *clip_config_to_hf(const struct clip_config *c, struct err *e);
+// `start`: the tokenizer's start-of-text id; -1: the one before the end's.
+cJSON *clip_config_to_hf(const struct clip_config *c, int start, struct err *e);
 cJSON *clip_config_to_hf_preprocessor(const struct clip_config *c, struct err *e);
 
 // OpenAI's mean and std, bicubic, shortest side, `given` false.

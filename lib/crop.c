@@ -101,11 +101,11 @@ static struct box fallback_box(int width, int height, const struct crop_params *
     struct box b = {.width = width, .height = height};
     double ratio = (double)width / height;
     if (ratio < p->ratio_least)
-        b.height = (int)lrint(width / p->ratio_least);
+        b.height = (int)lrint(fmin(width / p->ratio_least, height));
     else if (ratio > p->ratio_most)
-        b.width = (int)lrint(height * p->ratio_most);
-    b.width = b.width < 1 ? 1 : b.width > width ? width : b.width;
-    b.height = b.height < 1 ? 1 : b.height > height ? height : b.height;
+        b.width = (int)lrint(fmin(height * p->ratio_most, width));
+    b.width = b.width < 1 ? 1 : b.width;
+    b.height = b.height < 1 ? 1 : b.height;
     b.left = (width - b.width) / 2;
     b.top = (height - b.height) / 2;
     return b;
@@ -183,5 +183,6 @@ int crop_fast_side(const struct crop_params *p)
     // A box's shorter side is at least that of its area times the more lopsided ratio, as part of
     // the picture's; never under one size.
     double lopsided = fmin(p->ratio_least, 1 / p->ratio_most);
-    return (int)ceil(p->size / sqrt(p->scale_least * fmin(lopsided, 1)));
+    double side = ceil(p->size / sqrt(p->scale_least * fmin(lopsided, 1)));
+    return side < IMAGE_SIDE_MAX ? (int)side : IMAGE_SIDE_MAX; // then no picture is decoded smaller
 }

@@ -15,6 +15,7 @@
 #include "json.h"
 #include "mem.h"
 #include "path.h"
+#include "tokenizer-write.h"
 
 int model_get_weights(void *user, size_t i, float *dst, struct err *e)
 {
@@ -96,10 +97,15 @@ static int put(struct job *j, struct st_writer *w, const float *v, size_t n, str
         return st_writer_put(w, v, n * sizeof *v, e);
     for (size_t i = 0; i < n; i += STRETCH) {
         size_t m = n - i < STRETCH ? n - i : STRETCH;
+        uint16_t top = j->src->dtype == ST_F16 ? 0x7c00 : 0x7f80; // the exponent of infinity
         if (j->src->dtype == ST_F16)
             half_from_f32(v + i, j->halves, m);
         else
             bf16_from_f32(v + i, j->halves, m);
+        for (size_t k = 0; k < m; k++)
+            if ((j->halves[k] & top) == top)
+                return err_set(e, "the value %g does not fit %s", (double)v[i + k],
+                               st_dtype_name(j->src->dtype));
         if (st_writer_put(w, j->halves, m * sizeof *j->halves, e))
             return -1;
     }
@@ -128,9 +134,9 @@ static int put_piece(struct job *j, struct st_writer *w, const struct piece *p, 
     size_t n = t->numel / (size_t)(hf ? clip_hf_parts(t) : 1);
     if (j->src->get(j->src->user, p->tensor, j->values, e))
         return err_wrap(e, "tensor '%s'", t->name);
-    if (hf && clip_hf_transposed(t))
-        return put_transposed(j, w, t, e);
-    return put(j, w, j->values + n * (size_t)p->part, n, e);
+    int rc = hf && clip_hf_transposed(t) ? put_transposed(j, w, t, e)
+                                         : put(j, w, j->values + n * (size_t)p->part, n, e);
+    return rc ? err_wrap(e, "tensor '%s'", t->name) : 0;
 }
 
 static int write_tensors(struct job *j, const char *path, struct err *e)
@@ -189,7 +195,9 @@ static int write_all(const char *folder, enum model_layout layout, const struct 
 {
     if (make_folder(folder, e) || write_weights(folder, layout, s, e))
         return -1;
-    return s->tokenizer ? model_folder_copy_tokenizer(folder, s->tokenizer, e) : 0;
+    return s->tokenizer && layout == MODEL_OPEN_CLIP
+               ? model_folder_copy_tokenizer(folder, s->tokenizer, e)
+               : 0;
 }
 
 static int write_open_clip(const char *folder, const struct model_source *s, struct err *e)
@@ -203,17 +211,52 @@ static int write_open_clip(const char *folder, const struct model_source *s, str
     return rc ? -1 : 0;
 }
 
-static int write_hf(const char *folder, const struct model_source *s, struct err *e)
+// CLIPModel reads a text at the first token of its end's id, so the config must name the
+// tokenizer's own, which is not the table's last row where that has more rows than the tokenizer
+// ids.
+static int set_ends(struct clip_config *c, int *start, const struct vocab *v, struct err *e)
 {
-    cJSON *config = clip_config_to_hf(&s->table->cfg, e);
-    cJSON *pre = config ? clip_config_to_hf_preprocessor(&s->table->cfg, e) : NULL;
+    int32_t end = vocab_special(v, VOCAB_EOT);
+    *start = vocab_special(v, VOCAB_SOT);
+    if (*start < 0 || end < 0)
+        return err_set(e, "the tokenizer has no tokens for start and end of a text");
+    if (end >= c->vocab)
+        return err_set(e, "the tokenizer's end-of-text id is %d, the model has %d tokens", (int)end,
+                       c->vocab);
+    if (c->eos_id < 0)
+        c->eos_id = end;
+    return 0;
+}
+
+static int write_hf_files(const char *folder, const struct model_source *s, const struct vocab *v,
+                          struct err *e)
+{
+    struct clip_config c = s->table->cfg;
+    int start = -1;
+    if (v && set_ends(&c, &start, v, e))
+        return -1;
+    cJSON *config = clip_config_to_hf(&c, start, e);
+    cJSON *pre = config ? clip_config_to_hf_preprocessor(&c, e) : NULL;
     int rc = pre && !write_all(folder, MODEL_HF, s, e) &&
+                     !(v && vocab_write_hf(v, folder, c.context, e)) &&
                      !write_json(folder, "preprocessor_config.json", pre, e) &&
                      !write_json(folder, "config.json", config, e)
                  ? 0
                  : -1;
     cJSON_Delete(config);
     cJSON_Delete(pre);
+    return rc;
+}
+
+static int write_hf(const char *folder, const struct model_source *s, struct err *e)
+{
+    struct vocab v;
+    if (!s->tokenizer)
+        return write_hf_files(folder, s, NULL, e);
+    if (vocab_read(&v, s->tokenizer, e))
+        return -1;
+    int rc = write_hf_files(folder, s, &v, e);
+    vocab_release(&v);
     return rc;
 }
 
@@ -253,18 +296,46 @@ const char *const model_tokenizer_files[] = {
     NULL,
 };
 
+static int copy_as(const char *folder, const char *name, const char *from, struct err *e)
+{
+    char *to = path_new(folder, name, e);
+    int rc = to ? copy_file(to, from, e) : -1;
+    free(to);
+    return rc;
+}
+
+// A vocabulary by itself gets the name under which a folder's is looked for: as vocab_read takes it
+// by its ending, and gzipped or not by its first bytes.
+static int copy_vocabulary(const char *folder, const char *from, struct err *e)
+{
+    size_t n = strlen(from);
+    struct map m;
+    if (n >= 5 && strcmp(from + n - 5, ".json") == 0)
+        return copy_as(folder, "tokenizer.json", from, e);
+    if (map_open(&m, from, e))
+        return -1;
+    bool packed = m.n >= 2 && memcmp(m.data, "\x1f\x8b", 2) == 0;
+    map_close(&m);
+    return copy_as(folder, packed ? "bpe_simple_vocab_16e6.txt.gz" : "bpe_simple_vocab_16e6.txt",
+                   from, e);
+}
+
 int model_folder_copy_tokenizer(const char *folder, const char *from, struct err *e)
 {
     const char *const *names = model_tokenizer_files;
+    struct stat st;
     int rc = 0;
+    if (stat(from, &st))
+        return err_errno(e, "%s", from);
+    if (!S_ISDIR(st.st_mode))
+        return copy_vocabulary(folder, from, e);
     for (size_t i = 0; names[i] && !rc; i++) {
-        char *src = path_new(from, names[i], e), *dst = path_new(folder, names[i], e);
-        if (!src || !dst)
+        char *src = path_new(from, names[i], e);
+        if (!src)
             rc = -1;
         else if (access(src, F_OK) == 0)
-            rc = copy_file(dst, src, e);
+            rc = copy_as(folder, names[i], src, e);
         free(src);
-        free(dst);
     }
     return rc;
 }

@@ -228,7 +228,7 @@ static void round_trip(const struct clip_config *c, const char *name)
     cJSON_Delete(j);
     if (clip_config_fits_hf(c, &e))
         return;
-    j = clip_config_to_hf(c, &e);
+    j = clip_config_to_hf(c, -1, &e);
     cJSON *p = clip_config_to_hf_preprocessor(c, &e);
     ok(j && p && !clip_config_from_hf(&back, j, p, NULL, &e) && same(c, &back),
        "%s: through Hugging Face's form %s", name, e.text);
@@ -283,7 +283,7 @@ static void test_round_trip(void)
     c.preprocess.fill = 128;
     round_trip(&c, "with layer scale and bias");
     ok(clip_config_fits_hf(&c, &e) == -1, "which CLIPModel cannot hold: %s", e.text);
-    ok(!clip_config_to_hf(&c, &e), "so it is not written");
+    ok(!clip_config_to_hf(&c, -1, &e), "so it is not written");
     c.text.act = CLIP_GELU;
     ok(!clip_config_to_open_clip(&c, &e) && strstr(e.text, "activation"),
        "two activations refused by open_clip's form");

@@ -121,7 +121,7 @@ static int rewrite(const char *to, enum model_layout layout, const char *from, e
     if (clip_weights_open(&w, from, e))
         return -1;
     struct model_source s = {
-        .table = &w.table, .get = model_get_weights, .user = &w, .dtype = dtype, .tokenizer = from};
+        .table = &w.table, .get = model_get_weights, .user = &w, .dtype = dtype};
     int rc = model_folder_write(to, layout, &s, e);
     clip_weights_close(&w);
     return rc;
@@ -178,7 +178,12 @@ static void test_layouts(void)
     ok(same_file(in("a/open_clip_model.safetensors"), in("c/open_clip_model.safetensors")) &&
            same_file(in("a/open_clip_config.json"), in("c/open_clip_config.json")),
        "byte for byte the same");
-    ok(same_file(in("a/merges.txt"), in("c/merges.txt")), "tokenizer file copied twice");
+    ok(!model_folder_copy_tokenizer(in("c"), in("a"), &e) &&
+           same_file(in("a/merges.txt"), in("c/merges.txt")),
+       "a tokenizer's file copied");
+    ok(!model_folder_copy_tokenizer(in("c"), in("a/merges.txt"), &e) &&
+           same_file(in("a/merges.txt"), in("c/bpe_simple_vocab_16e6.txt")),
+       "a vocabulary by itself under the name that is looked for");
     ok(!rewrite(in("a"), MODEL_HF, in("a"), ST_F32, &e) &&
            same_file(in("a/model.safetensors"), in("b/model.safetensors")) &&
            difference(in("a"), &t, flat, &e) == 0,
@@ -189,6 +194,15 @@ static void test_layouts(void)
     ok(!write_flat(in("e"), MODEL_HF, &t, flat, ST_BF16, &e) &&
            difference(in("e"), &t, flat, &e) < 2e-2,
        "bfloat16 %s", e.text);
+    float kept = flat[t.t[3].offset];
+    flat[t.t[3].offset] = 65520;
+    ok(write_flat(in("x"), MODEL_OPEN_CLIP, &t, flat, ST_F16, &e) == -1 &&
+           strstr(e.text, t.t[3].name) && strstr(e.text, "65520") &&
+           access(in("x/open_clip_config.json"), F_OK),
+       "a value that float16 cannot hold is refused: %s", e.text);
+    flat[t.t[3].offset] = 65519;
+    ok(!write_flat(in("x"), MODEL_OPEN_CLIP, &t, flat, ST_F16, &e), "the largest that it can");
+    flat[t.t[3].offset] = kept;
     ok(write_flat(in("f"), MODEL_HF, &t, flat, ST_I32, &e) == -1 && access(in("f"), F_OK),
        "int32 refused, nothing made: %s", e.text);
     free(flat);

@@ -175,6 +175,10 @@ static void test_check(void)
     p = crop_params_default;
     ok(crop_fast_side(&p) == 224, "a middle crop needs its own size");
     p.random = true;
+    double least = p.scale_least;
+    p.scale_least = 1e-30;
+    ok(crop_fast_side(&p) == IMAGE_SIDE_MAX, "of nearly no area: no side is enough");
+    p.scale_least = least;
     ok(crop_fast_side(&p) >= 224 * 1.155, "a random crop needs more (%d)", crop_fast_side(&p));
 }
 
