@@ -2,6 +2,7 @@
 // --dry-run (train-settle.h).
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
@@ -50,6 +51,21 @@ static int check_clusters(const struct train_plan *p, struct train_set *s, struc
         return train_setup_centroid_size(path, s, e);
     s->k = o->clusters;
     return 0;
+}
+
+// Digests tell what does not belong together, where all of it is made.
+static int check_inputs(const struct train_plan *p, struct err *e)
+{
+    const struct lines none = {0};
+    struct train_inputs in;
+    struct train_identity id;
+    char *names = NULL;
+    if (p->o->teacher) // some of it may be missing
+        return 0;
+    train_plan_inputs(p, &in);
+    int rc = train_match(&in, &none, &id, &names, e);
+    free(names);
+    return rc;
 }
 
 // The folder, or the first above it that is there.
@@ -116,8 +132,8 @@ int train_dry_run(const struct train_plan *p, struct log *log, struct err *e)
     struct clip_config cfg;
     struct dev d;
     train_plan_set(p, &s);
-    if (check_student(p, &cfg, log, e) || train_settle_data(p, NULL, &s, log, e) ||
-        check_clusters(p, &s, e) ||
+    if (check_student(p, &cfg, log, e) || check_inputs(p, e) ||
+        train_settle_data(p, NULL, &s, log, e) || check_clusters(p, &s, e) ||
         dev_open(&d, o->device, (enum dev_type)o->dtype, o->threads, false, e))
         return -1;
     int rc = train_settle_core(p, &cfg, NULL, &s, &d, log, e) || check_disk(p, &cfg, &s, log, e) ||

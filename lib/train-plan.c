@@ -100,6 +100,16 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
 }
 
+void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
+{
+    const struct train_options *o = p->o;
+    *in = (struct train_inputs){
+        .centroids = train_plan_centroids(p), .tokenizer = p->tokenizer, .shards = o->shards};
+    in->image = p->needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
+    in->text = p->needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    in->labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL;
+}
+
 void train_plan_set(const struct train_plan *p, struct train_set *s)
 {
     s->losses = p->losses;

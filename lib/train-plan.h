@@ -12,6 +12,7 @@
 
 #include "clip-config.h"
 #include "err.h"
+#include "train-match.h"
 #include "train-step.h"
 
 // The options of distill-train, as given. Names that may be absent are NULL.
@@ -59,6 +60,8 @@ struct train_plan {
 // Refuses options that do not go together (wrong usage); `o` must last as long as the plan. 0 or
 // -1.
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e);
+// The files that must belong together (train-match.h).
+void train_plan_inputs(const struct train_plan *p, struct train_inputs *in);
 // What the options alone say of the steps.
 void train_plan_set(const struct train_plan *p, struct train_set *s);
 // The names that the losses need, NULL for the others.

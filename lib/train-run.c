@@ -86,15 +86,9 @@ static int set_damaged_aside(struct train_run *r, struct err *e)
 // Refuses what does not belong together, before anything is started.
 static int match_inputs(struct train_run *r, struct err *e)
 {
-    const struct train_options *o = r->plan->o;
-    int needs = r->plan->needs;
-    struct train_inputs in = {.centroids = train_plan_centroids(r->plan),
-                              .tokenizer = r->plan->tokenizer,
-                              .shards = o->shards};
-    in.image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
-    in.text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
-    in.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    struct train_inputs in;
     struct lines known = {0};
+    train_plan_inputs(r->plan, &in);
     int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
     if (!rc)
         rc = train_match(&in, &known, &r->inputs, &r->shards, e);

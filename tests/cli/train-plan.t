@@ -220,6 +220,9 @@ SKIP: {
     skip 'root may write everywhere', 1 if !$>;
     is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --loss clip --steps 5 -o /proc/x"), 1, 'a folder that cannot be made');
 }
+clusters('other', '--seed 9', 'image-a');
+is(run("$train --teacher-image image-a --teacher-text text-a --labels labels-other --centroids c-a.npy --dry-run --steps 5"), 1, 'labels of other centroids');
+like($said, qr/not made with the centroids/, '... are refused');
 is(run("ulimit -n 32; $train $teacher --dry-run --steps 5"), 1, 'too few open files');
 like($said, qr/ulimit -n \d+/, '... with the remedy');
 done_testing;
