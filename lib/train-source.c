@@ -230,14 +230,25 @@ static int next_record(struct train_source *s, struct samples_record *r, struct 
     return rc;
 }
 
+// Standard input, a pipe with a name, a process substitution.
+static bool read_once(const char *path)
+{
+    struct stat st;
+    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
+}
+
 int train_source_open(struct train_source *s, const char *path, const char *command, uint64_t seed,
                       uint64_t epochs, const struct train_pos *pos, struct err *e)
 {
     *s = (struct train_source){.path = path, .command = command, .seed = seed, .epochs = epochs};
     s->pos = *pos;
     train_child_init(&s->child);
-    if (!command && !strcmp(path, "-") && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
-        return err_set(e, "standard input has one epoch; --data 'CMD' has as many as you like");
+    s->once = !command && read_once(path);
+    if (s->once && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
+        return err_set(e,
+                       "%s can be read only once, so it has one epoch; --data 'CMD' has as many as "
+                       "you like",
+                       strcmp(path, "-") ? path : "standard input");
     return open_epoch(s, e);
 }
 
