@@ -168,7 +168,7 @@ for my $in ('none.tar', 'one.tar', 'größe 中/ö 1.tar') {
         refused(1, "$distill -o run t.samples", qr/no samples/);
     } else {
         works("kmeans-cluster -q -k 1 -o c.npy 'größe 中/t.npy'", "$in: a cluster");
-        works("$distill --batch 1 -o 'größe 中/student' t.samples", "$in: a student");
+        works("$distill --batch 1 --overwrite -o 'größe 中/student' t.samples", "$in: a student");
     }
 }
 refused(1, "$distill --batch 4 --epochs 1 -o run t.samples", qr/3 samples do not fill a batch of 4/, 'less than a batch');
