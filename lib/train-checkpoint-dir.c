@@ -14,22 +14,16 @@
 #include <unistd.h>
 
 #include "mem.h"
+#include "path.h"
 #include "process.h"
 
 static const double ABANDONED = 3600; // seconds without a change, of a process elsewhere
 #define DAMAGED "damaged-"
 
-static int join(char path[PATH_MAX], const char *dir, const char *name, struct err *e)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
-        return err_set(e, "'%s': the name is too long", dir);
-    return 0;
-}
-
 int checkpoint_path(char path[PATH_MAX], const char *out, const char *name, struct err *e)
 {
     char dir[PATH_MAX];
-    return join(dir, out, "checkpoints", e) || join(path, dir, name, e) ? -1 : 0;
+    return path_join(dir, out, "checkpoints", e) || path_join(path, dir, name, e) ? -1 : 0;
 }
 
 int checkpoint_sync(const char *dir, struct err *e)
@@ -51,7 +45,7 @@ void checkpoint_remove(const char *path)
         return;
     for (struct dirent *f; (f = readdir(d));)
         if (strcmp(f->d_name, ".") && strcmp(f->d_name, "..") &&
-            !join(file, path, f->d_name, &unused))
+            !path_join(file, path, f->d_name, &unused))
             unlink(file);
     closedir(d);
     rmdir(path);
@@ -81,14 +75,14 @@ static int for_each(const char *out,
                     void *ctx, struct err *e)
 {
     char dir[PATH_MAX], path[PATH_MAX];
-    if (join(dir, out, "checkpoints", e))
+    if (path_join(dir, out, "checkpoints", e))
         return -1;
     DIR *d = opendir(dir);
     if (!d)
         return errno == ENOENT ? 0 : err_errno(e, "cannot open '%s'", dir);
     int rc = 0;
     for (struct dirent *f; !rc && (f = readdir(d));)
-        rc = join(path, dir, f->d_name, e) || each(ctx, f->d_name, path, e) ? -1 : 0;
+        rc = path_join(path, dir, f->d_name, e) || each(ctx, f->d_name, path, e) ? -1 : 0;
     closedir(d);
     return rc;
 }
@@ -197,7 +191,7 @@ static int temporary(char tmp[PATH_MAX], const char *out, uint64_t step, const c
 int checkpoint_dir_begin(const char *out, uint64_t step, char tmp[PATH_MAX], struct err *e)
 {
     char dir[PATH_MAX];
-    if (join(dir, out, "checkpoints", e))
+    if (path_join(dir, out, "checkpoints", e))
         return -1;
     if (mkdir(dir, 0777) && errno != EEXIST)
         return err_errno(e, "cannot make '%s'", dir);
@@ -227,7 +221,7 @@ int checkpoint_dir_commit(const char *out, uint64_t step, const char *tmp, char 
     char name[64], dir[PATH_MAX];
     snprintf(name, sizeof name, "step-%08" PRIu64, step);
     int rc = checkpoint_sync(tmp, e) || checkpoint_path(path, out, name, e) ||
-             join(dir, out, "checkpoints", e) || remove_named(out, step, path, e);
+             path_join(dir, out, "checkpoints", e) || remove_named(out, step, path, e);
     if (!rc && rename(tmp, path))
         rc = err_errno(e, "cannot name '%s'", path);
     if (rc)

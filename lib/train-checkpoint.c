@@ -9,16 +9,10 @@
 #include "io.h"
 #include "mem.h"
 #include "model-folder.h"
+#include "path.h"
 #include "train-checkpoint-dir.h"
 
 enum { CHUNK = 1 << 20 }; // floats written at once
-
-static int join(char path[PATH_MAX], const char *dir, const char *name, struct err *e)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
-        return err_set(e, "'%s': the name is too long", dir);
-    return 0;
-}
 
 // -- weights
 
@@ -164,8 +158,8 @@ static int fill_dir(const char *dir, struct train_core *c, const struct train_st
 {
     char path[PATH_MAX];
     return train_export(dir, c, tokenizer, false, e) ||
-                   join(path, dir, "optimizer.safetensors", e) || write_optimizer(path, c, e) ||
-                   train_state_write(dir, s, e)
+                   path_join(path, dir, "optimizer.safetensors", e) ||
+                   write_optimizer(path, c, e) || train_state_write(dir, s, e)
                ? -1
                : 0;
 }
@@ -194,7 +188,7 @@ int train_checkpoint_load(const char *path, struct train_core *c, const struct t
     if (!flat)
         return -1;
     int rc = clip_weights_load_into(path, &c->table, flat, e) ||
-             join(file, path, "optimizer.safetensors", e) || train_core_load(c, flat, e) ||
+             path_join(file, path, "optimizer.safetensors", e) || train_core_load(c, flat, e) ||
              read_optimizer(file, c, e);
     free(flat);
     c->optim.step = s->taken;

@@ -12,6 +12,7 @@
 
 #include "io.h"
 #include "json.h"
+#include "path.h"
 #include "train-checkpoint-dir.h"
 
 #define FINISHED "checkpoints/finished.json"
@@ -26,13 +27,6 @@ static const char *const exported[] = {
     "special_tokens_map.json",     "added_tokens.json", "bpe_simple_vocab_16e6.txt",
     "bpe_simple_vocab_16e6.txt.gz"};
 enum { N_EXPORTED = sizeof exported / sizeof *exported };
-
-static int join(char path[PATH_MAX], const char *dir, const char *name, struct err *e)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
-        return err_set(e, "'%s': the name is too long", dir);
-    return 0;
-}
 
 // -- the owner
 
@@ -66,7 +60,7 @@ static bool there(const char *dir, const char *name)
     struct err unused;
     char path[PATH_MAX];
     struct stat st;
-    return !join(path, dir, name, &unused) && !lstat(path, &st);
+    return !path_join(path, dir, name, &unused) && !lstat(path, &st);
 }
 
 static const char *model_file(const char *dir)
@@ -84,7 +78,7 @@ static cJSON *read_finished(const char *dir, struct err *e)
 {
     char path[PATH_MAX];
     e->text[0] = '\0';
-    if (!there(dir, FINISHED) || join(path, dir, FINISHED, e))
+    if (!there(dir, FINISHED) || path_join(path, dir, FINISHED, e))
         return NULL;
     return json_read_file(path, NULL, e);
 }
@@ -113,7 +107,7 @@ static int made_here(const cJSON *j, const char *dir, const char *name, bool *ma
     if (!j || json_object(j, "files", JSON_REQUIRED, &files, e) < 0 ||
         json_string(files, name, JSON_OPTIONAL, &was, e) <= 0)
         return 0;
-    if (join(path, dir, name, e) || digest_file(path, is, e))
+    if (path_join(path, dir, name, e) || digest_file(path, is, e))
         return -1;
     *made = !strcmp(is, was);
     return 0;
@@ -182,12 +176,12 @@ int train_output_clear(const struct train_output *o, struct err *e)
         bool made;
         rc = made_here(j, o->dir, exported[i], &made, e);
         if (!rc && made)
-            rc = join(path, o->dir, exported[i], e) || remove_file(path, e);
+            rc = path_join(path, o->dir, exported[i], e) || remove_file(path, e);
     }
     cJSON_Delete(j);
-    if (rc || checkpoint_dir_remove_all(o->dir, e) || join(path, o->dir, SHARDS, e) ||
-        remove_file(path, e) || join(path, o->dir, FINISHED, e) || remove_file(path, e) ||
-        join(path, o->dir, "checkpoints", e))
+    if (rc || checkpoint_dir_remove_all(o->dir, e) || path_join(path, o->dir, SHARDS, e) ||
+        remove_file(path, e) || path_join(path, o->dir, FINISHED, e) || remove_file(path, e) ||
+        path_join(path, o->dir, "checkpoints", e))
         return -1;
     rmdir(path); // stays where something else is in it
     return 0;
@@ -198,7 +192,7 @@ int train_output_clear(const struct train_output *o, struct err *e)
 static int make_checkpoints(const char *dir, struct err *e)
 {
     char path[PATH_MAX];
-    if (join(path, dir, "checkpoints", e))
+    if (path_join(path, dir, "checkpoints", e))
         return -1;
     return mkdir(path, 0777) && errno != EEXIST ? err_errno(e, "cannot make '%s'", path) : 0;
 }
@@ -207,14 +201,15 @@ int train_output_shards(const struct train_output *o, struct lines *shards, stru
 {
     char path[PATH_MAX];
     *shards = (struct lines){0};
-    return there(o->dir, SHARDS) ? join(path, o->dir, SHARDS, e) || lines_read(shards, path, e) : 0;
+    return there(o->dir, SHARDS) ? path_join(path, o->dir, SHARDS, e) || lines_read(shards, path, e)
+                                 : 0;
 }
 
 int train_output_keep_shards(const struct train_output *o, const char *names, struct err *e)
 {
     char path[PATH_MAX];
     struct out to;
-    if (join(path, o->dir, SHARDS, e))
+    if (path_join(path, o->dir, SHARDS, e))
         return -1;
     if (!*names)
         return remove_file(path, e);
@@ -239,7 +234,7 @@ static void look(const char *dir, struct version v[N_EXPORTED])
     struct err unused;
     struct stat st;
     for (int i = 0; i < N_EXPORTED; i++) {
-        bool is = !join(path, dir, exported[i], &unused) && !stat(path, &st);
+        bool is = !path_join(path, dir, exported[i], &unused) && !stat(path, &st);
         v[i] = is ? (struct version){st.st_ino, st.st_ctim} : (struct version){0};
     }
 }
@@ -259,7 +254,7 @@ static int add_files(cJSON *j, const char *dir, const struct version before[N_EX
     look(dir, after);
     for (int i = 0; files && i < N_EXPORTED; i++)
         if (after[i].ino && !same(&before[i], &after[i]) &&
-            (join(path, dir, exported[i], e) || digest_file(path, hex, e) ||
+            (path_join(path, dir, exported[i], e) || digest_file(path, hex, e) ||
              json_add_string(files, exported[i], hex, e)))
             return -1;
     return files ? 0 : -1;
@@ -276,7 +271,7 @@ static int write_finished(const char *dir, const struct train_state *s,
     rc = rc || make_checkpoints(dir, e) || json_add_string(j, "version", CLIPCID_VERSION, e) ||
          json_add_u64(j, "step", s->step, e) || json_add_u64(j, "samples", s->samples, e) ||
          json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e) ||
-         add_files(j, dir, before, e) || join(path, dir, FINISHED, e) ||
+         add_files(j, dir, before, e) || path_join(path, dir, FINISHED, e) ||
          json_write_file(path, j, e);
     cJSON_Delete(j);
     return rc ? -1 : 0;
@@ -294,7 +289,7 @@ int train_output_finish(const struct train_output *o, struct train_core *c,
 int train_output_touch(const struct train_output *o, struct err *e)
 {
     char path[PATH_MAX];
-    if (join(path, o->dir, "open_clip_config.json", e))
+    if (path_join(path, o->dir, "open_clip_config.json", e))
         return -1;
     return utimensat(AT_FDCWD, path, NULL, 0) ? err_errno(e, "cannot touch '%s'", path) : 0;
 }

@@ -10,6 +10,7 @@
 
 #include "json.h"
 #include "mem.h"
+#include "path.h"
 
 // What a checkpoint must have to be resumed.
 static const char *const files[] = {"open_clip_config.json", "open_clip_model.safetensors",
@@ -20,13 +21,6 @@ void train_state_release(struct train_state *s)
 {
     cJSON_Delete(s->options);
     s->options = NULL;
-}
-
-static int join(char path[PATH_MAX], const char *dir, const char *name, struct err *e)
-{
-    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX)
-        return err_set(e, "'%s': the name is too long", dir);
-    return 0;
 }
 
 // -- writing
@@ -57,7 +51,7 @@ static int add_files(cJSON *j, const char *dir, struct err *e)
     char path[PATH_MAX], hex[DIGEST_HEX];
     cJSON *o = json_add_object(j, "files", e);
     for (int i = 0; o && i < N_FILES; i++)
-        if (join(path, dir, files[i], e) || digest_file(path, hex, e) ||
+        if (path_join(path, dir, files[i], e) || digest_file(path, hex, e) ||
             json_add_string(o, files[i], hex, e))
             return -1;
     return o ? 0 : -1;
@@ -101,7 +95,7 @@ static int write_one(const char *dir, const char *name, const struct train_state
 {
     char path[PATH_MAX];
     cJSON *j = cJSON_CreateObject();
-    int rc = j ? join(path, dir, name, e) : err_set(e, "out of memory");
+    int rc = j ? path_join(path, dir, name, e) : err_set(e, "out of memory");
     rc = rc || fill(j, dir, s, e) || json_write_file(path, j, e) ? -1 : 0;
     cJSON_Delete(j);
     return rc;
@@ -158,8 +152,8 @@ static int check_files(const cJSON *j, const char *dir, struct err *e)
     if (json_object(j, "files", JSON_REQUIRED, &o, e) < 0)
         return -1;
     for (int i = 0; i < N_FILES; i++) {
-        if (json_string(o, files[i], JSON_REQUIRED, &was, e) < 0 || join(path, dir, files[i], e) ||
-            digest_file(path, is, e))
+        if (json_string(o, files[i], JSON_REQUIRED, &was, e) < 0 ||
+            path_join(path, dir, files[i], e) || digest_file(path, is, e))
             return -1;
         if (strcmp(was, is))
             return err_set(e, "%s has another digest than was written", files[i]);
@@ -174,7 +168,8 @@ static void read_time(const char *dir, struct train_state *s)
     struct err unused;
     double seconds = 0;
     uint64_t parts = 1;
-    cJSON *j = join(path, dir, "time.json", &unused) ? NULL : json_read_file(path, NULL, &unused);
+    cJSON *j =
+        path_join(path, dir, "time.json", &unused) ? NULL : json_read_file(path, NULL, &unused);
     if (j) {
         json_double(j, "seconds", JSON_OPTIONAL, &seconds, &unused);
         json_u64(j, "parts", JSON_OPTIONAL, &parts, &unused);
@@ -199,7 +194,7 @@ static int look_for(const char *dir, struct err *e)
 {
     char path[PATH_MAX];
     for (int i = 0; i <= N_FILES; i++) {
-        if (join(path, dir, i < N_FILES ? files[i] : "state.json", e))
+        if (path_join(path, dir, i < N_FILES ? files[i] : "state.json", e))
             return -1;
         if (access(path, R_OK)) {
             int missing = errno == ENOENT;
@@ -221,7 +216,7 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
     char path[PATH_MAX];
     memset(s, 0, sizeof *s);
     int rc = look_for(dir, e);
-    if (rc || join(path, dir, "state.json", e))
+    if (rc || path_join(path, dir, "state.json", e))
         return rc ? rc : -1;
     cJSON *j = json_read_file(path, NULL, e);
     if (!j)

@@ -72,7 +72,7 @@ sub lines_or { my $t = slurp("$_[0]/log.jsonl"); return scalar(() = $t =~ /\n/g)
 kill 'TERM', $pid;
 waitpid $pid, 0;
 is($? & 127, 15, 'dies of SIGTERM');
-my ($saved) = glob 'e/checkpoints/*';
+my ($saved) = glob 'e/checkpoints/step-*';
 ok($saved && -e "$saved/state.json", 'with a checkpoint');
 ok(!-e 'e/open_clip_config.json', 'and no model');
 
