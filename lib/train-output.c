@@ -134,12 +134,18 @@ static int check_removable(const char *dir, struct err *e)
 
 static int refuse(const char *dir, const struct checkpoint_list *l, struct err *e)
 {
+    struct err why;
     char what[96];
     if (l->n)
         snprintf(what, sizeof what, "checkpoints up to step %" PRIu64 "%s", l->at[0].step,
                  model_file(dir) ? " and a model" : "");
     else
         snprintf(what, sizeof what, "a model");
+    if (check_removable(dir, &why))
+        return err_set(e,
+                       "'%s' holds %s that this tool did not make, or that was changed since: "
+                       "%sgive another -o, or remove it yourself",
+                       dir, what, l->n ? "--resume goes on from there, or " : "");
     return err_set(e,
                    "'%s' holds %s: %s--overwrite removes %s and starts again, or give another -o",
                    dir, what, l->n ? "--resume goes on from there, " : "", l->n ? "them" : "it");

@@ -43,6 +43,9 @@ is(run("$base --steps 2 --checkpoint-every 0 -o plain --resume --lr 1 s.samples"
 like($said, qr/--lr/, '... which it names');
 make_path('given');
 copy($_, 'given') for glob "$data/models/tiny/*";
+is(run("$train --steps 2 -o given"), 1, 'a folder with a model of another origin');
+like($said, qr/did not make.*another -o/, '... is refused');
+unlike($said, qr/--overwrite/, '... and --overwrite, which would not help, is not offered');
 is(run("$train --steps 2 -o given --overwrite"), 1, 'a model that no run made');
 like($said, qr/not made by distill-train/, '... is not overwritten');
 is(run("$train --steps 2 -o new/deep"), 1, 'a folder that cannot be made');
