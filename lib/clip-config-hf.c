@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hugging Face's CLIPModel: config.json (CLIPConfig). Absent sizes have CLIPTextConfig's and
-// CLIPVisionConfig's defaults; the activation has none here, since files in both states are about
-// (transformers leaves defaults out, converters forget the key).
+// CLIPVisionConfig's defaults; the activation has its default, quick_gelu, in files that
+// transformers saved and none in others, as converters of models with the other one forget the key.
 #include <string.h>
 
 #include "clip-config-keys.h"
@@ -80,8 +80,12 @@ static const char *const common[] = {
         "tie_encoder_decoder", KEY_OFF, NULL                                                       \
     }
 
-static int read_act(const char *where, const char *name, enum clip_act *act, struct err *e)
+// save_pretrained leaves out what is the class's default, quick_gelu, and writes its version.
+static int read_act(const char *where, const char *name, bool saved, enum clip_act *act,
+                    struct err *e)
 {
+    if (!name && saved)
+        name = "quick_gelu";
     if (!name)
         return err_set(e,
                        "%s: no 'hidden_act': write \"quick_gelu\" (OpenAI's models) or \"gelu\" "
@@ -94,7 +98,7 @@ static int read_act(const char *where, const char *name, enum clip_act *act, str
     return 0;
 }
 
-static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
+static int read_text(struct clip_config *c, const cJSON *o, bool saved, struct err *e)
 {
     static const char where[] = "text_config";
     const char *act = NULL, *type = "clip_text_model";
@@ -117,7 +121,7 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
         {"projection_dim", KEY_ANY, NULL}, // CLIPModel reads the one at the top
         COMMON_OFF,
     };
-    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, &t->act, e))
+    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, &t->act, e))
         return -1;
     if (strcmp(type, "clip_text_model") != 0)
         return err_set(e, "%s: 'model_type' is '%.32s', not clip_text_model", where, type);
@@ -127,7 +131,7 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
     return 0;
 }
 
-static int read_vision(struct clip_config *c, const cJSON *o, struct err *e)
+static int read_vision(struct clip_config *c, const cJSON *o, bool saved, struct err *e)
 {
     static const char where[] = "vision_config";
     const char *act = NULL, *type = "clip_vision_model";
@@ -151,7 +155,7 @@ static int read_vision(struct clip_config *c, const cJSON *o, struct err *e)
         {"projection_dim", KEY_ANY, NULL}, // CLIPModel reads the one at the top
         COMMON_OFF,
     };
-    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, &t->act, e))
+    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, &t->act, e))
         return -1;
     if (strcmp(type, "clip_vision_model") != 0)
         return err_set(e, "%s: 'model_type' is '%.32s', not clip_vision_model", where, type);
@@ -198,7 +202,8 @@ static int read_config(struct clip_config *c, const cJSON *j, struct err *e)
     if (check_repeat(text, text_dict, "text_config", e) ||
         check_repeat(vision, vision_dict, "vision_config", e))
         return -1;
-    return read_text(c, text, e) || read_vision(c, vision, e) ? -1 : 0;
+    bool saved = cJSON_IsString(cJSON_GetObjectItemCaseSensitive(j, "transformers_version"));
+    return read_text(c, text, saved, e) || read_vision(c, vision, saved, e) ? -1 : 0;
 }
 
 int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON *preprocessor,

@@ -46,8 +46,9 @@ static int take(struct clip_weights *w, size_t i, const char *name, const uint64
         shape_text(got, sizeof got, s->shape, s->rank);
         return err_set(e, "tensor '%s' has shape %s, the config asks for %s", name, got, want);
     }
-    if (s->dtype != ST_F32 && s->dtype != ST_F16 && s->dtype != ST_BF16)
-        return err_set(e, "tensor '%s' is %s, not F32, F16 or BF16", name, st_dtype_name(s->dtype));
+    if (s->dtype != ST_F32 && s->dtype != ST_F16 && s->dtype != ST_BF16 && s->dtype != ST_F64)
+        return err_set(e, "tensor '%s' is %s, not F32, F16, BF16 or F64", name,
+                       st_dtype_name(s->dtype));
     used[s - w->files.tensors] = true;
     w->parts[i].st[w->parts[i].n++] = s;
     return 0;
@@ -238,7 +239,7 @@ void clip_weights_get(const struct clip_weights *w, size_t i, float *dst)
 const void *clip_weights_raw(const struct clip_weights *w, size_t i, enum st_dtype *dtype)
 {
     const struct clip_part *p = &w->parts[i];
-    if (p->n != 1 || p->transposed)
+    if (p->n != 1 || p->transposed || p->st[0]->dtype == ST_F64)
         return NULL;
     *dtype = p->st[0]->dtype;
     return p->st[0]->data;

@@ -3,9 +3,9 @@
 // (clip-table.h). Files stay mapped; a tensor is converted when asked for, so that a model larger
 // than memory can be packed piece by piece.
 //
-// A missing tensor, one too many, a wrong shape and a number type other than F32, F16 and BF16 are
-// errors that name it. Left alone: `module.` and `text.` before open_clip names, `position_ids` and
-// the entries that OpenAI's dumps add (input_resolution, context_length, vocab_size).
+// A missing tensor, one too many, a wrong shape and a number type other than F32, F16, BF16 and F64
+// are errors that name it. Left alone: `module.` and `text.` before open_clip names, `position_ids`
+// and the entries that OpenAI's dumps add (input_resolution, context_length, vocab_size).
 #ifndef CLIP_WEIGHTS_H
 #define CLIP_WEIGHTS_H
 

@@ -126,6 +126,8 @@ static int read_one(struct png_reader *r, const struct chunk *c)
 static int read_chunks(struct png_reader *r)
 {
     struct chunk c;
+    if (left(r) < 8)
+        return truncated(r);
     r->at += 8; // the signature
     memset(r->alpha, 255, sizeof r->alpha);
     grey_palette(r);

@@ -368,7 +368,7 @@ static enum text_status encode_text(const struct tokenizer *t, const char *text,
         at = hit.at + hit.n;
         cut = token_matcher_next(&t->raw, s, n, at, &hit);
     }
-    if (!status && row->n < row->max)
+    if (!status && (at == 0 || row->n < row->max)) // a text without tokens is checked here only
         status = encode_part(t, text + at, n - at, &clean, row, e);
     text_bytes_release(&clean);
     return status;

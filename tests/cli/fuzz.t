@@ -11,7 +11,8 @@ my @fuzzers = grep { -x $_ && !-d $_ } glob("$build/fuzz/*");
 ok(@fuzzers > 5, 'there are fuzzers');
 my %seeds = (
     jpeg => 'tests/data/images/*', png => 'tests/data/images/*', webp => 'tests/data/images/*',
-    tar => 'tests/data/shards/*.tar', tokenizer => 'tests/data/tokenizer/*', vocab => 'tests/data/tokenizer/*',
+    tar => 'tests/data/shards/*.tar', vocab => 'tests/data/tokenizer/*/*',
+    tokenizer => 'tests/data/tokenizer/* tests/data/formats/*.json', sidecar => 'tests/data/formats/*.json',
     safetensors => 'tests/data/models/*/*.safetensors', 'clip-config' => 'tests/data/models/*/*.json',
     'clip-weights' => 'tests/data/models/*/*', 'eval-list' => 'tests/data/formats/*.py',
 );
@@ -25,6 +26,15 @@ for (["gzip -c $tar", 'gz'], ["bzip2 -c $tar", 'bz2'], ["xz -c $tar", 'xz'], ["z
 }
 system("cat tests/data/formats/pixels.samples tests/data/formats/pixels.samples > $dir/two.samples");
 $seeds{tar} .= " $dir/*.gz $dir/*.bz2 $dir/*.xz $dir/*.zst $dir/*.tar";
+sub seed { my ($name, $text) = @_; open my $h, '>:raw', "$dir/$name" or die; print $h $text; close $h; }
+seed('ledger.tsv', "stage\tshard\tin\tout\tdropped\treasons\nindex\t0.tar\t9\t7\t2\tbad-image=1,no-caption=1\nembed\t0.tar\t7\t7\t0\t\n");
+my $flags = '"content":"<a>","lstrip":false,"normalized":true,"rstrip":false,"single_word":true,"special":false';
+seed('decoder.added', qq({"added_tokens_decoder":{"600":{$flags},"601":{"content":"in","special":true}}}));
+seed('list.added', qq({"added_tokens":[{"id":600,$flags}]}));
+seed('map.added', '{"additional_special_tokens":["in</w>",{"content":"th"}]}');
+seed('plain.added', '{"<a>":600,"th":601}');
+$seeds{ledger} = "$dir/ledger.tsv";
+$seeds{'added-tokens'} = "$dir/*.added";
 $seeds{samples} = "tests/data/formats/*.samples $dir/*.samples";
 for my $f (@fuzzers) {
     my ($name) = $f =~ m{([^/]+)$};

@@ -146,6 +146,8 @@ static void test_flags(void)
        "bytes that are no UTF-8 behind a token: %s", err.text);
     ok(t && tokenizer_encode(t, "<Raw><Raw><Raw><Raw>\xff", 21, 4, row, &n, &err) == TEXT_BAD_UTF8,
        "and behind the end of the row");
+    ok(t && tokenizer_encode(t, "\xff", 1, 2, row, &n, &err) == TEXT_BAD_UTF8,
+       "and in a row without room");
     tokenizer_free(t);
 }
 

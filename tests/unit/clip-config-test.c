@@ -163,6 +163,10 @@ static void test_hf(void)
        "eos of its own");
     ok(!read_hf(&c, HF("", ACT ",\"eos_token_id\":49407", ACT), NULL, &e) && c.eos_id == -1,
        "the last id is the largest");
+    ok(!read_hf(&c, HF("\"transformers_version\":\"4.52.0\",", "", ",\"hidden_act\":\"gelu\""),
+                NULL, &e) &&
+           c.text.act == CLIP_QUICK_GELU && c.vision.act == CLIP_GELU,
+       "an activation that transformers left out is its default");
     static const struct {
         const char *config, *pre, *why;
     } cases[] = {

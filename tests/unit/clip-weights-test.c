@@ -336,8 +336,10 @@ static void test_hostile(void)
     opens("'extra' is not part");
     write_variant(keep, -1, NULL, 1, ST_F32, "");
     opens("'ln_final.weight' has shape [11], the config asks for [10]");
+    write_variant(keep, -1, NULL, -1, ST_I32, "");
+    opens("is I32");
     write_variant(keep, -1, NULL, -1, ST_F64, "");
-    opens("is F64");
+    opens(NULL);
     write_variant(keep, -1, NULL, -1, ST_F32, "x.");
     opens("is missing");
     write_variant(keep, -1, NULL, -1, ST_F32, "");
