@@ -269,6 +269,9 @@ void sig_install(void)
     a.sa_sigaction = on_bus;
     sigaction(SIGBUS, &a, NULL);
     crash_install();
+    // Some libraries (libgomp, libarchive) call exit() where memory runs out. At any other exit
+    // there is nothing to remove.
+    atexit(sig_remove_guarded);
 }
 
 void sig_catch_stop(void)
