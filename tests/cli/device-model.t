@@ -74,4 +74,14 @@ is(gpu('distill-train', $plan, 'CUDA_ON_CPU_MEMORY=500000000'), 0, 'a batch that
 like($said, qr/accumulate (?!1:)(\d+): \1 pieces of \d+ samples/, '... goes in pieces');
 is(gpu('distill-train', "$plan --accumulate 1", 'CUDA_ON_CPU_MEMORY=500000000'), 1, 'in one it is refused');
 like($said, qr/are free of [\d.]+ on cuda:0: --accumulate \d+ fits/, '... with what would fit');
+
+# conf/laion400m.mk's student, batch and clusters: on a card of 24 GiB, whatever the batch's matrices would take whole.
+make_path('bigG');
+open my $teacher, '>', 'bigG/open_clip_config.json' or die;
+print $teacher encode_json({ embed_dim => 1280, vision_cfg => { image_size => 224, patch_size => 14, width => 1664, layers => 48, head_width => 104 },
+    text_cfg => { context_length => 77, vocab_size => 49408, width => 1280, layers => 32, heads => 20 } });
+close $teacher;
+my $laion = "--dry-run --student $data/../../conf/models/ViT-B-32.json $vocab --teacher bigG --clusters 1000000 --batch 32768 --epochs 32 --epoch-samples 233000000 --dtype bf16";
+is(gpu('distill-train', $laion, 'CUDA_ON_CPU_MEMORY=25769803776'), 0, 'a plan for a million clusters') or diag $said;
+like($said, qr/mapped to the teacher's 1280.*accumulate (\d+): \1 pieces/s, '... in pieces');
 done_testing();
