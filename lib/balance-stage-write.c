@@ -140,6 +140,8 @@ int balance_stage_write(struct balance_stage *j, struct err *e)
         if (sig_stop_wanted())
             return err_set(e, "stopped");
     }
+    if (j->o->pairs && balance_report_pairs(j->o->pairs, &j->result, &j->files, e))
+        return -1;
     if (j->o->curve && balance_report_curve(j->o->curve, &j->result, CURVE_STEPS, e))
         return -1;
     return write_report(j, e);

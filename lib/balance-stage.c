@@ -94,7 +94,7 @@ static int balance(struct balance_stage *j, struct err *e)
 // Before any input is read: what fails here would fail after hours of comparing.
 static int check_outputs(struct balance_stage *j, struct err *e)
 {
-    const char *files[] = {j->common->output, j->o->curve, j->o->ledger};
+    const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
     if (io_check_outputs(files, sizeof files / sizeof *files, e))
         return -1;
     return (j->o->keep_dir && io_make_folder(j->o->keep_dir, &j->made_keep_dir, e)) ||
@@ -105,9 +105,9 @@ static int check_outputs(struct balance_stage *j, struct err *e)
 
 static int open_inputs(struct balance_stage *j, struct err *e)
 {
-    const char *files[] = {j->common->output, j->o->curve, j->o->ledger};
+    const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
     const char *dirs[] = {j->o->keep_dir, j->o->groups_dir};
-    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 3, dirs, 2, j->log, e);
+    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 2, j->log, e);
 }
 
 static int run(struct balance_stage *j, struct err *e)

@@ -19,7 +19,7 @@ struct balance_stage_options {
     uint64_t mem; // bytes
     int rule;     // enum balance_rule
     int survivor; // enum balance_survivor
-    const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve;
+    const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
     const char *files_from, *ledger, *device;
     bool distance_given, euclidean_given, share_given, survivor_given, mem_given;
 };

@@ -94,4 +94,20 @@ is(scalar @{decode_json(slurp('r2'))->{biggest}}, 45, 'all groups of two and mor
 npy('many.npy', '<f4', '200000, 1', pack 'f<*', (1) x 200000);
 is(run('--list 1000000 --mem 80M -o r3 many.npy'), 1, 'one that takes more memory than there is');
 like($said, qr/--list 1000000 may need \d+ MiB: see --mem/, 'is refused') or diag $said;
+
+# Which row was dropped for which.
+is(run('-q --distance 0.05 --pairs pairs --groups-dir k -o r x.npy'), 0, 'pairs') or diag $said;
+my @groups = unpack 'q<*', body('k/x.npy');
+my @lines = split /\n/, slurp('pairs');
+is(shift @lines, "file\trow\tkept_file\tkept_row\tcosine", 'a heading');
+my @want = map { my ($x, $y) = @rows[$_, $groups[$_]];
+    my ($xy, $xx, $yy) = (0, 0, 0);
+    for my $d (0 .. 63) { my ($p, $q) = unpack 'f<2', pack 'f<2', $x->[$d], $y->[$d]; $xy += $p * $q; $xx += $p * $p; $yy += $q * $q; }
+    sprintf "x.npy\t%d\tx.npy\t%d\t%.6f", $_, $groups[$_], $xy / sqrt($xx * $yy) } grep { $groups[$_] != $_ } 0 .. $n - 1;
+is(scalar @lines, 90, 'a line for each row that goes');
+is(join("\n", @lines), join("\n", @want), 'with the row that is kept for it, and their cosine');
+is(run('-q --pairs none/pairs -o r none.npy'), 1, 'a table that cannot be written');
+like($said, qr{'none/pairs'}, 'is refused first') or diag $said;
+is(run('-q --pairs r -o r x.npy'), 1, 'in the place of the report');
+like($said, qr/two outputs are named/, 'too');
 done_testing();
