@@ -195,6 +195,12 @@ for my $how ("$bin/distill-train --dry-run --init hf --tokenizer $vocab --loss c
     like($said, qr/end-of-text id is 1213, the model reads a text at id 7/, '... is refused');
 }
 
+# A vocabulary that is a file comes with the model and its checkpoints.
+is(run("$bin/distill-train --student student.json --tokenizer $vocab/bpe_simple_vocab_16e6.txt.gz --seed 3 --batch 4 --loss clip --steps 2 -o file $masked"), 0, '--tokenizer FILE') or diag $said;
+for my $folder ('file', 'file/checkpoints/step-00000002') {
+    is(run("$bin/teacher-embed -q -m $folder --no-images --text-out t.npy --shards $three[0]"), 0, "$folder has its tokenizer") or diag $said;
+}
+
 # --dry-run before there is anything but the shards: it writes nothing.
 copy('narrow.json', 'fresh.json');
 my $before = join ' ', sort glob '* */* */*/*';
