@@ -117,10 +117,13 @@ like($said, qr/3 epochs of 10000000000000000000 samples are too many/, '... are 
 
 # A resumed run keeps its length when shards are added, and its pieces.
 is(run("$train --loss clip --epoch-samples 45 --checkpoint-every 4 --accumulate 2 -o r $masked"), 0, 'a run to take up') or diag $said;
+my $pieces_of_two = slurp('r/open_clip_model.safetensors');
 remove_tree('r/checkpoints/step-00000011');
+unlink glob 'r/open_clip*';
 is(run("$train --loss clip --epoch-samples 45 --checkpoint-every 4 --resume -o r $masked"), 0, 'with --accumulate auto') or diag $said;
 like($said, qr/accumulate 2: 2 pieces of 2 samples/, '... it keeps its pieces');
 is(state('r')->{options}{accumulate}, 2, '... as recorded');
+ok(slurp('r/open_clip_model.safetensors') eq $pieces_of_two, '... and the same bytes');
 
 is(run("$train --loss clip --steps 11 --resume -o r $masked"), 1, 'taken up in steps');
 like($said, qr/made with --epochs 1: give that again/, '... is refused');
