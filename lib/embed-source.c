@@ -64,6 +64,7 @@ static void make_read(const struct embed_source *s, struct read_options *o)
                                .limit = READ_ALL,
                                .threads = s->threads};
     clip_crop(s->cfg, &o->picture.crop);
+    o->picture.alpha = s->alpha;
     o->picture.max_pixels = s->max_pixels;
 }
 

@@ -7,6 +7,7 @@
 
 #include "clip-config.h"
 #include "err.h"
+#include "image.h"
 #include "samples.h"
 #include "shard-list.h"
 
@@ -14,8 +15,9 @@ struct embed_source {
     struct samples_reader *stream;   // or
     const struct shard_list *shards; // read with `threads` threads
     const struct clip_config *cfg;
-    bool partial;          // take shards that end in damage
-    bool images, captions; // wanted
+    bool partial;           // take shards that end in damage
+    bool images, captions;  // wanted
+    enum image_alpha alpha; // of shards' pictures
     uint64_t max_pixels;
     int threads;
 };

@@ -22,6 +22,7 @@ static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_pat
 static const char *device = "cpu";
 static uint64_t batch = 64, max_pixels = 89478485;
 static int dtype, out_dtype;
+static int alpha; // enum image_alpha
 static bool batch_given, normalize = true, shortcuts = true, emulate, partial;
 static struct cli_list shard_specs;
 
@@ -90,6 +91,11 @@ static const struct cli_option options[] = {
      .type = CLI_FLAG,
      .to = &partial,
      .help = "embed what is left of a damaged shard"},
+    {.name = "alpha",
+     .type = CLI_CHOICE,
+     .to = &alpha,
+     .choices = "drop|white",
+     .help = "with --shards: transparent pictures"},
     {.name = "max-pixels",
      .type = CLI_UINT,
      .to = &max_pixels,
@@ -196,6 +202,7 @@ static int open_input(struct job *job, const struct cli_common *common, struct e
     *s = (struct embed_source){.cfg = &job->weights.table.cfg,
                                .images = job->output.image_path != NULL,
                                .captions = text_out || tokens_out,
+                               .alpha = (enum image_alpha)alpha,
                                .max_pixels = max_pixels,
                                .partial = partial,
                                .threads = (int)common->threads};
