@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
                 bool seen = key0 + n * 8 + lane % 4 * 2 + i % 2 < limit[i / 2];
                 float e = seen ? expf(s[n][i] * g.scale - lse[i / 2]) : 0.0f;
                 s[n][i] = e * (dp[n][i] - delta[i / 2]) * g.scale;
-                if (cuda_planted(PLANT_attention_bwd))
+                if (cuda_planted<PLANT_attention_bwd>)
                     s[n][i] *= 1.25f;
             }
         tile_put<T, STEP_PIECES>(ss, PL, s);

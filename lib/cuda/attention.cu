@@ -66,7 +66,7 @@ template <class T, int DP> __global__ void __launch_bounds__(ATT_BLOCK) attentio
     for (int h = 0; h < 2; h++) {
         int at = att_position(g, p, p.first + mine + row + 8 * h);
         limit[h] = g.causal ? min(end, at + 1) : end;
-        if (cuda_planted(PLANT_attention) && limit[h] > 1)
+        if (cuda_planted<PLANT_attention> && limit[h] > 1)
             limit[h]--; // the last key is not seen
     }
     float o[ND][4], top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, keep[2];

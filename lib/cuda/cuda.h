@@ -53,10 +53,7 @@ enum cuda_plant {
 #endif
 #define PLANT_JOIN(name) PLANT_##name
 #define PLANT_OF(name) PLANT_JOIN(name)
-static constexpr bool cuda_planted(enum cuda_plant file)
-{
-    return file == PLANT_OF(PLANT);
-}
+template <enum cuda_plant File> static constexpr bool cuda_planted = File == PLANT_OF(PLANT);
 
 struct cuda_pool; // memory.cu
 struct cuda_plans;

@@ -18,7 +18,7 @@ __device__ __forceinline__ float slope(enum dev_act a, float x)
         return 0.5f * erfcf(-0.70710678118654752f * x) +
                x * 0.39894228040143268f * expf(-0.5f * x * x);
     if (a == DEV_ACT_QUICK_GELU) {
-        float s = 1 / (1 + expf(-(cuda_planted(PLANT_elementwise) ? 1.5f : 1.702f) * x));
+        float s = 1 / (1 + expf(-(cuda_planted<PLANT_elementwise> ? 1.5f : 1.702f) * x));
         return s * (1 + 1.702f * x * (1 - s));
     }
     return 1;

@@ -346,7 +346,7 @@ static struct product forward(const struct dev *d, size_t rows, const void *x, s
     p.ldb = x_ld;
     p.ldd = w->out;
     p.in = act_type(d);
-    p.alpha = cuda_planted(PLANT_gemm) ? 1.0625f : 1.0f;
+    p.alpha = cuda_planted<PLANT_gemm> ? 1.0625f : 1.0f;
     p.batch = true;
     p.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     return p;

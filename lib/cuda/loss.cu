@@ -36,7 +36,7 @@ __device__ float row_lse(const float *x, size_t n, double *room)
     double s = block_sum((double)sum * (top == -INFINITY && sum == 0 ? 0 : below(top, all)), room);
     if (s != s || isinf(all))
         return s != s ? NAN : all;
-    return (float)((double)all + log(s) + (cuda_planted(PLANT_loss) ? 0.01 : 0.0));
+    return (float)((double)all + log(s) + (cuda_planted<PLANT_loss> ? 0.01 : 0.0));
 }
 
 __global__ void __launch_bounds__(CUDA_BLOCK)

@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(ROW_BLOCK)
     float m = warp_sum(s) / (float)cols;
     for (size_t c = lane; c < cols; c += CUDA_WARP)
         q += (x[c] - m) * (x[c] - m);
-    float k = 1.0f / sqrtf(warp_sum(q) / (float)(cols - cuda_planted(PLANT_norm)) + eps);
+    float k = 1.0f / sqrtf(warp_sum(q) / (float)(cols - cuda_planted<PLANT_norm>)+eps);
     for (size_t c = lane; c < cols; c += CUDA_WARP)
         y[r * cols + c] = from_f32<Y>((x[c] - m) * k * gain[c] + bias[c]);
     if (lane == 0 && mean)

@@ -53,7 +53,7 @@ struct adamw_step {
             return;
         float g = by * grad[g_at], a = beta1 * m[i] + (1 - beta1) * g;
         float b =
-            beta2 * v[i] + (1 - beta2) * g * (cuda_planted(PLANT_optim) ? fabsf(g) + 0.01f : g);
+            beta2 * v[i] + (1 - beta2) * g * (cuda_planted<PLANT_optim> ? fabsf(g) + 0.01f : g);
         m[i] = a;
         v[i] = b;
         param[i] = keep * param[i] - rate * a / (sqrtf(b) * root + eps);

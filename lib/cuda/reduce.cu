@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
 {
     double *room = shared_memory<double>(), s = 0;
     size_t first = (size_t)blockIdx.x * DOT_RUN, end = first + DOT_RUN < n ? first + DOT_RUN : n;
-    for (size_t i = first + threadIdx.x; i + cuda_planted(PLANT_reduce) < end; i += CUDA_BLOCK)
+    for (size_t i = first + threadIdx.x; i + cuda_planted<PLANT_reduce> < end; i += CUDA_BLOCK)
         s += (double)x[i] * (y ? (double)y[i] : 1.0);
     s = block_sum(s, room);
     if (threadIdx.x == 0)
@@ -81,8 +81,8 @@ static double *dot_into(struct dev *d, size_t n, const float *x, const float *y,
         return NULL;
     to = to ? to : part + runs;
     cuda_launch(d, "dot", dot_kernel, runs, CUDA_BLOCK, DOT_SHARED, n, x, y, part);
-    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part,
-                add, to);
+    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part, add,
+                to);
     return to;
 }
 

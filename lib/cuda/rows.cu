@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(RUN_BLOCK) run_kernel(size_t n, size_t cols, c
         return;
     for (size_t c = threadIdx.x; c < cols; c += RUN_BLOCK) {
         float s = dst[row * dst_ld + c];
-        for (size_t j = i + cuda_planted(PLANT_rows); j < n && pair[j] >> 32 == row; j++)
+        for (size_t j = i + cuda_planted<PLANT_rows>; j < n && pair[j] >> 32 == row; j++)
             s += src[(pair[j] & 0xffffffffu) * cols + c];
         dst[row * dst_ld + c] = s;
     }

@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
     if (r >= s.rows)
         return;
     const uint32_t row = s.row0 + (uint32_t)r;
-    const float *v = s.v + r * s.ld, low = least[r] + (cuda_planted(PLANT_search) ? 0.05f : 0.0f);
+    const float *v = s.v + r * s.ld, low = least[r] + (cuda_planted<PLANT_search> ? 0.05f : 0.0f);
     if (later && row >= s.col0)
         c = (row - s.col0) / SPAN * SPAN;
     for (; c < s.cols; c += SPAN) {
