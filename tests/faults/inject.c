@@ -10,7 +10,9 @@
 //   INJECT_COUNT=FILE    appends "KIND CALLS" for each kind when the process ends
 //
 // Built by tests/cli/faults.t: cc -shared -fPIC -o inject.so inject.c
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
