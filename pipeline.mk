@@ -52,6 +52,7 @@ PROBE := 4
 K := 1000
 KMEANS := --iterations 20
 ASSIGN :=
+LABEL_SHARDS := 1
 TRAIN := --epochs 1
 SHUFFLE := 5000
 SEED := 1
@@ -81,7 +82,7 @@ V ?=
 LOCKED ?= no
 BAR ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
-	BALANCE PROBE K KMEANS ASSIGN TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
+	BALANCE PROBE K KMEANS ASSIGN LABEL_SHARDS TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	MAX_DROPPED PREFLIGHT LOCK V DATA WORK CONF
 
@@ -288,9 +289,21 @@ $(W)/embed/image/%.npy $(W)/embed/text/%.npy: $(W)/index/%.tsv $(W)/params/embed
 	@mkdir -p $(W)/embed/image $(W)/embed/text
 	$(call log,embed,$(N)) $(RUN_embed) scripts/embed-shard $(BIN) $(SHARD_DIR)/$*.tar $< $(W)/embed $(TEACHER) $(if $(SIZE),--size $(SIZE)) -- $(WORDS) $(ON) $(EMBED) -t $(T_embed)
 
+label = $(call log,labels,$(N)) $(RUN_labels) $(BIN)/kmeans-cluster --assign $(W)/centroids.npy --labels-dir $(W)/labels $(strip $(ON) $(ASSIGN)) -t $(T_embed)
+ifeq ($(LABEL_SHARDS),1)
 $(LABELS): $(W)/labels/%.npy: $(W)/centroids.npy $(W)/embed/image/%.npy | $(BIN)/kmeans-cluster
 	@mkdir -p $(@D)
-	$(call log,labels,$(N)) $(RUN_labels) $(BIN)/kmeans-cluster --assign $< --labels-dir $(@D) $(ON) $(ASSIGN) -t $(T_embed) $(W)/embed/image/$*.npy
+	$(label) $(W)/embed/image/$*.npy
+else
+# $(call label_some,FIRST): LABEL_SHARDS shards from that on, by one process.
+define label_some
+SOME := $$(wordlist $1,$$(shell echo $$$$(($1 + $(LABEL_SHARDS) - 1))),$$(SHARDS))
+$$(SOME:%=$(W)/labels/%.npy) &: $(W)/centroids.npy $$(SOME:%=$(W)/embed/image/%.npy) | $(BIN)/kmeans-cluster
+	@mkdir -p $(W)/labels
+	$$(label) $$(filter $(W)/embed/%,$$^)
+endef
+$(foreach i,$(shell seq 1 $(LABEL_SHARDS) $(N)),$(eval $(call label_some,$i)))
+endif
 
 # ---- stages over all shards
 

@@ -74,6 +74,16 @@ is(make(), 0, 'all of it') or diag $said;
 copy("$dir/0.tar", $tar) or die;
 is(make(), 0, 'and back') or diag $said;
 
+# ---- labels by one process for several shards
+my %labels = map { $_ => slurp("$w/labels/$_.npy") } qw(00000 00001);
+unlink glob "$w/labels/*";
+is(make('cluster', 'LABEL_SHARDS=2', 'V=1'), 0, 'labels of two shards at a time') or diag $said;
+is(scalar(() = $said =~ /kmeans-cluster --assign/g), 1, 'by one process');
+ok(slurp("$w/labels/$_.npy") eq $labels{$_}, "the same labels: $_") for sort keys %labels;
+unlink "$w/labels/00001.npy";
+is(planned('cluster', 'LABEL_SHARDS=3'), 'labels', 'a group that is not full');
+is(make('cluster'), 0, 'again by itself') or diag $said;
+
 # ---- the student
 my $first = slurp("$w/student/open_clip_model.safetensors");
 my $log = slurp("$w/student.jsonl");

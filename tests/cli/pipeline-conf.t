@@ -53,6 +53,14 @@ like(slurp("$dir/said"), qr/preflight:.*data sets:.*laion400m/s, 'lists stages a
 isnt(system("make -f pipeline.mk DATA=nonesuch >$dir/said 2>&1"), 0, 'a conf file that is not there');
 like(slurp("$dir/said"), qr{no 'conf/nonesuch.mk'.*conf/example.mk}, 'is named');
 
+# ---- the page
+my $page = slurp('man/clip-cid-pipeline.7');
+my ($list) = slurp('pipeline.mk') =~ /^VARIABLES := ((?:.*\\\n)*.*)\n/m;
+is(join(' ', grep { $page !~ /^\.It Cm (?:.*[ ,])?\Q$_\E\b/m } grep { $_ ne '\\' } split ' ', $list), '', 'every variable stands in the page');
+is(join(' ', grep { $page !~ /^\.It Cm \Q$_\E$/m } slurp('pipeline.mk') =~ /^## ([\w-]+):/mg), '', 'every stage stands in it');
+my %known = map { $_ => 1 } split ' ', $list;
+is(join(' ', grep { !$known{$_} && $_ ne 'TRAIN_' } map { split /[ ,]+/, s/ (?:Pq|Ns).*//r } $page =~ /^\.It Cm ([A-Z][A-Za-z_ ,]*)/mg), '', 'and no other');
+
 # ---- variables
 conf('STUDNET := x');
 refused('a misspelt variable', qr/nothing reads the variable STUDNET: did you mean STUDENT\?/);
