@@ -272,6 +272,7 @@ static void test_loops(void)
 
 int main(void)
 {
+    signal(SIGHUP, SIG_DFL); // this program may run under nohup
     if (!mkdtemp(dir))
         return 1;
     test_signals();
