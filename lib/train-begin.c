@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io.h"
 #include "train-checkpoint-dir.h"
 #include "train-settle.h"
 #include "train-setup.h"
@@ -24,6 +25,24 @@ static int take_output(struct train_run *r, struct err *e)
     int rc = train_output_check(&r->output, train_begin_how(o), &r->state, e);
     r->only_model = rc > 0;
     return rc < 0 ? -1 : 0;
+}
+
+static int name_log(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    int n = o->log ? snprintf(r->log_path, sizeof r->log_path, "%s", o->log)
+                   : snprintf(r->log_path, sizeof r->log_path, "%s/log.jsonl", o->output);
+    if (n < 0 || (size_t)n >= sizeof r->log_path)
+        return err_set(e, "'%s': the name is too long", o->log ? o->log : o->output);
+    return 0;
+}
+
+// A log that cannot be written is known before the data and the teacher are opened.
+static int check_log(struct train_run *r, struct err *e)
+{
+    return name_log(r, e) || io_check_output(r->log_path, e) || io_check_existing(r->log_path, e)
+               ? -1
+               : 0;
 }
 
 // The newest checkpoint that is whole; those above it are told of here and set aside once it is
@@ -140,16 +159,6 @@ static int load_weights(struct train_run *r, struct err *e)
     return train_setup_weights(&r->core, o->init, o->seed, e);
 }
 
-static int name_log(struct train_run *r, struct err *e)
-{
-    const struct train_options *o = r->plan->o;
-    int n = o->log ? snprintf(r->log_path, sizeof r->log_path, "%s", o->log)
-                   : snprintf(r->log_path, sizeof r->log_path, "%s/log.jsonl", o->output);
-    if (n < 0 || (size_t)n >= sizeof r->log_path)
-        return err_set(e, "'%s': the name is too long", o->log ? o->log : o->output);
-    return 0;
-}
-
 // The clock goes on where the run's earlier parts stopped.
 static void begin_part(struct train_run *r)
 {
@@ -169,7 +178,7 @@ bool train_begin_finished(const struct train_run *r)
 static int start(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
-    if (train_data_start(r->data, &r->cfg, e) || name_log(r, e) || set_damaged_aside(r, e) ||
+    if (train_data_start(r->data, &r->cfg, e) || set_damaged_aside(r, e) ||
         (o->overwrite && train_output_clear(&r->output, e)) ||
         train_output_keep_shards(&r->output, r->shards, e))
         return -1;
@@ -181,7 +190,7 @@ int train_begin(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     train_plan_set(r->plan, &r->set);
-    if (take_output(r, e) || find_checkpoint(r, e) ||
+    if (take_output(r, e) || check_log(r, e) || find_checkpoint(r, e) ||
         dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
         match_inputs(r, e) ||
         train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log, e) ||

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -12,6 +13,7 @@
 #include "mem.h"
 #include "sig.h"
 #include "train-names.h"
+#include "train-usable.h"
 
 enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
@@ -33,6 +35,9 @@ struct train_data {
     struct clip_config cfg;
     size_t dim_t, n_label, picture;
     struct train_counts counts;
+    struct train_usable usable; // of the epoch
+    uint64_t epoch;             // which it is
+    char epoch_name[64];        // for messages
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -75,6 +80,8 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
         return NULL;
     d->set = *set;
     d->counts = *counts;
+    d->usable.earlier = pos->records > 0;
+    d->epoch = pos->epoch;
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->moved, NULL);
     open_rows(d);
@@ -133,6 +140,15 @@ static int alloc_slots(struct train_data *d, struct err *e)
     return 0;
 }
 
+static int lacks(struct train_data *d, enum train_lack what)
+{
+    d->usable.lack[what]++;
+    *(what == LACK_LABEL          ? &d->counts.no_label
+      : what <= LACK_TEACHER_TEXT ? &d->counts.no_teacher
+                                  : &d->counts.incomplete) += 1;
+    return 0;
+}
+
 // Sample into place i: 1, or 0 when it lacks something.
 static int take(struct train_data *d, struct slot *s, size_t i, const struct samples_record *r,
                 struct err *e)
@@ -140,18 +156,14 @@ static int take(struct train_data *d, struct slot *s, size_t i, const struct sam
     size_t context = (size_t)d->cfg.context, n;
     void *place[3] = {s->teacher[0] + i * d->dim_t, s->teacher[1] + i * d->dim_t,
                       s->labels + i * d->n_label};
-    if (!r->image || !r->caption) {
-        d->counts.incomplete++;
-        return 0;
-    }
+    if (!r->image || !r->caption)
+        return lacks(d, r->image ? LACK_CAPTION : LACK_PICTURE);
     for (int k = 0; k < 3; k++) {
         int rc = d->has[k] ? train_rows_get(&d->rows[k], r, place[k], e) : 1;
         if (rc < 0)
             return -1;
-        if (!rc) {
-            *(k == 2 ? &d->counts.no_label : &d->counts.no_teacher) += 1;
-            return 0;
-        }
+        if (!rc)
+            return lacks(d, (enum train_lack)k);
     }
     if (r->image_bytes != d->picture)
         return err_set(e, "a picture of %zu bytes where the model takes %zu", r->image_bytes,
@@ -160,12 +172,23 @@ static int take(struct train_data *d, struct slot *s, size_t i, const struct sam
                                           s->tokens + i * context, &n, e);
     if (t == TEXT_ERROR)
         return -1;
-    if (t != TEXT_OK) {
-        d->counts.incomplete++;
-        return 0;
-    }
+    if (t != TEXT_OK)
+        return lacks(d, LACK_UTF8);
     memcpy(s->pixels + i * d->picture, r->image, d->picture);
     return 1;
+}
+
+// The next sample, as train_source_next gives it; an epoch that is over must have had a usable one.
+static int next_sample(struct train_data *d, struct samples_record *r, bool *fresh, struct err *e)
+{
+    int rc = train_source_next(&d->source, r, fresh, e);
+    if (rc >= 0 && d->source.pos.epoch != d->epoch &&
+        train_usable_end(&d->usable, d->epoch_name, e))
+        return -1;
+    d->epoch = d->source.pos.epoch;
+    if (rc > 0 && *fresh)
+        snprintf(d->epoch_name, sizeof d->epoch_name, "%s", d->source.name);
+    return rc;
 }
 
 // Fills a slot: 1, 0 at the end of the data, -1.
@@ -175,7 +198,7 @@ static int fill(struct train_data *d, struct slot *s, struct err *e)
     for (size_t i = 0; i < d->set.batch;) {
         struct samples_record r;
         bool fresh;
-        int rc = train_source_next(&d->source, &r, &fresh, e);
+        int rc = next_sample(d, &r, &fresh, e);
         if (rc <= 0) {
             d->left = i;
             return rc;
@@ -193,6 +216,7 @@ static int fill(struct train_data *d, struct slot *s, struct err *e)
             return err_wrap(e, "%s: record %llu (%s)", r.shard_name, (unsigned long long)r.ordinal,
                             r.key);
         d->counts.used += rc > 0;
+        d->usable.used += rc > 0;
         i += rc > 0;
     }
     train_source_pos(&d->source, &s->made.pos);

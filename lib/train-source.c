@@ -280,7 +280,10 @@ int train_source_next(struct train_source *s, struct samples_record *r, bool *fr
             return rc;
         }
         if (!s->pos.records)
-            return err_set(e, "%s: no samples", s->name);
+            return err_set(e,
+                           "%s: no samples: the shards are empty, or --keep, --skip, --limit or "
+                           "--part of shard-read left all of them out",
+                           s->name);
         if ((rc = next_epoch(s, e)) <= 0)
             return rc;
         *fresh = true;
