@@ -110,6 +110,11 @@ uint64_t train_data_no_sidecar(const struct train_data *d)
     return d->rows[0].no_sidecar + d->rows[1].no_sidecar + d->rows[2].no_sidecar;
 }
 
+uint64_t train_data_partial(const struct train_data *d)
+{
+    return d->rows[0].partial + d->rows[1].partial + d->rows[2].partial;
+}
+
 size_t train_data_left(const struct train_data *d)
 {
     return d->left;

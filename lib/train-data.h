@@ -48,6 +48,7 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
 const struct samples_header *train_data_header(const struct train_data *d);
 bool train_data_skip_unknown(const struct train_data *d);   // what --data left out was not compared
 uint64_t train_data_no_sidecar(const struct train_data *d); // files opened that had none
+uint64_t train_data_partial(const struct train_data *d);    // files of parts, keys not compared
 // For pictures and token rows of this model. 0 or -1: they do not fit each other.
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e);
 // The next batch, whole, good until the next call: 1; 0 at the end of the data; -1; 2 when a signal

@@ -99,6 +99,7 @@ static int need_file(struct train_rows *r, const struct samples_record *s, struc
         return -1;
     }
     r->no_sidecar += !has;
+    r->partial += f->side.partial;
     f->open = true;
     return 0;
 }
@@ -149,6 +150,7 @@ int train_rows_sweep(struct train_rows *r, const struct samples_reader *stream, 
                            "%s: the file for shard %s was made from other samples (key digests "
                            "differ)",
                            r->dir, s->name);
+        r->partial -= f->side.partial && s->counted && s->keys[0] && f->side.keys[0];
         close_file(f);
     }
     return 0;

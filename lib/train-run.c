@@ -221,6 +221,10 @@ static void footer(struct train_run *r)
                          "they were not compared with the earlier part's");
     if (train_data_no_sidecar(r->data))
         log_note(r->log, "teacher files without sidecar: only their row counts were checked");
+    if (train_data_partial(r->data))
+        log_warn(r->log, "teacher files hold a part of their shard (teacher-embed --partial), and "
+                         "the run did not read all keys of it: whether their rows are those of "
+                         "the samples was not checked");
     if (r->bad_steps)
         log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
     log_footer(r->log, r->state.samples, text);

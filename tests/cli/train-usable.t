@@ -63,9 +63,19 @@ is(train("$read \$(test {epoch} = 0 && echo a || echo bare)/00000.tar"), 1, 'a s
 like(said_last(), qr/data of epoch 1: none of its 12 samples/, '... is named');
 ok(-d "out$n/checkpoints/step-00000003", '... after a checkpoint');
 # A resumed run has had the usable samples of the epoch already.
-is(run("cp bare/00000.tar bare/00001.tar; $read -o mix.samples a/00000.tar bare/00001.tar"), 0, 'samples') or diag $said;
+is(run("cp bare/00000.tar bare/00001.tar; $read -o one.samples a/00000.tar; $read -o mix.samples a/00000.tar bare/00001.tar"), 0, 'samples') or diag $said;
 is(run("$base --loss clip --steps 3 -o mixed --data 'cat mix.samples'"), 0, 'a run that stops within an epoch') or diag $said;
 is(run("$base --loss clip --steps 6 -o mixed --extend --data 'cat mix.samples'"), 0, '... goes on where only unusable ones are left in it') or diag $said;
+
+# Rows of a part of a shard are never taken for the whole without a word.
+make_path('image-part', 'text-part');
+is(run("$read --limit 8 a/00000.tar | $bin/teacher-embed -q -m $data/models/odd --tokenizer $vocab --partial --image-out image-part/00000.npy --text-out text-part/00000.npy -"), 0, 'rows of a part') or diag $said;
+like(slurp('image-part/00000.npy.json'), qr/"partial":\s*true/, '... say so');
+my $part = '--loss instance=1 --teacher-image image-part --teacher-text text-part';
+is(train("$read a/00000.tar", $part), 1, '... are refused where the shard is read to its end');
+like(said_last(), qr/00000\.tar .*8 rows/, '... by the name of the shard');
+is(run(($base =~ s{ -q }{ }r) . " $part --steps 1 -o short one.samples"), 0, 'a run that ends before that') or diag $said;
+like($said, qr/part of their shard.*not checked/, '... says what was not checked');
 
 # What is written is checked first.
 is(train("$read a/00000.tar", '--loss clip --log none/log.jsonl'), 1, 'a log in no folder');
