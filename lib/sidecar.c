@@ -325,7 +325,8 @@ static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
         json_u64(o, "seed", JSON_OPTIONAL, &s->seed, e) < 0 ||
         json_u64(o, "rows", JSON_REQUIRED, &s->rows, e) < 0 || get_digest(o, "keys", s->keys, e) ||
         get_digest(o, "data", s->data, e) || get_digest(o, "sample", s->sample, e) ||
-        get_digest(o, "model", s->model, e) || get_of(o, s, e))
+        get_digest(o, "model", s->model, e) || get_of(o, s, e) ||
+        json_bool(o, "partial", JSON_OPTIONAL, &s->partial, e) < 0)
         return -1;
     return sidecar_get_failed(o, s, e) || get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;
 }
