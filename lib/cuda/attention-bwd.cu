@@ -7,10 +7,15 @@
 // and makes dk and dv: the scores are made twice, nothing is added by two blocks.
 #include "attention.h"
 
-static constexpr int STEP = 32, STEP_PIECES = STEP / 8;
+// Keys, or queries, of a step: fewer where float32 heads are wide, as forward does (attention.cu).
+template <class T, int DP> __host__ __device__ constexpr int att_step()
+{
+    return sizeof(T) == 4 && DP > 64 ? 16 : 32;
+}
 
 template <class T, int DP> constexpr size_t att_bwd_shared()
 {
+    constexpr int STEP = att_step<T, DP>();
     return ((2 * ATT_ROWS + 2 * STEP) * att_ld<T, DP>() + ATT_ROWS * att_ld<T, STEP>()) *
                sizeof(T) +
            2 * STEP * sizeof(float);
@@ -38,6 +43,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) delta_kernel(att_args g, float *del
 template <class T, int DP>
 __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
 {
+    constexpr int STEP = att_step<T, DP>(), STEP_PIECES = STEP / 8;
     const int L = att_ld<T, DP>(), PL = att_ld<T, STEP>(), ND = DP / 8;
     T *sq = shared_memory<T>(), *sg = sq + ATT_ROWS * L, *sk = sg + ATT_ROWS * L;
     T *sv = sk + STEP * L, *ss = sv + STEP * L;
@@ -106,6 +112,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
 template <class T, int DP>
 __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
 {
+    constexpr int STEP = att_step<T, DP>(), STEP_PIECES = STEP / 8;
     const int L = att_ld<T, DP>(), PL = att_ld<T, STEP>(), ND = DP / 8;
     float *lse = shared_memory<float>(), *delta = lse + STEP; // of the queries of a step
     T *sk = (T *)(delta + STEP), *sv = sk + ATT_ROWS * L, *sq = sv + ATT_ROWS * L;

@@ -4,15 +4,23 @@
 // the keys 64 at a time, holding the largest score and the sum of exponentials of each row.
 #include "attention.h"
 
-static constexpr int KEYS = 64, KEY_PIECES = KEYS / 8;
+// Keys of a tile: fewer where float32 heads are wide, so that a block stays within the 99 KiB of
+// shared memory that compute capability 8.6, 8.9 and 12.x have. The same on every card, for the
+// same bits.
+template <class T, int DP> __host__ __device__ constexpr int att_keys()
+{
+    return sizeof(T) == 4 && DP > 64 ? 32 : 64;
+}
 
 template <class T, int DP> constexpr size_t att_shared()
 {
-    return ((ATT_ROWS + 2 * KEYS) * att_ld<T, DP>() + ATT_ROWS * att_ld<T, KEYS>()) * sizeof(T);
+    constexpr int keys = att_keys<T, DP>();
+    return ((ATT_ROWS + 2 * keys) * att_ld<T, DP>() + ATT_ROWS * att_ld<T, keys>()) * sizeof(T);
 }
 
 // Scores of one tile to exponentials in place; top and sum carried on, the factor for what was
 // gathered before returned. limit: keys that the lane's two rows see.
+template <int KEY_PIECES>
 __device__ __forceinline__ void soften(float (&s)[KEY_PIECES][4], int key0, const int (&limit)[2],
                                        float scale, float (&top)[2], float (&sum)[2],
                                        float (&keep)[2])
@@ -48,6 +56,7 @@ __device__ __forceinline__ void soften(float (&s)[KEY_PIECES][4], int key0, cons
 
 template <class T, int DP> __global__ void __launch_bounds__(ATT_BLOCK) attention_kernel(att_args g)
 {
+    constexpr int KEYS = att_keys<T, DP>(), KEY_PIECES = KEYS / 8;
     const int L = att_ld<T, DP>(), PL = att_ld<T, KEYS>(), ND = DP / 8;
     T *sq = shared_memory<T>(), *sk = sq + ATT_ROWS * L, *sv = sk + KEYS * L, *sp = sv + KEYS * L;
     att_place p = att_where(g, ATT_ROWS);
@@ -73,7 +82,7 @@ template <class T, int DP> __global__ void __launch_bounds__(ATT_BLOCK) attentio
     tile_clear(o);
     sp += mine * PL;
     for (int key0 = 0; key0 < end; key0 += KEYS) {
-        int keys = min(KEYS, end - key0), rows = up16(keys);
+        int keys = min((int)KEYS, end - key0), rows = up16(keys);
         __syncthreads();
         att_load<T, DP>(sk, k + (size_t)key0 * g.kv_ld, g.kv_ld, rows, keys, g);
         att_load<T, DP>(sv, v + (size_t)key0 * g.kv_ld, g.kv_ld, rows, keys, g);

@@ -139,18 +139,19 @@ void cuda_launch(struct dev *d, const char *what, void (*kernel)(P...), size_t b
         cuda_fail(d, "%s: %zu blocks are more than one launch has", what, blocks);
         return;
     }
-    if (shared > 48 << 10 &&
-        !cuda_check(
-            d,
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared),
-            what))
-        return;
+    cudaError_t e = cudaSuccess;
+    if (shared > 48 << 10)
+        e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
     cudaLaunchConfig_t c = {};
     c.gridDim = dim3((unsigned)blocks);
     c.blockDim = dim3(threads);
     c.dynamicSmemBytes = shared;
     c.stream = cuda_of(d)->stream;
-    cuda_check(d, cudaLaunchKernelEx(&c, kernel, P(args)...), what);
+    if (e == cudaSuccess)
+        e = cudaLaunchKernelEx(&c, kernel, P(args)...);
+    if (e != cudaSuccess)
+        cuda_fail(d, "%s: %zu blocks of %u threads, %zu bytes of shared memory: %s", what, blocks,
+                  threads, shared, cudaGetErrorString(e));
 }
 
 static inline size_t cuda_blocks(size_t n, size_t per)

@@ -274,7 +274,7 @@ std::map<const void *, int> &shared_allowed()
     static std::map<const void *, int> m;
     return m;
 }
-const int SHARED_DEFAULT = 48 << 10, SHARED_MOST = 227 << 10;
+const int SHARED_DEFAULT = 48 << 10, SHARED_MOST = 99 << 10;
 } // namespace
 
 cudaError_t allow_shared(const void *kernel, int bytes)

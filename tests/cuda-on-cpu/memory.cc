@@ -172,7 +172,7 @@ cudaError_t cudaSetDevice(int i)
 
 cudaError_t cudaDeviceGetAttribute(int *v, cudaDeviceAttr a, int)
 {
-    *v = a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 227 << 10
+    *v = a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? 99 << 10
          : a == cudaDevAttrComputeCapabilityMajor     ? 9
                                                       : 0;
     return cudaSuccess;
