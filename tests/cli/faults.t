@@ -18,6 +18,7 @@ my $source = abs_path('tests/faults/inject.c');
 my $pipeline = abs_path('pipeline.mk');
 my $root = abs_path('.');
 my $most = $ENV{FAULTS_MOST} // 3;
+BAIL_OUT("FAULTS_MOST is '$most', not a number of places") if $most !~ /^[1-9]\d*$/;
 my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
 sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
@@ -108,10 +109,10 @@ sub wrong { my ($name, $kind, $status, $want) = @_;
     return @litter ? "left behind: @litter" : '';
 }
 
-# The first, the last, and others between them at equal distances.
+# The first, the last, and others between them at equal distances; of one place, the first.
 sub places { my ($n) = @_;
     return 1 .. $n if $n <= $most;
-    my %p = map { (1 + int($_ * ($n - 1) / ($most - 1)) => 1) } 0 .. $most - 1;
+    my %p = map { (1 + int($_ * ($n - 1) / ($most > 1 ? $most - 1 : 1)) => 1) } 0 .. $most - 1;
     return sort { $a <=> $b } keys %p;
 }
 
