@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "dev-cpu-exp.h"
-#include "dev-cpu-grad-simd.h"
 #include "dev-cpu-small.h"
+#include "dev-cpu-vec.h"
 #include "dev-cpu.h"
 
 // Query rows that go through together: their scores stay in the first-level cache.
@@ -76,12 +76,6 @@ static void load_values(struct head *h)
     }
 }
 
-SIMD static void scale_row(float *x, float by, size_t n)
-{
-    for (size_t i = 0; i < n; i += VF)
-        vf_store(x + i, vf_load(x + i) * vf_all(by));
-}
-
 static size_t query_row(const struct head *h, size_t i, size_t r)
 {
     return h->a->last_only ? i : h->row0 + r;
@@ -102,7 +96,7 @@ static void load_queries(struct head *h, size_t i, size_t r0, size_t n)
 static void store_row(struct head *h, size_t row, size_t head, float *o, float sum, float max)
 {
     const struct dev_attention *a = h->a;
-    scale_row(o, 1.0f / sum, h->dim16);
+    vec_scale(o, 1.0f / sum, h->dim16);
     void *to = cpu_at(h->d, a->out, row * a->out_ld + h->col0);
     if (h->d->act == DEV_F32)
         memcpy(to, o, a->head_dim * sizeof *o);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "dev-cpu-exp.h"
-#include "dev-cpu-grad-simd.h"
+#include "dev-cpu-vec.h"
 #include "dev-cpu.h"
 #include "mem.h"
 
@@ -70,47 +70,12 @@ struct linear {
     bool y_f32;
 };
 
-SIMD static void add_bias(float *c, const float *bias, size_t n)
-{
-    size_t j = 0;
-    for (; j + VF <= n; j += VF)
-        vf_store(c + j, vf_load(c + j) + vf_load(bias + j));
-    for (; j < n; j++)
-        c[j] += bias[j];
-}
-
-SIMD static void mul_by(float *c, const float *gamma, size_t n)
-{
-    size_t j = 0;
-    for (; j + VF <= n; j += VF)
-        vf_store(c + j, vf_load(c + j) * vf_load(gamma + j));
-    for (; j < n; j++)
-        c[j] *= gamma[j];
-}
-
 static void store_act(const struct dev *d, const float *c, void *to, size_t at, size_t n)
 {
     if (d->act == DEV_F32)
         memcpy((float *)to + at, c, n * sizeof *c);
     else
         bf16_from_f32(c, (uint16_t *)to + at, n);
-}
-
-// residual += (c + bias) * gamma
-SIMD static void add_branch(float *residual, const float *c, const float *bias, const float *gamma,
-                            size_t n)
-{
-    size_t j = 0;
-    for (; j + VF <= n; j += VF) {
-        vf v = vf_load(c + j);
-        if (bias)
-            v += vf_load(bias + j);
-        if (gamma)
-            v *= vf_load(gamma + j);
-        vf_store(residual + j, vf_load(residual + j) + v);
-    }
-    for (; j < n; j++)
-        residual[j] += (c[j] + (bias ? bias[j] : 0)) * (gamma ? gamma[j] : 1);
 }
 
 static void finish_row(const struct linear *l, size_t row, size_t col0, size_t n, float *c)
@@ -121,20 +86,20 @@ static void finish_row(const struct linear *l, size_t row, size_t col0, size_t n
     const float *bias = ep->bias ? ep->bias + col0 : NULL;
     const float *gamma = ep->gamma ? ep->gamma + col0 : NULL;
     if (ep->residual && !ep->pre && ep->act == DEV_ACT_NONE) {
-        add_branch(ep->residual + at, c, bias, gamma, n);
+        vec_add_branch(ep->residual + at, c, bias, gamma, n);
         return;
     }
     if (bias && (ep->pre || ep->act == DEV_ACT_NONE)) {
-        add_bias(c, bias, n);
+        vec_add(c, bias, c, n);
         bias = NULL;
     }
     if (ep->pre)
         store_act(l->d, c, ep->pre, at, n);
     cpu_bias_act(ep->act, bias, c, n);
     if (gamma)
-        mul_by(c, gamma, n);
+        vec_mul(c, gamma, c, n);
     if (ep->residual)
-        add_bias(ep->residual + at, c, n);
+        vec_add(ep->residual + at, c, ep->residual + at, n);
     else if (l->y_f32)
         memcpy((float *)l->y + at, c, n * sizeof *c);
     else

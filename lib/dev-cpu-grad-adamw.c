@@ -20,25 +20,8 @@ struct adamw_job {
 #define VECTOR_LOOP
 #endif
 
-// param *= 1 - lr decay; m, v moving averages of g and g^2;
-// param -= lr / bias1 * m / (sqrt(v / bias2) + eps)
-SIMD VECTOR_LOOP static void adamw_run(const struct dev_adamw *o, size_t n,
-                                       const float *restrict grad, float *restrict m,
-                                       float *restrict v, float *restrict param)
-{
-    const float keep = 1 - o->lr * o->weight_decay, b1 = o->beta1, b2 = o->beta2;
-    const float c1 = 1 - b1, c2 = 1 - b2, eps = o->eps;
-    const float scale = o->clip ? o->clip->factor * o->grad_scale : o->grad_scale;
-    const float rate = o->lr / o->bias1, root = 1 / sqrtf(o->bias2);
-    if (scale != scale)
-        return;
-    for (size_t i = 0; i < n; i++) {
-        float g = scale * grad[i];
-        m[i] = b1 * m[i] + c1 * g;
-        v[i] = b2 * v[i] + c2 * g * g;
-        param[i] = keep * param[i] - rate * m[i] / (sqrtf(v[i]) * root + eps);
-    }
-}
+#define LEVELS_OF "dev-cpu-grad-adamw-levels.h"
+#include "dev-cpu-levels.h"
 
 void dev_cpu_clip(struct dev *d, size_t n, const double *squares, size_t n_check,
                   const double *check, float most, struct dev_clip *to)
@@ -61,7 +44,8 @@ static void adamw_block(void *ctx, size_t b)
 {
     const struct adamw_job *j = ctx;
     size_t at = b * BLOCK;
-    adamw_run(j->o, size_min(BLOCK, j->n - at), j->grad + at, j->m + at, j->v + at, j->param + at);
+    AT_LEVEL(adamw_run)
+    (j->o, size_min(BLOCK, j->n - at), j->grad + at, j->m + at, j->v + at, j->param + at);
 }
 
 void dev_cpu_adamw(struct dev *d, size_t n, const struct dev_adamw *o, const float *grad, float *m,
@@ -76,7 +60,8 @@ static void adamw_row_block(void *ctx, size_t b)
     const struct adamw_job *j = ctx;
     for (size_t r = b * j->per; r < size_min(j->n, (b + 1) * j->per); r++) {
         size_t at = (size_t)j->index[r] * j->cols;
-        adamw_run(j->o, j->cols, j->grad + r * j->cols, j->m + at, j->v + at, j->param + at);
+        AT_LEVEL(adamw_run)
+        (j->o, j->cols, j->grad + r * j->cols, j->m + at, j->v + at, j->param + at);
     }
 }
 

@@ -166,23 +166,8 @@ static void load_head(const struct att_job *j, struct head *h, size_t seq, size_
     }
 }
 
-// Scores of query i, p = Q K^T and ds = dO V^T, to P and dS; `seen` keys are visible to it.
-SIMD static void query(const struct att_job *j, struct head *h, size_t i, size_t seen, float lse)
-{
-    float *p = h->p + i * j->length, *ds = h->ds + i * j->length;
-    const float *g = h->dout + i * j->wide, *o = h->out + i * j->wide;
-    vf dd = {0}, l = vf_all(lse), scale = vf_all(j->scale);
-    for (size_t c = 0; c < j->wide; c += VF)
-        dd += vf_load(g + c) * vf_load(o + c);
-    vf D = vf_all(vf_sum(dd));
-    for (size_t x = 0; x < seen; x += VF) {
-        vf e = vf_exp(vf_load(p + x) * scale - l);
-        vf_store(p + x, e);
-        vf_store(ds + x, e * (vf_load(ds + x) - D) * scale);
-    }
-    for (size_t x = seen; x < j->length; x++)
-        p[x] = ds[x] = 0;
-}
+#define LEVELS_OF "dev-cpu-grad-attention-levels.h"
+#include "dev-cpu-levels.h"
 
 static void sequence_head(const struct att_job *j, struct head *h, size_t seq, size_t head)
 {
@@ -193,7 +178,8 @@ static void sequence_head(const struct att_job *j, struct head *h, size_t seq, s
     product(h->nq, h->nk, j->hd, h->dout, w, 1, h->vt, l, h->ds, l);
     for (size_t i = 0; i < h->nq; i++) {
         size_t pos = a->last_only ? (size_t)a->q_row[seq] : i;
-        query(j, h, i, a->causal ? pos + 1 : h->nk, a->lse[query_row(a, seq, i) * a->heads + head]);
+        AT_LEVEL(query)
+        (j, h, i, a->causal ? pos + 1 : h->nk, a->lse[query_row(a, seq, i) * a->heads + head]);
     }
     product(h->nq, j->hd, h->nk, h->ds, l, 1, h->k, w, h->dq, w);
     product(h->nk, j->hd, h->nq, h->ds, 1, l, h->q, w, h->dk, w);

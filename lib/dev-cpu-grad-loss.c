@@ -13,44 +13,14 @@ struct loss_job {
     float *grad, *loss, *entropy;
 };
 
-// log sum exp of a row: its largest value and the sum of exponentials below it. A row of -inf gives
-// -inf.
-SIMD static float lse_row(const float *x, size_t n)
-{
-    float top = -INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        if (x[i] != x[i])
-            return x[i]; // NaN
-        top = x[i] > top ? x[i] : top;
-    }
-    if (isinf(top))
-        return top;
-    vf t = vf_all(top), s = {0};
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        s += vf_exp(vf_load(x + i) - t);
-    double sum = (double)vf_sum(s);
-    for (; i < n; i++)
-        sum += exp((double)x[i] - top);
-    return (float)(top + log(sum));
-}
-
-// y = weight exp(x - lse)
-SIMD static void soft_row(const float *x, size_t n, float lse, float weight, float *y)
-{
-    vf l = vf_all(lse), w = vf_all(weight);
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(y + i, w * vf_exp(vf_load(x + i) - l));
-    if (i < n)
-        vf_store_n(y + i, w * vf_exp(vf_load_n(x + i, n - i) - l), n - i);
-}
+#define LEVELS_OF "dev-cpu-grad-loss-levels.h"
+#include "dev-cpu-levels.h"
 
 static void lse_block(void *ctx, size_t b)
 {
     const struct loss_job *j = ctx;
     for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
-        j->loss[r] = lse_row(j->logits + r * j->ld, j->cols);
+        j->loss[r] = AT_LEVEL(lse_row)(j->logits + r * j->ld, j->cols);
 }
 
 void dev_cpu_row_lse(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
@@ -72,9 +42,9 @@ static void ce_block(void *ctx, size_t b)
             j->loss[r] = 0;
             continue;
         }
-        float lse = lse_row(x, j->cols);
+        float lse = AT_LEVEL(lse_row)(x, j->cols);
         j->loss[r] = lse - x[y];
-        soft_row(x, j->cols, lse, j->weight, g);
+        AT_LEVEL(soft_row)(x, j->cols, lse, j->weight, g);
         g[y] -= j->weight;
     }
 }
@@ -89,45 +59,11 @@ void dev_cpu_softmax_ce(struct dev *d, size_t rows, size_t cols, const float *lo
     dev_par(d, blocks_of(rows, ROWS), ce_block, &j);
 }
 
-// With a = x - lse(x), b = t - lse(t): loss - sum P a, entropy - sum P b; P = exp b, where it is 0
-// the product is 0 whatever a is.
-SIMD static void soft_ce_row(const struct loss_job *j, size_t r)
-{
-    const float *x = j->logits + r * j->ld, *t = j->teacher + r * j->teacher_ld;
-    float *g = j->grad + r * j->ld, lx = lse_row(x, j->cols), lt = lse_row(t, j->cols);
-    double loss = 0, entropy = 0;
-    vf w = vf_all(j->weight), ll = vf_all(lx), lu = vf_all(lt), zero = {0};
-    for (size_t i = 0; i < j->cols; i += VF) {
-        size_t k = size_min(VF, j->cols - i);
-        vf a = (k == VF ? vf_load(x + i) : vf_load_n(x + i, k)) - ll;
-        vf c = (k == VF ? vf_load(t + i) : vf_load_n(t + i, k)) - lu;
-        vf p = vf_exp(c), y = w * (vf_exp(a) - p);
-        if (k == VF) {
-            vf_store(g + i, y);
-        } else {
-            vf_store_n(g + i, y, k);
-            float live[VF];
-            vf_store(live, p);
-            memset(live + k, 0, (VF - k) * sizeof *live);
-            p = vf_load(live);
-        }
-        vi some = p > zero;
-        loss -= (double)vf_sum(vf_select(some, p * a, zero));
-        entropy -= (double)vf_sum(vf_select(some, p * c, zero));
-    }
-    // A NaN must not hide behind the selection.
-    if (lx != lx || lt != lt)
-        loss = entropy = (double)NAN;
-    j->loss[r] = (float)loss;
-    if (j->entropy)
-        j->entropy[r] = (float)entropy;
-}
-
 static void soft_ce_block(void *ctx, size_t b)
 {
     const struct loss_job *j = ctx;
     for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
-        soft_ce_row(j, r);
+        AT_LEVEL(soft_ce_row)(j, r);
 }
 
 void dev_cpu_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const float *logits,

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen float32 at a time, by the compilers' vector types, for dev-cpu-grad-*.c. A function
-// marked SIMD is compiled for AVX-512, AVX2 and the baseline, and the loader picks one (gcc; clang
-// has no vector arguments across targets, and builds the baseline). No fused multiply-add, so all
-// three give the same bits.
+// Sixteen float32 at a time, by the compilers' vector types, for dev-cpu-*.c. What is made of them
+// is compiled for each level of isa.h (dev-cpu-levels.h). No fused multiply-add, so all levels give
+// the same bits.
 #ifndef DEV_CPU_GRAD_SIMD_H
 #define DEV_CPU_GRAD_SIMD_H
 
@@ -13,15 +12,21 @@
 #include "dev-cpu.h"
 #include "dev.h"
 #include "half.h"
+#include "isa.h"
 
 // Helpers that take or return vectors are always inlined: there is no calling convention to warn
 // about.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
+// The form of a function of a dev-cpu-*-levels.h for the level in use. clang has no vector
+// arguments across targets, and builds the portable form only.
 #if defined(__x86_64__) && !defined(__clang__)
-#define SIMD __attribute__((target_clones("avx512f", "avx2", "default")))
+#define AT_LEVEL(name)                                                                             \
+    (isa_level() == ISA_AVX512 ? name##_avx512                                                     \
+     : isa_level() == ISA_AVX2 ? name##_avx2                                                       \
+                               : name##_portable)
 #else
-#define SIMD
+#define AT_LEVEL(name) name##_portable
 #endif
 #define SIMD_INLINE static inline __attribute__((always_inline, unused))
 

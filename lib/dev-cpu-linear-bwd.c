@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "dev-cpu-grad-simd.h"
+#include "dev-cpu-vec.h"
 #include "dev-cpu.h"
 #include "mem.h"
 
@@ -48,15 +49,6 @@ void cpu_linear_dx(struct dev *d, size_t rows, const void *dy, const struct dev_
 }
 
 enum { DB_COLS = 256 };
-
-SIMD static void add_to(float *sum, const float *x, size_t n)
-{
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(sum + i, vf_load(sum + i) + vf_load(x + i));
-    for (; i < n; i++)
-        sum[i] += x[i];
-}
 
 // dw[m, n] += a^T b over the rows of both. float32: tile by tile by OpenBLAS. bfloat16: a run of
 // rows at a time, a turned to [m, run] and b packed as a right side (dev-cpu.h), so that the sums
@@ -136,8 +128,10 @@ static void add_tile(void *ctx, size_t row0, size_t rows, size_t col0, size_t co
 {
     (void)worker;
     const struct dw *j = ctx;
-    for (size_t r = 0; r < rows; r++)
-        add_to(j->dw + (row0 + r) * j->n + col0, c + r * ldc, cols);
+    for (size_t r = 0; r < rows; r++) {
+        float *to = j->dw + (row0 + r) * j->n + col0;
+        vec_add(to, c + r * ldc, to, cols);
+    }
 }
 
 // The run of b as a right side, zeros after its last row. NULL, failure kept.
@@ -191,8 +185,8 @@ static void db_block(void *ctx, size_t first, size_t count, int worker)
     const struct db *j = ctx;
     float sum[DB_COLS] = {0}, tmp[DB_COLS];
     for (size_t r = 0; r < j->rows; r++)
-        add_to(sum, act_read(j->d, j->dy, r * j->cols + first, count, tmp), count);
-    add_to(j->db + first, sum, count);
+        vec_add(sum, act_read(j->d, j->dy, r * j->cols + first, count, tmp), sum, count);
+    vec_add(j->db + first, sum, j->db + first, count);
 }
 
 void cpu_linear_dw(struct dev *d, size_t rows, const void *dy, const void *x, size_t x_ld,

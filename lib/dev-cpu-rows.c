@@ -2,7 +2,7 @@
 // Moving rows: gathers, patches, the inputs of the towers.
 #include <string.h>
 
-#include "dev-cpu-grad-simd.h"
+#include "dev-cpu-vec.h"
 #include "dev-cpu.h"
 
 enum { RUN = 8, SLOT_ROW = 2 };
@@ -83,15 +83,6 @@ void cpu_patchify(struct dev *d, size_t n, size_t size, size_t patch, const uint
     cpu_for_runs(d, n * j.grid * j.grid, RUN, patch_rows, &j);
 }
 
-SIMD static void add_rows(const float *a, const float *b, float *y, size_t n)
-{
-    size_t i = 0;
-    for (; i + VF <= n; i += VF)
-        vf_store(y + i, vf_load(a + i) + vf_load(b + i));
-    for (; i < n; i++)
-        y[i] = a[i] + b[i];
-}
-
 struct assemble {
     size_t patches, cols;
     const float *rows, *cls, *pos;
@@ -105,7 +96,7 @@ static void assemble_rows(void *ctx, size_t first, size_t count, int worker)
     for (size_t r = first; r < first + count; r++) {
         size_t p = r % (1 + j->patches), i = r / (1 + j->patches);
         const float *src = p ? j->rows + (i * j->patches + p - 1) * j->cols : j->cls;
-        add_rows(src, j->pos + p * j->cols, j->x + r * j->cols, j->cols);
+        vec_add(src, j->pos + p * j->cols, j->x + r * j->cols, j->cols);
     }
 }
 
@@ -130,8 +121,8 @@ static void embed_sequence(void *ctx, size_t i, int worker)
     const struct embed *j = ctx;
     size_t start = (size_t)j->r->start[i], end = (size_t)j->r->start[i + 1];
     for (size_t r = start; r < end; r++)
-        add_rows(j->table + (size_t)j->token[r] * j->cols, j->pos + (r - start) * j->cols,
-                 j->x + r * j->cols, j->cols);
+        vec_add(j->table + (size_t)j->token[r] * j->cols, j->pos + (r - start) * j->cols,
+                j->x + r * j->cols, j->cols);
 }
 
 void cpu_embed(struct dev *d, const struct dev_ragged *r, size_t cols, const int32_t *token,

@@ -7,8 +7,8 @@
 
 enum { SMALL_COLS = 16 }; // columns come in multiples of this
 
-// C[m, n] = A[m, k] B[k, n], n a multiple of SMALL_COLS. Each value is summed in the order of k
-// with fused multiply-adds, whatever m and n.
+// C[m, n] = A[m, k] B[k, n], n a multiple of SMALL_COLS. Each value is summed in the order of k,
+// whatever m and n; with fused multiply-adds where the level has them (isa.h).
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc);
 

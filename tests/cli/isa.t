@@ -86,6 +86,11 @@ for my $level (@levels) {
     is(run("$bin/sem-balance -q --distance 0.04 --keep-dir $level/keep -o $level/r.json rows.npy"), 0, 'masks') or diag $said;
     same('masks', $level, slurp("$level/keep/rows.npy"));
 
+    is(run("$build/unit/isa-test"), 0, 'isa-test') or diag $said;
+    my ($bits) = $said =~ /^# elementwise (\w+)$/m;
+    $first{bits} //= $bits;
+    is($bits, $first{bits}, "norms, losses, AdamW: the same bits at $first and $level");
+
     # The processor's own level is what unit.t and golden-*.t run.
     next if $level eq $machine;
     $ENV{OPENBLAS_CORETYPE} = $core{$level};

@@ -116,6 +116,44 @@ static void products(struct dev *one, struct dev *many, size_t m, size_t n, size
         free(all[i]);
 }
 
+static uint64_t digest(uint64_t h, const void *p, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        h = (h ^ ((const unsigned char *)p)[i]) * 0x100000001b3; // FNV-1a
+    return h;
+}
+
+// Operations without a product or an exponential of the forward pass have the same bits at every
+// level: cli/isa.t compares the line.
+static void elementwise(struct dev *d)
+{
+    enum { ROWS = 5, COLS = 93, ALL = ROWS * COLS };
+    float *x = randoms(ALL), *dy = randoms(ALL), *dx = randoms(ALL), *gain = randoms(COLS);
+    float *bias = randoms(COLS), *y = randoms(ALL), *g = randoms(ALL);
+    float mean[ROWS], rstd[ROWS], loss[ROWS];
+    const int32_t target[ROWS] = {3, 0, 92, 17, 40};
+    const struct dev_adamw o = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 1, NULL};
+    uint64_t h = 0xcbf29ce484222325;
+    d->op->layer_norm(d, ROWS, COLS, x, COLS, gain, bias, 1e-5f, y, true, mean, rstd);
+    h = digest(h, y, ALL * sizeof *y);
+    d->op->layer_norm_bwd(d, ROWS, COLS, x, COLS, gain, mean, rstd, dy, true, dx, COLS, gain, bias);
+    h = digest(digest(h, dx, ALL * sizeof *dx), gain, COLS * sizeof *gain);
+    d->op->act_bwd(d, ALL, DEV_ACT_GELU, x, dy, y);
+    d->op->act_bwd(d, ALL, DEV_ACT_QUICK_GELU, x, dy, dx);
+    h = digest(digest(h, y, ALL * sizeof *y), dx, ALL * sizeof *dx);
+    d->op->softmax_ce(d, ROWS, COLS, x, COLS, target, 0.5f, g, loss);
+    h = digest(digest(h, g, ALL * sizeof *g), loss, sizeof loss);
+    for (int i = 0; i < ALL; i++)
+        y[i] *= y[i];
+    d->op->adamw(d, ALL, &o, g, dx, y, x);
+    h = digest(h, x, ALL * sizeof *x);
+    ok(mean[0] == mean[0] && loss[4] > 0, "operations without products");
+    printf("# elementwise %016llx\n", (unsigned long long)h);
+    float *all[] = {x, dy, dx, gain, bias, y, g};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+}
+
 int main(void)
 {
     struct dev one, many;
@@ -127,6 +165,7 @@ int main(void)
         printf("Bail out! %s\n", e.text);
         return 1;
     }
+    elementwise(&many);
     linear_rows(&many, 20, 29);
     linear_rows(&many, 192, 577);
     linear_rows(&many, 768, 512);
