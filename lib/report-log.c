@@ -225,6 +225,16 @@ static void add_time(struct report_training *t, const cJSON *line, double step)
     t->timed_samples += took;
 }
 
+// The part of the run that a step is of, and the seconds of all parts up to it.
+static void add_parts(struct report_training *t, const cJSON *line)
+{
+    const cJSON *part = number(line, "part"), *seconds = number(line, "seconds");
+    if (part && part->valuedouble >= 1 && part->valuedouble < 1e9)
+        t->parts = (size_t)part->valuedouble;
+    if (seconds && seconds->valuedouble > 0)
+        t->wall = seconds->valuedouble;
+}
+
 static int add_line(struct report_training *t, const char *line, size_t n, struct err *e)
 {
     struct err ignored;
@@ -242,6 +252,7 @@ static int add_line(struct report_training *t, const char *line, size_t n, struc
         t->value[k][t->n] = NAN;
     t->step[t->n] = step->valuedouble;
     add_time(t, o, step->valuedouble);
+    add_parts(t, o);
     for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
         const cJSON *v = number(o, shown[k]);
         if (v)

@@ -27,8 +27,8 @@ struct report_training {
     size_t n, cap;                 // lines of steps
     size_t parts;                  // runs that made them, 1 or more
     double samples;                // of all steps
-    double seconds, timed_samples; // of the steps with a rate, one by one: what resuming left out
-                                   // of a run's own clock is in it
+    double seconds, timed_samples; // of the steps with a rate, one by one, so of all parts
+    double wall;                   // seconds of all parts as the log gives them; 0: it does not
     size_t n_terms;
     char term[REPORT_TERMS_MAX][32]; // "loss", "instance", ...
     double *step;                    // [n]

@@ -46,6 +46,8 @@ static void put_curves(struct html *h, const char *name, const struct report_tra
     html_put(h, "</h3>\n<p>%.0f steps, %.0f samples", t->step[t->n - 1], t->samples);
     if (t->seconds > 0)
         html_put(h, "; %.1f s in steps, %.0f samples/s", t->seconds, t->timed_samples / t->seconds);
+    if (t->wall > 0)
+        html_put(h, "; %.1f s with data, checkpoints and start", t->wall);
     if (t->parts > 1)
         html_put(h, ", in %zu parts", t->parts);
     html_raw(h, "</p>\n");

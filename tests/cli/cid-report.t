@@ -137,6 +137,10 @@ $page = page('w');
 like($page, qr/<h3>parts<\/h3>\n<p>10 steps, 100 samples; 10\.5 s in steps, 10 samples\/s/, 'the time of every step counts');
 like($page, qr/<td>parts<\/td><td>4<\/td><td>1<\/td><td>1<\/td><td>5\.0<\/td><td>10\.0<\/td>/, 'runs of another K stand apart, one cut off is counted');
 
+my $parted = sub { my ($n, $part, $s) = @_; return sprintf qq({"step":%d,"samples":%d,"loss":1.5,"samples_per_second":10,"part":%d,"seconds":%g}\n), $n, 10 * $n, $part, $s };
+spew('w/parts.jsonl', join '', (map { $parted->($_, 1, $_ + 20) } 1 .. 3), map { $parted->($_, 3, $_ + 40) } 4 .. 5);
+like(page('w'), qr/5 steps, 50 samples; 5\.0 s in steps, 10 samples\/s; 45\.0 s with data, checkpoints and start, in 3 parts/, 'parts and their time, as the log has them');
+
 # ---- hostile names
 rename 'w', q(w [1] *'"<b>);
 my $odd = q(w [1] *'"<b>);

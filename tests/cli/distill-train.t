@@ -81,7 +81,10 @@ for my $change ('--lr 0.01', '--batch 4', '--loss instance=2,cluster=1', '--sigm
     my ($what) = $change =~ /--(\w[\w-]*)/;
     isnt(run("$train -o b --resume $change"), 0, "resume with $change") or diag $said;
     remove_tree('b/checkpoints/step-00000012') if -e 'b/checkpoints/step-00000012';
-    like($said, $what eq 'loss' ? qr/instance/ : $what eq 'dtype' ? qr/dtype|bfloat16/ : qr/\Q$what\E/, '... names it');
+    SKIP: {
+        skip 'no bfloat16 products on this processor, so its resuming is not tried', 1 if $said =~ /this processor has no bfloat16/;
+        like($said, $what eq 'loss' ? qr/instance/ : $what eq 'dtype' ? qr/dtype f32/ : qr/\Q$what\E/, '... names it');
+    }
 }
 my $other = "$read" =~ s{00000\.tar}{00001.tar}r =~ s{--shuffle 64}{}r;
 isnt(run("$base $teacher --loss instance=1,cluster=1 --sigma 64 --data '$other' --steps 12 -o b --resume"), 0, 'resume with other data');
