@@ -9,7 +9,7 @@ MAKEFLAGS += -rR --no-print-directory
 VERSION := 0.1.0
 PREFIX ?= /usr/local
 CC := gcc
-# A message that is too long is cut on purpose (lib/err.h), so format-truncation has nothing to say.
+# A message that is too long is cut on purpose (lib/base/err.h), so format-truncation has nothing to say.
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Wformat=2 -Wstrict-prototypes \
 	$(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 OPT := -O2 -g
@@ -42,9 +42,9 @@ CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[
 ifdef CUDA
 BUILD := $(BUILD)-cuda
 endif
-CUDA_SRC := $(wildcard lib/cuda/*.cu)
+CUDA_SRC := $(wildcard lib/device/cuda/*.cu)
 CUDA_NV := $(patsubst %.cu,$(BUILD)/%.o,$(CUDA_SRC))
-CUDA_EMU := $(patsubst lib/cuda/%.cu,$(BUILD)/cuda-on-cpu/%.o,$(CUDA_SRC)) \
+CUDA_EMU := $(patsubst lib/device/cuda/%.cu,$(BUILD)/cuda-on-cpu/%.o,$(CUDA_SRC)) \
 	$(patsubst tests/cuda-on-cpu/%.cc,$(BUILD)/cuda-on-cpu/stand-in/%.o,$(wildcard tests/cuda-on-cpu/*.cc))
 CXXFLAGS += -std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(if $(werror),-Werror) -Itests/cuda-on-cpu -Ilib
 CUDA_TEST := $(if $(CUDA),$(CUDA_NV),$(CUDA_EMU))
@@ -61,7 +61,7 @@ endif
 say = $(if $(V),,@echo '  $@';)
 V ?=
 
-LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(wildcard lib/*.c))
+LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(shell find lib -name "*.c" | LC_ALL=C sort))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
@@ -92,10 +92,10 @@ $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 # A program that is given these objects can open the device "cuda".
-$(BUILD)/lib/cuda/%.o: lib/cuda/%.cu Makefile
+$(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu Makefile
 	@mkdir -p $(@D)
 	$(say)$(NVCC) -std=c++20 -O3 -Ilib $(CUDA_ARCH) $(if $(werror),-Werror all-warnings) -MMD -MP -c -o $@ $<
-$(BUILD)/cuda-on-cpu/%.o: lib/cuda/%.cu Makefile
+$(BUILD)/cuda-on-cpu/%.o: lib/device/cuda/%.cu Makefile
 	@mkdir -p $(@D)
 	$(say)$(CXX) -x c++ $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc Makefile
@@ -127,10 +127,10 @@ $(BUILD)/bench/%: $(BUILD)/bench/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAIS
 $(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-# Tests of the device with a fault planted in one file of lib/cuda (tests/cli/gpu-proof.t).
+# Tests of the device with a fault planted in one file of lib/device/cuda (tests/cli/gpu-proof.t).
 PLANTS := attention attention-bwd elementwise gemm loss norm optim reduce rows search
 plants: $(PLANTS:%=$(BUILD)/plant/%/cuda-test)
-$(BUILD)/plant/%.o: lib/cuda/%.cu Makefile
+$(BUILD)/plant/%.o: lib/device/cuda/%.cu Makefile
 	@mkdir -p $(@D)
 	$(say)$(CXX) -x c++ $(CXXFLAGS) -DPLANT=$(subst -,_,$*) -MMD -MP -c -o $@ $<
 $(BUILD)/plant/search/cuda-test: PLANTED := cuda-search-test

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "cluster-head.h"
-#include "isa.h"
-#include "losses.h"
-#include "mem.h"
-#include "optim.h"
-#include "rng.h"
+#include "losses/cluster-head.h"
+#include "base/isa.h"
+#include "losses/losses.h"
+#include "base/mem.h"
+#include "losses/optim.h"
+#include "base/rng.h"
 
 struct bench {
     struct dev d;

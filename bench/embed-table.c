@@ -8,12 +8,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "clip-model.h"
-#include "dev-cpu-dnnl.h"
-#include "isa.h"
-#include "mem.h"
-#include "npy.h"
-#include "rng.h"
+#include "model/clip-model.h"
+#include "device/cpu/dnnl.h"
+#include "base/isa.h"
+#include "base/mem.h"
+#include "formats/npy.h"
+#include "base/rng.h"
 
 enum { RUNS = 5, MAX_SHAPES = 32 };
 enum kind { LINEAR, ATTENTION, NORM, STEM, MOVE, KINDS };

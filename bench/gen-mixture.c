@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "npy-write.h"
-#include "par.h"
-#include "rng.h"
+#include "formats/npy-write.h"
+#include "system/par.h"
+#include "base/rng.h"
 
 enum { ROWS = 16384, TASK = 256 };
 

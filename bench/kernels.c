@@ -10,8 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#include "dev.h"
-#include "rng.h"
+#include "device/dev.h"
+#include "base/rng.h"
 
 enum {
     ROUNDS = 5,

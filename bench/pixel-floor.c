@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval-set.h"
-#include "mem.h"
-#include "par.h"
-#include "read.h"
+#include "eval/eval-set.h"
+#include "base/mem.h"
+#include "system/par.h"
+#include "shards/read.h"
 
 struct picture {
     uint8_t *pixels;

@@ -8,10 +8,10 @@
 #include <archive.h>
 #include <archive_entry.h>
 
-#include "crop.h"
-#include "mem.h"
-#include "isa.h"
-#include "resize-pass.h"
+#include "image/crop.h"
+#include "base/mem.h"
+#include "base/isa.h"
+#include "image/resize-pass.h"
 
 struct picture {
     uint8_t *bytes;

@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "isa.h"
-#include "mem.h"
-#include "probe.h"
-#include "rng.h"
+#include "base/isa.h"
+#include "base/mem.h"
+#include "eval/probe.h"
+#include "base/rng.h"
 
 static double now(void)
 {

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "io.h"
-#include "log.h"
-#include "report.h"
+#include "system/cli.h"
+#include "system/io.h"
+#include "system/log.h"
+#include "report/report.h"
 
 static const char *shards, *title;
 static bool ledger_only;

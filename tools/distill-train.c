@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // distill-train: trains a CLIP student from samples and a teacher's stored embeddings.
-#include "cli.h"
-#include "log.h"
-#include "sig.h"
-#include "train-plan.h"
-#include "train-run.h"
+#include "system/cli.h"
+#include "system/log.h"
+#include "system/sig.h"
+#include "runs/train-plan.h"
+#include "runs/train-run.h"
 
 static struct train_options o = {.losses = "instance=1,clip=1,cluster=0.1",
                                  .every = "30m",

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
-#include "kmeans-stage.h"
-#include "log.h"
-#include "mem.h"
-#include "sig.h"
+#include "system/cli.h"
+#include "cluster/kmeans-stage.h"
+#include "system/log.h"
+#include "base/mem.h"
+#include "system/sig.h"
 
 static struct kmeans_stage_options o = {.top = 1,
                                         .iterations = 20,

@@ -8,17 +8,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "clip-crop.h"
-#include "io.h"
-#include "lines.h"
-#include "log.h"
-#include "npy-write.h"
-#include "read-index.h"
-#include "read.h"
-#include "samples-write.h"
-#include "shard-list.h"
-#include "sig.h"
+#include "system/cli.h"
+#include "model/clip-crop.h"
+#include "system/io.h"
+#include "system/lines.h"
+#include "system/log.h"
+#include "formats/npy-write.h"
+#include "shards/read-index.h"
+#include "shards/read.h"
+#include "formats/samples-write.h"
+#include "shards/shard-list.h"
+#include "system/sig.h"
 
 enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, CROP_RANDOM };
 

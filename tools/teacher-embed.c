@@ -5,16 +5,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cli.h"
-#include "clip-model.h"
-#include "clip-tokenizer-check.h"
-#include "embed-memory.h"
-#include "embed-run.h"
-#include "io.h"
-#include "log.h"
-#include "model-digest.h"
-#include "shard-list.h"
-#include "sig.h"
+#include "system/cli.h"
+#include "model/clip-model.h"
+#include "model/clip-tokenizer-check.h"
+#include "embed/embed-memory.h"
+#include "embed/embed-run.h"
+#include "system/io.h"
+#include "system/log.h"
+#include "model/model-digest.h"
+#include "shards/shard-list.h"
+#include "system/sig.h"
 
 static const char stdout_name[] = "-";
 static bool images = true;

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # scripts/gpu-kit and scripts/gpu-proof on the emulated device: the proof runs from the kit alone, keeps what it found when
-# it is cut, and a fault planted in any file of lib/cuda fails part 1 and is named.
+# it is cut, and a fault planted in any file of lib/device/cuda fails part 1 and is named.
 use strict;
 use warnings;
 use Cwd qw(abs_path);

@@ -12,7 +12,7 @@ my $count = $words[@tools - 1];
 like($page, qr/\bis \Q$count\E tools\b/, 'the number of tools');
 for my $t (@tools) { like($page, qr/^\.It Xr \Q$t\E 1$/m, "$t has its line") }
 my %read;
-for my $f (glob('lib/*.[ch] lib/cuda/*.cu lib/*/*.c tools/*.c')) {
+for my $f (glob('lib/*/*.[ch] lib/*/*/*.[ch] lib/*/*/*.cu tools/*.c')) {
     my $text = slurp($f);
     $read{$1} = $f while $text =~ /getenv\("([A-Z_0-9]+)"\)/g;
     $read{$1} = $f if $f =~ /isa\.c$/ && $text =~ /"(CLIP_CID_\w+)"/;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for the CUDA runtime's header, so that the sources under lib/cuda compile as C++ and
+// Stands in for the CUDA runtime's header, so that the sources under lib/device/cuda compile as C++ and
 // run on a processor: the same names, the same meaning, only what those sources use.
 //
 // A launch runs its blocks one after the other; the threads of a block are fibers that really wait

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "file.h"
-#include "tokenizer-vocab.h"
-#include "tokenizer.h"
+#include "text/tokenizer-vocab.h"
+#include "text/tokenizer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,8 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "clip-weights.h"
-#include "io.h"
+#include "model/clip-weights.h"
+#include "system/io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Any bytes as a ledger: refused, or rows that are sorted, summed, written and read back.
 #include "file.h"
-#include "ledger.h"
+#include "formats/ledger.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

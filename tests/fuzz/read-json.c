@@ -2,8 +2,8 @@
 // What the strict reader takes, the lenient check of a sample's json must take too.
 #include <stdlib.h>
 
-#include "json.h"
-#include "read-json.h"
+#include "formats/json.h"
+#include "shards/read-json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "samples-format.h"
+#include "formats/samples-format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

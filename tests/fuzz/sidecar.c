@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "file.h"
-#include "sidecar.h"
+#include "formats/sidecar.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

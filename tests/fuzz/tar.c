@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shard.h"
+#include "shards/shard.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

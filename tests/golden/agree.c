@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "golden.h"
-#include "mem.h"
-#include "npy.h"
+#include "base/mem.h"
+#include "formats/npy.h"
 
 // Largest difference of row r; infinity for a NaN on one side. -1 with err.
 static double row_difference(const struct npy *a, const struct npy *b, uint64_t r, float *x,

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "golden.h"
-#include "isa.h"
+#include "base/isa.h"
 
 int main(int argc, char **argv)
 {

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clip-table.h"
+#include "model/clip-table.h"
 #include "golden.h"
-#include "model-folder.h"
-#include "rng.h"
+#include "model/model-folder.h"
+#include "base/rng.h"
 
 struct synthetic {
     const struct clip_table *table;

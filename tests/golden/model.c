@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clip-model.h"
+#include "model/clip-model.h"
 #include "golden.h"
-#include "mem.h"
-#include "npy.h"
+#include "base/mem.h"
+#include "formats/npy.h"
 
 static const double F32_BOUND = 2e-5, BF16_COSINE = 0.999;
 

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clip-weights.h"
+#include "model/clip-weights.h"
 #include "golden.h"
-#include "json.h"
-#include "mem.h"
-#include "npy.h"
-#include "train-step.h"
+#include "formats/json.h"
+#include "base/mem.h"
+#include "formats/npy.h"
+#include "train/train-step.h"
 
 struct bounds {
     double loss, grad, run;

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io.h"
+#include "system/io.h"
 #include "tap.h"
-#include "tokenizer.h"
+#include "text/tokenizer.h"
 
 #define VOCAB "tests/data/tokenizer/hf/"
 

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "assign.h"
-#include "half.h"
-#include "isa.h"
-#include "rng.h"
+#include "search/assign.h"
+#include "base/half.h"
+#include "base/isa.h"
+#include "base/rng.h"
 #include "rows.h"
 #include "tap.h"
 

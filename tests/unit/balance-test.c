@@ -4,12 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balance.h"
-#include "half.h"
-#include "npy.h"
-#include "rng.h"
+#include "balance/balance.h"
+#include "base/half.h"
+#include "formats/npy.h"
+#include "base/rng.h"
 #include "rows.h"
-#include "simblock.h"
+#include "search/simblock.h"
 #include "tap.h"
 
 static bool good(const float *x, size_t dim)

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli.h"
+#include "system/cli.h"
 #include "tap.h"
 
 static uint64_t size_px = 224, mem = 1ull << 31;

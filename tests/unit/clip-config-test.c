@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Configs: what is read, what is refused by name, and that what is written reads back the same.
-#include "clip-config.h"
+#include "model/clip-config.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "json.h"
+#include "formats/json.h"
 #include "tap.h"
 
 #define VISION                                                                                     \

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass as a whole: where texts are read, batches cut anywhere, towers apart.
 // tests/cli/golden-model.t holds its numbers against another implementation.
-#include "clip-model.h"
+#include "model/clip-model.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "rng.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static const char folder[] = "tests/data/models/odd";

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "clip-config.h"
-#include "json.h"
+#include "model/clip-config.h"
+#include "formats/json.h"
 #include "tap.h"
 
 #define CONFIG                                                                                     \

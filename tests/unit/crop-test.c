@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "crop.h"
+#include "image/crop.h"
 #include "image-refs.h"
 #include "tap.h"
 

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "assign.h"
-#include "balance.h"
+#include "search/assign.h"
+#include "balance/balance.h"
 #include "child.h"
-#include "kmeans.h"
-#include "rng.h"
+#include "cluster/kmeans.h"
+#include "base/rng.h"
 #include "rows.h"
-#include "simblock.h"
-#include "simdev.h"
+#include "search/simblock.h"
+#include "search/simdev.h"
 #include "tap.h"
 
 static struct dev dev;

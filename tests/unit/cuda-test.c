@@ -8,15 +8,15 @@
 #include <string.h>
 
 #include "child.h"
-#include "dev.h"
-#include "half.h"
-#include "rng.h"
+#include "device/dev.h"
+#include "base/half.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static struct dev dev[2]; // CPU, CUDA
 static struct rng rng;
 static uint64_t digest;  // of every result of the CUDA device
-static const char *file; // of lib/cuda that the test is about
+static const char *file; // of lib/device/cuda that the test is about
 
 #define BOTH(call)                                                                                 \
     for (int k = 0; k < 2; k++) {                                                                  \

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU device's operations against plain loops in float64.
-#include "dev.h"
+#include "device/dev.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev-cpu-exp.h"
-#include "half.h"
-#include "isa.h"
-#include "rng.h"
+#include "device/cpu/exp.h"
+#include "base/half.h"
+#include "base/isa.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static struct rng rng;

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "digest.h"
-#include "eval-set.h"
+#include "system/digest.h"
+#include "eval/eval-set.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/eval-set-test-XXXXXX";

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval-tasks.h"
-#include "mem.h"
-#include "rng.h"
+#include "eval/eval-tasks.h"
+#include "base/mem.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static const char model_dir[] = "tests/data/models/odd";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One owner at a time: a lock that is held, of a process that is gone, of another host.
-#include "folder-lock.h"
+#include "system/folder-lock.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "process.h"
+#include "system/process.h"
 #include "tap.h"
 
 enum { RACERS = 8 };

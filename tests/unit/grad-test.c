@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "clip-grad.h"
-#include "rng.h"
+#include "model/clip-grad.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static struct rng rng;

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <zlib.h>
 
-#include "image.h"
+#include "image/image.h"
 #include "tap.h"
 
 enum { W = 5, H = 4, ROW = 1 + W * 3 };

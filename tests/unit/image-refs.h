@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <zlib.h>
 
-#include "io.h"
+#include "system/io.h"
 
 #define REFS_DIR "tests/data/images/"
 

@@ -2,7 +2,7 @@
 // Decoders against Pillow's pixels, and against pictures that must be refused.
 #include <string.h>
 
-#include "image.h"
+#include "image/image.h"
 #include "image-refs.h"
 #include "tap.h"
 

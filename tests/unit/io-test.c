@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "io.h"
-#include "sig.h"
+#include "system/io.h"
+#include "system/sig.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/io-test.XXXXXX";

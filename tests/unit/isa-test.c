@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Levels of vector instructions, and what the CPU device promises of bytes at each of them:
 // cli/isa.t runs this at every level, and under the kernels that OpenBLAS has for other processors.
-#include "isa.h"
+#include "base/isa.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev.h"
-#include "rng.h"
+#include "device/dev.h"
+#include "base/rng.h"
 #include "tap.h"
 
 static struct rng rng;

@@ -4,8 +4,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "digest.h"
-#include "json.h"
+#include "system/digest.h"
+#include "formats/json.h"
 #include "tap.h"
 
 static struct err e;

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "kmeans.h"
-#include "rng.h"
-#include "simblock.h"
+#include "cluster/kmeans.h"
+#include "base/rng.h"
+#include "search/simblock.h"
 #include "tap.h"
 
 enum { N = 3000, D = 24, K = 40 };

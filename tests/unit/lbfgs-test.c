@@ -2,8 +2,8 @@
 // lbfgs: known minima; probe's search of C.
 #include <math.h>
 
-#include "lbfgs.h"
-#include "probe.h"
+#include "eval/lbfgs.h"
+#include "eval/probe.h"
 #include "tap.h"
 
 static struct err e;

@@ -5,8 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "ledger.h"
+#include "system/io.h"
+#include "formats/ledger.h"
 #include "tap.h"
 
 static struct err e;

@@ -3,7 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lines.h"
+#include "system/lines.h"
 #include "tap.h"
 
 static struct err e;

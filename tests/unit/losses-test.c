@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The losses: values against plain loops in float64, gradients by every input against central
 // differences of those.
-#include "losses.h"
+#include "losses/losses.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "rng.h"
+#include "base/rng.h"
 #include "tap.h"
 
 enum { N = 6, D = 5, K = 9, LABELS = 2 };

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "memory-budget.h"
+#include "system/memory-budget.h"
 #include "tap.h"
 
 int main(void)

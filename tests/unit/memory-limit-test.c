@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "memory-limit.h"
+#include "system/memory-limit.h"
 #include "tap.h"
 
 static char root[] = "/tmp/memory-limit-test.XXXXXX";

@@ -2,7 +2,7 @@
 // metrics: against values worked out by hand.
 #include <math.h>
 
-#include "metrics.h"
+#include "eval/metrics.h"
 #include "tap.h"
 
 static struct err e;

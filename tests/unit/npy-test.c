@@ -5,9 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "half.h"
-#include "npy-set.h"
-#include "npy-write.h"
+#include "base/half.h"
+#include "formats/npy-set.h"
+#include "formats/npy-write.h"
 #include "tap.h"
 
 static struct err e;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "par.h"
-#include "rng.h"
+#include "system/par.h"
+#include "base/rng.h"
 #include "tap.h"
 
 struct sum {

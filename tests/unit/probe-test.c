@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "probe.h"
-#include "rng.h"
+#include "eval/probe.h"
+#include "base/rng.h"
 #include "tap.h"
 
 enum { N = 2500, DIM = 6, CLASSES = 5, STRIDE = DIM + 1 }; // two blocks of rows

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order of a run: every slice of the output sequence is the same slice of the whole.
-#include "read.h"
+#include "shards/read.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "npy-write.h"
-#include "path.h"
-#include "read-keep.h"
-#include "read-order.h"
+#include "formats/npy-write.h"
+#include "base/path.h"
+#include "shards/read-keep.h"
+#include "shards/read-order.h"
 #include "tap.h"
 
 enum { MAX = 400 };

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "resize-pass.h"
-#include "rng.h"
+#include "image/resize-pass.h"
+#include "base/rng.h"
 #include "tap.h"
 
 // A copy of exactly the right size, so that the sanitizer sees a read past the end.

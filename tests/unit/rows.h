@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "rng.h"
+#include "base/rng.h"
 
 static inline float *gaussian(size_t n, size_t dim, uint64_t seed)
 {

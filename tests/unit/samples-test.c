@@ -6,8 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "samples-write.h"
-#include "samples-format.h"
+#include "formats/samples-write.h"
+#include "formats/samples-format.h"
 #include "tap.h"
 
 static struct err e;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shard-list.h"
+#include "shards/shard-list.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Shards of tests/data/shards and small ones made here, header by header.
-#include "shard.h"
+#include "shards/shard.h"
 
 #include <archive.h>
 #include <archive_entry.h>

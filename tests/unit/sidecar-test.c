@@ -3,8 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "sidecar.h"
+#include "system/io.h"
+#include "formats/sidecar.h"
 #include "tap.h"
 
 static struct err e;

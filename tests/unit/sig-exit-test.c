@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "sig.h"
+#include "system/sig.h"
 #include "tap.h"
 
 static char path[] = "/tmp/sig-exit-test.XXXXXX";

@@ -8,12 +8,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "balance.h"
+#include "balance/balance.h"
 #include "child.h"
-#include "kmeans.h"
-#include "par.h"
+#include "cluster/kmeans.h"
+#include "system/par.h"
 #include "rows.h"
-#include "sig.h"
+#include "system/sig.h"
 
 enum { MANY = 500 };
 

@@ -9,11 +9,11 @@
 #include <unistd.h>
 #include <cjson/cJSON.h>
 
-#include "html-entities.h"
-#include "io.h"
+#include "text/html-entities.h"
+#include "system/io.h"
 #include "tap.h"
-#include "tokenizer-vocab.h"
-#include "tokenizer.h"
+#include "text/tokenizer-vocab.h"
+#include "text/tokenizer.h"
 
 #define DATA "tests/data/tokenizer/"
 

@@ -9,17 +9,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "io.h"
-#include "json.h"
-#include "npy-write.h"
+#include "system/io.h"
+#include "formats/json.h"
+#include "formats/npy-write.h"
 #include "tap.h"
-#include "train-checkpoint-dir.h"
-#include "train-checkpoint.h"
-#include "train-log.h"
-#include "train-count.h"
-#include "train-rows.h"
-#include "train-source.h"
-#include "train-step.h"
+#include "runs/train-checkpoint-dir.h"
+#include "runs/train-checkpoint.h"
+#include "runs/train-log.h"
+#include "train/train-count.h"
+#include "train/train-rows.h"
+#include "runs/train-source.h"
+#include "train/train-step.h"
 
 static char dir[] = "/tmp/train-test-XXXXXX";
 

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "balance/balance.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "search/assign.h"
+#include "balance/balance-run.h"
+#include "base/mem.h"
+
+enum { CHUNK_ROWS = 16384, WAITING = 1 << 20 };
+
+// Everything but the blocks, in bytes: arrays of a few values a row, the buffers of the passes,
+// the threads' own, and what the program takes by itself.
+static double fixed_bytes(double n, double dim, double n_cells, double probe, double threads)
+{
+    double rows = (46 + 8 * probe) * n + 4 * CHUNK_ROWS * (dim + probe);
+    double cells = n_cells * (8 * dim + 64);
+    double thread =
+        126 * dim * 8 + 2e6 + (double)assign_thread_bytes((size_t)dim, (size_t)probe + 1);
+    return rows + cells + threads * thread + 40e6;
+}
+
+static double least_bytes(double n, size_t dim, size_t value, double n_cells, double probe,
+                          double threads)
+{
+    double blocks = 8 * (double)balance_block_bytes(256, dim, value);
+    return fixed_bytes(n, (double)dim, n_cells, probe, threads) + blocks;
+}
+
+uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, int threads)
+{
+    double bytes =
+        least_bytes((double)n, dim, sizeof(float), (double)n_cells, (double)probe, threads);
+    return bytes < 1e18 ? (uint64_t)bytes : 0;
+}
+
+// Keeps all rows in memory where these and all panels fit.
+static int hold_rows(struct balance_run *b, struct err *e)
+{
+    double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
+    double rows = n * ((double)sim_rows_value(b->source) * dim + 8);
+    double panels = (n + SIM_RIGHT * cells) * (4 * dim + 24);
+    if (sim_best_kernel() == SIM_BF16)
+        panels = (n + SIM_RIGHT * cells) * (2 * dim + 20) + 1536 * cells;
+    if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
+        return 0;
+    b->block_mem -= (uint64_t)rows;
+    if (sim_rows_hold(&b->rows, b->source, e))
+        return -1;
+    b->norm = mem_alloc(b->n, sizeof *b->norm, e);
+    return b->norm ? 0 : -1;
+}
+
+static int set_memory(struct balance_run *b, struct err *e)
+{
+    const struct balance_options *o = b->o;
+    uint64_t least = balance_min_mem(b->n, b->dim, b->n_cells, b->probe, o->threads);
+    double edges = o->remove >= 0 || o->curve_to > 0 ? 28.0 * b->n + 16.0 * WAITING : 0;
+    if (!least || (double)o->mem < (double)least + edges)
+        return err_set(e, "%u rows of %zu values need at least %.0f MiB", b->n, b->dim,
+                       ceil(((double)least + edges) / 1048576));
+    double fixed = fixed_bytes((double)b->n, (double)b->dim, (double)b->n_cells, (double)b->probe,
+                               o->threads) +
+                   edges;
+    b->block_mem = o->mem - (uint64_t)fixed;
+    return hold_rows(b, e);
+}
+
+static int check(const struct balance_run *b, struct err *e)
+{
+    const struct balance_options *o = b->o;
+    if (b->source->n >= BALANCE_NONE)
+        return err_set(e, "too many rows: %llu", (unsigned long long)b->source->n);
+    if (o->remove < 0 && !(o->distance >= 0 && o->distance <= 4))
+        return err_set(e, "a cosine distance is between 0 and 2, not %g", o->distance);
+    if (o->remove > 1 || (o->rule == BALANCE_SEMDEDUP && o->survivor == BALANCE_CENTER))
+        return err_set(e, "wrong share or order of rows");
+    return 0;
+}
+
+static int allocate(struct balance_run *b, struct err *e)
+{
+    const struct balance_options *o = b->o;
+    bool by_centroid = o->survivor == BALANCE_HARD || o->survivor == BALANCE_EASY;
+    b->r->keep = mem_alloc(b->n, 1, e);
+    b->r->group = b->r->keep ? mem_alloc(b->n, sizeof *b->r->group, e) : NULL;
+    b->state = b->r->group ? mem_alloc(b->n, 1, e) : NULL;
+    b->place = b->state ? mem_alloc(b->n, sizeof *b->place, e) : NULL;
+    size_t places;
+    if (!mem_mul(b->n, b->probe + 1, &places) || places >= BALANCE_NONE)
+        return err_set(e, "%u rows and a probe of %zu are too many", b->n, b->probe);
+    b->order = b->place ? mem_alloc(places, sizeof *b->order, e) : NULL;
+    b->start = b->order ? mem_alloc(b->n_cells + 1, sizeof *b->start, e) : NULL;
+    if (!b->start)
+        return -1;
+    if (o->centroids && !(b->cell = mem_alloc(b->n, sizeof *b->cell, e)))
+        return -1;
+    if (b->probe && !(b->next = mem_alloc(b->n * b->probe, sizeof *b->next, e)))
+        return -1;
+    if (!o->centroids && by_centroid && !(b->mean = mem_alloc(b->dim, sizeof *b->mean, e)))
+        return -1;
+    return 0;
+}
+
+static int allocate_joins(struct balance_run *b, struct balance_forest *forest, struct err *e)
+{
+    bool reach = b->o->curve_to > 0 || b->o->remove >= 0;
+    if (b->o->rule == BALANCE_UNION) {
+        if (reach && balance_forest_init(forest, b->n, WAITING, e))
+            return -1;
+        b->forest = reach ? forest : NULL;
+        return union_find_init(&b->sets, b->n, e);
+    }
+    b->earlier = mem_alloc(b->usable, sizeof *b->earlier, e);
+    if (!b->earlier || (reach && !(b->closest = mem_alloc(b->usable, sizeof *b->closest, e))))
+        return -1;
+    for (uint32_t p = 0; p < b->usable; p++) {
+        b->earlier[p] = BALANCE_NONE;
+        if (b->closest)
+            b->closest[p] = UINT64_MAX;
+    }
+    return 0;
+}
+
+// The final pass at the distance, with the curve beside it.
+static int join_all(struct balance_run *b, struct err *e)
+{
+    b->n_near = 0;
+    b->reach = b->o->curve_to;
+    if (b->forest)
+        b->forest->n = b->forest->n_forest = 0;
+    for (uint32_t p = 0; b->closest && p < b->usable; p++)
+        b->closest[p] = UINT64_MAX;
+    if (balance_pairs(b, b->pairs, b->n_pairs, e))
+        return -1;
+    b->r->pairs = b->n_near;
+    b->r->distance = b->distance;
+    return b->reach > 0 ? balance_merges(b, e) : 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int run(struct balance_run *b, struct balance_forest *forest, struct err *e)
+{
+    double began = now();
+    if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
+        allocate_joins(b, forest, e) || balance_choose_kernel(b, e) || balance_plan(b, e))
+        return -1;
+    b->r->seconds[0] = now() - began;
+    if (b->o->remove >= 0 && balance_search(b, e))
+        return -1;
+    if (join_all(b, e))
+        return -1;
+    balance_unload(b);
+    b->r->seconds[1] = now() - began - b->r->seconds[0];
+    if (balance_groups(b, e) ||
+        (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
+        return -1;
+    b->r->seconds[2] = now() - began - b->r->seconds[0] - b->r->seconds[1];
+    return 0;
+}
+
+int balance_run(const struct sim_source *rows, const struct balance_options *o,
+                struct balance_result *r, struct err *e)
+{
+    struct balance_forest forest = {0};
+    *r = (struct balance_result){0};
+    struct balance_run b = {.source = rows,
+                            .o = o,
+                            .r = r,
+                            .distance = o->distance,
+                            .n = (uint32_t)rows->n,
+                            .dim = rows->dim,
+                            .n_cells = o->centroids ? o->n_cells : 1,
+                            .forest_lock = PTHREAD_MUTEX_INITIALIZER};
+    if (o->rule == BALANCE_UNION && o->centroids)
+        b.probe = o->probe < o->n_cells ? o->probe : o->n_cells - 1;
+    int status = run(&b, &forest, e);
+    balance_unload(&b);
+    balance_forest_release(&forest);
+    union_find_release(&b.sets);
+    sim_rows_release(&b.rows);
+    free(b.norm);
+    free(b.state);
+    free(b.cell);
+    free(b.next);
+    free(b.place);
+    free(b.order);
+    free(b.start);
+    free(b.mean);
+    free(b.blocks);
+    free(b.pairs);
+    free(b.earlier);
+    free(b.closest);
+    if (status)
+        balance_release(r);
+    return status;
+}
+
+void balance_release(struct balance_result *r)
+{
+    free(r->keep);
+    free(r->group);
+    free(r->merges);
+    *r = (struct balance_result){0};
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Semantic balance: finds the rows that mean the same and keeps one of each (CLIP-CID; SemDeDup,
+// Abbas et al., arXiv 2303.09540). Two rows are joined when their cosine distance is under a limit;
+// a group is a connected component. Pairs are compared within a cell; with a probe of n also each
+// row with the rows of the n cells whose centroids are next nearest to it, in blocks, and are never
+// stored. Decisions near the limit are taken in float64, so results depend on neither kernel,
+// threads nor memory.
+#ifndef BALANCE_H
+#define BALANCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "search/simblock-source.h"
+
+enum balance_rule {
+    BALANCE_UNION,   // one of each connected component stays
+    BALANCE_SEMDEDUP // in each cell, ordered: whatever is near an earlier row goes
+};
+enum balance_survivor {
+    BALANCE_CENTER, // nearest the group's mean (squared distances within 1e-6 tie: lowest row)
+    BALANCE_HARD,   // least cosine to the cell's centroid
+    BALANCE_EASY,   // greatest cosine to the cell's centroid
+    BALANCE_FIRST,  // lowest row
+    BALANCE_RANDOM  // by the seed
+};
+
+struct sim_dev;
+struct balance_options {
+    enum balance_rule rule;
+    enum balance_survivor survivor; // for BALANCE_SEMDEDUP the order: hard, easy, first or random
+    double distance;                // cosine; pairs with 1 - cos < distance are joined
+    const float *centroids;         // n_cells x dim, or NULL: one cell, all pairs
+    size_t n_cells;
+    size_t probe;    // BALANCE_UNION: so many next cells of each row are compared too
+    double curve_to; // collect result.merges up to this distance; 0 = not at all
+    double remove;   // >= 0: search the distance that removes this share of the usable rows
+    // Per row of the source: 0 = stays only where nobody else of its group may; or NULL: all may.
+    const uint8_t *may_survive;
+    uint64_t seed; // of `random`
+    uint64_t mem;  // bytes that may be used, all in all
+    int threads;
+    struct sim_dev *device; // makes the products (simdev.h, with pairs); NULL = this processor
+    // The cells of rows where they are known already, instead of a search: count x (probe + 1)
+    // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.
+    int (*cells)(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
+                 struct err *e);
+    // Called now and then with the pairs compared so far and in all; false stops with an error.
+    bool (*progress)(void *ctx, double done, double total);
+    void *ctx;
+};
+
+#define BALANCE_NONE UINT32_MAX
+
+struct balance_result {
+    uint64_t rows, usable, zero, not_finite, rescaled; // rescaled: usable, but not unit rows
+    uint64_t kept, largest;                            // groups of one included: kept = groups
+    uint64_t barred;                                   // kept ones that may_survive is 0 for
+    uint64_t pairs;                                    // under the distance, among those compared
+    uint64_t compared;                                 // pairs compared
+    uint64_t biggest_cell, empty_cells, blocks;        // blocks: of rows loaded from the source
+    double distance;                                   // that was used
+    uint8_t *keep;                                     // per row: 1 stays
+    uint32_t *group; // per row: the kept row of its group, BALANCE_NONE for failed rows
+    // With curve_to or remove: the distances at which one more row goes, ascending; so of `usable`
+    // rows usable - (those under d) are left at distance d <= reach.
+    double *merges;
+    size_t n_merges;
+    double reach;
+    const char *kernel; // what made the products: "float32", "bfloat16", "int8", or the device's
+    double seconds[3];  // finding cells, comparing (the search too), picking who stays
+};
+
+// Works out keep and group. 0 or -1.
+int balance_run(const struct sim_source *rows, const struct balance_options *o,
+                struct balance_result *r, struct err *e);
+void balance_release(struct balance_result *r); // safe on a zeroed struct
+// The least `mem` that balance_run accepts for n rows; 0 when no memory would do.
+uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, int threads);
+
+#endif

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cross entropies over rows of logits, with their gradients.
+#include "device/cpu/simd.h"
+#include "device/cpu/grad/grad.h"
+
+enum { ROWS = 4 };
+
+struct loss_job {
+    size_t rows, cols, ld, teacher_ld;
+    const float *logits, *teacher;
+    const int32_t *target;
+    float weight, scale, margin, filter;
+    float *grad, *loss, *entropy;
+};
+
+#define LEVELS_OF "device/cpu/grad/loss-levels.h"
+#include "device/cpu/levels.h"
+
+static void lse_block(void *ctx, size_t b)
+{
+    const struct loss_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
+        j->loss[r] = AT_LEVEL(lse_row)(j->logits + r * j->ld, j->cols);
+}
+
+void dev_cpu_row_lse(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                     float *lse)
+{
+    struct loss_job j = {.rows = rows, .cols = cols, .ld = ld, .logits = logits, .loss = lse};
+    dev_par(d, blocks_of(rows, ROWS), lse_block, &j);
+}
+
+static void ce_block(void *ctx, size_t b)
+{
+    const struct loss_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++) {
+        const float *x = j->logits + r * j->ld;
+        float *g = j->grad + r * j->ld;
+        int32_t y = j->target[r];
+        if (y < 0) {
+            memset(g, 0, j->cols * sizeof *g);
+            j->loss[r] = 0;
+            continue;
+        }
+        float lse = AT_LEVEL(lse_row)(x, j->cols);
+        j->loss[r] = lse - x[y];
+        AT_LEVEL(soft_row)(x, j->cols, lse, j->weight, g);
+        g[y] -= j->weight;
+    }
+}
+
+void dev_cpu_softmax_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                        const int32_t *target, float weight, float *grad, float *loss)
+{
+    struct loss_job j = {.rows = rows, .cols = cols, .ld = ld, .logits = logits, .target = target};
+    j.weight = weight;
+    j.grad = grad;
+    j.loss = loss;
+    dev_par(d, blocks_of(rows, ROWS), ce_block, &j);
+}
+
+static void soft_ce_block(void *ctx, size_t b)
+{
+    const struct loss_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
+        AT_LEVEL(soft_ce_row)(j, r);
+}
+
+void dev_cpu_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const float *logits,
+                             size_t ld, const float *teacher, size_t teacher_ld, float weight,
+                             float *grad, float *loss, float *entropy)
+{
+    struct loss_job j = {.rows = rows, .cols = cols, .ld = ld, .logits = logits};
+    j.teacher = teacher;
+    j.teacher_ld = teacher_ld;
+    j.weight = weight;
+    j.grad = grad;
+    j.loss = loss;
+    j.entropy = entropy;
+    dev_par(d, blocks_of(rows, ROWS), soft_ce_block, &j);
+}
+
+static void sigmoid_block(void *ctx, size_t b)
+{
+    const struct loss_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++) {
+        const float *x = j->logits + r * j->ld;
+        float *g = j->grad + r * j->ld;
+        double sum = 0;
+        for (size_t c = 0; c < j->cols; c++) {
+            double z = c == r ? 1 : -1, a = z * x[c];
+            // -log sigmoid(a), and its slope -sigmoid(-a), without overflow
+            double ex = exp(-fabs(a));
+            sum += (a < 0 ? -a : 0) + log1p(ex);
+            g[c] = (float)(-(double)j->weight * z * (a < 0 ? 1 : ex) / (1 + ex));
+        }
+        j->loss[r] = (float)sum;
+    }
+}
+
+void dev_cpu_sigmoid_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                        float weight, float *grad, float *loss)
+{
+    struct loss_job j = {.rows = rows, .cols = cols, .ld = ld, .logits = logits};
+    j.weight = weight;
+    j.grad = grad;
+    j.loss = loss;
+    dev_par(d, blocks_of(rows, ROWS), sigmoid_block, &j);
+}
+
+static void margin_block(void *ctx, size_t b)
+{
+    const struct loss_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++) {
+        const float *x = j->logits + r * j->ld;
+        float *y = j->grad + r * j->ld;
+        int32_t t = j->target[r];
+        for (size_t c = 0; c < j->cols; c++) {
+            if ((int64_t)c == t)
+                y[c] = j->scale * (x[c] - j->margin);
+            else
+                y[c] = x[c] > j->filter ? -INFINITY : j->scale * x[c];
+        }
+    }
+}
+
+void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float *cosine, size_t ld,
+                           const int32_t *target, float scale, float margin, float filter,
+                           float *logits)
+{
+    struct loss_job j = {.rows = rows, .cols = cols, .ld = ld, .logits = cosine, .target = target};
+    j.scale = scale;
+    j.margin = margin;
+    j.filter = filter;
+    j.grad = logits;
+    dev_par(d, blocks_of(rows, ROWS), margin_block, &j);
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cross entropies over rows of logits, with their gradients: a block a row, no probabilities kept.
+// The log-sum-exp is made in one pass: a thread holds the largest value so far and the sum of
+// exponentials below it (Milakov and Gimelshein, Online normalizer calculation for softmax, 2018).
+#include "device/cuda/kernel.h"
+
+static constexpr int WARPS = CUDA_BLOCK / CUDA_WARP;
+static const size_t ROOM = 2 * WARPS * sizeof(double);
+
+// exp(x - top), where -inf against -inf is nothing and not NaN.
+__device__ __forceinline__ float below(float x, float top)
+{
+    return x == top ? 1.0f : expf(x - top);
+}
+
+// Log-sum-exp of a row, the same in all threads; NaN when one is in it, -inf or inf as they come.
+__device__ float row_lse(const float *x, size_t n, double *room)
+{
+    float top = -INFINITY, sum = 0;
+    for (size_t i = threadIdx.x; i < n; i += CUDA_BLOCK) {
+        float v = x[i];
+        if (v > top) {
+            sum = sum * below(top, v) + 1;
+            top = v;
+        } else {
+            sum += v == -INFINITY ? 0 : below(v, top);
+        }
+    }
+    float *tops = (float *)(room + WARPS);
+    float all = warp_max(top);
+    if (threadIdx.x % CUDA_WARP == 0)
+        tops[threadIdx.x / CUDA_WARP] = all;
+    __syncthreads();
+    for (int i = 0; i < WARPS; i++)
+        all = fmaxf(all, tops[i]);
+    double s = block_sum((double)sum * (top == -INFINITY && sum == 0 ? 0 : below(top, all)), room);
+    if (s != s || isinf(all))
+        return s != s ? NAN : all;
+    return (float)((double)all + log(s) + (cuda_planted<PLANT_loss> ? 0.01 : 0.0));
+}
+
+__global__ void __launch_bounds__(CUDA_BLOCK)
+    lse_kernel(size_t cols, const float *logits, size_t ld, float *lse)
+{
+    float l = row_lse(logits + blockIdx.x * ld, cols, shared_memory<double>());
+    if (threadIdx.x == 0)
+        lse[blockIdx.x] = l;
+}
+
+void cuda_row_lse(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                  float *lse)
+{
+    cuda_launch(d, "log-sum-exp", lse_kernel, rows, CUDA_BLOCK, ROOM, cols, logits, ld, lse);
+}
+
+__global__ void __launch_bounds__(CUDA_BLOCK)
+    ce_kernel(size_t cols, const float *logits, size_t ld, const int32_t *target, float weight,
+              float *grad, float *loss)
+{
+    const float *x = logits + blockIdx.x * ld;
+    float *g = grad + blockIdx.x * ld;
+    int32_t y = target[blockIdx.x];
+    if (y < 0) {
+        for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK)
+            g[c] = 0;
+        if (threadIdx.x == 0)
+            loss[blockIdx.x] = 0;
+        return;
+    }
+    float l = row_lse(x, cols, shared_memory<double>());
+    if (threadIdx.x == 0)
+        loss[blockIdx.x] = l - x[y];
+    __syncthreads(); // the gradient may be the logits
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        float p = weight * expf(x[c] - l);
+        g[c] = (size_t)y == c ? p - weight : p;
+    }
+}
+
+void cuda_softmax_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                     const int32_t *target, float weight, float *grad, float *loss)
+{
+    cuda_launch(d, "cross entropy", ce_kernel, rows, CUDA_BLOCK, ROOM, cols, logits, ld, target,
+                weight, grad, loss);
+}
+
+// With a = x - lse(x), b = t - lse(t), P = exp b: loss - sum P a, entropy - sum P b; where P is 0
+// so is the product, whatever a is.
+__global__ void __launch_bounds__(CUDA_BLOCK)
+    soft_ce_kernel(size_t cols, const float *logits, size_t ld, const float *teacher,
+                   size_t teacher_ld, float weight, float *grad, float *loss, float *entropy)
+{
+    double *room = shared_memory<double>();
+    const float *x = logits + blockIdx.x * ld, *t = teacher + blockIdx.x * teacher_ld;
+    float *g = grad + blockIdx.x * ld;
+    float lx = row_lse(x, cols, room), lt = row_lse(t, cols, room);
+    double s = 0, h = 0;
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        float a = x[c] - lx, b = t[c] - lt, p = expf(b);
+        g[c] = weight * (expf(a) - p);
+        if (p > 0) {
+            s -= (double)(p * a);
+            h -= (double)(p * b);
+        }
+    }
+    s = block_sum(s, room);
+    h = block_sum(h, room);
+    if (threadIdx.x)
+        return;
+    bool bad = lx != lx || lt != lt; // must not hide behind the selection
+    loss[blockIdx.x] = bad ? NAN : (float)s;
+    if (entropy)
+        entropy[blockIdx.x] = bad ? NAN : (float)h;
+}
+
+void cuda_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                          const float *teacher, size_t teacher_ld, float weight, float *grad,
+                          float *loss, float *entropy)
+{
+    cuda_launch(d, "soft cross entropy", soft_ce_kernel, rows, CUDA_BLOCK, ROOM, cols, logits, ld,
+                teacher, teacher_ld, weight, grad, loss, entropy);
+}
+
+__global__ void __launch_bounds__(CUDA_BLOCK)
+    sigmoid_kernel(size_t cols, const float *logits, size_t ld, float weight, float *grad,
+                   float *loss)
+{
+    const float *x = logits + blockIdx.x * ld;
+    float *g = grad + blockIdx.x * ld;
+    double sum = 0;
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        double z = c == blockIdx.x ? 1 : -1, a = z * (double)x[c];
+        // -log sigmoid(a), and its slope -sigmoid(-a), without overflow
+        double ex = exp(-fabs(a));
+        sum += (a < 0 ? -a : 0) + log1p(ex);
+        g[c] = (float)(-(double)weight * z * (a < 0 ? 1 : ex) / (1 + ex));
+    }
+    sum = block_sum(sum, shared_memory<double>());
+    if (threadIdx.x == 0)
+        loss[blockIdx.x] = (float)sum;
+}
+
+void cuda_sigmoid_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
+                     float weight, float *grad, float *loss)
+{
+    cuda_launch(d, "sigmoid loss", sigmoid_kernel, rows, CUDA_BLOCK, ROOM, cols, logits, ld, weight,
+                grad, loss);
+}
+
+struct margin_op {
+    size_t cols, ld;
+    const float *cosine;
+    const int32_t *target;
+    float scale, margin, filter;
+    float *logits;
+    __device__ void operator()(size_t i) const
+    {
+        size_t r = quotient(i, cols), c = i - r * cols;
+        float x = cosine[r * ld + c], y = scale * x;
+        if ((int64_t)c == target[r])
+            y = scale * (x - margin);
+        else if (x > filter)
+            y = -INFINITY;
+        logits[r * ld + c] = y;
+    }
+};
+
+void cuda_margin_filter(struct dev *d, size_t rows, size_t cols, const float *cosine, size_t ld,
+                        const int32_t *target, float scale, float margin, float filter,
+                        float *logits)
+{
+    cuda_each(d, "margins", rows * cols,
+              margin_op{cols, ld, cosine, target, scale, margin, filter, logits});
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "losses/cluster-head.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "losses/loss-block.h"
+#include "base/mem.h"
+#include "base/rng.h"
+
+// Streams of the generator: classes are drawn by (seed, CLASS_STREAM + step).
+#define CLASS_STREAM (UINT64_C(1) << 40)
+
+static size_t sample_max(const struct cluster_set *set, size_t k, size_t labels)
+{
+    if (set->rate >= 1)
+        return k;
+    size_t s = (size_t)ceil(set->rate * (double)k);
+    s = s > labels ? s : labels;
+    return s < k ? s : k;
+}
+
+size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,
+                          size_t n_label)
+{
+    size_t s = sample_max(set, k, n_max * n_label);
+    size_t state = k * dim * sizeof(float) * (set->frozen ? 1 : 3);
+    size_t rows = s * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + s * 12;
+    size_t n = loss_block_rows(n_max, s, set->block);
+    return state + rows + 4 * n * s * sizeof(float) + n * sizeof(int32_t) +
+           (set->rate >= 1 ? 0 : k * sizeof(int32_t));
+}
+
+static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
+{
+    size_t n;
+    if (!mem_mul(a, b, &n) || !mem_mul(n, size, &n)) {
+        err_set(e, "the cluster head is too large");
+        return NULL;
+    }
+    return d->op->alloc(d, n ? n : 1, e);
+}
+
+static int alloc_step(struct cluster_head *h, struct err *e)
+{
+    struct dev *d = h->d;
+    size_t s = h->s_max, n = h->n_block = loss_block_rows(h->n_max, s, h->set.block);
+    bool ok = (h->ids_dev = room(d, s, 1, sizeof(int32_t), e)) &&
+              (h->unit = room(d, s, h->dim, sizeof(float), e)) &&
+              (h->norm = room(d, s, 1, sizeof(float), e)) &&
+              (h->dw = room(d, s, h->dim, sizeof(float), e)) &&
+              (h->cosine = room(d, n, s, sizeof(float), e)) &&
+              (h->grad = room(d, n, s, sizeof(float), e)) &&
+              (h->logits = room(d, n, s, sizeof(float), e)) &&
+              (h->teacher = room(d, n, s, sizeof(float), e)) &&
+              (h->target = room(d, n, 1, sizeof(int32_t), e)) &&
+              (h->ids = mem_alloc(s, sizeof *h->ids, e)) &&
+              (h->target_host = mem_alloc(h->n_max * h->n_label, sizeof *h->target_host, e));
+    if (ok && !h->all)
+        ok = (h->rows = room(d, s, h->dim, sizeof(float), e)) &&
+             (h->slot = mem_alloc(h->k, sizeof *h->slot, e));
+    if (!ok)
+        return -1;
+    for (size_t i = 0; i < h->k && h->slot; i++)
+        h->slot[i] = -1;
+    for (size_t i = 0; i < s && h->all; i++)
+        h->ids[i] = (int32_t)i;
+    if (h->all)
+        d->op->upload(d, h->ids_dev, h->ids, s * sizeof *h->ids);
+    return 0;
+}
+
+// Through the sample's buffers, so that no second copy of k rows is needed.
+int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
+                     struct err *e)
+{
+    const struct dev_ops *op = h->d->op;
+    op->upload(h->d, h->dw, rows, n * h->dim * sizeof *rows);
+    op->unit(h->d, n, h->dim, h->dw, h->w + first * h->dim, h->norm);
+    op->zero(h->d, h->dw, n * h->dim * sizeof *rows); // where no loss uses the head
+    return op->sync(h->d, e);
+}
+
+int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
+                      const float *centroids, size_t k, size_t dim, size_t n_max, size_t n_label,
+                      struct err *e)
+{
+    memset(h, 0, sizeof *h);
+    *h = (struct cluster_head){.d = d, .set = *set, .k = k, .dim = dim};
+    h->n_max = n_max;
+    h->n_label = n_label ? n_label : 1;
+    if (!k || k > INT32_MAX)
+        return err_set(e, "%zu centroids: at least 1 and below 2^31 are needed", k);
+    h->s_max = sample_max(set, k, n_max * h->n_label);
+    h->all = set->rate >= 1;
+    if (!(h->w = room(d, k, dim, sizeof(float), e)) || alloc_step(h, e)) {
+        cluster_head_close(h);
+        return -1;
+    }
+    for (size_t at = 0; at < k && centroids; at += h->s_max) {
+        size_t n = k - at < h->s_max ? k - at : h->s_max;
+        if (cluster_head_set(h, at, n, centroids + at * dim, e)) {
+            cluster_head_close(h);
+            return -1;
+        }
+    }
+    d->op->zero(d, h->dw, h->s_max * dim * sizeof(float)); // where no loss uses the head
+    if (d->op->sync(d, e)) {
+        cluster_head_close(h);
+        return -1;
+    }
+    return 0;
+}
+
+void cluster_head_close(struct cluster_head *h)
+{
+    if (!h->d)
+        return;
+    void *dev[] = {h->w,      h->ids_dev, h->rows,   h->unit,    h->norm,  h->dw,
+                   h->cosine, h->grad,    h->logits, h->teacher, h->target};
+    for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
+        if (dev[i])
+            h->d->op->free(h->d, dev[i]);
+    free(h->slot);
+    free(h->ids);
+    free(h->target_host);
+    memset(h, 0, sizeof *h);
+}
+
+void cluster_head_begin(struct cluster_head *h)
+{
+    for (size_t i = 0; i < h->s && h->slot; i++)
+        h->slot[h->ids[i]] = -1;
+    h->s = 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void take(struct cluster_head *h, int32_t id)
+{
+    if (h->slot[id] < 0) {
+        h->slot[id] = 0;
+        h->ids[h->s++] = id;
+    }
+}
+
+// The batch's classes, then others along a pseudorandom permutation of all until there are enough.
+static void draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
+                 uint64_t step)
+{
+    for (size_t i = 0; i < n; i++)
+        take(h, labels[i]);
+    size_t want = (size_t)ceil(h->set.rate * (double)h->k);
+    for (uint64_t i = 0; h->s < want && i < h->k; i++)
+        take(h, (int32_t)rng_permute(seed, CLASS_STREAM + step, h->k, i));
+    qsort(h->ids, h->s, sizeof *h->ids, by_number);
+    for (size_t i = 0; i < h->s; i++)
+        h->slot[h->ids[i]] = (int32_t)i;
+    h->d->op->upload(h->d, h->ids_dev, h->ids, h->s * sizeof *h->ids);
+}
+
+int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
+                      uint64_t step, struct err *e)
+{
+    const struct dev_ops *op = h->d->op;
+    for (size_t i = 0; i < n * h->n_label; i++)
+        if (labels[i] < 0 || (size_t)labels[i] >= h->k)
+            return err_set(e, "label %d: there are %zu centroids", (int)labels[i], h->k);
+    const float *rows = h->w;
+    if (h->all) {
+        h->s = h->k;
+    } else {
+        draw(h, n * h->n_label, labels, seed, step);
+        op->gather(h->d, h->s, h->dim, h->w, h->dim, h->ids_dev, h->rows);
+        rows = h->rows;
+    }
+    // Target columns, one run of n for each of the labels.
+    for (size_t l = 0; l < h->n_label; l++)
+        for (size_t i = 0; i < n; i++) {
+            int32_t y = labels[i * h->n_label + l];
+            h->target_host[l * n + i] = h->slot ? h->slot[y] : y;
+        }
+    op->unit(h->d, h->s, h->dim, rows, h->unit, h->norm);
+    return 0;
+}
+
+void cluster_head_block(struct cluster_head *h, size_t n, const float *v)
+{
+    const struct dev_ops *op = h->d->op;
+    op->gemm(h->d, false, true, n, h->s, h->dim, 1, v, h->dim, h->unit, h->dim, 0, h->cosine, h->s);
+    op->zero(h->d, h->grad, n * h->s * sizeof(float));
+}
+
+void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v, float *dv)
+{
+    const struct dev_ops *op = h->d->op;
+    op->gemm(h->d, false, false, n, h->dim, h->s, 1, h->grad, h->s, h->unit, h->dim, 1, dv, h->dim);
+    if (!h->set.frozen)
+        op->gemm(h->d, true, false, h->s, h->dim, n, 1, h->grad, h->s, v, h->dim, first ? 0 : 1,
+                 h->dw, h->dim);
+}
+
+void cluster_head_finish(struct cluster_head *h)
+{
+    if (!h->set.frozen)
+        h->d->op->unit_bwd(h->d, h->s, h->dim, h->unit, h->norm, h->dw, h->dw);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cluster head: K class rows that start as centroids of the teacher's embeddings, used as unit
+// rows, and for large K a fresh sample of them at each step (An et al., PartialFC, ICCVW 2021: the
+// batch's own classes and random others). Only rows in the sample get a gradient and a step of the
+// optimiser; time and memory of a step go with the sample, not with K.
+#ifndef CLUSTER_HEAD_H
+#define CLUSTER_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/dev.h"
+#include "base/err.h"
+
+struct cluster_set {
+    float sigma;  // scale of the cosines
+    double rate;  // share r of the classes in the sample; >= 1: all
+    float margin; // taken off the target's cosine in the cross entropy
+    float filter; // classes with a cosine above it, not the target, are left out of the cross
+                  // entropy; >= 1: off
+    bool frozen;  // the rows keep their first values
+    size_t block; // values of a [rows, sample] matrix; 0: loss-block.h's
+};
+
+struct cluster_head {
+    struct dev *d;
+    struct cluster_set set;
+    size_t k, dim, n_max;    // classes, columns, rows of the largest batch
+    size_t s_max;            // rows of the largest sample
+    bool all;                // the sample is every class
+    float *w;                // device [k, dim]
+    int32_t *slot;           // host [k]: place in the sample, -1 when not in it (not with `all`)
+    int32_t *ids;            // host [s_max]: the sample, ascending
+    int32_t *ids_dev;        // device
+    float *rows, *unit;      // device [s_max, dim]: the sample's rows, and made unit
+    float *norm;             // device [s_max]
+    float *dw;               // device [s_max, dim]: gradient by the sample's rows
+    size_t n_block;          // rows of a batch that are worked on at a time
+    float *cosine, *grad;    // device [n_block, s_max]: v W^T, and the gradient by it
+    float *logits, *teacher; // device [n_block, s_max]
+    int32_t *target;         // device [n_block]
+    int32_t *target_host;    // [n_max * n_label]
+    size_t n_label;
+    size_t s; // rows of this step's sample
+};
+
+// For k classes of `dim` columns; `centroids` host [k, dim], made unit rows; NULL:
+// cluster_head_set gives them. 0 or -1.
+int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
+                      const float *centroids, size_t k, size_t dim, size_t n_max, size_t n_label,
+                      struct err *e);
+// Rows first .. first + n - 1 of the centroids (host [n, dim]), n at most h->s_max. 0 or -1.
+int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
+                     struct err *e);
+void cluster_head_close(struct cluster_head *h);
+// Bytes it takes, the optimiser's two moments of w included.
+size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,
+                          size_t n_label);
+
+// At the start of a step: forgets the last sample.
+void cluster_head_begin(struct cluster_head *h);
+// Draws the sample for labels[n * n_label] (host) from (seed, step). 0 or -1: a label is not below
+// k.
+int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
+                      uint64_t step, struct err *e);
+// For n rows of v, at most h->n_block, one block after the other: makes cosine = v W^T and a grad
+// of zeros, to which the terms add.
+void cluster_head_block(struct cluster_head *h, size_t n, const float *v);
+// Then: dv += grad W, and the gradient by the sample's rows into h->dw; `first`: it is the batch's
+// first block.
+void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v,
+                            float *dv);
+// After the last block: h->dw is the gradient by the rows before they were made unit.
+void cluster_head_finish(struct cluster_head *h);
+
+#endif

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "losses/losses.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "losses/loss-block.h"
+#include "base/mem.h"
+
+enum {
+    IMAGE = LOSS_TEACHER_IMAGE,
+    TEXT = LOSS_TEACHER_TEXT,
+    CLUSTERS = LOSS_CLUSTERS | LOSS_WIDTH,
+};
+
+const struct loss_kind loss_kinds[] = {
+    {"instance", IMAGE | TEXT | LOSS_WIDTH, 4, 4, loss_instance,
+     "student against teacher, all four pairings"},
+    {"cluster_ce", CLUSTERS | LOSS_LABELS, 1, 0, loss_cluster_ce,
+     "cross entropy against the cluster labels"},
+    {"cluster_kl", CLUSTERS | IMAGE, 2, 0, loss_cluster_kl, "KL from the teacher's clusters"},
+    {"clip", 0, 2, 2, loss_clip, "the student's images against its texts"},
+    {"affinity", IMAGE | TEXT, 2, 2, loss_affinity,
+     "the teacher's image-text similarities as targets"},
+    {"feature", IMAGE | TEXT | LOSS_WIDTH, 0, 6, loss_feature,
+     "squared distance to the teacher's embeddings"},
+    {"siglip", LOSS_BIAS, 1, 2, loss_siglip, "each pair by itself, sigmoid loss"},
+    {NULL, 0, 0, 0, NULL, NULL},
+};
+
+size_t loss_count(void)
+{
+    size_t n = 0;
+    while (loss_kinds[n].name)
+        n++;
+    return n;
+}
+
+static bool is_cluster(size_t term)
+{
+    return loss_kinds[term].needs & LOSS_CLUSTERS;
+}
+
+static int set_weight(struct losses *l, const char *name, float weight, struct err *e)
+{
+    bool found = false, cluster = !strcmp(name, "cluster");
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        if (!strcmp(name, loss_kinds[i].name) || (cluster && is_cluster(i))) {
+            l->weight[i] = weight;
+            found = true;
+        }
+    return found ? 0 : err_set(e, "no loss is called '%s'", name);
+}
+
+static int parse_one(struct losses *l, const char *item, size_t n, struct err *e)
+{
+    char name[LOSS_NAME_MAX + 24];
+    if (n >= sizeof name)
+        return err_set(e, "'%.*s' is not NAME=WEIGHT", (int)n, item);
+    memcpy(name, item, n);
+    name[n] = '\0';
+    float weight = 1;
+    char *eq = strchr(name, '=');
+    if (eq) {
+        char *end;
+        *eq = '\0';
+        weight = strtof(eq + 1, &end);
+        if (end == eq + 1 || *end || !isfinite(weight) || weight < 0)
+            return err_set(e, "'%s' is not a weight for '%s'", eq + 1, name);
+    }
+    return set_weight(l, name, weight, e);
+}
+
+int losses_parse(struct losses *l, const char *list, struct err *e)
+{
+    memset(l, 0, sizeof *l);
+    for (const char *p = list;;) {
+        size_t n = strcspn(p, ",");
+        if (n && parse_one(l, p, n, e))
+            return -1;
+        if (!p[n])
+            break;
+        p += n + 1;
+    }
+    for (size_t i = 0; i < loss_count(); i++)
+        if (l->weight[i] > 0)
+            return 0;
+    return err_set(e, "every loss has weight 0");
+}
+
+// All cluster terms have one weight: they are what `cluster` stands for.
+static bool one_cluster_weight(const struct losses *l)
+{
+    float weight = -1;
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        if (is_cluster(i) && weight >= 0 && l->weight[i] != weight)
+            return false;
+        weight = is_cluster(i) ? l->weight[i] : weight;
+    }
+    return true;
+}
+
+void losses_text(const struct losses *l, char text[LOSS_TEXT])
+{
+    bool together = one_cluster_weight(l), said = false;
+    size_t n = 0;
+    text[0] = '\0';
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        bool cluster = together && is_cluster(i);
+        char weight[24];
+        if (l->weight[i] <= 0 || (cluster && said))
+            continue;
+        said = said || cluster;
+        for (int digits = 1; digits <= 9; digits++) {
+            snprintf(weight, sizeof weight, "%.*g", digits, (double)l->weight[i]);
+            if (strtof(weight, NULL) == l->weight[i])
+                break;
+        }
+        n += (size_t)snprintf(text + n, LOSS_TEXT - n, "%s%s=%s", n ? "," : "",
+                              cluster ? "cluster" : loss_kinds[i].name, weight);
+    }
+}
+
+int losses_needs(const struct losses *l)
+{
+    int needs = 0;
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        if (l->weight[i] > 0)
+            needs |= loss_kinds[i].needs;
+    return needs;
+}
+
+// What the terms with a weight declare, and one more sum for the optimiser.
+static void count_values(const struct losses *l, size_t n_label, size_t *rows, size_t *sums)
+{
+    *rows = 0;
+    *sums = 1;
+    for (size_t i = 0; loss_kinds[i].name; i++) {
+        const struct loss_kind *k = &loss_kinds[i];
+        if (l->weight[i] <= 0)
+            continue;
+        *rows += k->rows * (k->needs & LOSS_LABELS && n_label ? n_label : 1);
+        *sums += k->sums;
+    }
+}
+
+size_t losses_bytes(const struct losses *l, size_t n, size_t n_label)
+{
+    size_t rows, sums, block = loss_block_rows(n, n, l->block);
+    count_values(l, n_label, &rows, &sums);
+    return 3 * block * n * sizeof(float) + (3 + rows) * n * sizeof(float) + sums * sizeof(double);
+}
+
+static int open_values(struct losses *l, size_t n_label, struct err *e)
+{
+    struct loss_room *r = &l->room;
+    size_t values;
+    count_values(l, n_label, &r->max_rows, &r->max_sums);
+    if (r->max_sums > DEV_WEIGH_MAX)
+        return err_set(e, "these losses need %zu sums, %d are the most", r->max_sums,
+                       DEV_WEIGH_MAX);
+    if (!mem_mul(r->max_rows, r->n, &values))
+        return err_set(e, "a batch of %zu is too large", r->n);
+    values = values ? values : 1;
+    return (r->rows = r->d->op->alloc(r->d, values * sizeof *r->rows, e)) &&
+                   (r->sums = r->d->op->alloc(r->d, r->max_sums * sizeof *r->sums, e)) &&
+                   (r->host_rows = mem_alloc(values, sizeof *r->host_rows, e)) &&
+                   (r->parts = mem_alloc(r->max_rows + r->max_sums, sizeof *r->parts, e))
+               ? 0
+               : -1;
+}
+
+int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e)
+{
+    struct loss_room *r = &l->room;
+    size_t square;
+    *r = (struct loss_room){.d = d, .n = n, .n_block = loss_block_rows(n, n, l->block)};
+    if (!mem_mul(r->n_block, n, &square) || !mem_mul(square, sizeof(float), &square))
+        return err_set(e, "a batch of %zu is too large", n);
+    if (!(r->logits = d->op->alloc(d, square, e)) || !(r->teacher = d->op->alloc(d, square, e)) ||
+        !(r->grad = d->op->alloc(d, square, e)) ||
+        !(r->row = d->op->alloc(d, n * sizeof(float), e)) ||
+        !(r->row2 = d->op->alloc(d, n * sizeof(float), e)) ||
+        !(r->diagonal = d->op->alloc(d, n * sizeof(int32_t), e)) ||
+        !(r->host = mem_alloc(n, sizeof(float), e)) || open_values(l, n_label, e)) {
+        losses_close(l);
+        return -1;
+    }
+    int32_t *number = (int32_t *)(void *)r->host; // the same size, not in use yet
+    for (size_t i = 0; i < n; i++)
+        number[i] = (int32_t)i;
+    d->op->upload(d, r->diagonal, number, n * sizeof *number);
+    return d->op->sync(d, e);
+}
+
+void losses_close(struct losses *l)
+{
+    struct loss_room *r = &l->room;
+    if (!r->d)
+        return;
+    void *dev[] = {r->logits, r->teacher, r->grad, r->row, r->row2, r->diagonal, r->rows, r->sums};
+    for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
+        if (dev[i])
+            r->d->op->free(r->d, dev[i]);
+    free(r->host);
+    free(r->host_rows);
+    free(r->parts);
+    memset(r, 0, sizeof *r);
+}
+
+static void begin(struct loss_room *m, size_t batch)
+{
+    m->n_rows = m->n_sums = m->n_parts = 0;
+    m->overrun = false;
+    m->batch = batch;
+    memset(m->by_scale, 0, sizeof m->by_scale);
+    memset(m->by_bias, 0, sizeof m->by_bias);
+}
+
+static float weight_at(const struct losses *l, size_t term, uint64_t step)
+{
+    bool grows = is_cluster(term) && step + 1 < l->cluster_warmup;
+    return grows ? l->weight[term] * ((float)(step + 1) / (float)l->cluster_warmup)
+                 : l->weight[term];
+}
+
+static int run_term(struct losses *l, struct loss_run *r, struct err *e)
+{
+    const struct loss_kind *k = &loss_kinds[r->term];
+    if (k->run(r, l->effective[r->term], e))
+        return err_wrap(e, "%s loss", k->name);
+    return r->room->overrun
+               ? err_set(e, "%s loss: more rows or sums than its row of the table has", k->name)
+               : 0;
+}
+
+// The cluster terms share the sample and its cosines: a block of the batch goes through all of
+// them.
+static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
+{
+    const struct loss_batch *b = r->b;
+    struct loss_room *m = r->room;
+    struct cluster_head *h = b->w;
+    size_t rows = m->n_rows, parts = m->n_parts, n = h->n_block;
+    if (cluster_head_draw(h, b->n, b->label, b->seed, b->step, e))
+        return err_wrap(e, "cluster loss");
+    for (r->at = 0; r->at < b->n; r->at += n) {
+        r->n = b->n - r->at < n ? b->n - r->at : n;
+        m->n_rows = rows; // the same parts again, and the block's part of each row
+        m->n_parts = parts;
+        cluster_head_block(h, r->n, b->pv + r->at * h->dim);
+        for (r->term = 0; loss_kinds[r->term].name; r->term++)
+            if (is_cluster(r->term) && l->effective[r->term] > 0 && run_term(l, r, e))
+                return -1;
+        cluster_head_block_end(h, !r->at, r->n, b->pv + r->at * h->dim, r->g->dpv + r->at * h->dim);
+    }
+    cluster_head_finish(h);
+    r->at = 0;
+    return 0;
+}
+
+int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
+{
+    struct loss_room *m = &l->room;
+    struct dev *d = m->d;
+    struct loss_run r = {.room = m, .b = b, .g = g, .n = b->n};
+    bool clusters = false;
+    begin(m, b->n);
+    if (b->w)
+        cluster_head_begin(b->w);
+    for (; loss_kinds[r.term].name; r.term++) {
+        float weight = l->effective[r.term] = weight_at(l, r.term, b->step);
+        if (is_cluster(r.term))
+            clusters = clusters || weight > 0;
+        else if (weight > 0 && run_term(l, &r, e))
+            return -1;
+    }
+    if (clusters && queue_clusters(l, &r, e))
+        return -1;
+    // One more sum, for the optimiser to see whether a loss is not finite.
+    if (m->n_rows)
+        loss_sum_add(&r, loss_sum(&r), true, m->n_rows * b->n, m->rows, NULL);
+    d->op->fetch(d, m->host_rows, m->rows, m->n_rows * b->n * sizeof *m->rows);
+    d->op->fetch(d, m->host_sums, m->sums, m->n_sums * sizeof *m->sums);
+    return 0;
+}
+
+void losses_scalars(struct losses *l, float *dscale, float *dbias)
+{
+    struct loss_room *m = &l->room;
+    if (dscale)
+        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_scale, dscale);
+    if (dbias)
+        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_bias, dbias);
+}
+
+static double part_value(const struct loss_room *m, const struct loss_part *p)
+{
+    double value = 0;
+    for (size_t k = 0; k < p->n; k++) {
+        double sum = 0;
+        const float *row = m->host_rows + p->s[k].at * m->batch;
+        for (size_t i = 0; p->s[k].row && i < m->batch; i++)
+            sum += (double)row[i];
+        value += p->s[k].weight * (p->s[k].row ? sum : m->host_sums[p->s[k].at]);
+    }
+    return value / p->den;
+}
+
+double losses_values(struct losses *l, struct loss_grads *g)
+{
+    const struct loss_room *m = &l->room;
+    double total = 0;
+    memset(l->value, 0, sizeof l->value);
+    for (size_t i = 0; i < m->n_parts; i++)
+        l->value[m->parts[i].term] += part_value(m, &m->parts[i]);
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        if (l->weight[i] > 0)
+            total += (double)l->effective[i] * l->value[i];
+    for (size_t i = 0; i < m->n_sums; i++) {
+        g->dscale += m->by_scale[i] != 0 ? m->by_scale[i] * m->host_sums[i] : 0;
+        g->dbias += m->by_bias[i] != 0 ? m->by_bias[i] * m->host_sums[i] : 0;
+    }
+    return total;
+}
+
+int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
+               struct err *e)
+{
+    struct dev *d = l->room.d;
+    if (losses_queue(l, b, g, e) || d->op->sync(d, e))
+        return -1;
+    *total = losses_values(l, g);
+    return 0;
+}
+
+struct loss_part *loss_part(struct loss_run *r, double den)
+{
+    struct loss_room *m = r->room;
+    if (m->n_parts == m->max_rows + m->max_sums) {
+        m->overrun = true;
+        m->n_parts--;
+    }
+    struct loss_part *p = &m->parts[m->n_parts++];
+    *p = (struct loss_part){.term = r->term, .den = den};
+    return p;
+}
+
+float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight)
+{
+    struct loss_room *m = r->room;
+    if (m->n_rows == m->max_rows || p->n == LOSS_PART_SUMS) {
+        m->overrun = true;
+        return m->row;
+    }
+    p->s[p->n].weight = weight;
+    p->s[p->n].row = true;
+    p->s[p->n++].at = m->n_rows;
+    return m->rows + m->n_rows++ * m->batch + r->at;
+}
+
+void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
+                   const float *y)
+{
+    size_t sum = loss_sum(r);
+    loss_sum_add(r, sum, true, n, x, y);
+    if (p->n == LOSS_PART_SUMS) {
+        r->room->overrun = true;
+        return;
+    }
+    p->s[p->n].weight = weight;
+    p->s[p->n].row = false;
+    p->s[p->n++].at = sum;
+}
+
+size_t loss_sum(struct loss_run *r)
+{
+    struct loss_room *m = r->room;
+    if (m->n_sums < m->max_sums)
+        return m->n_sums++;
+    m->overrun = true;
+    return 0;
+}
+
+void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
+                  const float *y)
+{
+    struct loss_room *m = r->room;
+    (first ? m->d->op->dot_to : m->d->op->dot_add)(m->d, n, x, y, m->sums + sum);
+}
+
+size_t loss_by_scale(struct loss_run *r)
+{
+    size_t sum = loss_sum(r);
+    r->room->by_scale[sum] = 1;
+    return sum;
+}
+
+void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                   float *db, double part, float weight)
+{
+    struct loss_room *m = r->room;
+    struct dev *d = m->d;
+    size_t n = r->b->n, by_scale = loss_by_scale(r);
+    float s = r->b->scale, each = (float)(part * (double)weight / (double)n);
+    float *row = loss_part_row(r, loss_part(r, (double)n), part);
+    for (size_t at = 0; at < n; at += m->n_block) {
+        size_t k = n - at < m->n_block ? n - at : m->n_block;
+        const float *x = a + at * dim;
+        d->op->gemm(d, false, true, k, n, dim, s, x, dim, b, dim, 0, m->logits, n);
+        d->op->softmax_ce(d, k, n, m->logits, n, m->diagonal + at, each, m->grad, row + at);
+        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
+        if (da)
+            d->op->gemm(d, false, false, k, dim, n, s, m->grad, n, b, dim, 1, da + at * dim, dim);
+        if (db)
+            d->op->gemm(d, true, false, n, dim, k, s, m->grad, n, x, dim, 1, db, dim);
+    }
+}

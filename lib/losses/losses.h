@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+// The terms of the training loss, their values and their gradients, for a whole batch of embeddings
+// (docs/method.md 3). A term is one file, loss-NAME.c, and one row of the table in losses.c; the
+// sum of weight x term is what is trained.
+//
+// Notation: v, t are the student's image and text embeddings, V, T the teacher's, all unit rows;
+// s = exp(logit_scale). Where the student's width is not the teacher's, the terms that set one
+// against the other use pv, pt, the student's rows after a linear map (train-project.h); otherwise
+// pv = v and pt = t.
+#ifndef LOSSES_H
+#define LOSSES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "losses/cluster-head.h"
+#include "device/dev.h"
+#include "base/err.h"
+
+enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24 };
+
+struct loss_batch {
+    size_t n;               // rows
+    size_t dim, dim_t;      // of the student's and the teacher's embeddings
+    const float *v, *t;     // device [n, dim]
+    const float *pv, *pt;   // device [n, dim_t]
+    const float *tv, *tt;   // device [n, dim_t]: V, T; NULL when no term needs them
+    const int32_t *label;   // host [n, n_label], each >= 0; NULL when no term needs it
+    size_t n_label;         //
+    float scale, bias;      // s, and SigLIP's b
+    uint64_t seed, step;    // of the sampled softmax: which classes are drawn
+    struct cluster_head *w; // the cluster head, NULL when no term needs it
+};
+
+// Gradients of the weighted sum; the buffers are added to.
+struct loss_grads {
+    float *dv, *dt;   // device [n, dim]
+    float *dpv, *dpt; // device [n, dim_t]; dv and dt themselves without projection
+    double dscale;    // by logit_scale (the logarithm of s); from losses_values
+    double dbias;     // by b; likewise
+};
+
+// A part of a term's value: (sum of weight x (a row's sum, or a float64 sum)) / den.
+enum { LOSS_PART_SUMS = 3 };
+struct loss_part {
+    size_t term; // row of the table
+    double den;
+    size_t n;
+    struct {
+        double weight;
+        bool row;
+        size_t at; // row, or float64 sum
+    } s[LOSS_PART_SUMS];
+};
+
+// Device memory that the terms share, and what they leave for the values: these need the device's
+// answer, so they are worked out when all of the step has been given to it.
+struct loss_room {
+    struct dev *d;
+    size_t n;                // rows at most
+    size_t n_block;          // rows that are worked on at a time (loss-block.h)
+    float *logits, *teacher; // [n_block, n]
+    float *grad;             // [n_block, n]
+    float *row, *row2;       // [n]
+    int32_t *diagonal;       // device [n]: 0, 1, 2 ...
+    float *host;             // [n]
+    float *rows, *host_rows; // [max_rows, batch's n]: losses of samples, a row a part
+    double *sums;            // device [max_sums]
+    double host_sums[DEV_WEIGH_MAX];
+    double by_scale[DEV_WEIGH_MAX], by_bias[DEV_WEIGH_MAX]; // dscale, dbias: weights of the sums
+    struct loss_part *parts;                                // [max_rows + max_sums]
+    size_t max_rows, max_sums;                              // what the terms declare, and one more
+    size_t n_rows, n_sums, n_parts, batch;
+    bool overrun; // a term asked for more than it declares
+};
+
+struct loss_run {
+    struct loss_room *room;
+    const struct loss_batch *b;
+    struct loss_grads *g;
+    size_t term;
+    size_t at, n; // cluster terms: the batch's rows [at, at + n), at most h->n_block
+};
+
+// What a term needs.
+enum {
+    LOSS_TEACHER_IMAGE = 1,
+    LOSS_TEACHER_TEXT = 2,
+    LOSS_CLUSTERS = 4, // labels and centroids
+    LOSS_BIAS = 8,     // a learned logit_bias
+    LOSS_LABELS = 32,  // its rows are counted for each label
+    LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
+};
+
+struct loss_kind {
+    const char *name;
+    int needs;
+    size_t rows; // loss_part_row at most; with LOSS_LABELS for each label
+    size_t sums; // loss_sum at most, those of loss_part_dot and loss_by_scale among them
+    // Leaves the parts of its value (unweighted); gradients of weight x term are added to r->g. A
+    // cluster term is run for each block of the batch, with the same parts.
+    int (*run)(struct loss_run *r, float weight, struct err *e);
+    const char *help;
+};
+
+// The table, ended by a NULL name.
+extern const struct loss_kind loss_kinds[];
+size_t loss_count(void);
+
+struct losses {
+    float weight[LOSS_MAX];    // by row of the table; 0 = off
+    uint64_t cluster_warmup;   // steps over which the cluster terms' weights grow to that
+    float effective[LOSS_MAX]; // weights of the last run
+    double value[LOSS_MAX];    // of the last run
+    size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
+    struct loss_room room;
+};
+
+// Parses "instance=1,cluster=1,clip=0.5"; a name without "=" has weight 1; `cluster` stands for
+// cluster_ce and cluster_kl. Names that are not given have weight 0. 0 or -1.
+int losses_parse(struct losses *l, const char *list, struct err *e);
+// The same as losses_parse reads it, "instance=1,cluster=0.1": the terms with a weight in the order
+// of the table, each weight with the fewest digits that read back as the same.
+enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
+void losses_text(const struct losses *l, char text[LOSS_TEXT]);
+// The union of what the terms with a weight need.
+int losses_needs(const struct losses *l);
+// Memory for batches of at most n rows with n_label labels each. 0 or -1.
+int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
+void losses_close(struct losses *l);
+size_t losses_bytes(const struct losses *l, size_t n, size_t n_label);
+// Gives the device all that makes gradients and values; waits for nothing. 0 or -1.
+int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
+// The gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
+void losses_scalars(struct losses *l, float *dscale, float *dbias);
+// After the device's sync: l->value, g->dscale and g->dbias; gives the weighted sum.
+double losses_values(struct losses *l, struct loss_grads *g);
+// All of it, and waits. 0 or -1.
+int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
+               struct err *e);
+
+// -- for the terms
+// weight x CE(s A B^T), the target of row i being column i: a value of part * CE; gradients added
+// to da, db (NULL: none wanted) and to the scale's. part scales value and gradient alike.
+void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                   float *db, double part, float weight);
+// A part of the term's value, empty so far.
+struct loss_part *loss_part(struct loss_run *r, double den);
+// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
+// the run's part of it).
+float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
+// Adds weight x the sum of x y (of x where y is NULL), device [n].
+void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
+                   const float *y);
+// A sum on the device's side: its number, for by_scale and by_bias. loss_sum_add adds the sum of
+// x y, or with `first` begins with it.
+size_t loss_sum(struct loss_run *r);
+void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
+                  const float *y);
+// The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
+size_t loss_by_scale(struct loss_run *r);
+
+int loss_instance(struct loss_run *r, float weight, struct err *e);
+int loss_clip(struct loss_run *r, float weight, struct err *e);
+int loss_affinity(struct loss_run *r, float weight, struct err *e);
+int loss_feature(struct loss_run *r, float weight, struct err *e);
+int loss_siglip(struct loss_run *r, float weight, struct err *e);
+int loss_cluster_ce(struct loss_run *r, float weight, struct err *e);
+int loss_cluster_kl(struct loss_run *r, float weight, struct err *e);
+
+#endif

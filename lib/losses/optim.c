@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "losses/optim.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+void optim_set_default(struct optim_set *s)
+{
+    *s = (struct optim_set){.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-6f};
+    s->weight_decay = 0.2f;
+    s->clip = 1;
+}
+
+double optim_lr(const struct optim_set *s, uint64_t i)
+{
+    double lr = (double)s->lr;
+    if (i < s->warmup)
+        return lr * (double)(i + 1) / (double)s->warmup;
+    if (s->steps <= s->warmup || i >= s->steps)
+        return i >= s->steps && s->steps > s->warmup ? 0 : lr;
+    double at = (double)(i - s->warmup) / (double)(s->steps - s->warmup);
+    return lr / 2 * (1 + cos(3.14159265358979323846 * at));
+}
+
+void optim_init(struct optim *o, struct dev *d, const struct optim_set *s)
+{
+    *o = (struct optim){.d = d, .set = *s};
+}
+
+void optim_release(struct optim *o)
+{
+    for (size_t i = 0; i < o->n; i++) {
+        o->d->op->free(o->d, o->slots[i].m);
+        o->d->op->free(o->d, o->slots[i].v);
+    }
+    if (o->sums)
+        o->d->op->free(o->d, o->sums);
+    if (o->clip)
+        o->d->op->free(o->d, o->clip);
+    free(o->slots);
+    memset(o, 0, sizeof *o);
+}
+
+struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float *param, float *grad,
+                             bool decay, struct err *e)
+{
+    if (mem_grow((void **)&o->slots, &o->cap, o->n + 1, sizeof *o->slots, e))
+        return NULL;
+    struct optim_slot *s = &o->slots[o->n];
+    *s = (struct optim_slot){.n = n, .param = param, .grad = grad, .decay = decay};
+    snprintf(s->name, sizeof s->name, "%s", name);
+    if (!(s->m = o->d->op->alloc(o->d, n * sizeof(float), e)))
+        return NULL;
+    if (!(s->v = o->d->op->alloc(o->d, n * sizeof(float), e))) {
+        o->d->op->free(o->d, s->m);
+        return NULL;
+    }
+    o->n++;
+    return s;
+}
+
+struct optim_slot *optim_find(const struct optim *o, const char *name)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (!strcmp(o->slots[i].name, name))
+            return &o->slots[i];
+    return NULL;
+}
+
+// Room for the squares and the answer, when the number of tensors is known.
+static int open_sums(struct optim *o, struct err *e)
+{
+    if (o->n_sums == o->n)
+        return 0;
+    if (o->sums)
+        o->d->op->free(o->d, o->sums);
+    if (!(o->sums = o->d->op->alloc(o->d, o->n * sizeof *o->sums, e)))
+        return -1;
+    if (!o->clip && !(o->clip = o->d->op->alloc(o->d, sizeof *o->clip, e)))
+        return -1;
+    o->n_sums = o->n;
+    return 0;
+}
+
+int optim_queue(struct optim *o, size_t n_check, const double *check, struct err *e)
+{
+    const struct optim_set *set = &o->set;
+    const struct dev_ops *op = o->d->op;
+    if (open_sums(o, e))
+        return -1;
+    struct dev_adamw a = {.beta1 = set->beta1, .beta2 = set->beta2, .eps = set->eps};
+    double t = (double)(o->step + 1);
+    a.lr = (float)optim_lr(set, o->step);
+    a.bias1 = (float)(1 - pow((double)set->beta1, t));
+    a.bias2 = (float)(1 - pow((double)set->beta2, t));
+    a.grad_scale = 1;
+    a.clip = o->clip;
+    for (size_t i = 0; i < o->n; i++) {
+        const struct optim_slot *s = &o->slots[i];
+        op->dot_to(o->d, s->rows ? s->n_rows * s->cols : s->n, s->grad, s->grad, &o->sums[i]);
+    }
+    op->clip(o->d, o->n, o->sums, n_check, check, set->clip, o->clip);
+    for (size_t i = 0; i < o->n; i++) {
+        struct optim_slot *s = &o->slots[i];
+        a.weight_decay = s->decay ? set->weight_decay : 0;
+        if (!s->rows)
+            op->adamw(o->d, s->n, &a, s->grad, s->m, s->v, s->param);
+        else if (s->n_rows)
+            op->adamw_rows(o->d, s->n_rows, s->cols, s->rows, &a, s->grad, s->m, s->v, s->param);
+    }
+    op->fetch(o->d, &o->found, o->clip, sizeof o->found);
+    return 0;
+}
+
+bool optim_taken(struct optim *o)
+{
+    bool taken = !isnan(o->found.factor);
+    o->step += taken;
+    return taken;
+}
+
+int optim_step(struct optim *o, double *norm, struct err *e)
+{
+    if (optim_queue(o, 0, NULL, e) || o->d->op->sync(o->d, e))
+        return -1;
+    optim_taken(o);
+    *norm = o->found.norm;
+    return 0;
+}

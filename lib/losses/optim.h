@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// The optimiser: AdamW over a list of tensors, gradient clipping by the norm of all of them, and
+// the learning rate's schedule (docs/method.md 3).
+//
+// Every tensor takes a full step, token embeddings included, so the result is the dense definition.
+// The one exception is a cluster head with sampling: rows outside the step's sample are left alone
+// (no decay, no moment), as in PartialFC; with every class in the sample it is dense as well.
+#ifndef OPTIM_H
+#define OPTIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/dev.h"
+#include "base/err.h"
+
+enum { OPTIM_NAME_MAX = 80 };
+
+struct optim_set {
+    float lr;           // peak
+    float beta1, beta2; // 0.9, 0.98
+    float eps;          // 1e-6
+    float weight_decay; // 0.2, on tensors that have `decay`
+    float clip;         // largest norm of the gradient; 0: no clipping
+    uint64_t steps;     // n of the schedule
+    uint64_t warmup;    // w
+};
+
+// One tensor. All pointers are the device's, float32 [n].
+struct optim_slot {
+    char name[OPTIM_NAME_MAX];
+    size_t n;
+    float *param, *grad, *m, *v; // m and v belong to the optimiser
+    bool decay;                  // weight decay applies
+    // A tensor of rows of `cols` of which this step touches n_rows: their numbers (device), and
+    // grad is [n_rows, cols]. rows NULL: all of it.
+    size_t cols, n_rows;
+    const int32_t *rows;
+};
+
+struct optim {
+    struct dev *d;
+    struct optim_set set;
+    struct optim_slot *slots;
+    size_t n, cap;
+    uint64_t step; // steps taken
+    double *sums;  // device [n_sums]: a tensor's squares
+    size_t n_sums;
+    struct dev_clip *clip; // device
+    struct dev_clip found; // of the last step
+};
+
+void optim_set_default(struct optim_set *s);
+// lr of step i, counted from 0: lr (i + 1) / w while i < w, then lr / 2 (1 + cos(pi (i - w) / (n -
+// w))).
+double optim_lr(const struct optim_set *s, uint64_t i);
+
+void optim_init(struct optim *o, struct dev *d, const struct optim_set *s);
+void optim_release(struct optim *o);
+// Adds a tensor, its moments zero. The pointer is good until the next call. NULL with e set.
+struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float *param, float *grad,
+                             bool decay, struct err *e);
+struct optim_slot *optim_find(const struct optim *o, const char *name);
+// Gives the device one step, with gradients scaled down to norm `clip` where theirs is above it;
+// waits for nothing. A norm that is not finite, or one of check[n_check] (device), and nothing
+// changes. 0 or -1.
+int optim_queue(struct optim *o, size_t n_check, const double *check, struct err *e);
+// After the device's sync: counts the step; o->found.norm is the gradients' norm. False: the step
+// was not taken.
+bool optim_taken(struct optim *o);
+// Both, and waits: *norm tells whether it was taken. 0 or -1.
+int optim_step(struct optim *o, double *norm, struct err *e);
+
+#endif

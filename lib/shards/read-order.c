@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shards/read-order.h"
+
+#include <string.h>
+
+#include "system/digest.h"
+
+enum { BLOCKS_PER_SAMPLE_BITS = 16 };
+
+void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch)
+{
+    struct rng r;
+    rng_init(&r, seed, epoch);
+    o->order_key = rng_u64(&r);
+    o->sample_key = rng_u64(&r);
+}
+
+uint64_t read_order_shard(const struct read_order *o, uint64_t n, uint64_t i)
+{
+    return rng_permute(o->order_key, 0, n, i);
+}
+
+uint64_t read_order_window(const struct read_order *o, uint64_t w, uint64_t n, uint64_t i)
+{
+    return rng_permute(o->order_key, w + 1, n, i);
+}
+
+void read_order_sample(const struct read_order *o, const char *shard_name, uint64_t ordinal,
+                       struct rng *r)
+{
+    rng_init(r, o->sample_key, digest_u64(shard_name, strlen(shard_name)));
+    r->index = ordinal << BLOCKS_PER_SAMPLE_BITS;
+}
+
+uint64_t read_order_part(uint64_t total, uint64_t i, uint64_t n)
+{
+    uint64_t each = total / n, over = total % n; // the first `over` parts have one more
+    return i * each + (i < over ? i : over);
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The random choices of a run, each a function of where it stands: see read.h.
+#ifndef READ_ORDER_H
+#define READ_ORDER_H
+
+#include <stdint.h>
+
+#include "base/rng.h"
+
+struct read_order {
+    uint64_t order_key, sample_key; // both from (seed, epoch)
+};
+
+void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch);
+// Which of n shards comes as number i.
+uint64_t read_order_shard(const struct read_order *o, uint64_t n, uint64_t i);
+// Which of the n samples of window w comes as number i.
+uint64_t read_order_window(const struct read_order *o, uint64_t w, uint64_t n, uint64_t i);
+// The generator of a sample's own choices (crop, flip).
+void read_order_sample(const struct read_order *o, const char *shard_name, uint64_t ordinal,
+                       struct rng *r);
+// First place of part i of n of `total` samples: the parts are [start(i), start(i + 1)).
+uint64_t read_order_part(uint64_t total, uint64_t i, uint64_t n);
+
+#endif

@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "shards/read-source.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "shards/read-keep.h"
+#include "shards/read-order.h"
+#include "shards/shard.h"
+
+enum { MEMBER_MAX = 64 << 20, SAMPLE_MAX = 80 << 20 };
+
+struct events {
+    struct read_event *at;
+    size_t n, cap;
+};
+
+struct read_source {
+    const struct read_options *o;
+    struct read_order order;
+    uint64_t first, end; // the slice of the output sequence to hand out
+    size_t next_shard;   // place in the run's order
+    struct shard *shard; // open, or NULL
+    struct read_shard *cur;
+    bool announced; // cur
+    struct read_keep keep;
+    struct shard_keys *keys;
+    struct read_shard *shards; // all that are alive, the newest first
+    uint64_t seen;             // places of the source sequence behind us
+    struct read_skip skip;
+    bool told_skip;
+    bool stopped;
+
+    // The window being handed out: what goes before its samples, they, and what goes after.
+    struct events before, window, after;
+    uint64_t number; // of the window
+    uint64_t at;     // output place of its first sample
+    size_t i_before, i_window, i_after;
+};
+
+static void free_shard(struct read_shard *s)
+{
+    digest_free(s->digest);
+    free(s);
+}
+
+// Frees the shards whose end has been handled.
+static void reap(struct read_source *s)
+{
+    for (struct read_shard **p = &s->shards; *p;) {
+        struct read_shard *one = *p;
+        if (one != s->cur && atomic_load(&one->done)) {
+            *p = one->next;
+            free_shard(one);
+        } else {
+            p = &one->next;
+        }
+    }
+}
+
+static void free_events(struct events *v)
+{
+    for (size_t i = 0; i < v->n; i++)
+        free(v->at[i].sample.key);
+    free(v->at);
+}
+
+void read_source_free(struct read_source *s)
+{
+    if (!s)
+        return;
+    shard_close(s->shard);
+    read_keep_close(&s->keep);
+    while (s->shards) {
+        struct read_shard *next = s->shards->next;
+        free_shard(s->shards);
+        s->shards = next;
+    }
+    shard_keys_free(s->keys);
+    read_skip_release(&s->skip);
+    free_events(&s->before);
+    free_events(&s->window);
+    free_events(&s->after);
+    free(s);
+}
+
+static int push(struct events *v, enum read_kind kind, struct read_shard *shard, struct err *e)
+{
+    void *at = v->at;
+    int rc = mem_grow(&at, &v->cap, v->n + 1, sizeof *v->at, e);
+    v->at = at;
+    if (rc)
+        return -1;
+    v->at[v->n++] = (struct read_event){.kind = kind, .shard = shard};
+    return 0;
+}
+
+static int open_shard(struct read_source *s, bool pass, struct err *e)
+{
+    const struct shard_list *l = s->o->shards;
+    uint64_t i = s->next_shard++;
+    const char *path = l->names[s->o->shuffle ? read_order_shard(&s->order, l->n, i) : i];
+    const char *slash = strrchr(path, '/');
+    reap(s);
+    struct read_shard *cur = mem_alloc(1, sizeof *cur, e);
+    if (!cur)
+        return -1;
+    cur->path = path;
+    cur->name = slash ? slash + 1 : path;
+    cur->next = s->shards;
+    s->shards = s->cur = cur;
+    s->announced = false;
+    cur->digest = digest_new(e);
+    if (!cur->digest)
+        return -1;
+    struct shard_limits lim = {
+        .member_bytes = MEMBER_MAX, .sample_bytes = SAMPLE_MAX, .scan = pass, .keys = s->keys};
+    s->shard = shard_open(path, &lim, e);
+    if (!s->shard)
+        return err_wrap(e, "%s", path);
+    if (s->o->keep && read_keep_open(&s->keep, s->o->keep, cur->name, e))
+        return -1;
+    return 0;
+}
+
+// The end of a shard goes before the window's samples where it can: its files may be closed then.
+static struct events *end_place(struct read_source *s)
+{
+    for (size_t i = s->window.n; i-- > 0;)
+        if (s->window.at[i].shard == s->cur)
+            return &s->after;
+    return &s->before;
+}
+
+// The current shard will give no more samples: `ended` says that its end was reached.
+static int close_shard(struct read_source *s, bool ended, struct err *e)
+{
+    struct read_shard *cur = s->cur;
+    digest_hex(cur->digest, cur->keys);
+    cur->whole = cur->counted = ended && !cur->damaged;
+    int rc = 0;
+    if (s->o->keep && ended) {
+        rc = read_keep_check(&s->keep, cur->rows, cur->keys, e);
+        if (rc)
+            err_wrap(e, "%s", cur->path);
+    }
+    read_keep_close(&s->keep);
+    shard_close(s->shard);
+    struct events *place = end_place(s);
+    s->shard = NULL;
+    s->cur = NULL;
+    if (!s->announced)
+        atomic_store(&cur->done, true);
+    else if (!rc)
+        rc = push(place, READ_END, cur, e);
+    return rc;
+}
+
+static bool in_slice(const struct read_source *s, uint64_t place)
+{
+    return place >= s->first && place < s->end;
+}
+
+static int announce(struct read_source *s, struct err *e)
+{
+    if (s->announced)
+        return 0;
+    s->announced = true;
+    return push(&s->before, READ_BEGIN, s->cur, e);
+}
+
+// Copies one member into the block at *at.
+static const uint8_t *put(char **at, const struct shard_member *m)
+{
+    uint8_t *p = (uint8_t *)*at;
+    memcpy(p, m->data, m->size);
+    p[m->size] = 0;
+    *at += m->size + 1;
+    return p;
+}
+
+static int copy_sample(const struct read_options *o, const struct shard_sample *from,
+                       struct read_sample *to, struct err *e)
+{
+    const struct shard_member *image = o->images != SAMPLES_NO_IMAGES ? from->image : NULL;
+    const struct shard_member *caption = o->captions ? from->caption : NULL;
+    size_t key = strlen(from->key) + 1;
+    // the limits of open_shard keep the sum far from overflow
+    size_t n = key + (image ? image->size + 1 : 0) + (caption ? caption->size + 1 : 0) +
+               (from->json ? from->json->size + 1 : 0);
+    char *at = mem_alloc(n, 1, e);
+    if (!at)
+        return -1;
+    *to = (struct read_sample){.key = at,
+                               .ordinal = from->index,
+                               .flags = from->flags,
+                               .has_image = from->image != NULL,
+                               .has_caption = from->caption != NULL,
+                               .has_json = from->json != NULL};
+    memcpy(at, from->key, key);
+    at += key;
+    if (image) {
+        to->image_size = image->size;
+        to->image = put(&at, image);
+    }
+    if (caption) {
+        to->caption_size = caption->size;
+        to->caption = put(&at, caption);
+    }
+    if (from->json) {
+        to->json_size = from->json->size;
+        to->json = put(&at, from->json);
+    }
+    return 0;
+}
+
+static int drop_sample(struct read_source *s, const struct shard_sample *from, bool pass,
+                       struct err *e)
+{
+    s->cur->dropped++;
+    if (pass || !in_slice(s, s->seen))
+        return 0;
+    if (announce(s, e) || push(&s->before, READ_DROPPED, s->cur, e))
+        return -1;
+    struct read_sample *to = &s->before.at[s->before.n - 1].sample;
+    to->ordinal = from->index;
+    to->key = mem_strdup(from->key, e);
+    return to->key ? 0 : -1;
+}
+
+enum { END_RUN = -2 };
+
+// shard_next for the current shard: 1 a sample, 0 its end, -1 its end by damage, which the shard
+// keeps. END_RUN with e set: the machine failed, and what the shard holds is not known.
+static int next_sample(struct read_source *s, struct shard_sample *to, struct err *e)
+{
+    struct err why;
+    int rc = shard_next(s->shard, to, &why);
+    if (rc >= 0)
+        return rc;
+    if (why.machine) {
+        *e = why;
+        err_wrap(e, "%s", s->cur->path);
+        return END_RUN;
+    }
+    s->cur->damaged = true;
+    s->cur->damage = why;
+    return -1;
+}
+
+// Takes the next sample of the source sequence into the window, or passes it over. 1, 0 at the end
+// of the last shard, -1.
+static int take(struct read_source *s, bool pass, struct err *e)
+{
+    for (;;) {
+        struct shard_sample from;
+        if (!s->shard) {
+            if (s->next_shard == s->o->shards->n)
+                return 0;
+            if (open_shard(s, pass, e))
+                return -1;
+        }
+        if (!pass && announce(s, e))
+            return -1;
+        shard_pass_over(s->shard, pass);
+        int rc = next_sample(s, &from, e);
+        if (rc == END_RUN)
+            return -1;
+        if (rc <= 0) {
+            if (close_shard(s, true, e))
+                return -1;
+            continue;
+        }
+        s->cur->rows++;
+        digest_key(s->cur->digest, from.key);
+        int kept = s->o->keep ? read_keep_row(&s->keep, from.index, e) : 1;
+        if (kept < 0)
+            return err_wrap(e, "%s", s->cur->path);
+        if (!kept) {
+            if (drop_sample(s, &from, pass, e))
+                return -1;
+            continue;
+        }
+        s->seen++;
+        if (read_skip_key(&s->skip, from.key, e))
+            return -1;
+        if (pass)
+            return 1;
+        if (push(&s->window, READ_SAMPLE, s->cur, e))
+            return -1;
+        return copy_sample(s->o, &from, &s->window.at[s->window.n - 1].sample, e) ? -1 : 1;
+    }
+}
+
+// Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
+// known. Only a file is read on: a pipe may have no end. What is damaged there is no fault of the
+// slice. 1 when the end was reached, 0 when not, -1.
+static int read_on(struct read_source *s, struct shard_sample *from, struct err *e)
+{
+    struct stat st;
+    struct err why;
+    int rc = 1;
+    if (strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
+        return 0;
+    for (; rc > 0; rc = shard_next(s->shard, from, &why)) {
+        s->cur->rows++;
+        digest_key(s->cur->digest, from->key);
+    }
+    if (rc == 0 || !why.machine)
+        return rc == 0;
+    *e = why;
+    return err_wrap(e, "%s", s->cur->path);
+}
+
+// End of --limit or --part. Reads one header further: if the shard ends here, it was read whole.
+static int stop(struct read_source *s, struct err *e)
+{
+    struct shard_sample from;
+    s->stopped = true;
+    if (!s->shard)
+        return 0;
+    shard_pass_over(s->shard, true);
+    int rc = next_sample(s, &from, e);
+    if (rc == END_RUN)
+        return -1;
+    rc = rc > 0 ? read_on(s, &from, e) : 1;
+    return rc < 0 ? -1 : close_shard(s, rc, e);
+}
+
+// Passes over a window before the slice. 1, 0 when the samples end in it, -1.
+static int pass_window(struct read_source *s, uint64_t size, struct err *e)
+{
+    uint64_t at = s->seen;
+    int rc = 1;
+    for (uint64_t i = 0; i < size && rc > 0; i++)
+        rc = take(s, true, e);
+    if (rc >= 0)
+        read_skip_window(&s->skip, &s->order, at / size, at);
+    return rc;
+}
+
+// Reads the next window, passing over those before the slice. 1, 0 at the end, -1.
+static int fill(struct read_source *s, struct err *e)
+{
+    uint64_t size = s->o->shuffle ? s->o->shuffle : 1;
+    s->before.n = s->window.n = s->after.n = 0;
+    s->i_before = s->i_window = s->i_after = 0;
+    if (s->stopped)
+        return 0;
+    while (s->seen < s->end && s->first - (s->seen < s->first ? s->seen : s->first) >= size) {
+        int rc = pass_window(s, size, e);
+        if (rc <= 0)
+            return rc;
+    }
+    s->at = s->seen;
+    s->number = s->seen / size;
+    int rc = 1;
+    if (s->seen >= s->end)
+        return stop(s, e) ? -1 : s->before.n > 0;
+    while (s->window.n < size && rc > 0)
+        rc = take(s, false, e);
+    if (rc >= 0)
+        read_skip_window(&s->skip, &s->order, s->number, s->at);
+    if (rc == 0)
+        s->stopped = true;
+    return rc < 0 ? -1 : s->before.n || s->window.n || s->after.n;
+}
+
+static struct read_event *next_event(struct read_source *s)
+{
+    if (s->i_before < s->before.n)
+        return &s->before.at[s->i_before++];
+    while (s->i_window < s->window.n) {
+        size_t i = s->i_window++, n = s->window.n;
+        if (in_slice(s, s->at + i))
+            return &s->window.at[n > 1 ? read_order_window(&s->order, s->number, n, i) : 0];
+    }
+    if (s->i_after < s->after.n)
+        return &s->after.at[s->i_after++];
+    for (size_t i = 0; i < s->window.n; i++) { // outside the slice
+        free(s->window.at[i].sample.key);
+        s->window.at[i].sample.key = NULL;
+    }
+    return NULL;
+}
+
+int read_source_next(struct read_source *s, struct read_event *out, struct err *e)
+{
+    struct read_event *ev;
+    while (!(ev = next_event(s))) {
+        int rc = fill(s, e);
+        if (rc < 0)
+            return rc;
+        if (s->o->skip && !s->told_skip) { // the first window holds the end of what is skipped
+            s->told_skip = true;
+            *out = (struct read_event){.kind = READ_SKIPPED, .skip = &s->skip};
+            return 1;
+        }
+        if (rc == 0)
+            return 0;
+    }
+    *out = *ev;
+    ev->sample.key = NULL;
+    if (ev->kind == READ_SAMPLE)
+        ev->shard->delivered++;
+    if (ev->kind == READ_END)
+        ev->shard->whole &= ev->shard->delivered == ev->shard->rows;
+    return 1;
+}
+
+static struct read_source *new_source(const struct read_options *o, struct err *e)
+{
+    struct read_source *s = mem_alloc(1, sizeof *s, e);
+    if (!s)
+        return NULL;
+    s->o = o;
+    s->end = READ_ALL;
+    read_order_init(&s->order, o->seed, o->epoch);
+    s->keys = shard_keys_new(e);
+    if (!s->keys) {
+        free(s);
+        return NULL;
+    }
+    return s;
+}
+
+// The length of the sequence: reads all headers.
+static int count(const struct read_options *o, uint64_t *total, struct err *e)
+{
+    struct read_source *s = new_source(o, e);
+    if (!s)
+        return -1;
+    int rc;
+    while ((rc = take(s, true, e)) > 0)
+        ;
+    *total = s->seen;
+    read_source_free(s);
+    return rc;
+}
+
+struct read_source *read_source_new(const struct read_options *o, struct err *e)
+{
+    uint64_t total;
+    struct read_source *s = new_source(o, e);
+    if (!s)
+        return NULL;
+    if (o->n_parts > 1) {
+        if (count(o, &total, e)) {
+            read_source_free(s);
+            return NULL;
+        }
+        s->first = read_order_part(total, o->part, o->n_parts);
+        if (o->part + 1 < o->n_parts) // the last part also has the dropped samples behind it
+            s->end = read_order_part(total, o->part + 1, o->n_parts);
+    }
+    s->skip.from = s->first;
+    if (!mem_add(s->first, o->skip, &s->first) || s->first > s->end)
+        s->first = s->end;
+    s->skip.to = s->first;
+    if (o->limit < s->end - s->first)
+        s->end = s->first + o->limit;
+    return s;
+}

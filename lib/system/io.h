@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files. An output appears whole or not at all: it is written beside its final name as
+// `.NAME.HOST.PID.RANDOM.tmp` (nameless before, where the system can), synced, renamed, and its
+// directory synced. A symbolic link is written through: the file that it leads to is replaced, and
+// keeps its mode and, as far as allowed, owner and group. A device, a pipe, or a descriptor by name
+// (/dev/stdout, /dev/fd/N) is written directly.
+//
+//     struct out o;
+//     if (out_open(&o, path, &e)) ...           "-" is stdout
+//     out_write(&o, data, n, &e) ...
+//     out_commit(&o, &e)                        the file is there
+//     out_abort(&o)                             nothing is there (safe after commit too)
+#ifndef IO_H
+#define IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct out {
+    int fd;           // -1 when closed
+    bool is_stdout;   // for messages
+    bool direct;      // a descriptor, device or pipe: no temporary file, no rename
+    bool nameless;    // the temporary file has no name yet
+    bool can_seek;    // out_pwrite allowed
+    char *path;       // as given
+    char *target;     // final name, links followed; NULL with a descriptor
+    char *tmp;        // temporary name
+    uint8_t *buf;     // pending bytes
+    size_t n_buf;     // how many
+    uint64_t written; // bytes given to out_write so far
+};
+
+// Opens `path` for writing ("-" = stdout). 0 or -1.
+int out_open(struct out *o, const char *path, struct err *e);
+// Appends n bytes, buffered. 0 or -1.
+int out_write(struct out *o, const void *data, size_t n, struct err *e);
+// Overwrites bytes already written, at `at`; only where o->can_seek. 0 or -1.
+int out_pwrite(struct out *o, const void *data, size_t n, off_t at, struct err *e);
+// Hands buffered bytes to the system. 0 or -1.
+int out_flush(struct out *o, struct err *e);
+// Flushes, syncs and gives the file its name. 0 or -1. On failure nothing is left, but where only
+// the directory could not be synced: then the file is there, whole, and the message says so.
+int out_commit(struct out *o, struct err *e);
+// Drops the output; nothing is left. No-op on a committed or never opened (zeroed) one.
+void out_abort(struct out *o);
+
+// Refuses outputs that would be lost or would replace what they are made from: two of one name, or
+// one that is an input. A NULL is no output; devices and pipes, "-" among the inputs, do not count.
+// 0 or -1.
+int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
+                   size_t n_inputs, struct err *e);
+
+// Descriptor ("-", /dev/stdout, ...), device or pipe: nothing is put beside it, no sidecar.
+bool io_is_stream(const char *path);
+// Refuses, before there is anything to write, what out_open and out_commit would refuse at the end:
+// a missing folder, a folder of that name, no permission, a closed descriptor. 0 or -1.
+int io_check_output(const char *path, struct err *e);
+// The same for n of them; a NULL is none.
+int io_check_outputs(const char *const *paths, size_t n, struct err *e);
+// The same for one of many files of a folder that is checked already: only what stands there
+// counts.
+int io_check_existing(const char *path, struct err *e);
+// Creates the folder where it is missing and its parent is there (*made), and refuses one that
+// cannot be written into. 0 or -1.
+int io_make_folder(const char *path, bool *made, struct err *e);
+
+// A whole file, mapped read-only.
+struct map {
+    const uint8_t *data; // NULL for an empty file
+    size_t n;            // bytes
+    bool known;          // the system tells us what it has of the file
+};
+int map_open(struct map *m, const char *path, struct err *e);
+void map_close(struct map *m);
+// Whether nearly all of it is in the system's cache now, so that reading it anywhere costs little.
+// False too where the system does not tell: since Linux 5.2 it calls every page of a file resident
+// to those who neither own it nor may write it.
+bool map_resident(const struct map *m);
+
+// Writes all n bytes to fd, through interruptions and short writes. 0, or -1 with errno set.
+int io_write_all(int fd, const void *data, size_t n);
+// Reads up to n bytes, fewer only at the end of the file. Count, or -1 with errno set.
+ssize_t io_read_full(int fd, void *data, size_t n);
+
+#endif

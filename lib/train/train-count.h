@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What there is to train on, from the files that stand beside the shards: the width of the
+// teacher's embeddings, the labels a sample, and how many samples an epoch will have. A sample
+// counts when the keep mask has it, no teacher row of it is all zeros (a failed picture or
+// caption), and its label is none below 0.
+#ifndef TRAIN_COUNT_H
+#define TRAIN_COUNT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+// Folders with one NPY a shard, NAME.npy for NAME.tar; NULL: not used.
+struct train_folders {
+    const char *image, *text; // the teacher's embeddings: <f2 or <f4, (rows, dim)
+    const char *labels;       // <i4, (rows,) or (rows, labels)
+    const char *keep;         // |u1, (rows,)
+    const char *shards;       // file with a line a shard (its path), of those that will be read;
+                              // NULL: each shard for which every folder has a file
+    bool partial;             // files and folders that are not made yet are no fault
+};
+
+struct train_count {
+    size_t dim_t;   // columns of the embeddings; 0: no folder of them
+    size_t n_label; // labels a sample; 0: no folder
+    bool missing;   // `partial`, and something is not there yet
+    bool counted;   // what follows is known
+    uint64_t shards, rows;
+    uint64_t dropped, no_teacher, no_label; // of rows; the first that applies
+    uint64_t samples;                       // the others: an epoch
+    uint64_t foreign;                       // NPY files that are no part of the data
+    char foreign_name[PATH_MAX];            // the first of them
+};
+
+// The columns; with `count` the rest, which reads the masks, the labels and, where their sidecars
+// do not tell which rows failed, the embeddings of the rows that these leave. A shard named in
+// f->shards must be there in every folder. 0 or -1.
+int train_count_read(const struct train_folders *f, bool count, int threads, struct train_count *c,
+                     struct err *e);
+
+#endif
