@@ -155,8 +155,8 @@ check: deps
 	$(if $(NVCC),$(MAKE) -j$(JOBS) werror=1 BUILD=build/check CUDA_ARCH=-arch=sm_90 cuda)
 	$(if $(shell command -v clang),$(MAKE) CC=clang werror=1 syntax)
 	scripts/lint
-	BIN=bin BUILD=build/release prove tests/cli
-	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove tests/cli
+	BIN=bin BUILD=build/release prove -j$(JOBS) tests/cli
+	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove -j$(JOBS) tests/cli
 ## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
 demo: deps
 	@DEMO=1 scripts/deps

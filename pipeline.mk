@@ -103,8 +103,14 @@ endif
 
 # Names that make or a shell would take apart.
 one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
-plain_path = $(foreach c,: % ' " $$ * ? [ ; & |,$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
+hash := \#
+backslash := \$()
+plain_path = $(foreach c,: % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
+digits = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst 9,,$1))))))))))
+whole = $(if $(or $(call digits,$($1)),$(filter-out 1,$(words $($1)))),$(error $1 is '$($1)': it must be one whole number))
+$(if $(K),$(call whole,K))$(if $(SEED),$(call whole,SEED))
+$(if $(or $(word 2,$(DEVICE)),$(filter-out cpu cuda cuda:%,$(DEVICE))),$(error DEVICE is '$(DEVICE)': it must be cpu or cuda))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp

@@ -86,6 +86,15 @@ conf("SHARD_DIR := $dir/my shards");
 refused('a path with a space', qr/SHARD_DIR is '.*my shards': a path with a space/);
 conf("TEACHER := $dir/it's");
 refused('a path with a quote', qr/TEACHER is '.*it's': a path with ' /);
+for my $c ('(', ')', '<', '>', '`', '\\', '#') {
+    conf("SHARD_DIR := $dir/a" . ($c eq '#' ? '\\#' : $c) . 'b');
+    refused("a path with $c", qr/SHARD_DIR is '.*a\Q$c\Eb': a path with \Q$c\E is not possible here/);
+}
+for (['K', '10;x'], ['SEED', '1 2'], ['DEVICE', 'cpu)'], ['K', 'many'], ['SEED', '-1']) {
+    my ($name, $value) = @$_;
+    conf("$name := $value");
+    refused("$name of $value", qr/$name is '\Q$value\E': /);
+}
 
 # ---- preflight
 my %wrong = (
