@@ -101,15 +101,15 @@ ifneq ($(UNREAD),)
 $(error $(UNREAD))
 endif
 
+quote = '$(subst ','\'',$1)'
 # Names that make or a shell would take apart.
 one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
 hash := \#
 backslash := \$()
 plain_path = $(foreach c,: % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
-digits = $(subst 0,,$(subst 1,,$(subst 2,,$(subst 3,,$(subst 4,,$(subst 5,,$(subst 6,,$(subst 7,,$(subst 8,,$(subst 9,,$1))))))))))
-whole = $(if $(or $(call digits,$($1)),$(filter-out 1,$(words $($1)))),$(error $1 is '$($1)': it must be one whole number))
-$(if $(K),$(call whole,K))$(if $(SEED),$(call whole,SEED))
+whole = $(if $(shell case $(call quote,$(strip $($1))) in (*[!0-9]*) echo no;; esac),$(error $1 is '$($1)': it must be one whole number))
+$(call whole,K)$(call whole,SEED)
 $(if $(or $(word 2,$(DEVICE)),$(filter-out cpu cuda cuda:%,$(DEVICE))),$(error DEVICE is '$(DEVICE)': it must be cpu or cuda))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
@@ -120,7 +120,6 @@ $(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; t
 endif
 twice = $(if $(filter-out $(words $($1)),$(words $(sort $($1)))),$(error $1 names '$(firstword $(foreach x,$(sort $($1)),$(if $(word 2,$(filter $x,$($1))),$x)))' twice))
 $(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
-quote = '$(subst ','\'',$1)'
 
 # ---- files
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one seam between the model and the hardware. A device owns memory and knows the operations
 // below; clip-model, clip-grad, losses and optim are written once against them and never know which
-// device runs. The CPU device (device/cpu/table.c) is the readable truth; another one is held against it by
-// the same tests.
+// device runs. The CPU device (device/cpu/table.c) is the readable truth; another one is held
+// against it by the same tests.
 //
 // Conventions
 //   - Pointers marked "device" come from `alloc`; on the CPU they are ordinary memory.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for cuBLASLt: column-major products with the epilogues that lib/device/cuda uses, through
-// OpenBLAS in float32.
+// Stands in for cuBLASLt: column-major products with the epilogues that lib/device/cuda uses,
+// through OpenBLAS in float32.
 #ifndef CUDA_ON_CPU_CUBLASLT_H
 #define CUDA_ON_CPU_CUBLASLT_H
 

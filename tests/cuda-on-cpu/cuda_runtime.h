@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands in for the CUDA runtime's header, so that the sources under lib/device/cuda compile as C++ and
-// run on a processor: the same names, the same meaning, only what those sources use.
+// Stands in for the CUDA runtime's header, so that the sources under lib/device/cuda compile as C++
+// and run on a processor: the same names, the same meaning, only what those sources use.
 //
 // A launch runs its blocks one after the other; the threads of a block are fibers that really wait
 // at __syncthreads and in warp functions. A stream is a queue that runs no sooner than somebody

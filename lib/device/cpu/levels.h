@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiles the functions of the file LEVELS_OF for each level of isa.h. There LEVEL(name) names a
-// function; AT_LEVEL(name), after this, is its form for the level in use. No guard: a file may have
-// several.
+// Compiles the functions of the file LEVELS_OF for each level of isa.h. In that file
+// LEVEL(name) names a function; AT_LEVEL(name) (simd.h) then selects its form for the level in use.
+// There is no include guard, because a source file may include this header more than once.
 #define LEVEL(name) name##_portable
 #include LEVELS_OF
 #undef LEVEL

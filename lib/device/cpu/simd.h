@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sixteen float32 at a time, by the compilers' vector types, for device/cpu/. What is made of them
-// is compiled for each level of isa.h (device/cpu/levels.h). No fused multiply-add, so all levels give
-// the same bits.
-#ifndef DEV_CPU_GRAD_SIMD_H
-#define DEV_CPU_GRAD_SIMD_H
+// Vectors of sixteen float32, by the compilers' vector types, for the CPU device. The functions that
+// use them are compiled once for each level of isa.h (device/cpu/levels.h). There is no fused
+// multiply-add, so all levels give the same bits.
+#ifndef DEV_CPU_SIMD_H
+#define DEV_CPU_SIMD_H
 
 #include <math.h>
 #include <stdint.h>
@@ -18,8 +18,8 @@
 // about.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
-// The form of a function of a *-levels.h for the level in use. clang has no vector
-// arguments across targets, and builds the portable form only.
+// Selects the form of a function of a *-levels.h for the level in use. clang cannot pass vectors
+// between functions of different targets, so it builds the portable form only.
 #if defined(__x86_64__) && !defined(__clang__)
 #define AT_LEVEL(name)                                                                             \
     (isa_level() == ISA_AVX512 ? name##_avx512                                                     \

@@ -7,7 +7,8 @@ struct block {
     size_t k, lda, ldb, ldc;
 };
 
-// Where there is no fused multiply-add, making one costs a hundred times the product.
+// One row of SMALL_COLS values. The portable form multiplies, then adds: without hardware for it,
+// fmaf() costs about a hundred times as much.
 typedef float lanes __attribute__((vector_size(4 * SMALL_COLS), aligned(4), may_alias));
 
 static void small_plain(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,

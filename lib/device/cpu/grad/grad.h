@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU device's operations for training: the backward ones, the loss side and the optimiser.
-// What each does is said in dev.h under its name without the prefix; device/cpu/table.c puts them into its
-// table. Work is cut into blocks of fixed size whatever the number of threads, and every sum has
-// one order, so the bytes are the same for any of them.
+// What each does is said in dev.h under its name without the prefix; device/cpu/table.c puts them
+// into its table. Work is cut into blocks of fixed size whatever the number of threads, and every
+// sum has one order, so the bytes are the same for any of them.
 #ifndef DEV_CPU_GRAD_H
 #define DEV_CPU_GRAD_H
 
