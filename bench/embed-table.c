@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "model/clip-model.h"
+#include "model/model.h"
 #include "device/cpu/dnnl.h"
 #include "base/isa.h"
 #include "base/mem.h"

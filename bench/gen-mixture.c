@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "formats/npy-write.h"
-#include "system/par.h"
+#include "system/threads.h"
 #include "base/rng.h"
 
 enum { ROWS = 16384, TASK = 256 };

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/eval-set.h"
+#include "eval/set.h"
 #include "base/mem.h"
-#include "system/par.h"
+#include "system/threads.h"
 #include "shards/read.h"
 
 struct picture {

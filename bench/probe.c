@@ -8,7 +8,7 @@
 
 #include "base/isa.h"
 #include "base/mem.h"
-#include "eval/probe.h"
+#include "eval/linear-probe.h"
 #include "base/rng.h"
 
 static double now(void)

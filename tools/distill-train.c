@@ -2,9 +2,9 @@
 // distill-train: trains a CLIP student from samples and a teacher's stored embeddings.
 #include "system/cli.h"
 #include "system/log.h"
-#include "system/sig.h"
-#include "runs/train-plan.h"
-#include "runs/train-run.h"
+#include "system/signals.h"
+#include "runs/plan.h"
+#include "runs/run.h"
 
 static struct train_options o = {.losses = "instance=1,clip=1,cluster=0.1",
                                  .every = "30m",

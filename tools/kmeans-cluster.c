@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "system/cli.h"
-#include "cluster/kmeans-stage.h"
+#include "cluster/stage.h"
 #include "system/log.h"
 #include "base/mem.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 static struct kmeans_stage_options o = {.top = 1,
                                         .iterations = 20,

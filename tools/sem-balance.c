@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "balance/balance-stage.h"
+#include "balance/stage.h"
 #include "system/cli.h"
 #include "system/log.h"
 #include "base/mem.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 static struct balance_stage_options o = {.distance = 0.1,
                                          .share = -1,

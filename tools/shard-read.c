@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "system/cli.h"
-#include "model/clip-crop.h"
+#include "model/crop.h"
 #include "system/io.h"
 #include "system/lines.h"
 #include "system/log.h"
@@ -18,7 +18,7 @@
 #include "shards/read.h"
 #include "formats/samples-write.h"
 #include "shards/shard-list.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, CROP_RANDOM };
 

@@ -6,15 +6,15 @@
 #include <unistd.h>
 
 #include "system/cli.h"
-#include "model/clip-model.h"
-#include "model/clip-tokenizer-check.h"
-#include "embed/embed-memory.h"
-#include "embed/embed-run.h"
+#include "model/model.h"
+#include "model/tokenizer-check.h"
+#include "embed/memory.h"
+#include "embed/run.h"
 #include "system/io.h"
 #include "system/log.h"
-#include "model/model-digest.h"
+#include "model/digest.h"
 #include "shards/shard-list.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 static const char stdout_name[] = "-";
 static bool images = true;

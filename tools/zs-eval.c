@@ -8,16 +8,16 @@
 #include <unistd.h>
 
 #include "system/cli.h"
-#include "eval/eval-inputs.h"
-#include "eval/eval-predictions.h"
-#include "eval/eval-results.h"
-#include "model/clip-tokenizer-check.h"
-#include "eval/eval-tasks.h"
+#include "eval/inputs.h"
+#include "eval/predictions.h"
+#include "eval/results.h"
+#include "model/tokenizer-check.h"
+#include "eval/tasks.h"
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
 #include "system/log.h"
-#include "model/model-digest.h"
+#include "model/digest.h"
 
 enum { OPTIONS_ROOM = 4608 };
 

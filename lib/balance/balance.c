@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "search/assign.h"
-#include "balance/balance-run.h"
+#include "search/nearest.h"
+#include "balance/run.h"
 #include "base/mem.h"
 
 enum { CHUNK_ROWS = 16384, WAITING = 1 << 20 };

@@ -5,15 +5,15 @@
 // row with the rows of the n cells whose centroids are next nearest to it, in blocks, and are never
 // stored. Decisions near the limit are taken in float64, so results depend on neither kernel,
 // threads nor memory.
-#ifndef BALANCE_H
-#define BALANCE_H
+#ifndef BALANCE_BALANCE_H
+#define BALANCE_BALANCE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "search/simblock-source.h"
+#include "search/row-source.h"
 
 enum balance_rule {
     BALANCE_UNION,   // one of each connected component stays
@@ -42,7 +42,7 @@ struct balance_options {
     uint64_t seed; // of `random`
     uint64_t mem;  // bytes that may be used, all in all
     int threads;
-    struct sim_dev *device; // makes the products (simdev.h, with pairs); NULL = this processor
+    struct sim_dev *device; // makes the products (with pairs); NULL = this processor
     // The cells of rows where they are known already, instead of a search: count x (probe + 1)
     // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.
     int (*cells)(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Connected components of up to 2^32 - 1 items, joined from many threads at once. The root of a
 // component is its lowest item, so the result does not depend on the order of the unions.
-#ifndef UNION_FIND_H
-#define UNION_FIND_H
+#ifndef BALANCE_UNION_FIND_H
+#define BALANCE_UNION_FIND_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

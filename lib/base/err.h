@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Error values. Library functions return 0, or -1 with `struct err` filled in; they never print or
 // exit.
-#ifndef ERR_H
-#define ERR_H
+#ifndef BASE_ERR_H
+#define BASE_ERR_H
 
 #include <stdbool.h>
 

@@ -3,8 +3,8 @@
 // Rounding is to nearest, ties to even; overflow goes to infinity; subnormals are kept; a NaN stays
 // a NaN (quiet, upper payload bits and sign kept), so the scalar and the F16C path agree bit for
 // bit.
-#ifndef HALF_H
-#define HALF_H
+#ifndef BASE_HALF_H
+#define BASE_HALF_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
 // later), ISA_AVX512 is AVX-512 F, BW, DQ and VL (Skylake-X, Zen 4 and later). The environment
 // variable CLIP_CID_ISA=portable|avx2|avx512 lowers the level, never raises it, so that one machine
 // can run and test what others run.
-#ifndef ISA_H
-#define ISA_H
+#ifndef BASE_ISA_H
+#define BASE_ISA_H
 
 #include <stdbool.h>
 #include <stddef.h>

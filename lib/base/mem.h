@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checked sizes and allocation: a product that overflows is an error, never a small buffer.
-#ifndef MEM_H
-#define MEM_H
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of files: joined with their length checked, taken apart, and the files of a folder. The one
 // owner of what a shard is called.
-#ifndef PATH_H
-#define PATH_H
+#ifndef BASE_PATH_H
+#define BASE_PATH_H
 
 #include <stddef.h>
 

@@ -2,8 +2,8 @@
 // Counter-based random numbers: the value at (seed, stream, index) depends on nothing else, so any
 // worker can draw any sample's numbers in any order and a resumed run draws the same. Philox4x32-10
 // (Salmon, Moraes, Dror, Shaw, SC 2011).
-#ifndef RNG_H
-#define RNG_H
+#ifndef BASE_RNG_H
+#define BASE_RNG_H
 
 #include <stdint.h>
 

@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cluster/kmeans-run.h"
+#include "cluster/run.h"
 #include "base/mem.h"
-#include "system/sig.h"
-#include "search/simblock.h"
+#include "system/signals.h"
+#include "search/dot-block.h"
 
 #define SAMPLE_STREAM ((uint64_t)1 << 63)
 

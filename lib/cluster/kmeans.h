@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Spherical k-means (Lloyd's algorithm on unit rows; Dhillon & Modha 2001; the empty cells as FAISS
-// splits them): exact labels (assign.h), sums in float64 in the order of the rows, so that the
-// centroids depend on neither threads, memory nor how rows are read. Rows may be more than memory
-// holds: they are read again in each iteration.
+// splits them): exact labels (search/nearest.h), sums in float64 in the order of the rows. So the
+// centroids depend neither on the threads, nor on the memory, nor on how rows are read. Rows may
+// be more than memory holds: they are read again in each iteration.
 //
 // kmeans_train has one or two levels. With two, K1 coarse clusters are found on a sample, every
 // point goes to its coarse cluster, and each of these is cut into its share of the K clusters,
 // proportional to its size.
-#ifndef KMEANS_H
-#define KMEANS_H
+#ifndef CLUSTER_KMEANS_H
+#define CLUSTER_KMEANS_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -17,7 +17,7 @@
 
 #include "system/digest.h"
 #include "base/err.h"
-#include "search/simblock-source.h"
+#include "search/row-source.h"
 
 enum kmeans_engine {
     KMEANS_EXACT, // this library's
@@ -51,7 +51,7 @@ struct kmeans_options {
     bool normalize;    // false: rows are taken as they are; centroids are unit rows all the same
     const float *init; // k x dim centroids to start from (levels 1), or NULL: k random points
     enum kmeans_engine engine;
-    struct sim_dev *device; // KMEANS_EXACT: makes the products (simdev.h); NULL = this processor
+    struct sim_dev *device; // KMEANS_EXACT: makes the products; NULL = this processor
     int threads;
     uint64_t mem; // bytes that may be used, all in all
     // After each iteration, in order within a part; from one thread at a time. 0 or -1.

@@ -15,8 +15,8 @@
 //     and reported by those three and `alloc`.
 //   - Same input, same bytes, for any number of threads, and a row's result does not depend on the
 //     other rows of the batch, unless a function says otherwise.
-#ifndef DEV_H
-#define DEV_H
+#ifndef DEVICE_DEV_H
+#define DEVICE_DEV_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // L-BFGS (Nocedal and Wright, Numerical Optimization, algorithms 7.4, 7.5 and 3.5): minimises a
 // smooth function of n variables from its value and gradient, with a strong Wolfe line search.
-#ifndef LBFGS_H
-#define LBFGS_H
+#ifndef EVAL_LBFGS_H
+#define EVAL_LBFGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Evaluation figures (method.md 5), fed a row of scores at a time; no input or output here. A tie
 // goes to the lowest index throughout, so a figure does not depend on how a sort was written.
-#ifndef METRICS_H
-#define METRICS_H
+#ifndef EVAL_METRICS_H
+#define EVAL_METRICS_H
 
 #include <stddef.h>
 #include <stdint.h>

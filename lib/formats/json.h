@@ -5,8 +5,8 @@
 // names, escaped NULs, nesting or length over the limits, and numbers beyond double's range, before
 // cJSON sees the text. A byte order mark before the value is passed over (RFC 8259 allows it, and
 // editors on Windows write it).
-#ifndef JSON_H
-#define JSON_H
+#ifndef FORMATS_JSON_H
+#define FORMATS_JSON_H
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

@@ -7,8 +7,8 @@
 // The first line names the columns. A later line for the same stage and shard replaces the earlier
 // one (a stage done again). Names hold no TAB, line feed or other control character; reasons are
 // lower-case words joined by '-'.
-#ifndef LEDGER_H
-#define LEDGER_H
+#ifndef FORMATS_LEDGER_H
+#define FORMATS_LEDGER_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -4,8 +4,8 @@
 // read with pread, not mapped, so that resident memory is what the caller's buffers take, whatever
 // the size of the files; no file stays open between calls, so any number of files will do. Reading
 // from several threads at once is safe.
-#ifndef NPY_SET_H
-#define NPY_SET_H
+#ifndef FORMATS_NPY_SET_H
+#define FORMATS_NPY_SET_H
 
 #include <stdbool.h>
 #include <stddef.h>

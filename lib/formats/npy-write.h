@@ -7,8 +7,8 @@
 //     npy_create(&w, path, NPY_F2, 1, (uint64_t[]){dim}, NPY_UNKNOWN, &e)
 //     npy_write_f32(&w, rows, n, &e) ...
 //     npy_commit(&w, &e)       or npy_abort(&w)
-#ifndef NPY_WRITE_H
-#define NPY_WRITE_H
+#ifndef FORMATS_NPY_WRITE_H
+#define FORMATS_NPY_WRITE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 // list of rows: dimension 0 counts them, the others are the shape of one row. Little-endian, C
 // order; anything else (big-endian, Fortran order, object, bfloat16 ...) is refused with its name.
 // npy-set.h reads many files as one matrix, npy-write.h writes.
-#ifndef NPY_H
-#define NPY_H
+#ifndef FORMATS_NPY_H
+#define FORMATS_NPY_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to safetensors*.c: the header of one file, parsed and checked.
-#ifndef SAFETENSORS_HEADER_H
-#define SAFETENSORS_HEADER_H
+#ifndef FORMATS_SAFETENSORS_HEADER_H
+#define FORMATS_SAFETENSORS_HEADER_H
 
 #include "formats/safetensors.h"
 

@@ -4,8 +4,8 @@
 // from strangers: https://huggingface.co/docs/safetensors. Several files are read as one through
 // their `*.index.json`. Tensor data is little-endian, C order, and NOT always aligned: read it
 // with st_read_f32 or memcpy.
-#ifndef SAFETENSORS_H
-#define SAFETENSORS_H
+#ifndef FORMATS_SAFETENSORS_H
+#define FORMATS_SAFETENSORS_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The bytes of the samples stream, shared by its reader and its writer; samples(5) is the
 // description. All numbers are little-endian.
-#ifndef SAMPLES_FORMAT_H
-#define SAMPLES_FORMAT_H
+#ifndef FORMATS_SAMPLES_FORMAT_H
+#define FORMATS_SAMPLES_FORMAT_H
 
 #include <stddef.h>
 #include <stdint.h>

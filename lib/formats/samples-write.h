@@ -7,8 +7,8 @@
 //     samples_write(w, &record, &e) ...                   record.shard = id; row, shard_name unused
 //     samples_end_shard(w, id, whole, rows, keys, &e)     after the last; may come late (shuffle)
 //     samples_finish(w, &e)                               the trailer; then out_commit
-#ifndef SAMPLES_WRITE_H
-#define SAMPLES_WRITE_H
+#ifndef FORMATS_SAMPLES_WRITE_H
+#define FORMATS_SAMPLES_WRITE_H
 
 #include <stdbool.h>
 #include <stdint.h>

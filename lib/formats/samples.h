@@ -7,8 +7,8 @@
 // one, when their formats agree; the shards of each are counted on.
 //
 // samples-write.h writes it.
-#ifndef SAMPLES_H
-#define SAMPLES_H
+#ifndef FORMATS_SAMPLES_H
+#define FORMATS_SAMPLES_H
 
 #include <stdbool.h>
 #include <stddef.h>

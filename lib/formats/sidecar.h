@@ -2,8 +2,8 @@
 // X.npy.json, beside each NPY a tool writes: what made it, from what, and which samples its rows
 // are. A reader refuses files whose keys differ; a file without sidecar (embeddings made elsewhere)
 // is fine where the row counts agree, and the reader says so.
-#ifndef SIDECAR_H
-#define SIDECAR_H
+#ifndef FORMATS_SIDECAR_H
+#define FORMATS_SIDECAR_H
 
 #include <stdbool.h>
 #include <stddef.h>

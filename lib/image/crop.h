@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A decoded picture to the n x n pixels that a model sees, by open_clip's transforms.
-#ifndef CROP_H
-#define CROP_H
+#ifndef IMAGE_CROP_H
+#define IMAGE_CROP_H
 
 #include "image/image.h"
 #include "image/resize.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/image-codec.h"
+#include "image/codec.h"
 #include "base/mem.h"
 
 const struct image_limits image_limits_default = {.max_pixels = 89478485, .max_scans = 100};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decodes JPEG, PNG and WebP, told apart by content, to packed RGB8.
-#ifndef IMAGE_H
-#define IMAGE_H
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

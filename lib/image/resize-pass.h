@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The two inner loops of lib/resize: in plain C, for AVX2, for AVX-512 VNNI. All give the same
 // bytes.
-#ifndef RESIZE_PASS_H
-#define RESIZE_PASS_H
+#ifndef IMAGE_RESIZE_PASS_H
+#define IMAGE_RESIZE_PASS_H
 
 #include "image/resize.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the AVX2 and the AVX-512 VNNI passes share: loads, and turning sums into bytes.
-#ifndef RESIZE_X86_H
-#define RESIZE_X86_H
+#ifndef IMAGE_RESIZE_X86_H
+#define IMAGE_RESIZE_X86_H
 
 #include <immintrin.h>
 #include <string.h>

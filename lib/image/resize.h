@@ -3,8 +3,8 @@
 // (its support grows with the reduction), weights normalised in double and rounded to 22-bit fixed
 // point, columns first, rounded to 8 bits, then rows. Only what a window of the result needs is
 // computed.
-#ifndef RESIZE_H
-#define RESIZE_H
+#ifndef IMAGE_RESIZE_H
+#define IMAGE_RESIZE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
 // rows, and for large K a fresh sample of them at each step (An et al., PartialFC, ICCVW 2021: the
 // batch's own classes and random others). Only rows in the sample get a gradient and a step of the
 // optimiser; time and memory of a step go with the sample, not with K.
-#ifndef CLUSTER_HEAD_H
-#define CLUSTER_HEAD_H
+#ifndef LOSSES_CLUSTER_HEAD_H
+#define LOSSES_CLUSTER_HEAD_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
 // for a large batch. They are made a block of rows at a time. The size of a block depends on
 // nothing but the matrix, so that the order of sums, and with it the result, is the same on every
 // machine.
-#ifndef LOSS_BLOCK_H
-#define LOSS_BLOCK_H
+#ifndef LOSSES_LOSS_BLOCK_H
+#define LOSSES_LOSS_BLOCK_H
 
 #include <stddef.h>
 

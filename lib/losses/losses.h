@@ -5,10 +5,10 @@
 //
 // Notation: v, t are the student's image and text embeddings, V, T the teacher's, all unit rows;
 // s = exp(logit_scale). Where the student's width is not the teacher's, the terms that set one
-// against the other use pv, pt, the student's rows after a linear map (train-project.h); otherwise
+// against the other use pv, pt, the student's rows after a linear map (train/project.h); otherwise
 // pv = v and pt = t.
-#ifndef LOSSES_H
-#define LOSSES_H
+#ifndef LOSSES_LOSSES_H
+#define LOSSES_LOSSES_H
 
 #include <stdbool.h>
 #include <stddef.h>

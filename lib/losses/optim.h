@@ -5,8 +5,8 @@
 // Every tensor takes a full step, token embeddings included, so the result is the dense definition.
 // The one exception is a cluster head with sampling: rows outside the step's sample are left alone
 // (no decay, no moment), as in PartialFC; with every class in the sample it is dense as well.
-#ifndef OPTIM_H
-#define OPTIM_H
+#ifndef LOSSES_OPTIM_H
+#define LOSSES_OPTIM_H
 
 #include <stdbool.h>
 #include <stddef.h>

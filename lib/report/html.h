@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Text of an HTML page onto an output. After a failure the calls do nothing, and html_done tells.
-#ifndef HTML_H
-#define HTML_H
+#ifndef REPORT_HTML_H
+#define REPORT_HTML_H
 
 #include "base/err.h"
 #include "system/io.h"

@@ -2,8 +2,8 @@
 // What a pipeline has made in work/NAME, counted again from the files themselves, and the page that
 // shows it. Nothing here trusts a number that a stage wrote down about itself: the ledger is the
 // sum of the index, keep and label files.
-#ifndef REPORT_H
-#define REPORT_H
+#ifndef REPORT_REPORT_H
+#define REPORT_REPORT_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,7 +23,7 @@ int report_names_get(struct path_names *s, const char *work, struct err *e);
 
 // Counts every shard and checks that rows agree between index, embeddings, masks and labels, and
 // that in = out + dropped at each stage. Shards whose files are those that the ledger in `work` was
-// counted from (report-seen.h) are taken from it. With `write` replaces work/ledger.tsv; without,
+// counted from (report/seen.h) are taken from it. With `write` replaces work/ledger.tsv; without,
 // nothing is written. l is released by the caller. 0 or -1.
 int report_ledger(const char *work, const struct path_names *s, bool write, struct ledger *l,
                   struct err *e);

@@ -9,7 +9,7 @@
 #include "image/image.h"
 #include "system/lines.h"
 #include "base/mem.h"
-#include "system/par.h"
+#include "system/threads.h"
 #include "shards/read-json.h"
 #include "shards/read-order.h"
 #include "shards/read-source.h"

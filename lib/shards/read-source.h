@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first step of the pipeline: brings samples out of the shards in the order of the run. See
 // read.h for the order.
-#ifndef READ_SOURCE_H
-#define READ_SOURCE_H
+#ifndef SHARDS_READ_SOURCE_H
+#define SHARDS_READ_SOURCE_H
 
 #include "shards/read-skip.h"
 #include "shards/read.h"

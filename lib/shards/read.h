@@ -10,8 +10,8 @@
 //
 // Memory: the encoded samples of one window and of the samples in work, the decoded picture of each
 // thread, and the keys of the shards (shard.h).
-#ifndef READ_H
-#define READ_H
+#ifndef SHARDS_READ_H
+#define SHARDS_READ_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,7 +20,7 @@
 
 #include "system/digest.h"
 #include "base/err.h"
-#include "image/read-picture.h"
+#include "image/picture.h"
 #include "formats/samples.h"
 #include "shards/shard-list.h"
 

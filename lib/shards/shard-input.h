@@ -2,8 +2,8 @@
 // The bytes of one shard as libarchive reads them: a file, standard input or memory. Knows why a
 // call of libarchive failed: a read that the system refused and memory that ran out are errors of
 // the machine, all others damage of the archive.
-#ifndef SHARD_INPUT_H
-#define SHARD_INPUT_H
+#ifndef SHARDS_SHARD_INPUT_H
+#define SHARDS_SHARD_INPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>

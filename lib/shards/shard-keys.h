@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A set of keys held as 96-bit hashes, each with the shard it was seen in: open addressing, 16
 // bytes a slot, at most SHARD_KEYS_MAX keys (64 MB).
-#ifndef SHARD_KEYS_H
-#define SHARD_KEYS_H
+#ifndef SHARDS_SHARD_KEYS_H
+#define SHARDS_SHARD_KEYS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -2,8 +2,8 @@
 // Names of shards as WebDataset writes them: `{00000..41454}.tar`, `{0..10..2}`, `{a,b}`, nested
 // and several in one name (the first varies slowest), sources joined by `::`, `-` for standard
 // input. A backslash takes the next character as it is: `\{`, `\,`, `\:`.
-#ifndef SHARD_LIST_H
-#define SHARD_LIST_H
+#ifndef SHARDS_SHARD_LIST_H
+#define SHARDS_SHARD_LIST_H
 
 #include <stddef.h>
 

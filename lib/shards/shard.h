@@ -8,8 +8,8 @@
 // a run of consecutive members with one key, in any order; a repeated extension starts a new sample
 // (as in open_clip). Folders, links, names whose first part is `__x__`, names without a dot or
 // extension and names that start with a dot are passed over.
-#ifndef SHARD_H
-#define SHARD_H
+#ifndef SHARDS_SHARD_H
+#define SHARDS_SHARD_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -10,8 +10,8 @@
 
 #include "base/isa.h"
 #include "base/mem.h"
-#include "system/par.h"
-#include "system/sig.h"
+#include "system/threads.h"
+#include "system/signals.h"
 
 enum { COMMON_MAX = 7, NAME_MAX_CHARS = 64 };
 

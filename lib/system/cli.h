@@ -10,8 +10,8 @@
 //     int status;
 //     if (!cli_start(&cli, &common, argc, argv, &status)) return status;
 //     common.operands[0 .. common.n_operands)
-#ifndef CLI_H
-#define CLI_H
+#ifndef SYSTEM_CLI_H
+#define SYSTEM_CLI_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -10,7 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#include "system/sig.h"
+#include "system/signals.h"
 
 enum { NULL_PAGES = 1 << 16 }; // a pointer that is NULL and an offset
 

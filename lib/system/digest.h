@@ -5,8 +5,8 @@
 //
 // The key digest of a shard or stream is XXH3-128 over its keys in order, each followed by a NUL
 // byte; `cut -f2 00000.tsv | tr '\n' '\0' | xxh128sum` gives the same.
-#ifndef DIGEST_H
-#define DIGEST_H
+#ifndef SYSTEM_DIGEST_H
+#define SYSTEM_DIGEST_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -15,7 +15,7 @@
 
 #include "system/io.h"
 #include "system/process.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 enum { TRIES = 5, TEXT = 1024 };
 

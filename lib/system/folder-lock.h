@@ -7,8 +7,8 @@
 // A lock whose owner was a process of this host and is gone (kill -9, a crash, a reboot) is taken
 // over. Of a process on another host nothing can be known: such a lock is refused, with what it
 // says and how to remove it.
-#ifndef FOLDER_LOCK_H
-#define FOLDER_LOCK_H
+#ifndef SYSTEM_FOLDER_LOCK_H
+#define SYSTEM_FOLDER_LOCK_H
 
 #include <limits.h>
 

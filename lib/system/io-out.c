@@ -14,7 +14,7 @@
 #include "system/io-path.h"
 #include "system/io.h"
 #include "base/mem.h"
-#include "system/sig.h" // a temporary file is removed when a signal ends the run
+#include "system/signals.h" // a temporary file is removed when a signal ends the run
 
 enum { OUT_BUF = 1 << 18, TMP_NAME = 120, TMP_HOST = 24 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the name of an output leads. Internal to io-*.c.
-#ifndef IO_PATH_H
-#define IO_PATH_H
+#ifndef SYSTEM_IO_PATH_H
+#define SYSTEM_IO_PATH_H
 
 #include "base/err.h"
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "system/sig.h" // a map that is cut off
+#include "system/signals.h" // a map that is cut off
 
 int io_write_all(int fd, const void *data, size_t n)
 {

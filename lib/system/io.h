@@ -10,8 +10,8 @@
 //     out_write(&o, data, n, &e) ...
 //     out_commit(&o, &e)                        the file is there
 //     out_abort(&o)                             nothing is there (safe after commit too)
-#ifndef IO_H
-#define IO_H
+#ifndef SYSTEM_IO_H
+#define SYSTEM_IO_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A text file as lines: lists of files (--files-from), class names, templates.
-#ifndef LINES_H
-#define LINES_H
+#ifndef SYSTEM_LINES_H
+#define SYSTEM_LINES_H
 
 #include <stddef.h>
 

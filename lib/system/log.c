@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "system/sig.h"
+#include "system/signals.h"
 
 enum { LINE_MAX_CHARS = 1200, BAR_CELLS = 24 };
 

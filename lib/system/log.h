@@ -2,8 +2,8 @@
 // Words to the user, all to one stream the tool names (stderr): errors, warnings, notes, progress
 // and the footer of a run. Only tools make a log; library code gets one handed down at most.
 // Thread safe. Control characters in messages are shown as '?'.
-#ifndef LOG_H
-#define LOG_H
+#ifndef SYSTEM_LOG_H
+#define SYSTEM_LOG_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory that a tool with --mem may plan with.
-#ifndef MEMORY_BUDGET_H
-#define MEMORY_BUDGET_H
+#ifndef SYSTEM_MEMORY_BUDGET_H
+#define SYSTEM_MEMORY_BUDGET_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
 // (MemAvailable), what its control group and each group above it still allow (versions 1 and 2),
 // and RLIMIT_AS. Page cache that the kernel gives back on demand counts as free, so a stage that
 // has read a large file before leaves the answer as it was.
-#ifndef MEMORY_LIMIT_H
-#define MEMORY_LIMIT_H
+#ifndef SYSTEM_MEMORY_LIMIT_H
+#define SYSTEM_MEMORY_LIMIT_H
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that stay: par_for starts threads at each call, which is too dear for the hundreds of
 // short loops of one forward pass.
-#ifndef POOL_H
-#define POOL_H
+#ifndef SYSTEM_POOL_H
+#define SYSTEM_POOL_H
 
 #include <stddef.h>
 

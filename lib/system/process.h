@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who a process is, so that another one can tell later whether it is still there: host, process id
 // and the time it started, as process ids are used again.
-#ifndef PROCESS_H
-#define PROCESS_H
+#ifndef SYSTEM_PROCESS_H
+#define SYSTEM_PROCESS_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Byte-pair encoding of one word, as CLIP has it (Sennrich et al. 2016 over bytes, the end of a
 // word marked in its last symbol): merge the pair of lowest rank until no known pair is left.
-#ifndef BPE_H
-#define BPE_H
+#ifndef TEXT_BPE_H
+#define TEXT_BPE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tells vocabularies apart, whichever of their forms they are read from.
-#ifndef TOKENIZER_DIGEST_H
-#define TOKENIZER_DIGEST_H
+#ifndef TEXT_TOKENIZER_DIGEST_H
+#define TEXT_TOKENIZER_DIGEST_H
 
 #include "system/digest.h"
 #include "base/err.h"

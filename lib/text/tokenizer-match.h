@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to tokenizer*.c: finds added tokens in a text, as Hugging Face's tokenizers do: leftmost,
 // of those that start there the longest.
-#ifndef TOKENIZER_MATCH_H
-#define TOKENIZER_MATCH_H
+#ifndef TEXT_TOKENIZER_MATCH_H
+#define TEXT_TOKENIZER_MATCH_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Vocabulary files of CLIP's tokenizer, read into one form. Tokens are kept as the files write
 // them: each byte as a printable character, "</w>" after the last byte of a word.
-#ifndef TOKENIZER_VOCAB_H
-#define TOKENIZER_VOCAB_H
+#ifndef TEXT_TOKENIZER_VOCAB_H
+#define TEXT_TOKENIZER_VOCAB_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a vocabulary in Hugging Face's form, so that transformers loads a model's folder with the
 // tokenizer that the model was trained with.
-#ifndef TOKENIZER_WRITE_H
-#define TOKENIZER_WRITE_H
+#ifndef TEXT_TOKENIZER_WRITE_H
+#define TEXT_TOKENIZER_WRITE_H
 
 #include "text/tokenizer-vocab.h"
 

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "model/clip-weights.h"
+#include "model/weights.h"
 #include "system/io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

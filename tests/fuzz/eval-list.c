@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/eval-list.h"
+#include "eval/list.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -2,7 +2,7 @@
 // Decodes any bytes as a picture, with limits small enough for a fuzzer.
 #include <stdlib.h>
 
-#include "image/image-codec.h"
+#include "image/codec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

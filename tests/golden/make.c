@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/clip-table.h"
+#include "model/table.h"
 #include "golden.h"
-#include "model/model-folder.h"
+#include "model/folder.h"
 #include "base/rng.h"
 
 struct synthetic {

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/clip-model.h"
+#include "model/model.h"
 #include "golden.h"
 #include "base/mem.h"
 #include "formats/npy.h"

@@ -11,12 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/clip-weights.h"
+#include "model/weights.h"
 #include "golden.h"
 #include "formats/json.h"
 #include "base/mem.h"
 #include "formats/npy.h"
-#include "train/train-step.h"
+#include "train/step.h"
 
 struct bounds {
     double loss, grad, run;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "search/assign.h"
+#include "search/nearest.h"
 #include "base/half.h"
 #include "base/isa.h"
 #include "base/rng.h"

@@ -9,7 +9,7 @@
 #include "formats/npy.h"
 #include "base/rng.h"
 #include "rows.h"
-#include "search/simblock.h"
+#include "search/dot-block.h"
 #include "tap.h"
 
 static bool good(const float *x, size_t dim)

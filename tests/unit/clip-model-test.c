@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The forward pass as a whole: where texts are read, batches cut anywhere, towers apart.
 // tests/cli/golden-model.t holds its numbers against another implementation.
-#include "model/clip-model.h"
+#include "model/model.h"
 
 #include <math.h>
 #include <stdlib.h>

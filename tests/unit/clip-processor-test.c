@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/clip-config.h"
+#include "model/config.h"
 #include "formats/json.h"
 #include "tap.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights: the table against open_clip's published sizes, folders in both layouts, what is refused,
 // first values, resized positions. Where the shared reference models are, those too.
-#include "model/clip-weights.h"
+#include "model/weights.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 
 #include "formats/json.h"
 #include "base/mem.h"
-#include "model/model-folder.h"
+#include "model/folder.h"
 #include "tap.h"
 
 static char root[] = "/tmp/clip-weights-XXXXXX";

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "search/assign.h"
+#include "search/nearest.h"
 #include "balance/balance.h"
 #include "child.h"
 #include "cluster/kmeans.h"
 #include "base/rng.h"
 #include "rows.h"
-#include "search/simblock.h"
-#include "search/simdev.h"
+#include "search/dot-block.h"
+#include "search/search-device.h"
 #include "tap.h"
 
 static struct dev dev;

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "../cuda-on-cpu/counts.h"
-#include "model/clip-model.h"
+#include "model/model.h"
 #include "tap.h"
-#include "train/train-step.h"
+#include "train/step.h"
 
 enum { N = 8, SIZE = 16, CONTEXT = 9, VOCAB = 30, DIM = 8, K = 5 };
 struct world {

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "eval/eval-list.h"
+#include "eval/list.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/eval-list-XXXXXX";

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "system/digest.h"
-#include "eval/eval-set.h"
+#include "eval/set.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/eval-set-test-XXXXXX";

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/eval-tasks.h"
+#include "eval/tasks.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tap.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/clip-grad.h"
+#include "model/grad.h"
 #include "base/rng.h"
 #include "tap.h"
 

@@ -12,7 +12,7 @@
 
 #include "child.h"
 #include "system/io.h"
-#include "system/sig.h"
+#include "system/signals.h"
 #include "tap.h"
 
 static char dir[] = "/tmp/io-test.XXXXXX";

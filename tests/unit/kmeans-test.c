@@ -6,7 +6,7 @@
 
 #include "cluster/kmeans.h"
 #include "base/rng.h"
-#include "search/simblock.h"
+#include "search/dot-block.h"
 #include "tap.h"
 
 enum { N = 3000, D = 24, K = 40 };

@@ -3,7 +3,7 @@
 #include <math.h>
 
 #include "eval/lbfgs.h"
-#include "eval/probe.h"
+#include "eval/linear-probe.h"
 #include "tap.h"
 
 static struct err e;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "system/par.h"
+#include "system/threads.h"
 #include "base/rng.h"
 #include "tap.h"
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/probe.h"
+#include "eval/linear-probe.h"
 #include "base/rng.h"
 #include "tap.h"
 
@@ -31,7 +31,7 @@ static void fill(void)
     }
 }
 
-// The objective's gradient at w, by the formula in probe.h.
+// The objective's gradient at w, by the formula in eval/linear-probe.h.
 static double largest_gradient(const double *w, double c)
 {
     double g[CLASSES * STRIDE] = {0}, most = 0;

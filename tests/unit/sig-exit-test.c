@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "system/sig.h"
+#include "system/signals.h"
 #include "tap.h"
 
 static char path[] = "/tmp/sig-exit-test.XXXXXX";

@@ -11,9 +11,9 @@
 #include "balance/balance.h"
 #include "child.h"
 #include "cluster/kmeans.h"
-#include "system/par.h"
+#include "system/threads.h"
 #include "rows.h"
-#include "system/sig.h"
+#include "system/signals.h"
 
 enum { MANY = 500 };
 

@@ -13,13 +13,13 @@
 #include "formats/json.h"
 #include "formats/npy-write.h"
 #include "tap.h"
-#include "runs/train-checkpoint-dir.h"
-#include "runs/train-checkpoint.h"
-#include "runs/train-log.h"
-#include "train/train-count.h"
-#include "train/train-rows.h"
-#include "runs/train-source.h"
-#include "train/train-step.h"
+#include "runs/checkpoint-dir.h"
+#include "runs/checkpoint.h"
+#include "runs/log.h"
+#include "train/count.h"
+#include "train/rows.h"
+#include "runs/source.h"
+#include "train/step.h"
 
 static char dir[] = "/tmp/train-test-XXXXXX";
 

@@ -3,8 +3,8 @@
 //
 // Work is cut into pieces whose bounds depend only on the sizes, never on the number of threads or
 // on what else is in the batch, so that the bytes are the same for any -t.
-#ifndef DEV_CPU_H
-#define DEV_CPU_H
+#ifndef DEVICE_CPU_CPU_H
+#define DEVICE_CPU_CPU_H
 
 #include "device/dev.h"
 #include "base/half.h"

@@ -2,8 +2,8 @@
 // The little of oneDNN that the CPU device uses, one face over its C API of version 2 and 3: a
 // matrix product C[m, n] = A[m, k] B[k, n] with float32 C and a B laid out as oneDNN likes it.
 // Every call computes on the calling thread only.
-#ifndef DEV_CPU_DNNL_H
-#define DEV_CPU_DNNL_H
+#ifndef DEVICE_CPU_DNNL_H
+#define DEVICE_CPU_DNNL_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The functions of the CPU device that are made of exponentials.
-#ifndef DEV_CPU_EXP_H
-#define DEV_CPU_EXP_H
+#ifndef DEVICE_CPU_EXP_H
+#define DEVICE_CPU_EXP_H
 
 #include <stddef.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Searching blocks of scores: the plain form that other devices are held against. The CPU's own
-// searches go by simblock.h, which packs for its registers.
+// searches go by search/dot-block.h, which packs for its registers.
 #include <cblas.h>
 #include <math.h>
 #include <string.h>

@@ -2,8 +2,8 @@
 // Vectors of sixteen float32, by the compilers' vector types, for the CPU device. The functions that
 // use them are compiled once for each level of isa.h (device/cpu/levels.h). There is no fused
 // multiply-add, so all levels give the same bits.
-#ifndef DEV_CPU_SIMD_H
-#define DEV_CPU_SIMD_H
+#ifndef DEVICE_CPU_SIMD_H
+#define DEVICE_CPU_SIMD_H
 
 #include <math.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small matrix products for attention: everything in cache, no packing.
-#ifndef DEV_CPU_SMALL_GEMM_H
-#define DEV_CPU_SMALL_GEMM_H
+#ifndef DEVICE_CPU_SMALL_GEMM_H
+#define DEVICE_CPU_SMALL_GEMM_H
 
 #include <stddef.h>
 

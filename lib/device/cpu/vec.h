@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elementwise operations on n float32 values, the same bits at every level. Results may go where an
 // operand stands.
-#ifndef DEV_CPU_VEC_H
-#define DEV_CPU_VEC_H
+#ifndef DEVICE_CPU_VEC_H
+#define DEVICE_CPU_VEC_H
 
 #include <stddef.h>
 

@@ -6,8 +6,8 @@
 // 2 (l % 4) and the next. Operands come from shared memory, whose rows are padded by 16 bytes, so
 // that the eight rows a warp reads at once lie in different banks. bfloat16 goes through the tensor
 // cores, float32 through plain multiply-adds in the same layout.
-#ifndef CUDA_ATTENTION_H
-#define CUDA_ATTENTION_H
+#ifndef DEVICE_CUDA_ATTENTION_H
+#define DEVICE_CUDA_ATTENTION_H
 
 #include "device/cuda/kernel.h"
 

@@ -7,8 +7,8 @@
 //
 // Kernels have one-dimensional grids and blocks. No sum depends on the order in which blocks run:
 // there are no floating-point atomics, partial sums have fixed bounds and are joined in one order.
-#ifndef CUDA_CUDA_H
-#define CUDA_CUDA_H
+#ifndef DEVICE_CUDA_CUDA_H
+#define DEVICE_CUDA_CUDA_H
 
 #include <cublasLt.h>
 #include <cuda_bf16.h>

@@ -4,8 +4,8 @@
 // training keeps the input of, biases are rounded to bfloat16 where the result is, and GELU without
 // a kept input is cuBLASLt's tanh form in bfloat16 (within 5e-4; exact in float32). CLIPCID_TF32=1
 // in the environment allows TF32 products in float32.
-#ifndef DEV_CUDA_H
-#define DEV_CUDA_H
+#ifndef DEVICE_CUDA_DEV_CUDA_H
+#define DEVICE_CUDA_DEV_CUDA_H
 
 #ifdef __cplusplus
 extern "C" {

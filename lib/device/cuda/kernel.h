@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inside the CUDA device: what its kernels share.
-#ifndef CUDA_KERNEL_H
-#define CUDA_KERNEL_H
+#ifndef DEVICE_CUDA_KERNEL_H
+#define DEVICE_CUDA_KERNEL_H
 
 #include "device/cuda/cuda.h"
 

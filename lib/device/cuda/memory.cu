@@ -10,7 +10,7 @@
 #include "device/cuda/cuda.h"
 
 extern "C" {
-#include "system/par.h"
+#include "system/threads.h"
 }
 
 struct block {

@@ -3,8 +3,8 @@
 // What each does is said in dev.h under its name without the prefix; device/cpu/table.c puts them
 // into its table. Work is cut into blocks of fixed size whatever the number of threads, and every
 // sum has one order, so the bytes are the same for any of them.
-#ifndef DEV_CPU_GRAD_H
-#define DEV_CPU_GRAD_H
+#ifndef DEVICE_CPU_GRAD_GRAD_H
+#define DEVICE_CPU_GRAD_GRAD_H
 
 #include "device/dev.h"
 

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+#include <stdio.h>
+
+#include "balance/stage-run.h"
+
+// The removed share at a few distances up to that of the curve.
+static void tell_curve(struct balance_stage *j)
+{
+    const struct balance_result *r = &j->result;
+    char line[160];
+    int n = 0;
+    for (int i = 1; i <= 8; i *= 2) {
+        double d = r->reach * i / 8;
+        size_t under = 0, over = r->n_merges;
+        while (under < over) { // merges ascend
+            size_t mid = under + (over - under) / 2;
+            if (r->merges[mid] < d)
+                under = mid + 1;
+            else
+                over = mid;
+        }
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%.4f at %.4g", n ? ", " : "",
+                      r->usable ? (double)under / (double)r->usable : 0.0, d);
+    }
+    log_note(j->log, "removed at distances: %s", line);
+}
+
+// A distance that suits one encoder joins everything with another.
+static void warn_of_much(struct balance_stage *j)
+{
+    const struct balance_result *r = &j->result;
+    double usable = (double)r->usable, removed = usable > 0 ? 1 - (double)r->kept / usable : 0;
+    bool big = r->largest > 100 && (double)r->largest > 0.01 * usable;
+    bool many = !j->o->share_given && removed > 1.0 / 3;
+    if (!big && !many)
+        return;
+    log_warn(
+        j->log,
+        "distance %.4g removes %.0f %% of the rows, and the largest group has %llu (%.1f %%): "
+        "rows that are only alike may be joined. Look at --curve FILE, which tells the share for "
+        "each distance, or give the share with --remove",
+        r->distance, 100 * removed, (unsigned long long)r->largest,
+        usable > 0 ? 100 * (double)r->largest / usable : 0.0);
+}
+
+void balance_stage_tell(struct balance_stage *j)
+{
+    const struct balance_result *r = &j->result;
+    log_note(j->log,
+             "%llu rows: %llu zero, %llu not finite, %llu not unit; distance %.6g: %llu pairs of "
+             "%.4g compared, largest group %llu",
+             (unsigned long long)r->rows, (unsigned long long)r->zero,
+             (unsigned long long)r->not_finite, (unsigned long long)r->rescaled, r->distance,
+             (unsigned long long)r->pairs, (double)r->compared, (unsigned long long)r->largest);
+    log_detail(j->log, "cells %.2f s, pairs %.2f s (%s products, %.0f GFLOP/s), groups %.2f s",
+               r->seconds[0], r->seconds[1], r->kernel,
+               2e-9 * (double)r->compared * (double)j->files.set.dim / fmax(r->seconds[1], 1e-9),
+               r->seconds[2]);
+    log_note(j->log, "%llu of %llu usable rows kept, %.4f removed", (unsigned long long)r->kept,
+             (unsigned long long)r->usable,
+             r->usable ? 1 - (double)r->kept / (double)r->usable : 0.0);
+    if (j->may)
+        log_note(j->log,
+                 "%llu rows may not survive; %llu of them stay, alone in their groups or "
+                 "among their like",
+                 (unsigned long long)j->barred, (unsigned long long)r->barred);
+    if (j->o->curve)
+        tell_curve(j);
+    warn_of_much(j);
+}

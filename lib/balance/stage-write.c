@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "balance/report.h"
+#include "balance/stage-run.h"
+#include "formats/json.h"
+#include "formats/ledger.h"
+#include "formats/npy-write.h"
+#include "system/signals.h"
+
+enum { CURVE_STEPS = 100 };
+
+static int write_keep(struct balance_stage *j, size_t part, struct err *e)
+{
+    const struct npy_part *p = &j->files.set.parts[part];
+    struct npy_writer w;
+    char *path = sim_files_path(&j->files, part, j->o->keep_dir, e);
+    if (!path || npy_create(&w, path, NPY_U1, 0, NULL, p->rows, e)) {
+        free(path);
+        return -1;
+    }
+    int r = npy_write(&w, j->result.keep + p->first, p->rows, e);
+    if (r)
+        npy_abort(&w);
+    else
+        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+    free(path);
+    return r;
+}
+
+static int write_groups(struct balance_stage *j, size_t part, struct err *e)
+{
+    enum { BUFFER = 8192 };
+    const struct npy_part *p = &j->files.set.parts[part];
+    struct npy_writer w;
+    int64_t rows[BUFFER];
+    char *path = sim_files_path(&j->files, part, j->o->groups_dir, e);
+    if (!path || npy_create(&w, path, NPY_I8, 0, NULL, p->rows, e)) {
+        free(path);
+        return -1;
+    }
+    int r = 0;
+    for (uint64_t at = 0; at < p->rows && !r; at += BUFFER) {
+        uint64_t n = p->rows - at < BUFFER ? p->rows - at : BUFFER;
+        for (uint64_t i = 0; i < n; i++) {
+            uint32_t g = j->result.group[p->first + at + i];
+            rows[i] = g == BALANCE_NONE ? -1 : (int64_t)g;
+        }
+        r = npy_write(&w, rows, n, e);
+    }
+    if (r)
+        npy_abort(&w);
+    else
+        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+    free(path);
+    return r;
+}
+
+static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
+{
+    const struct npy_part *p = &j->files.set.parts[part];
+    const char *slash = strrchr(p->path, '/');
+    struct ledger_row line;
+    uint64_t failed = 0, same = 0;
+    if (ledger_row_init(&line, "balance", slash ? slash + 1 : p->path, e))
+        return -1;
+    for (uint64_t i = p->first; i < p->first + p->rows; i++) {
+        line.out += j->result.keep[i];
+        failed += j->result.group[i] == BALANCE_NONE;
+        same += j->result.group[i] != BALANCE_NONE && !j->result.keep[i];
+    }
+    line.in = p->rows;
+    int r = (failed && ledger_drop(&line, "failed-row", failed, e)) ||
+            (same && ledger_drop(&line, "same-meaning", same, e)) ||
+            ledger_append(j->o->ledger, &line, e);
+    ledger_row_release(&line);
+    return r ? -1 : 0;
+}
+
+static int add_figures(cJSON *o, const struct balance_stage *j, struct err *e)
+{
+    const struct balance_result *r = &j->result;
+    static const char *const survivors[] = {"center", "hard", "easy", "first", "random"};
+    struct {
+        const char *name;
+        uint64_t value;
+    } counts[] = {{"rows", r->rows},
+                  {"usable", r->usable},
+                  {"zero", r->zero},
+                  {"not_finite", r->not_finite},
+                  {"not_unit", r->rescaled},
+                  {"kept", r->kept},
+                  {"removed", r->usable - r->kept},
+                  {"groups", r->kept},
+                  {"largest", r->largest},
+                  {"pairs", r->pairs},
+                  {"compared", r->compared},
+                  {"cells", j->n_cells ? j->n_cells : 1},
+                  {"empty_cells", r->empty_cells},
+                  {"biggest_cell", r->biggest_cell},
+                  {"probe", j->o->probe}};
+    double usable = (double)r->usable;
+    if (json_add_string(o, "rule", j->o->rule ? "semdedup" : "union", e) ||
+        json_add_string(o, "survivor", survivors[j->survivor], e) ||
+        json_add_double(o, "distance", r->distance, e) ||
+        json_add_double(o, "euclidean", sqrt(2 * r->distance), e) ||
+        json_add_double(o, "removed_share", usable > 0 ? 1 - (double)r->kept / usable : 0, e))
+        return -1;
+    if (j->may && json_add_u64(o, "kept_that_may_not", r->barred, e))
+        return -1;
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (json_add_u64(o, counts[i].name, counts[i].value, e))
+            return -1;
+    return 0;
+}
+
+static int write_report(struct balance_stage *j, struct err *e)
+{
+    cJSON *o = cJSON_CreateObject();
+    int r = o ? 0 : err_set(e, "out of memory");
+    if (!r)
+        r = add_figures(o, j, e) ||
+            balance_report_groups(o, &j->result, &j->files, j->o->biggest, BALANCE_MEMBERS, e) ||
+            json_write_file(j->common->output, o, e);
+    cJSON_Delete(o);
+    return r ? -1 : 0;
+}
+
+// The report comes last: where it is, everything is.
+int balance_stage_write(struct balance_stage *j, struct err *e)
+{
+    j->origin.with = j->o->cells;
+    j->origin.with_hex = j->cells_hex;
+    for (size_t i = 0; i < j->files.set.n_parts; i++) {
+        if ((j->o->keep_dir && write_keep(j, i, e)) ||
+            (j->o->groups_dir && write_groups(j, i, e)) || (j->o->ledger && write_ledger(j, i, e)))
+            return -1;
+        if (sig_stop_wanted())
+            return err_set(e, "stopped");
+    }
+    if (j->o->pairs && balance_report_pairs(j->o->pairs, &j->result, &j->files, e))
+        return -1;
+    if (j->o->curve && balance_report_curve(j->o->curve, &j->result, CURVE_STEPS, e))
+        return -1;
+    return write_report(j, e);
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "balance/stage.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "balance/report.h"
+#include "balance/stage-run.h"
+#include "system/io.h"
+#include "base/mem.h"
+#include "system/signals.h"
+#include "embeddings/stage.h"
+
+// NULL: the processor searches.
+static struct sim_dev *searcher(struct balance_stage *j)
+{
+    return j->dev.op ? &j->sim : NULL;
+}
+
+static int known_cells(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
+                       struct err *e)
+{
+    struct balance_stage *j = ctx;
+    return sim_files_labels(&j->files, j->o->labels_dir, first, count, top, labels, e);
+}
+
+static bool on_progress(void *ctx, double done, double total)
+{
+    struct balance_stage *j = ctx;
+    j->bar.total = (uint64_t)(total / 1e6) + 1;
+    progress_to(&j->bar, (uint64_t)(done / 1e6));
+    return !sig_stop_wanted();
+}
+
+// For the cells, and for pairs of as many rows as make the copies small against the products. What
+// it takes of this machine's memory goes off `mem`.
+static int open_device(struct balance_stage *j, struct err *e)
+{
+    enum { AT_ONCE = 1 << 20 };
+    uint64_t rows = j->files.set.rows < AT_ONCE ? j->files.set.rows : AT_ONCE;
+    struct sim_dev_need need = {.dim = j->files.set.dim,
+                                .right = j->n_cells > rows ? j->n_cells : rows,
+                                .top = j->o->cells && !j->o->labels_dir ? j->o->probe + 1 : 0,
+                                .pairs = true};
+    if (need.top > j->n_cells)
+        need.top = j->n_cells; // as many as there are
+    if (!j->dev.op)
+        return 0;
+    if (sim_dev_init_within(&j->sim, &j->dev, &need, &j->mem, e))
+        return -1;
+    log_note(j->log, "%s", sim_dev_memory(&j->sim));
+    return 0;
+}
+
+static uint64_t may_bytes(const struct balance_stage *j)
+{
+    return j->may && j->files.set.rows < j->mem ? j->files.set.rows : 0;
+}
+
+static int balance(struct balance_stage *j, struct err *e)
+{
+    if (open_device(j, e))
+        return -1;
+    struct balance_options o = {.rule = j->o->rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
+                                .survivor = (enum balance_survivor)j->survivor,
+                                .distance = j->o->distance,
+                                .centroids = j->centroids,
+                                .n_cells = j->n_cells,
+                                .probe = j->o->probe,
+                                .remove = j->o->share,
+                                .may_survive = j->may,
+                                .seed = j->o->seed,
+                                .mem = j->mem - may_bytes(j),
+                                .threads = (int)j->common->threads,
+                                .device = searcher(j),
+                                .progress = on_progress,
+                                .ctx = j};
+    if (j->o->labels_dir)
+        o.cells = known_cells;
+    if (j->o->euclidean_given)
+        o.distance = j->o->euclidean * j->o->euclidean / 2; // of unit rows: |x - y|^2 = 2 (1 - x.y)
+    if (j->o->curve)
+        o.curve_to = j->o->curve_to > 0 ? j->o->curve_to : fmax(0.2, o.distance);
+    progress_start(&j->bar, j->log, 0, "million pairs");
+    int r = balance_run(&j->files.source, &o, &j->result, e);
+    progress_end(&j->bar);
+    if (!r && searcher(j))
+        log_detail(j->log, "%s", sim_dev_counts(&j->sim));
+    return r;
+}
+
+// Before any input is read: what fails here would fail after hours of comparing.
+static int check_outputs(struct balance_stage *j, struct err *e)
+{
+    const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
+    if (io_check_outputs(files, sizeof files / sizeof *files, e))
+        return -1;
+    return (j->o->keep_dir && io_make_folder(j->o->keep_dir, &j->made_keep_dir, e)) ||
+                   (j->o->groups_dir && io_make_folder(j->o->groups_dir, &j->made_groups_dir, e))
+               ? -1
+               : 0;
+}
+
+static int open_inputs(struct balance_stage *j, struct err *e)
+{
+    const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
+    const char *dirs[] = {j->o->keep_dir, j->o->groups_dir};
+    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 2, j->log, e);
+}
+
+static int run(struct balance_stage *j, struct err *e)
+{
+    int threads = (int)j->common->threads;
+    if (check_outputs(j, e))
+        return -1;
+    sim_stage_memory(j->log, &j->mem, j->o->mem_given);
+    if ((strcmp(j->o->device, "cpu") &&
+         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
+        open_inputs(j, e))
+        return -1;
+    if (j->o->cells) {
+        j->centroids = sim_files_centroids(&j->files, j->o->cells, &j->n_cells, j->cells_hex, e);
+        size_t top = j->o->probe < j->n_cells ? j->o->probe + 1 : j->n_cells;
+        if (!j->centroids ||
+            (j->o->labels_dir && sim_files_check_labels(&j->files, j->o->labels_dir, top,
+                                                        j->cells_hex, j->o->cells, e)))
+            return -1;
+    }
+    uint64_t listing = balance_report_bytes(j->o->biggest, BALANCE_MEMBERS, j->files.set.rows);
+    if (listing > j->mem)
+        return err_set(e, "--list %llu may need %llu MiB: see --mem",
+                       (unsigned long long)j->o->biggest, (unsigned long long)(listing >> 20));
+    if (j->o->may_survive && !(j->may = sim_files_may(&j->files, j->o->may_survive, &j->barred, e)))
+        return -1;
+    if (balance(j, e))
+        return -1;
+    balance_stage_tell(j);
+    return balance_stage_write(j, e);
+}
+
+int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
+                        struct err *e)
+{
+    if (o->distance_given + o->euclidean_given + o->share_given > 1)
+        return err_set(e, "only one of --distance, --euclidean and --remove");
+    if (o->rule && o->survivor_given && o->survivor == BALANCE_CENTER)
+        return err_set(e, "--rule semdedup orders rows: --survivor hard, easy, first or random");
+    if (o->rule && o->probe)
+        return err_set(e, "--rule semdedup looks within cells only: no --probe");
+    if (o->probe && !o->cells)
+        return err_set(e, "--probe goes with --cells");
+    if (o->labels_dir && !o->cells)
+        return err_set(e, "--labels-dir goes with --cells");
+    if (o->curve_to > 0 && !o->curve)
+        return err_set(e, "--curve-to goes with --curve");
+    if (!common->n_operands && !o->files_from)
+        return err_set(e, "missing operand: EMB.npy...");
+    return 0;
+}
+
+int balance_stage_run(const struct balance_stage_options *o, const struct cli_common *common,
+                      int argc, char *const *argv, struct log *l, uint64_t *rows, uint64_t *kept,
+                      struct err *e)
+{
+    struct balance_stage *j = mem_alloc(1, sizeof *j, e);
+    if (!j)
+        return -1;
+    j->o = o;
+    j->common = common;
+    j->log = l;
+    j->mem = o->mem;
+    j->survivor = o->rule && !o->survivor_given ? BALANCE_HARD : o->survivor;
+    j->origin =
+        (struct sim_origin){.tool = "sem-balance", .argc = argc, .argv = argv, .seed = o->seed};
+    int r = run(j, e);
+    *rows = j->result.rows;
+    *kept = j->result.kept;
+    balance_release(&j->result);
+    sim_dev_release(&j->sim);
+    dev_close(&j->dev);
+    sim_files_close(&j->files);
+    free(j->centroids);
+    free(j->may);
+    if (r && j->made_keep_dir)
+        rmdir(o->keep_dir); // where nothing is in it
+    if (r && j->made_groups_dir)
+        rmdir(o->groups_dir);
+    free(j);
+    return r;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What sem-balance does: opens the embeddings of many shards, finds the rows that mean the same,
+// and writes who stays.
+#ifndef BALANCE_STAGE_H
+#define BALANCE_STAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "system/cli.h"
+#include "system/log.h"
+
+// The options of sem-balance(1), by their names.
+struct balance_stage_options {
+    double distance, euclidean, curve_to;
+    double share;     // --remove
+    uint64_t biggest; // --list
+    uint64_t probe, seed;
+    uint64_t mem; // bytes
+    int rule;     // enum balance_rule
+    int survivor; // enum balance_survivor
+    const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
+    const char *files_from, *ledger, *device;
+    bool distance_given, euclidean_given, share_given, survivor_given, mem_given;
+};
+
+// Options that do not go together, or are missing: -1 with wrong usage in e.
+int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
+                        struct err *e);
+// All of it. argv: the command as it was given, for the sidecars. *rows, *kept: how many there are
+// and stay. 0, or -1, also after a signal that asked for the stop (system/signals.h).
+int balance_stage_run(const struct balance_stage_options *o, const struct cli_common *common,
+                      int argc, char *const *argv, struct log *l, uint64_t *rows, uint64_t *kept,
+                      struct err *e);
+
+#endif

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+#include <string.h>
+
+#include "cluster/kmeans.h"
+#include "base/mem.h"
+#include "system/threads.h"
+#include "base/rng.h"
+#include "search/dot-block.h"
+
+enum { PART = 512 }; // points read by one task
+
+struct reading {
+    const struct kmeans_points *p;
+    uint64_t first, n;
+    float *out;
+    uint8_t *state;
+    struct sim_fail fail;
+};
+
+static void read_task(void *ctx, size_t i)
+{
+    struct reading *r = ctx;
+    const struct kmeans_points *p = r->p;
+    const struct sim_source *s = p->source;
+    uint64_t at = i * PART, n = r->n - at < PART ? r->n - at : PART, rows[PART];
+    float *out = r->out + at * s->dim;
+    struct err e;
+    int status;
+    if (p->rows) {
+        for (uint64_t k = 0; k < n; k++)
+            rows[k] = p->rows[r->first + at + k];
+        status = s->gather(s->ctx, rows, n, out, &e);
+    } else {
+        status = s->read(s->ctx, r->first + at, n, out, &e);
+    }
+    if (status)
+        sim_fail_set(&r->fail, &e);
+    else
+        sim_unit_rows(out, n, s->dim, p->normalize, r->state + at);
+}
+
+static int fill(const struct kmeans_points *p, int threads, uint64_t first, uint64_t n, float *out,
+                uint8_t *state, struct err *e)
+{
+    struct reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
+    return par_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
+                   sim_fail_check(&r.fail, e)
+               ? -1
+               : 0;
+}
+
+int kmeans_points_load(struct kmeans_points *p, int threads, struct err *e)
+{
+    size_t items;
+    if (!mem_mul(p->n, p->source->dim, &items))
+        return err_set(e, "too many points for memory: %llu", (unsigned long long)p->n);
+    p->cache = mem_alloc(items, sizeof *p->cache, e);
+    p->state = p->cache ? mem_alloc(p->n, 1, e) : NULL;
+    if (p->state && fill(p, threads, 0, p->n, p->cache, p->state, e) == 0)
+        return 0;
+    kmeans_points_release(p);
+    return -1;
+}
+
+void kmeans_points_release(struct kmeans_points *p)
+{
+    if (!p->borrowed) {
+        free(p->cache);
+        free(p->state);
+    }
+    p->cache = NULL;
+    p->state = NULL;
+}
+
+int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t first, uint64_t count,
+                       float *out, uint8_t *out_state, const float **rows, const uint8_t **state,
+                       struct err *e)
+{
+    if (p->cache) {
+        *rows = p->cache + first * p->source->dim;
+        *state = p->state + first;
+        return 0;
+    }
+    *rows = out;
+    *state = out_state;
+    return fill(p, threads, first, count, out, out_state, e);
+}
+
+struct gathering {
+    const struct kmeans_points *p;
+    const uint64_t *at;
+    uint64_t n;
+    float *out;
+    uint8_t *state;
+    struct sim_fail fail;
+};
+
+static void gather_task(void *ctx, size_t i)
+{
+    struct gathering *g = ctx;
+    const struct kmeans_points *p = g->p;
+    const struct sim_source *s = p->source;
+    uint64_t first = i * PART, n = g->n - first < PART ? g->n - first : PART, rows[PART];
+    float *out = g->out + first * s->dim;
+    struct err e;
+    for (uint64_t k = 0; k < n; k++) {
+        uint64_t at = g->at[first + k];
+        rows[k] = p->rows ? p->rows[at] : at;
+        if (p->cache) {
+            memcpy(out + k * s->dim, p->cache + at * s->dim, s->dim * sizeof *out);
+            g->state[first + k] = p->state[at];
+        }
+    }
+    if (p->cache)
+        return;
+    if (s->gather(s->ctx, rows, n, out, &e))
+        sim_fail_set(&g->fail, &e);
+    else
+        sim_unit_rows(out, n, s->dim, p->normalize, g->state + first);
+}
+
+int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
+                         float *out, uint8_t *state, struct err *e)
+{
+    struct gathering g = {.p = p, .at = at, .n = n, .out = out, .state = state};
+    return par_for_stop(threads, (n + PART - 1) / PART, gather_task, &g, e) ||
+                   sim_fail_check(&g.fail, e)
+               ? -1
+               : 0;
+}
+
+static int by_u32(const void *x, const void *y)
+{
+    uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+uint32_t *kmeans_sample(uint64_t n, uint64_t of, uint64_t seed, uint64_t stream, struct err *e)
+{
+    if (of > UINT32_MAX || n > of) {
+        err_set(e, "cannot draw %llu of %llu rows", (unsigned long long)n, (unsigned long long)of);
+        return NULL;
+    }
+    uint32_t *rows = mem_alloc(n, sizeof *rows, e);
+    if (!rows)
+        return NULL;
+    for (uint64_t i = 0; i < n; i++)
+        rows[i] = (uint32_t)(n == of ? i : rng_permute(seed, stream, of, i));
+    if (n && n < of)
+        qsort(rows, n, sizeof *rows, by_u32);
+    return rows;
+}
+
+struct keyed {
+    uint64_t hash;
+    uint32_t at;
+};
+
+static int by_hash(const void *x, const void *y)
+{
+    const struct keyed *a = x, *b = y;
+    if (a->hash != b->hash)
+        return a->hash < b->hash ? -1 : 1;
+    return a->at < b->at ? -1 : a->at > b->at;
+}
+
+// FNV-1a over the words: only a first sieve.
+static uint64_t hash_row(const float *x, size_t dim)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t d = 0; d < dim; d++) {
+        uint32_t word;
+        memcpy(&word, x + d, sizeof word);
+        h = (h ^ word) * 1099511628211u;
+    }
+    return h;
+}
+
+int64_t kmeans_duplicates(const float *centroids, size_t k, size_t dim)
+{
+    struct err e;
+    struct keyed *s = mem_alloc(k, sizeof *s, &e);
+    int64_t same = 0;
+    if (!s)
+        return -1;
+    for (size_t i = 0; i < k; i++)
+        s[i] = (struct keyed){hash_row(centroids + i * dim, dim), (uint32_t)i};
+    qsort(s, k, sizeof *s, by_hash);
+    for (size_t i = 1; i < k; i++)
+        same += s[i].hash == s[i - 1].hash &&
+                !memcmp(centroids + s[i].at * dim, centroids + s[i - 1].at * dim,
+                        dim * sizeof *centroids);
+    free(s);
+    return same;
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "search/nearest.h"
+#include "cluster/stage-run.h"
+#include "formats/ledger.h"
+#include "base/mem.h"
+#include "system/signals.h"
+#include "search/dot-block.h"
+
+enum { CHUNK = 16384 };
+
+struct labels {
+    struct kmeans_stage *j;
+    struct assign assign;
+    struct kmeans_ahead ahead;
+    int32_t *labels;
+    double *sims;
+};
+
+static int label_chunk(struct labels *l, uint64_t first, size_t n, struct ledger_row *line,
+                       struct err *e)
+{
+    struct kmeans_stage *j = l->j;
+    const float *rows;
+    const uint8_t *state;
+    int threads = (int)j->common->threads;
+    if (kmeans_ahead_read(&l->ahead, first, n, sim_files_run(&j->files, first + n, CHUNK), &rows,
+                          &state, e) ||
+        assign_rows(&l->assign, threads, rows, n, state, j->o->top, l->labels, l->sims, e))
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        j->rescaled += state[i] == SIM_RESCALED;
+        line->in++;
+        if (l->labels[i * j->o->top] < 0) {
+            j->zero += state[i] == SIM_ZERO;
+            j->not_finite += state[i] != SIM_ZERO;
+            if (ledger_drop(line, state[i] == SIM_ZERO ? "zero-row" : "not-finite", 1, e))
+                return -1;
+            continue;
+        }
+        line->out++;
+        j->labelled++;
+        j->counts[l->labels[i * j->o->top]]++;
+        j->total += l->sims[i * j->o->top];
+    }
+    return 0;
+}
+
+static int label_part(struct labels *l, size_t part, struct err *e)
+{
+    struct kmeans_stage *j = l->j;
+    const struct npy_part *p = &j->files.set.parts[part];
+    struct npy_writer w;
+    struct ledger_row line = {0};
+    char *path = sim_files_path(&j->files, part, j->o->labels_dir, e);
+    if (!path || ledger_row_init(&line, "cluster", strrchr(path, '/') + 1, e) ||
+        npy_create(&w, path, NPY_I4, j->o->top > 1, &j->o->top, p->rows, e)) {
+        ledger_row_release(&line);
+        free(path);
+        return -1;
+    }
+    int r = 0;
+    for (uint64_t at = 0, n; at < p->rows && !r; at += n) {
+        n = sim_files_run(&j->files, p->first + at, CHUNK);
+        r = label_chunk(l, p->first + at, n, &line, e) || npy_write(&w, l->labels, n, e);
+        if (!r && sig_stop_wanted())
+            r = err_set(e, "stopped");
+    }
+    if (r)
+        npy_abort(&w);
+    else
+        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+    if (!r && j->o->ledger)
+        r = ledger_append(j->o->ledger, &line, e);
+    ledger_row_release(&line);
+    free(path);
+    return r ? -1 : 0;
+}
+
+int kmeans_stage_label_memory(const struct kmeans_stage *j, size_t centroids, struct err *e)
+{
+    double dim = (double)j->files.set.dim, n = (double)centroids;
+    double need = n * (dim * 4 + 8) + (double)assign_bytes(centroids, j->files.set.dim) +
+                  CHUNK * (4 * dim + 1 + 12.0 * (double)j->o->top) + 40e6 +
+                  (double)j->common->threads *
+                      (double)assign_thread_bytes(j->files.set.dim, (size_t)j->o->top);
+    if (need > (double)j->mem)
+        return err_set(e, "labels against %zu centroids need at least %.0f MiB: see --mem",
+                       centroids, ceil(need / 1048576));
+    return 0;
+}
+
+static void tell_labels(struct kmeans_stage *j)
+{
+    uint64_t empty = 0;
+    double sum = 0, n = (double)j->labelled;
+    for (size_t c = 0; c < j->n_centroids; c++) {
+        empty += j->counts[c] == 0;
+        sum += (double)j->counts[c] * (double)j->counts[c];
+    }
+    log_note(j->log,
+             "%llu rows labelled, %llu without label (%llu zero, %llu not finite), %llu not unit; "
+             "mean cosine %.6f, %llu of %zu clusters empty, imbalance %.3f",
+             (unsigned long long)j->labelled, (unsigned long long)(j->zero + j->not_finite),
+             (unsigned long long)j->zero, (unsigned long long)j->not_finite,
+             (unsigned long long)j->rescaled, n > 0 ? j->total / n : 0, (unsigned long long)empty,
+             j->n_centroids, n > 0 ? (double)j->n_centroids * sum / (n * n) : 1);
+}
+
+int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
+{
+    struct labels l = {.j = j};
+    struct progress bar;
+    struct kmeans_points p = {
+        .source = &j->files.source, .n = j->files.set.rows, .normalize = j->o->normalize};
+    int threads = (int)j->common->threads;
+    l.labels = mem_alloc(CHUNK * j->o->top, sizeof *l.labels, e);
+    l.sims = l.labels ? mem_alloc(CHUNK * j->o->top, sizeof *l.sims, e) : NULL;
+    j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
+    int r = !j->counts ||
+            kmeans_ahead_init(&l.ahead, &p, CHUNK, threads, kmeans_stage_searcher(j), e) ||
+            assign_init_on(&l.assign, kmeans_stage_searcher(j), j->centroids, j->n_centroids,
+                           j->files.set.dim, threads, e);
+    j->origin.with = j->centroids_name;
+    j->origin.with_hex = j->centroids_hex;
+    progress_start(&bar, j->log, j->files.set.rows, "rows");
+    for (size_t i = 0; i < j->files.set.n_parts && !r; i++) {
+        r = label_part(&l, i, e);
+        progress_to(&bar, j->files.set.parts[i].first + j->files.set.parts[i].rows);
+    }
+    progress_end(&bar);
+    if (!r)
+        tell_labels(j);
+    assign_release(&l.assign);
+    kmeans_ahead_release(&l.ahead);
+    free(l.labels);
+    free(l.sims);
+    free(j->counts);
+    return r ? -1 : 0;
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cluster/stage.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "system/io.h"
+#include "cluster/stage-run.h"
+#include "base/mem.h"
+#include "formats/npy-write.h"
+#include "embeddings/stage.h"
+
+// For labels against n centroids. What it takes of this machine's memory goes off --mem.
+static int open_device(struct kmeans_stage *j, size_t n, struct err *e)
+{
+    struct sim_dev_need need = {
+        .dim = j->files.set.dim, .right = n, .top = j->o->labels_dir ? j->o->top : 1};
+    if (!j->dev.op)
+        return 0;
+    if (sim_dev_init_within(&j->sim, &j->dev, &need, &j->mem, e))
+        return -1;
+    log_note(j->log, "%s", sim_dev_memory(&j->sim));
+    return 0;
+}
+
+static int write_centroids(struct kmeans_stage *j, struct err *e)
+{
+    struct npy_writer w;
+    uint64_t dim = j->files.set.dim;
+    if (npy_create(&w, j->common->output, NPY_F4, 1, &dim, j->n_centroids, e))
+        return -1;
+    if (npy_write_f32(&w, j->centroids, j->n_centroids, e)) {
+        npy_abort(&w);
+        return -1;
+    }
+    npy_writer_digest(&w, j->centroids_hex);
+    j->centroids_name = j->common->output;
+    return sim_files_commit_all(&j->files, j->common->output, &w, &j->origin, e);
+}
+
+// Before any input is read: what fails here would fail after hours of training.
+static int check_outputs(struct kmeans_stage *j, struct err *e)
+{
+    const char *files[] = {j->o->assign ? NULL : j->common->output, j->o->checkpoint, j->o->ledger};
+    if (io_check_outputs(files, sizeof files / sizeof *files, e))
+        return -1;
+    if (!j->o->assign && !io_is_stream(j->common->output) && sidecar_check(j->common->output, e))
+        return -1;
+    return j->o->labels_dir ? io_make_folder(j->o->labels_dir, &j->made_labels_dir, e) : 0;
+}
+
+static int open_inputs(struct kmeans_stage *j, struct err *e)
+{
+    const char *files[] = {j->o->assign ? NULL : j->common->output, j->o->checkpoint, j->o->ledger};
+    const char *dirs[] = {j->o->labels_dir};
+    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 3, dirs, 1, j->log, e);
+}
+
+static int run(struct kmeans_stage *j, struct err *e)
+{
+    int threads = (int)j->common->threads;
+    if (check_outputs(j, e))
+        return -1;
+    sim_stage_memory(j->log, &j->mem, j->o->mem_given);
+    if ((strcmp(j->o->device, "cpu") &&
+         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
+        open_inputs(j, e))
+        return -1;
+    if (j->o->assign) {
+        j->centroids =
+            sim_files_centroids(&j->files, j->o->assign, &j->n_centroids, j->centroids_hex, e);
+        j->centroids_name = j->o->assign;
+        if (!j->centroids || kmeans_stage_label_memory(j, j->n_centroids, e) ||
+            open_device(j, j->n_centroids, e))
+            return -1;
+    } else if ((j->o->labels_dir && kmeans_stage_label_memory(j, j->o->k, e)) ||
+               open_device(j, j->o->k, e) || kmeans_stage_train(j, e) || write_centroids(j, e)) {
+        return -1;
+    }
+    if (j->o->labels_dir && kmeans_stage_labels(j, e))
+        return -1;
+    if (kmeans_stage_searcher(j))
+        log_detail(j->log, "%s", sim_dev_counts(&j->sim));
+    if (j->own_checkpoint && unlink(j->o->checkpoint) && errno != ENOENT) // it has done its work
+        log_warn(j->log, "cannot remove '%s': %s", j->o->checkpoint, strerror(errno));
+    return 0;
+}
+
+int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_common *common,
+                       struct err *e)
+{
+    if (!o->assign && !o->k)
+        return err_set(e, "-k is missing: how many clusters?");
+    if (o->assign && (o->k || o->checkpoint || o->keep_dir || o->max_points || o->levels))
+        return err_set(e, "--assign trains nothing: leave out the options of the training");
+    if (o->assign && !o->labels_dir)
+        return err_set(e, "--assign needs --labels-dir");
+    if (o->levels && (o->engine || strcmp(o->init, "random") != 0))
+        return err_set(e, "--levels 2 goes with neither --init FILE nor --engine faiss");
+    if (o->engine && strcmp(o->device, "cpu"))
+        return err_set(e, "--engine faiss runs on the cpu: no --device %s", o->device);
+    if (!common->n_operands && !o->files_from)
+        return err_set(e, "missing operand: EMB.npy...");
+    if (!o->assign && strcmp(common->output, "-") == 0 && isatty(STDOUT_FILENO))
+        return err_set(e, "centroids are not written to a terminal; use -o FILE or a pipe");
+    return 0;
+}
+
+int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_common *common,
+                     int argc, char *const *argv, struct log *l, uint64_t *rows, struct err *e)
+{
+    struct kmeans_stage *j = mem_alloc(1, sizeof *j, e);
+    if (!j)
+        return -1;
+    j->o = o;
+    j->common = common;
+    j->log = l;
+    j->mem = o->mem;
+    j->origin =
+        (struct sim_origin){.tool = "kmeans-cluster", .argc = argc, .argv = argv, .seed = o->seed};
+    int r = run(j, e);
+    *rows = j->files.set.rows;
+    sim_dev_release(&j->sim);
+    dev_close(&j->dev);
+    sim_files_close(&j->files);
+    free(j->centroids);
+    if (r && j->made_labels_dir)
+        rmdir(o->labels_dir); // where nothing is in it
+    free(j);
+    return r;
+}

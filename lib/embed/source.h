@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where teacher-embed's samples come from: a samples(5) stream, or shards read directly.
+#ifndef EMBED_SOURCE_H
+#define EMBED_SOURCE_H
+
+#include <stdbool.h>
+
+#include "model/config.h"
+#include "base/err.h"
+#include "image/image.h"
+#include "formats/samples.h"
+#include "shards/shard-list.h"
+
+struct embed_source {
+    struct samples_reader *stream;   // or
+    const struct shard_list *shards; // read with `threads` threads
+    const struct clip_config *cfg;
+    bool partial;           // take shards that end in damage
+    bool images, captions;  // wanted
+    enum image_alpha alpha; // of shards' pictures
+    uint64_t max_pixels;
+    int threads;
+};
+
+// Checks that a stream's pictures are what the model wants: size, resize, interpolation, mean and
+// std. 0, or -1 naming what differs. *warning, when not "", is worth telling.
+int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e);
+
+// Hands every sample to `put`, in order; 1 from it stops. `shard` is told the name of each shard,
+// in order, those without samples too; `part`: not all of its samples came. Refuses a damaged shard
+// unless s->partial: the rows of a part would pass for those of the whole. 0 or -1.
+struct embed_sink {
+    void *ctx;
+    int (*put)(void *ctx, const struct samples_record *r, struct err *e);
+    int (*shard)(void *ctx, const char *name, bool part, struct err *e);
+};
+int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e);
+
+#endif

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tasks of zs-eval (method.md 5): features in, figures out.
+#ifndef EVAL_TASKS_H
+#define EVAL_TASKS_H
+
+#include <cjson/cJSON.h>
+
+#include "eval/features.h"
+#include "eval/metrics.h"
+
+enum eval_task { EVAL_AUTO, EVAL_ZEROSHOT, EVAL_RECALL, EVAL_PROBE };
+
+// One named figure.
+enum { EVAL_FIGURES = 8 };
+struct eval_figure {
+    char name[48]; // CLIP_benchmark's key
+    double value;
+    bool has_interval;
+    double low, high; // 95 %
+};
+
+struct eval_result {
+    const char *task; // CLIP_benchmark's name
+    struct eval_figure figure[EVAL_FIGURES];
+    int n_figures;
+    uint64_t n, failed;      // samples; those without a picture, which are left out of the figures
+    size_t classes;          // 0 for retrieval
+    size_t with_positives;   // multilabel: classes with a positive sample
+    size_t templates;        // of a zero-shot task
+    size_t captions;         // of retrieval
+    struct class_metrics of; // classification only: confusions
+    struct metric_top *top;  // classification: [n] predictions; owned
+    double probe_c;          // of the linear probe
+    int probe_iterations;
+    bool probe_converged;
+};
+void eval_result_release(struct eval_result *r);
+
+// Zero-shot classification: scores 100 cos against the class weights; for a multilabel set mean
+// average precision. 0 or -1.
+int eval_zeroshot(const struct eval_model *m, const struct eval_set *s,
+                  const struct eval_features *f, struct eval_result *r, struct err *e);
+// Retrieval both ways; a picture's hit is any of its captions.
+int eval_retrieval(const struct eval_model *m, const struct eval_features *f, struct eval_result *r,
+                   struct err *e);
+// Linear probe: C from a sweep on one fifth of the training split (or `c` when > 0), then fitted on
+// all of it. max_iterations of L-BFGS. `seed` chooses the fifth.
+int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
+                      const struct eval_features *train, const struct eval_features *test, double c,
+                      int max_iterations, uint64_t seed, struct eval_result *r, struct err *e);
+
+// Value of a figure by its name; NaN when there is none.
+double eval_result_figure(const struct eval_result *r, const char *name);
+// The JSON object: CLIP_benchmark's keys, intervals, counts, the `confusions` most frequent pairs,
+// and `inputs`, the digest of what the result depends on.
+// The caller frees it; NULL with e set.
+cJSON *eval_result_json(struct eval_result *r, const struct eval_set *s, const char *model_name,
+                        const struct eval_model *m, const char *inputs, size_t confusions,
+                        struct err *e);
+
+#endif

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Room for what forward keeps.
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/grad.h"
+#include "base/mem.h"
+
+// One walk over the buffers of a tape serves to count, allocate and free them.
+struct walk {
+    enum { COUNT, ALLOC, FREE } what;
+    struct dev *d;
+    size_t act; // bytes of an activation
+    size_t total;
+    bool bad;
+    struct err *e;
+};
+
+static void *buffer(struct walk *w, void *old, size_t bytes)
+{
+    if (old)
+        w->d->op->free(w->d, old);
+    if (w->what == FREE || w->bad)
+        return NULL;
+    void *p = w->d->op->alloc(w->d, bytes ? bytes : 1, w->e);
+    w->bad = !p;
+    return p;
+}
+
+#define BUFFER(w, p, bytes)                                                                        \
+    do {                                                                                           \
+        if ((w)->what == COUNT)                                                                    \
+            (w)->total += (bytes);                                                                 \
+        else                                                                                       \
+            (p) = buffer(w, p, bytes);                                                             \
+    } while (0)
+
+static void walk_block(struct walk *w, struct clip_block_tape *b, const struct clip_tower *c,
+                       size_t rows, size_t q_rows, size_t qkv_cols)
+{
+    size_t W = (size_t)c->width, M = (size_t)c->mlp, f = sizeof(float);
+    BUFFER(w, b->mean1, rows * f);
+    BUFFER(w, b->rstd1, rows * f);
+    BUFFER(w, b->h1, rows * W * w->act);
+    BUFFER(w, b->qkv, rows * qkv_cols * w->act);
+    BUFFER(w, b->lse, q_rows * (size_t)c->heads * f);
+    BUFFER(w, b->att, q_rows * W * w->act);
+    BUFFER(w, b->x1, q_rows * W * f);
+    BUFFER(w, b->mean2, q_rows * f);
+    BUFFER(w, b->rstd2, q_rows * f);
+    BUFFER(w, b->h2, q_rows * W * w->act);
+    BUFFER(w, b->pre, q_rows * M * w->act);
+    BUFFER(w, b->mid, q_rows * M * w->act);
+    if (c->ls_init > 0) {
+        BUFFER(w, b->br1, q_rows * W * w->act);
+        BUFFER(w, b->br2, q_rows * W * w->act);
+    }
+}
+
+static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_config *c,
+                      enum clip_tower_id id, size_t n, size_t rows)
+{
+    size_t W = (size_t)c->vision.width, P = (size_t)c->patch_size, f = sizeof(float);
+    size_t size = (size_t)c->image_size;
+    if (id == CLIP_TEXT) {
+        BUFFER(w, t->token, rows * sizeof(int32_t));
+        return;
+    }
+    BUFFER(w, t->pixels, n * size * size * 3);
+    BUFFER(w, t->patches, (rows - n) * 3 * P * P * w->act);
+    BUFFER(w, t->stem, rows * W * f);
+    BUFFER(w, t->mean0, rows * f);
+    BUFFER(w, t->rstd0, rows * f);
+}
+
+static void walk_tape(struct walk *w, struct clip_tape *t, const struct clip_config *c,
+                      enum clip_tower_id id, size_t n, size_t rows, bool recompute)
+{
+    const struct clip_tower *tc = id == CLIP_VISION ? &c->vision : &c->text;
+    size_t W = (size_t)tc->width, f = sizeof(float), layers = (size_t)tc->layers;
+    size_t kept = recompute && layers > 1 ? 1 : layers - 1;
+    struct clip_block_tape none = {0};
+    walk_stem(w, t, c, id, n, rows);
+    for (size_t l = 0; l < layers; l++)
+        BUFFER(w, t->x[l], rows * W * f);
+    for (size_t l = 0; l < kept; l++)
+        walk_block(w, w->what == COUNT ? &none : &t->blocks[l], tc, rows, rows, 3 * W);
+    walk_block(w, &t->last, tc, rows, n, 2 * W);
+    BUFFER(w, t->start, (n + 1) * sizeof(int32_t));
+    BUFFER(w, t->q_row, n * sizeof(int32_t));
+    BUFFER(w, t->sel, n * sizeof(int32_t));
+    BUFFER(w, t->h1s, n * W * w->act);
+    BUFFER(w, t->q, n * W * w->act);
+    BUFFER(w, t->hf, n * W * w->act);
+    BUFFER(w, t->x0s, n * W * f);
+    BUFFER(w, t->y, n * W * f);
+    BUFFER(w, t->mean1s, n * f);
+    BUFFER(w, t->rstd1s, n * f);
+    BUFFER(w, t->mean_f, n * f);
+    BUFFER(w, t->rstd_f, n * f);
+}
+
+size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, size_t n)
+{
+    return n * (size_t)(tower == CLIP_VISION ? clip_config_positions(c) : c->context);
+}
+
+size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
+                       bool recompute, size_t act_size)
+{
+    struct walk w = {.what = COUNT, .act = act_size};
+    struct clip_tape none = {0};
+    walk_tape(&w, &none, c, tower, n, rows, recompute);
+    return w.total;
+}
+
+void clip_tape_release(struct clip_grad *g, struct clip_tape *t)
+{
+    struct walk w = {.what = FREE, .d = g->d, .act = g->d ? g->d->act_size : 0};
+    if (t->tower)
+        walk_tape(&w, t, &g->table->cfg, t->tower->id, 0, 0, t->recompute);
+    free(t->x);
+    free(t->blocks);
+    free(t->host);
+    memset(t, 0, sizeof *t);
+}
+
+static int first_use(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id id, struct err *e)
+{
+    size_t layers = (size_t)g->tower[id].cfg->layers;
+    if (!(t->x = mem_alloc(layers, sizeof *t->x, e)) ||
+        !(t->blocks = mem_alloc(layers, sizeof *t->blocks, e))) {
+        free(t->x);
+        t->x = NULL;
+        return -1;
+    }
+    t->tower = &g->tower[id];
+    t->recompute = g->recompute;
+    return 0;
+}
+
+int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id tower, size_t n,
+                   size_t rows, struct err *e)
+{
+    const struct clip_config *c = &g->table->cfg;
+    if (tower == CLIP_VISION)
+        rows = clip_tower_rows(c, tower, n);
+    if (n > INT32_MAX || rows > INT32_MAX)
+        return err_set(e, "a batch of %zu is too large", n);
+    if (!t->tower && first_use(g, t, tower, e))
+        return -1;
+    if (t->tower->id != tower)
+        return err_set(e, "a tape serves one tower");
+    if (n <= t->max_n && rows <= t->max_rows)
+        return 0;
+    n = n > t->max_n ? n : t->max_n;
+    rows = rows > t->max_rows ? rows : t->max_rows;
+    struct walk w = {.what = ALLOC, .d = g->d, .act = g->d->act_size, .e = e};
+    walk_tape(&w, t, c, tower, n, rows, t->recompute);
+    void *host = t->host;
+    if (w.bad || mem_grow(&host, &t->host_cap, 3 * n + 1 + rows, sizeof *t->host, e)) {
+        t->host = host;
+        clip_tape_release(g, t);
+        return -1;
+    }
+    t->host = host;
+    t->max_n = n;
+    t->indexed = 0;
+    t->max_rows = rows;
+    return 0;
+}
+
+struct clip_block_tape *clip_tape_block(struct clip_tape *t, int layer)
+{
+    if (layer + 1 == t->tower->cfg->layers)
+        return &t->last;
+    return &t->blocks[t->recompute ? 0 : layer];
+}
+
+size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies)
+{
+    size_t packed = 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (t->t[i].rank >= 2 && t->t[i].kind != CLIP_K_TOKEN && t->t[i].kind != CLIP_K_POS)
+            packed += t->t[i].numel;
+    return 2 * t->n_flat * sizeof(float) + (size_t)copies * packed * act_size;
+}

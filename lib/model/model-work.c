@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/model-work.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static size_t max2(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+struct want {
+    void **to;
+    size_t n, each, item;
+};
+
+static int take(struct dev *d, const struct want *w, size_t n, struct err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t values, bytes;
+        if (!mem_mul(w[i].n, w[i].each, &values) || !mem_mul(values, w[i].item, &bytes))
+            return err_set(e, "the model is too large");
+        *w[i].to = bytes ? d->op->alloc(d, bytes, e) : NULL;
+        if (bytes && !*w[i].to)
+            return -1;
+    }
+    return 0;
+}
+
+enum { WANTS = 14 };
+
+// The buffers of a tower: what goes into *w, and w->rows, w->seqs.
+static void wants_of(const struct clip_config *c, enum clip_tower_id tower, const struct dev *d,
+                     struct clip_work *w, struct want wants[WANTS])
+{
+    bool vision = tower == CLIP_VISION;
+    const struct clip_tower *t = vision ? &c->vision : &c->text;
+    size_t longest = (size_t)(vision ? clip_config_positions(c) : c->context);
+    size_t width = (size_t)t->width, act = d->act_size;
+    size_t patch = vision ? 3 * (size_t)c->patch_size * (size_t)c->patch_size : 0;
+    size_t wide = max2(max2(3 * width, (size_t)t->mlp), patch);
+    size_t image = vision ? 3 * (size_t)c->image_size * (size_t)c->image_size : 0;
+    // A text has one row at least, a picture all its positions.
+    size_t pass = d->pass_rows ? d->pass_rows : CLIP_WORK_ROWS;
+    w->seqs = vision ? max2(pass / longest, 1) : pass;
+    w->rows = vision ? w->seqs * longest : max2(pass, longest);
+    const struct want all[WANTS] = {
+        {(void **)&w->x, w->rows, width, 4},
+        {(void **)&w->patch, vision ? w->rows : 0, width, 4},
+        {(void **)&w->x_read, w->seqs, width, 4},
+        {(void **)&w->emb, w->seqs, (size_t)(c->embed_dim > t->width ? c->embed_dim : t->width), 4},
+        {&w->y, w->rows, width, act},
+        {&w->h, w->rows, wide, act},
+        {&w->y_read, w->seqs, width, act},
+        {&w->q, w->seqs, width, act},
+        {&w->o, w->seqs, width, act},
+        {(void **)&w->start, w->seqs + 1, 1, 4},
+        {(void **)&w->read, w->seqs, 1, 4},
+        {(void **)&w->last, w->seqs, 1, 4},
+        {(void **)&w->token, vision ? 0 : w->rows, 1, 4},
+        {(void **)&w->pixels, w->seqs, image, 1},
+    };
+    memcpy(wants, all, sizeof all);
+}
+
+int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e)
+{
+    struct want wants[WANTS];
+    wants_of(&m->cfg, tower, m->dev, &m->work[tower], wants);
+    return take(m->dev, wants, WANTS, e);
+}
+
+// A layer whose result is scaled, or goes through an activation that no product applies, passes
+// through float32 rows of the device's own (linear's epilogue in dev.h; the tanh GELU of bfloat16
+// is in the product).
+static size_t linear_rows(const struct clip_tower *t, const struct dev *d, size_t rows)
+{
+    size_t cols = t->ls_init > 0 ? (size_t)t->width : 0;
+    if (d->act == DEV_BF16 && t->act != CLIP_GELU)
+        cols = max2(cols, (size_t)t->mlp);
+    return d->reserve ? rows * cols * 4 : 0;
+}
+
+static size_t weight_bytes(const struct clip_table *t, enum clip_tower_id tower, size_t act)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct clip_tensor *x = &t->t[i];
+        bool matrix = x->rank >= 2 && x->kind != CLIP_K_TOKEN && x->kind != CLIP_K_POS;
+        if (x->tower == tower)
+            sum += x->numel * (matrix ? act : 4);
+    }
+    return sum;
+}
+
+int clip_model_memory(const struct clip_table *t, const struct dev *d,
+                      const struct clip_model_options *o, struct clip_model_memory *m,
+                      struct err *e)
+{
+    size_t own = 0;
+    *m = (struct clip_model_memory){0};
+    for (int i = 0; i < 2; i++) {
+        enum clip_tower_id tower = i == 0 ? CLIP_VISION : CLIP_TEXT;
+        struct clip_work w = {0};
+        struct want wants[WANTS];
+        if (tower == CLIP_VISION ? !o->vision : !o->text)
+            continue;
+        wants_of(&t->cfg, tower, d, &w, wants);
+        for (size_t k = 0; k < WANTS; k++) {
+            size_t bytes;
+            if (!mem_mul(wants[k].n, wants[k].each, &bytes) ||
+                !mem_mul(bytes, wants[k].item, &bytes) || !mem_add(m->work, bytes, &m->work))
+                return err_set(e, "the model is too large");
+        }
+        m->weights += weight_bytes(t, tower, d->act_size);
+        own =
+            max2(own, linear_rows(tower == CLIP_VISION ? &t->cfg.vision : &t->cfg.text, d, w.rows));
+    }
+    m->own = d->own_bytes + own;
+    m->total = m->weights + m->work + m->own;
+    return 0;
+}
+
+void clip_work_release(struct clip_model *m, enum clip_tower_id tower)
+{
+    struct dev *d = m->dev;
+    struct clip_work *w = &m->work[tower];
+    if (w->record)
+        d->op->record_free(d, w->record);
+    void *all[] = {w->x, w->patch, w->x_read, w->emb,  w->y,    w->h,     w->y_read,
+                   w->q, w->o,     w->start,  w->read, w->last, w->token, w->pixels};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        d->op->free(d, all[i]);
+    memset(w, 0, sizeof *w);
+}

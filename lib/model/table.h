@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors of a CLIP model, one table for everything that needs them: loading, forward,
+// backward, optimiser, writing. Names and shapes are open_clip's (without `text.`); linear weights
+// are [out, in], `proj` and `text_projection` are [in, out]; row-major.
+//
+// Order: the vision tower (stem, blocks, head), the text tower (the same), logit_scale, logit_bias.
+#ifndef MODEL_TABLE_H
+#define MODEL_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/config.h"
+
+// W width, M hidden width of the MLP, S positions, P patch, E embed_dim, V vocab of a tower.
+enum clip_kind {
+    // once a tower
+    CLIP_K_CLASS,       // vision [W]
+    CLIP_K_PATCH,       // vision [W, 3, P, P], no bias
+    CLIP_K_TOKEN,       // text [V, W]
+    CLIP_K_POS,         // [S, W] or [context, W]
+    CLIP_K_LN_PRE_W,    // vision [W]
+    CLIP_K_LN_PRE_B,    // vision [W]
+    CLIP_K_LN_FINAL_W,  // [W] (ln_post, ln_final)
+    CLIP_K_LN_FINAL_B,  // [W]
+    CLIP_K_HEAD,        // [W, E] (proj, text_projection): x . head
+    CLIP_K_LOGIT_SCALE, // one number, [] (ln)
+    CLIP_K_LOGIT_BIAS,  // one number, []; only with has_logit_bias
+    // once a block
+    CLIP_K_LN1_W,  // [W]
+    CLIP_K_LN1_B,  // [W]
+    CLIP_K_QKV_W,  // [3 W, W], rows q, k, v
+    CLIP_K_QKV_B,  // [3 W]
+    CLIP_K_OUT_W,  // [W, W]
+    CLIP_K_OUT_B,  // [W]
+    CLIP_K_LS1,    // [W], only with layer scale
+    CLIP_K_LN2_W,  // [W]
+    CLIP_K_LN2_B,  // [W]
+    CLIP_K_FC_W,   // [M, W]
+    CLIP_K_FC_B,   // [M]
+    CLIP_K_PROJ_W, // [W, M]
+    CLIP_K_PROJ_B, // [W]
+    CLIP_K_LS2,    // [W], only with layer scale
+    CLIP_K_COUNT
+};
+
+enum { CLIP_NAME_MAX = 64 };
+
+struct clip_tensor {
+    char name[CLIP_NAME_MAX];
+    enum clip_tower_id tower; // logit_*: CLIP_TEXT
+    enum clip_kind kind;
+    int layer; // -1: not in a block
+    int rank;
+    size_t shape[4];
+    size_t numel;
+    size_t
+        offset; // elements before it when all tensors lie in one array, each at 64 bytes (float32)
+};
+
+struct clip_table {
+    struct clip_config cfg;
+    struct clip_tensor *t;
+    size_t n;
+    size_t n_params; // sum of numel
+    size_t n_flat;   // elements of the one array, gaps included
+    int index[2][CLIP_K_COUNT];
+};
+
+// Builds the table of a checked config. 0 or -1.
+int clip_table_init(struct clip_table *t, const struct clip_config *c, struct err *e);
+void clip_table_release(struct clip_table *t);
+// Index of a tensor; layer is ignored for kinds outside blocks. -1: the model has none.
+int clip_table_find(const struct clip_table *t, enum clip_tower_id tower, enum clip_kind kind,
+                    int layer);
+// By name (with or without a leading "text."); -1: none.
+int clip_table_find_name(const struct clip_table *t, const char *name);
+
+// open_clip's initialisation of tensor i into out[numel]; each tensor has its own random stream, so
+// the order of calls does not matter. Normal: token 0.02, text positions 0.01, text attention
+// W^-1/2, text out and c_proj (2 W L)^-1/2, text c_fc (2 W)^-1/2, text_projection W^-1/2, vision
+// class, positions and proj W^-1/2. Uniform, torch's defaults: vision in_proj +-sqrt(6 / 4W)
+// (Xavier), other weights, and c_fc and c_proj biases of both towers, +-1/sqrt(fan in). Attention
+// biases 0, layer norms 1 and 0.
+void clip_init_tensor(const struct clip_table *t, size_t i, uint64_t seed, float *out);
+
+// Position embeddings of another size, as open_clip resizes them on loading.
+// Vision: row 0 (class) kept, the grid in bicubic with antialias, align_corners false (torch's:
+// a = -1/2, support widened when shrinking, along x then y). in [1 + g0^2, w], out [1 + g1^2, w].
+int clip_resize_grid(const float *in, int g0, float *out, int g1, int w, struct err *e);
+// Text: linear, align_corners false, no antialias. in [n0, w], out [n1, w].
+void clip_resize_line(const float *in, int n0, float *out, int n1, int w);
+
+#endif

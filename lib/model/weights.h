@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weights of a model folder, in open_clip's or Hugging Face's layout, seen through one table
+// (model/table.h). Files stay mapped; a tensor is converted when asked for, so that a model larger
+// than memory can be packed piece by piece.
+//
+// A missing tensor, one too many, a wrong shape and a number type other than F32, F16, BF16 and F64
+// are errors that name it. Left alone: `module.` and `text.` before open_clip names, `position_ids`
+// and the entries that OpenAI's dumps add (input_resolution, context_length, vocab_size).
+#ifndef MODEL_WEIGHTS_H
+#define MODEL_WEIGHTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/table.h"
+#include "formats/safetensors.h"
+
+// Where a tensor of the table comes from.
+struct clip_part {
+    const struct st_tensor *st[3]; // one, or q, k, v one below the other
+    int n;
+    bool transposed; // Hugging Face keeps the two projections as [out, in]
+};
+
+struct clip_weights {
+    struct clip_table table; // table.cfg: the config
+    struct safetensors files;
+    struct clip_part *parts; // [table.n]
+    bool hf;                 // layout of the file
+};
+
+// Opens a model folder: config as clip_config_read_folder; weights in open_clip_model.safetensors,
+// model.safetensors, or either's .index.json. 0 or -1 (e names the folder).
+int clip_weights_open(struct clip_weights *w, const char *folder, struct err *e);
+// The same with config and weights file named by the caller.
+int clip_weights_open_file(struct clip_weights *w, const struct clip_config *c, const char *path,
+                           struct err *e);
+// No-op on a zeroed or failed one.
+void clip_weights_close(struct clip_weights *w);
+
+// Tensor i of the table as float32, dst[numel]; thread-safe.
+void clip_weights_get(const struct clip_weights *w, size_t i, float *dst);
+// Rows [first, first + n) along its first dimension (rank 0: one row of one element).
+void clip_weights_rows(const struct clip_weights *w, size_t i, size_t first, size_t n, float *dst);
+// The bytes of tensor i as they lie in the file when they are one piece in the table's layout, with
+// their type (ST_F32, ST_F16, ST_BF16); NULL otherwise. May not be aligned. Valid until close.
+const void *clip_weights_raw(const struct clip_weights *w, size_t i, enum st_dtype *dtype);
+// Tells the system that tensor i's pages are no longer needed (they can be read again).
+void clip_weights_drop(const struct clip_weights *w, size_t i);
+
+// All tensors from a folder for a model of config `to` (its table: t) into flat[t->n_flat] (see
+// clip_tensor.offset), position embeddings resized where image size or context differ (training's
+// --init). Every other size must agree. 0 or -1.
+int clip_weights_load_into(const char *folder, const struct clip_table *t, float *flat,
+                           struct err *e);
+
+#endif

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "report/log.h"
+#include "report/parts.h"
+#include "report/report.h"
+
+enum { SETS = 8, EACH = 10, LINE_BYTES = 300 };
+
+static const char head[] =
+    "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+    "<meta name='viewport' content='width=device-width'><style>"
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 "
+    "1em;color:#222}"
+    "h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc;font-size:1.2em}"
+    "table{border-collapse:collapse;margin:.5em 0}td,th{padding:.2em .8em;text-align:right;"
+    "border-bottom:1px solid #e4e4e4}td:first-child,th:first-child,td.text{text-align:left}"
+    "th{font-weight:600}.flow{margin:.3em 0}.flow b{display:inline-block;height:1.3em;"
+    "vertical-align:middle;background:#3b7dd8}.flow i{display:inline-block;height:1.3em;"
+    "vertical-align:middle;background:#d98a3d}.flow span{margin-left:.6em}"
+    ".set{margin:.6em 0}.set img{width:56px;height:56px;object-fit:contain;background:#fff;"
+    "border:1px solid #ddd;margin:1px}.set small{color:#666;display:block}"
+    ".warn{background:#fff3df;padding:.5em 1em;border-left:4px solid #d98a3d}"
+    "svg .grid{stroke:#e4e4e4}svg text{font-size:11px;fill:#555}svg .y{text-anchor:end}"
+    "svg .x{text-anchor:middle}svg polyline{fill:none;stroke-width:1.5}"
+    ".c0{stroke:#3b7dd8}.c1{stroke:#d98a3d}.c2{stroke:#4a9a58}.c3{stroke:#b1486a}.c4{stroke:#"
+    "7a5bb5}"
+    ".c5{stroke:#6b6b6b}.c6{stroke:#2aa6a6}.c7{stroke:#a3a021}"
+    "svg .t0{fill:#3b7dd8}svg .t1{fill:#d98a3d}svg .t2{fill:#4a9a58}svg .t3{fill:#b1486a}"
+    "svg .t4{fill:#7a5bb5}svg .t5{fill:#6b6b6b}svg .t6{fill:#2aa6a6}svg .t7{fill:#a3a021}"
+    "</style>";
+
+// ---- what happened to the samples
+
+static void flow_row(struct html *h, const struct ledger_row *r, uint64_t all)
+{
+    double width = all ? 600.0 / (double)all : 0;
+    html_put(h, "<div class='flow'><b style='width:%.1fpx'></b><i style='width:%.1fpx'></i><span>",
+             (double)r->out * width, (double)(r->in - r->out) * width);
+    html_text(h, r->stage);
+    html_put(h, ": %" PRIu64 " of %" PRIu64, r->out, r->in);
+    for (size_t i = 0; i < r->n_reasons; i++) {
+        html_put(h, "%s %" PRIu64 " ", i ? "," : "; dropped:", r->reasons[i].count);
+        html_text(h, r->reasons[i].name);
+    }
+    html_raw(h, "</span></div>\n");
+}
+
+static int put_ledger(struct html *h, const struct ledger *l, struct err *e)
+{
+    uint64_t all = 0;
+    html_raw(h, "<h2>Samples</h2>\n");
+    for (size_t k = 0; report_stages[k]; k++) {
+        struct ledger_row sum;
+        int rc = ledger_sum(l, report_stages[k], &sum, e);
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            continue;
+        if (k == 0)
+            all = sum.in;
+        flow_row(h, &sum, all);
+        ledger_row_release(&sum);
+    }
+    html_raw(h, "<p>Counted again from the index, mask and label files: at each stage in = out + "
+                "dropped.</p>\n");
+    return 0;
+}
+
+// The first line of a small text file, "" when it cannot be had.
+static void first_line(char line[LINE_BYTES], const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (!f || !fgets(line, LINE_BYTES, f))
+        line[0] = '\0';
+    if (f)
+        fclose(f);
+    line[strcspn(line, "\n")] = '\0';
+}
+
+static int put_damage(struct html *h, const char *work, struct err *e)
+{
+    static const char *const marks[] = {".missing", ".damaged"};
+    char folder[PATH_BYTES], path[PATH_BYTES], line[LINE_BYTES];
+    struct path_names l = {0};
+    int rc = path_format(folder, e, "%s/index", work);
+    for (size_t k = 0; rc == 0 && k < 2; k++)
+        rc = path_names_of(&l, folder, marks[k], e);
+    for (size_t i = 0; rc == 0 && i < l.n; i++) {
+        rc = path_format(path, e, "%s/%s", folder, l.names[i]);
+        if (rc)
+            break;
+        first_line(line, path);
+        html_raw(h, "<p class='warn'>");
+        html_text(h, l.names[i]);
+        html_raw(h, ": ");
+        html_text(h, line);
+        html_raw(h, "</p>\n");
+    }
+    path_names_free(&l);
+    return rc;
+}
+
+// ---- pictures
+
+static void put_picture(struct html *h, const struct report_pick *k, const char *shard)
+{
+    if (!k->data)
+        return;
+    html_raw(h, "<img alt='' title='");
+    html_text(h, shard);
+    html_raw(h, " ");
+    html_text(h, k->key);
+    html_raw(h, ": ");
+    html_text(h, k->caption);
+    html_raw(h, "' src='data:");
+    html_raw(h, k->data);
+    html_raw(h, "'>");
+}
+
+static void put_picks(struct html *h, const char *title, const char *what,
+                      const struct path_names *names, const struct report_picks *p)
+{
+    if (p->n == 0)
+        return;
+    html_put(h, "<h2>%s</h2>\n", title);
+    for (size_t i = 0; i < p->n;) {
+        int set = p->pick[i].set;
+        html_put(h, "<div class='set'><small>%" PRIu64 " %s: ", p->set_size[set], what);
+        html_text(h, p->pick[i].caption);
+        html_raw(h, "</small>");
+        for (; i < p->n && p->pick[i].set == set; i++)
+            put_picture(h, &p->pick[i], names->names[p->pick[i].shard]);
+        html_raw(h, "</div>\n");
+    }
+}
+
+typedef int pick_fn(const char *, const struct path_names *, uint64_t, size_t, size_t,
+                    struct report_picks *, struct err *);
+
+static int put_pictures(struct html *h, const char *work, const char *shards,
+                        const struct path_names *names, uint64_t rows, pick_fn *fn,
+                        const char *title, const char *what, struct err *e)
+{
+    struct report_picks p;
+    if (fn(work, names, rows, SETS, EACH, &p, e))
+        return -1;
+    int rc = shards ? report_pick_load(shards, names, &p, e) : 0;
+    if (rc == 0)
+        put_picks(h, title, what, names, &p);
+    report_picks_free(&p);
+    return rc;
+}
+
+// ---- cost
+
+static int put_costs(struct html *h, const char *work, struct err *e)
+{
+    struct report_cost cost[REPORT_STAGES_MAX];
+    size_t n;
+    if (report_costs(work, cost, &n, e))
+        return -1;
+    if (n == 0)
+        return 0;
+    html_raw(h, "<h2>Time and memory</h2>\n<table><tr><th>stage</th><th>runs</th><th>failed</th>"
+                "<th>cut off</th><th>seconds</th><th>with other settings</th><th>peak MB</th>"
+                "</tr>\n");
+    for (size_t i = 0; i < n; i++) {
+        const struct report_cost *c = &cost[i];
+        html_raw(h, "<tr><td>");
+        html_text(h, c->stage);
+        html_put(
+            h, "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%" PRIu64 "</td><td>%.1f</td><td>",
+            c->runs, c->failed, c->cut_off, c->seconds);
+        if (c->earlier_seconds > 0)
+            html_put(h, "%.1f", c->earlier_seconds);
+        html_raw(h, "</td><td>");
+        if (c->memory_mb > 0)
+            html_put(h, "%.0f", c->memory_mb);
+        html_raw(h, "</td></tr>\n");
+    }
+    html_raw(h,
+             "</table>\n<p>Failed runs and runs that were cut off (no end in the log; their time "
+             "is not known) are among the runs. Seconds are of runs with the last command of "
+             "their log; those with other commands stand apart.</p>\n");
+    return 0;
+}
+
+// ---- the page
+
+static int put_body(struct html *h, const char *work, const char *shards,
+                    const struct path_names *names, const struct ledger *ledger, struct err *e)
+{
+    struct ledger_row sum = {0};
+    if (ledger_sum(ledger, report_stages[0], &sum, e) < 0)
+        return -1;
+    uint64_t rows = sum.in;
+    ledger_row_release(&sum);
+    if (report_put_about(h, work, names->n, rows, e) || put_damage(h, work, e) ||
+        (names->n && put_ledger(h, ledger, e)) || report_put_evaluation(h, work, e) ||
+        report_put_training(h, work, e))
+        return -1;
+    if (put_pictures(h, work, shards, names, rows, report_pick_groups,
+                     "The largest groups of near duplicates", "alike, one kept", e) ||
+        put_pictures(h, work, shards, names, rows, report_pick_clusters,
+                     "Some clusters, from the largest to the smallest", "in a cluster", e))
+        return -1;
+    return put_costs(h, work, e);
+}
+
+// Something that a page can be about. 0, or -1: nothing is.
+static int check_folder(const char *work, const struct path_names *names, struct err *e)
+{
+    static const char *const parts[] = {"index", "eval", "log"};
+    struct path_names models = {0};
+    char path[PATH_BYTES];
+    if (names->n)
+        return 0;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+        if (path_format(path, e, "%s/%s", work, parts[k]))
+            return -1;
+        if (access(path, F_OK) == 0)
+            return 0;
+    }
+    int rc = report_models(&models, work, e);
+    if (rc == 0 && models.n == 0)
+        rc =
+            err_set(e,
+                    "'%s' has no index, eval, log or model folder; cid-report(1) describes what it "
+                    "looks for",
+                    work);
+    path_names_free(&models);
+    return rc;
+}
+
+int report_write(struct out *o, const char *work, const char *shards, const char *title,
+                 struct err *e)
+{
+    struct html h = {.o = o, .e = e};
+    struct path_names names;
+    struct ledger ledger;
+    if (report_names_get(&names, work, e))
+        return -1;
+    int rc = check_folder(work, &names, e);
+    rc = rc ? rc : report_ledger(work, &names, names.n > 0, &ledger, e);
+    if (rc) {
+        path_names_free(&names);
+        return -1;
+    }
+    html_raw(&h, head);
+    html_raw(&h, "<title>");
+    html_text(&h, title);
+    html_raw(&h, "</title></head><body><h1>clip-cid: ");
+    html_text(&h, title);
+    html_raw(&h, "</h1>\n");
+    rc = put_body(&h, work, shards, &names, &ledger, e);
+    html_raw(&h, "</body></html>\n");
+    ledger_release(&ledger);
+    path_names_free(&names);
+    return rc ? rc : html_done(&h);
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// The page's part about training: what each model's training took, and its curves.
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "report/log.h"
+#include "report/parts.h"
+
+int report_models(struct path_names *l, const char *work, struct err *e)
+{
+    static const char *const signs[] = {"open_clip_config.json", "checkpoints", "log.jsonl"};
+    struct path_names all = {0};
+    int rc = path_names_of(&all, work, "", e);
+    for (size_t i = 0; rc == 0 && i < all.n; i++) {
+        bool model = false;
+        for (size_t k = 0; rc == 0 && !model && k < sizeof signs / sizeof *signs; k++) {
+            char path[PATH_BYTES];
+            rc = path_format(path, e, "%s/%s/%s", work, all.names[i], signs[k]);
+            model = rc == 0 && access(path, F_OK) == 0;
+        }
+        if (!model)
+            continue;
+        void *p = l->names;
+        rc = mem_grow(&p, &l->cap, l->n + 1, sizeof *l->names, e);
+        l->names = p;
+        if (rc == 0) {
+            l->names[l->n++] = all.names[i];
+            all.names[i] = NULL;
+        }
+    }
+    path_names_free(&all);
+    return rc;
+}
+
+static void put_curves(struct html *h, const char *name, const struct report_training *t)
+{
+    struct html_series s[REPORT_TERMS_MAX];
+    for (size_t k = 0; k < t->n_terms; k++)
+        s[k] = (struct html_series){t->term[k], t->step, t->value[k], t->n};
+    html_raw(h, "<h3>");
+    html_text(h, name);
+    html_put(h, "</h3>\n<p>%.0f steps, %.0f samples", t->step[t->n - 1], t->samples);
+    if (t->seconds > 0)
+        html_put(h, "; %.1f s in steps, %.0f samples/s", t->seconds, t->timed_samples / t->seconds);
+    if (t->wall > 0)
+        html_put(h, "; %.1f s with data, checkpoints and start", t->wall);
+    if (t->parts > 1)
+        html_put(h, ", in %zu parts", t->parts);
+    html_raw(h, "</p>\n");
+    html_curves(h, s, t->n_terms, "step");
+}
+
+static int put_log(struct html *h, const char *path, const char *name, size_t *shown, struct err *e)
+{
+    struct report_training t;
+    if (report_training_read(&t, path, e))
+        return -1;
+    if (t.n) {
+        if ((*shown)++ == 0)
+            html_raw(h, "<h2>Training</h2>\n");
+        put_curves(h, name, &t);
+    }
+    report_training_free(&t);
+    return 0;
+}
+
+// WORK/NAME.jsonl, and the log.jsonl that distill-train puts into its output folder NAME when it is
+// not told where.
+int report_put_training(struct html *h, const char *work, struct err *e)
+{
+    char path[PATH_BYTES];
+    struct path_names logs = {0}, models = {0};
+    size_t shown = 0;
+    int rc = path_names_of(&logs, work, ".jsonl", e);
+    rc = rc ? rc : report_models(&models, work, e);
+    for (size_t i = 0; rc == 0 && i < logs.n; i++) {
+        rc = path_format(path, e, "%s/%s", work, logs.names[i]);
+        logs.names[i][strlen(logs.names[i]) - 6] = '\0';
+        rc = rc ? rc : put_log(h, path, logs.names[i], &shown, e);
+    }
+    for (size_t i = 0; rc == 0 && i < models.n; i++) {
+        bool has = false;
+        for (size_t k = 0; k < logs.n; k++)
+            has |= strcmp(logs.names[k], models.names[i]) == 0;
+        rc = path_format(path, e, "%s/%s/log.jsonl", work, models.names[i]);
+        if (rc == 0 && !has && access(path, F_OK) == 0)
+            rc = put_log(h, path, models.names[i], &shown, e);
+    }
+    path_names_free(&logs);
+    path_names_free(&models);
+    return rc;
+}

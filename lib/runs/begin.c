@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/begin.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "system/io.h"
+#include "runs/checkpoint-dir.h"
+#include "runs/settle.h"
+#include "runs/setup.h"
+
+enum train_start train_begin_how(const struct train_options *o)
+{
+    return o->resume ? TRAIN_RESUME : o->overwrite ? TRAIN_OVERWRITE : TRAIN_NEW;
+}
+
+// The folder becomes this run's, when it may be used as the options say.
+static int take_output(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (train_output_take(&r->output, o->output, e))
+        return -1;
+    int rc = train_output_check(&r->output, train_begin_how(o), &r->state, e);
+    r->only_model = rc > 0;
+    return rc < 0 ? -1 : 0;
+}
+
+static int name_log(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    int n = o->log ? snprintf(r->log_path, sizeof r->log_path, "%s", o->log)
+                   : snprintf(r->log_path, sizeof r->log_path, "%s/log.jsonl", o->output);
+    if (n < 0 || (size_t)n >= sizeof r->log_path)
+        return err_set(e, "'%s': the name is too long", o->log ? o->log : o->output);
+    return 0;
+}
+
+// A log that cannot be written is known before the data and the teacher are opened.
+static int check_log(struct train_run *r, struct err *e)
+{
+    return name_log(r, e) || io_check_output(r->log_path, e) || io_check_existing(r->log_path, e)
+               ? -1
+               : 0;
+}
+
+// The newest checkpoint that is whole; those above it are told of here and set aside once it is
+// known that the run goes on.
+static int find_checkpoint(struct train_run *r, struct err *e)
+{
+    const char *out = r->plan->o->output;
+    if (!r->plan->o->resume || r->only_model)
+        return 0;
+    if (checkpoint_list_read(&r->found, out, e))
+        return -1;
+    if (!r->found.n)
+        log_note(r->log, "no checkpoint in '%s': starting from the beginning", out);
+    for (size_t i = 0; i < r->found.n; i++) {
+        char path[PATH_MAX];
+        int rc = checkpoint_path(path, out, r->found.at[i].name, e)
+                     ? -1
+                     : train_state_read(path, &r->state, e);
+        if (rc < 0)
+            return -1;
+        if (!rc) {
+            snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
+            r->n_damaged = i;
+            return 0;
+        }
+        train_state_release(&r->state);
+        log_warn(r->log, "checkpoint '%s' is damaged: %s", path, e->text);
+    }
+    return r->found.n ? err_set(e,
+                                "no checkpoint in '%s' is whole; --overwrite removes them and "
+                                "starts again",
+                                out)
+                      : 0;
+}
+
+static int set_damaged_aside(struct train_run *r, struct err *e)
+{
+    char aside[PATH_MAX];
+    for (size_t i = 0; i < r->n_damaged; i++) {
+        if (checkpoint_dir_set_aside(r->plan->o->output, r->found.at[i].name, aside, e))
+            return -1;
+        log_warn(r->log, "the damaged checkpoint is now '%s'", aside);
+    }
+    return 0;
+}
+
+// Refuses what does not belong together, before anything is started.
+static int match_inputs(struct train_run *r, struct err *e)
+{
+    struct train_inputs in;
+    struct lines known = {0};
+    train_plan_inputs(r->plan, &in);
+    int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
+    if (!rc)
+        rc = train_match(&in, &known, &r->inputs, &r->shards, e);
+    lines_release(&known);
+    return rc ? -1 : 0;
+}
+
+static int open_data(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    int needs = r->plan->needs;
+    struct train_data_set s = {.path = o->path,
+                               .command = o->command,
+                               .seed = o->seed,
+                               .epochs = train_plan_epochs(o),
+                               .tokenizer = r->plan->tokenizer,
+                               .batch = o->batch,
+                               .dim_t = r->set.dim_t,
+                               .n_label = r->set.n_label};
+    s.teacher_image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
+    s.teacher_text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    r->data = train_data_open(&s, &r->state.pos, &r->state.counts, e);
+    return r->data ? 0 : -1;
+}
+
+static int open_core(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    const char *path = train_plan_centroids(r->plan);
+    struct train_set *s = &r->set;
+    if (path && train_setup_centroid_size(path, s, e))
+        return -1;
+    if (path && o->clusters && s->k != o->clusters)
+        return err_set(e, "%s: has %zu clusters, --clusters says %" PRIu64, path, s->k,
+                       o->clusters);
+    if (train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e) ||
+        train_core_open(&r->core, &r->dev, &r->cfg, s, NULL, e))
+        return -1;
+    return path ? train_setup_centroids(&r->core, path, e) : 0;
+}
+
+// What the run is started with; a checkpoint of other options is refused.
+static int settle_options(struct train_run *r, struct err *e)
+{
+    struct err why;
+    cJSON *is = train_setup_options(&r->core, &r->cfg, &r->inputs, e);
+    if (!is)
+        return -1;
+    bool extend = r->plan->o->extend;
+    int rc = r->state.options ? train_options_same(r->state.options, is, extend, &why) : 0;
+    cJSON_Delete(r->state.options);
+    r->state.options = is; // of another length with --extend
+    return rc ? err_set(e, "--%s: %s", extend ? "extend" : "resume", why.text) : 0;
+}
+
+static int load_weights(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (r->checkpoint[0])
+        return train_checkpoint_load(r->checkpoint, &r->core, &r->state, e);
+    return train_setup_weights(&r->core, o->init, o->seed, e);
+}
+
+// The clock goes on where the run's earlier parts stopped.
+static void begin_part(struct train_run *r)
+{
+    r->state.parts++;
+    r->saved = r->state.step;
+    r->log->start -= r->state.seconds;
+    if (r->checkpoint[0])
+        log_note(r->log, "going on after step %" PRIu64 " of %" PRIu64 ", from '%s'", r->state.step,
+                 r->set.optim.steps, r->checkpoint);
+}
+
+bool train_begin_finished(const struct train_run *r)
+{
+    return r->only_model || (r->checkpoint[0] && r->state.step >= r->set.optim.steps);
+}
+
+static int start(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    if (train_data_start(r->data, &r->cfg, e) || set_damaged_aside(r, e) ||
+        (o->overwrite && train_output_clear(&r->output, e)) ||
+        train_output_keep_shards(&r->output, r->shards, e))
+        return -1;
+    begin_part(r);
+    return train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e);
+}
+
+int train_begin(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    train_plan_set(r->plan, &r->set);
+    if (take_output(r, e) || check_log(r, e) || find_checkpoint(r, e) ||
+        dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
+        match_inputs(r, e) ||
+        train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log, e) ||
+        open_data(r, e) ||
+        train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
+                           r->plan->needs & LOSS_BIAS, e) ||
+        open_core(r, e) || settle_options(r, e) || (!r->only_model && load_weights(r, e)))
+        return -1;
+    return train_begin_finished(r) ? 0 : start(r, e);
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/weights.h"
+#include "system/io.h"
+#include "base/mem.h"
+#include "model/folder.h"
+#include "base/path.h"
+#include "runs/checkpoint-dir.h"
+
+enum { CHUNK = 1 << 20 }; // floats written at once
+
+// -- weights
+
+static int get_trained(void *user, size_t i, float *dst, struct err *e)
+{
+    struct train_core *c = user;
+    const struct clip_tensor *t = &c->table.t[i];
+    return c->d->op->download(c->d, dst, c->model.flat + t->offset, t->numel * sizeof *dst, e);
+}
+
+int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,
+                 struct err *e)
+{
+    struct model_source s = {&c->table, get_trained, c, tokenizer, ST_F32};
+    if (model_folder_write(out, MODEL_OPEN_CLIP, &s, e))
+        return -1;
+    return hf ? model_folder_write(out, MODEL_HF, &s, e) : 0;
+}
+
+// -- optimizer.safetensors
+
+enum { PART_M, PART_V, PART_VALUE, N_PARTS };
+static const char *const prefix[N_PARTS] = {"m.", "v.", ""};
+
+static float *part_of(const struct optim_slot *s, int part)
+{
+    return part == PART_M ? s->m : part == PART_V ? s->v : s->param;
+}
+
+// Is it a value that the model's own file does not hold?
+static bool apart(const struct train_core *c, const struct optim_slot *s)
+{
+    return clip_table_find_name(&c->table, s->name) < 0;
+}
+
+struct piece {
+    char name[OPTIM_NAME_MAX + 4];
+    float *at;
+    size_t n;
+};
+
+static size_t list_pieces(const struct train_core *c, struct piece *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < c->optim.n; i++)
+        for (int part = 0; part < N_PARTS; part++) {
+            const struct optim_slot *s = &c->optim.slots[i];
+            if (part == PART_VALUE && !apart(c, s))
+                continue;
+            snprintf(p[n].name, sizeof p[n].name, "%s%s", prefix[part], s->name);
+            p[n].at = part_of(s, part);
+            p[n++].n = s->n;
+        }
+    return n;
+}
+
+static int put_piece(struct st_writer *w, struct train_core *c, const struct piece *p, float *buf,
+                     struct err *e)
+{
+    for (size_t at = 0; at < p->n; at += CHUNK) {
+        size_t n = p->n - at < CHUNK ? p->n - at : CHUNK;
+        if (c->d->op->download(c->d, buf, p->at + at, n * sizeof *buf, e) ||
+            st_writer_put(w, buf, n * sizeof *buf, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int write_pieces(const char *path, struct train_core *c, struct piece *p, size_t n,
+                        struct st_spec *specs, float *buf, struct err *e)
+{
+    struct out o;
+    struct st_writer w;
+    for (size_t i = 0; i < n; i++)
+        specs[i] = (struct st_spec){p[i].name, ST_F32, 1, {p[i].n}, &p[i]};
+    if (out_open(&o, path, e))
+        return -1;
+    int rc = st_writer_begin(&w, &o, specs, n, NULL, 0, e);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = put_piece(&w, c, specs[i].user, buf, e);
+    if (!rc)
+        rc = st_writer_end(&w, e);
+    if (!rc)
+        rc = out_commit(&o, e);
+    out_abort(&o);
+    return rc;
+}
+
+static int write_optimizer(const char *path, struct train_core *c, struct err *e)
+{
+    size_t most = N_PARTS * c->optim.n;
+    struct piece *p = mem_alloc(most, sizeof *p, e);
+    struct st_spec *specs = p ? mem_alloc(most, sizeof *specs, e) : NULL;
+    float *buf = specs ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
+    int rc = buf ? write_pieces(path, c, p, list_pieces(c, p), specs, buf, e) : -1;
+    free(buf);
+    free(specs);
+    free(p);
+    return rc;
+}
+
+static int read_piece(const struct safetensors *s, struct train_core *c, const struct piece *p,
+                      float *buf, struct err *e)
+{
+    const struct st_tensor *t = st_find(s, p->name);
+    if (!t || t->numel != p->n)
+        return err_set(e, "optimizer.safetensors: '%s' %s", p->name,
+                       t ? "has another size" : "is missing");
+    for (size_t at = 0; at < p->n; at += CHUNK) {
+        size_t n = p->n - at < CHUNK ? p->n - at : CHUNK;
+        if (st_read_f32(t, at, n, buf, e))
+            return -1;
+        c->d->op->upload(c->d, p->at + at, buf, n * sizeof *buf);
+        if (c->d->op->sync(c->d, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int read_optimizer(const char *path, struct train_core *c, struct err *e)
+{
+    struct safetensors s;
+    struct piece *p = mem_alloc(N_PARTS * c->optim.n, sizeof *p, e);
+    float *buf = p ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
+    int rc = buf ? st_open(&s, path, e) : -1;
+    if (!rc) {
+        size_t n = list_pieces(c, p);
+        if (s.n_tensors != n)
+            rc = err_set(e, "%s: has %zu tensors, not %zu", path, s.n_tensors, n);
+        for (size_t i = 0; i < n && !rc; i++)
+            rc = read_piece(&s, c, &p[i], buf, e);
+        st_close(&s);
+    }
+    free(buf);
+    free(p);
+    return rc;
+}
+
+// -- whole checkpoints
+
+static int fill_dir(const char *dir, struct train_core *c, const struct train_state *s,
+                    const char *tokenizer, struct err *e)
+{
+    char path[PATH_MAX];
+    return train_export(dir, c, tokenizer, false, e) ||
+                   path_join(path, dir, "optimizer.safetensors", e) ||
+                   write_optimizer(path, c, e) || train_state_write(dir, s, e)
+               ? -1
+               : 0;
+}
+
+int train_checkpoint_write(const char *out, struct train_core *c, const struct train_state *s,
+                           const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e)
+{
+    char tmp[PATH_MAX];
+    if (checkpoint_dir_begin(out, s->step, tmp, e))
+        return -1;
+    if (fill_dir(tmp, c, s, tokenizer, e)) {
+        checkpoint_remove(tmp);
+        return -1;
+    }
+    return checkpoint_dir_commit(out, s->step, tmp, path, e) ||
+                   checkpoint_dir_prune(out, s->step, keep, e)
+               ? -1
+               : 0;
+}
+
+int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,
+                          struct err *e)
+{
+    char file[PATH_MAX];
+    float *flat = mem_alloc(c->table.n_flat, sizeof *flat, e);
+    if (!flat)
+        return -1;
+    int rc = clip_weights_load_into(path, &c->table, flat, e) ||
+             path_join(file, path, "optimizer.safetensors", e) || train_core_load(c, flat, e) ||
+             read_optimizer(file, c, e);
+    free(flat);
+    c->optim.step = s->taken;
+    return rc ? -1 : 0;
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints: OUT/checkpoints/step-00001234/, a model folder with optimizer.safetensors (moments
+// "m.NAME" and "v.NAME"; centroids and projections, which are no part of the model), state.json and
+// time.json (runs/state.h). A checkpoint appears whole or not at all.
+#ifndef RUNS_CHECKPOINT_H
+#define RUNS_CHECKPOINT_H
+
+#include <limits.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "runs/state.h"
+#include "train/step.h"
+
+enum { TRAIN_CHECKPOINTS = 2 }; // kept
+
+// Writes OUT/checkpoints/step-N, in place of one that is there, then removes all but the newest
+// `keep` of those up to step N. The tokenizer's files are copied from `tokenizer`. `path` gets its
+// name. On failure nothing of it is left. 0 or -1.
+int train_checkpoint_write(const char *out, struct train_core *c, const struct train_state *s,
+                           const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e);
+// Weights, moments, centroids, projections into an open core. 0 or -1.
+int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,
+                          struct err *e);
+// The trained model into folder `out`, in open_clip's layout, and Hugging Face's with `hf`.
+int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,
+                 struct err *e);
+
+#endif

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/fit.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "system/memory-limit.h"
+#include "runs/data.h"
+#include "runs/setup.h"
+
+static const double GIB = 1024.0 * 1024 * 1024, WITH_SPARE = 0.9, ALL = 1;
+
+struct fit {
+    const struct clip_table *t;
+    struct train_set s;
+    struct dev *d;
+    bool on_cpu;              // the device's memory is the host's
+    struct memory_limit host; // left is UINT64_MAX where it is not known
+    size_t left, total;       // of a device of its own
+    struct train_memory m;    // of s
+    uint64_t data;            // batches, on the host
+};
+
+static void measure(struct fit *f)
+{
+    const struct train_set *s = &f->s;
+    train_memory(f->t, s, f->d, &f->m);
+    f->data = train_data_bytes(&f->t->cfg, s->batch, s->dim_t, s->n_label);
+}
+
+static bool fits(struct fit *f, size_t pieces, double share)
+{
+    f->s.accumulate = pieces;
+    measure(f);
+    double host = (double)f->data + (f->on_cpu ? (double)f->m.total : 0);
+    if (f->host.left != UINT64_MAX && host > share * (double)f->host.left)
+        return false;
+    return f->on_cpu || (double)f->m.total <= share * (double)f->left;
+}
+
+// Pieces of one size cost nothing more: the towers run twice for any number above 1.
+static size_t even(const struct fit *f, size_t least)
+{
+    for (size_t n = least; n <= least + least / 4; n++)
+        if (f->s.batch % n == 0)
+            return n;
+    return least;
+}
+
+// The fewest pieces that fit; 0: not even pieces of one sample do.
+static size_t fewest(struct fit *f, double share)
+{
+    size_t bad = 1, good = f->s.batch;
+    if (fits(f, 1, share))
+        return 1;
+    if (!fits(f, good, share))
+        return 0;
+    while (good - bad > 1) {
+        size_t mid = bad + (good - bad) / 2;
+        if (fits(f, mid, share))
+            good = mid;
+        else
+            bad = mid;
+    }
+    return even(f, good);
+}
+
+static size_t choose(struct fit *f)
+{
+    size_t n = fewest(f, WITH_SPARE);
+    return n ? n : fewest(f, ALL);
+}
+
+// An option that makes it fit, in the order of what it costs.
+static void advice(const struct fit *was, char *text, size_t room)
+{
+    struct fit f = *was;
+    size_t n;
+    if ((n = choose(&f))) {
+        snprintf(text, room, "--accumulate %zu fits", n);
+        return;
+    }
+    f.s.recompute = true;
+    if ((n = choose(&f))) {
+        snprintf(text, room, "--recompute with --accumulate %zu fits", n);
+        return;
+    }
+    f.s.recompute = was->s.recompute;
+    while (f.s.batch /= 2)
+        if ((n = choose(&f))) {
+            snprintf(text, room, "--batch %zu with --accumulate %zu fits", f.s.batch, n);
+            return;
+        }
+    f.s.batch = 1;
+    f.s.cluster.frozen = true;
+    if (f.s.k && choose(&f))
+        snprintf(text, room, "no batch fits unless --freeze-centroids is given");
+    else
+        snprintf(text, room, "not even --batch 1 fits: %s",
+                 f.m.clusters > f.m.parameters ? "fewer clusters, or a lower --sample-rate"
+                                               : "a smaller student");
+}
+
+static int refuse(struct fit *f, const char *parts, struct err *e)
+{
+    char hint[128], there[MEMORY_BY + 64];
+    measure(f);
+    if (f->on_cpu || (f->host.left != UINT64_MAX && f->data > f->host.left))
+        snprintf(there, sizeof there, "%.2f GiB are free (%s)", (double)f->host.left / GIB,
+                 f->host.by);
+    else
+        snprintf(there, sizeof there, "%.2f GiB are free of %.2f on %s", (double)f->left / GIB,
+                 (double)f->total / GIB, f->d->name);
+    advice(f, hint, sizeof hint);
+    return err_set(e, "this needs %s; %s: %s", parts, there, hint);
+}
+
+static void describe(const struct fit *f, char text[TRAIN_FIT_TEXT])
+{
+    char parts[256];
+    train_setup_memory_text(&f->m, parts, sizeof parts);
+    snprintf(text, TRAIN_FIT_TEXT, "%s, data %.2f GiB", parts, (double)f->data / GIB);
+}
+
+static int open_limits(struct fit *f, struct err *e)
+{
+    f->on_cpu = !strncmp(f->d->name, "cpu", 3);
+    memory_limit_read("", &f->host);
+    return f->on_cpu ? 0 : f->d->op->memory(f->d, &f->left, &f->total, e);
+}
+
+int train_fit(const struct clip_config *cfg, struct train_set *s, struct dev *d,
+              char text[TRAIN_FIT_TEXT], struct err *e)
+{
+    struct clip_table t;
+    struct fit f = {.t = &t, .s = *s, .d = d};
+    if (clip_table_init(&t, cfg, e))
+        return -1;
+    int rc = open_limits(&f, e);
+    size_t pieces = s->accumulate;
+    if (!rc && !pieces)
+        pieces = choose(&f);
+    bool good = !rc && fits(&f, pieces ? pieces : s->batch, ALL);
+    describe(&f, text);
+    if (good)
+        s->accumulate = s->batch / train_piece(&f.s) + (s->batch % train_piece(&f.s) != 0);
+    else if (!rc)
+        rc = refuse(&f, text, e);
+    clip_table_release(&t);
+    if (rc)
+        return -1;
+    size_t n = strlen(text);
+    if (!f.on_cpu)
+        snprintf(text + n, TRAIN_FIT_TEXT - n, "; %.2f GiB are free of %.2f on %s",
+                 (double)f.left / GIB, (double)f.total / GIB, d->name);
+    else if (f.host.left != UINT64_MAX)
+        snprintf(text + n, TRAIN_FIT_TEXT - n, "; %.2f GiB are free (%s)",
+                 (double)f.host.left / GIB, f.host.by);
+    return 0;
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether a run fits into memory: in how many pieces the batch goes, what it takes then, and what
+// would fit where it does not.
+#ifndef RUNS_FIT_H
+#define RUNS_FIT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/config.h"
+#include "base/err.h"
+#include "train/step.h"
+
+enum { TRAIN_FIT_TEXT = 500 };
+
+// With s->accumulate 0 sets it to the fewest pieces that fit with a tenth of the memory to spare
+// (or without, where nothing does), and prefers pieces of one size where these are at most a
+// quarter more. Refuses a run that does not fit, with an option that would make it fit. `text`
+// gets the memory in parts. 0 or -1.
+int train_fit(const struct clip_config *cfg, struct train_set *s, struct dev *d,
+              char text[TRAIN_FIT_TEXT], struct err *e);
+
+#endif

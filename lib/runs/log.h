@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training log: a file of one JSON object a step, appended as it happens. A resumed run first
+// drops the lines after its checkpoint, so that no step is there twice.
+#ifndef RUNS_LOG_H
+#define RUNS_LOG_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "runs/checkpoint.h"
+#include "train/step.h"
+
+struct train_log {
+    int fd; // -1: closed
+    const char *path;
+};
+
+// A new file, or with `resume` the one that is there, without lines of steps after `step` and
+// without a last line that was cut off. 0 or -1.
+int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t step,
+                   struct err *e);
+// Writes the object as a line. 0 or -1.
+int train_log_line(struct train_log *l, const cJSON *o, struct err *e);
+// What a step has to say, besides its state.
+struct train_line {
+    const struct train_core *core;
+    const struct train_state *state;
+    double loss, norm, lr;
+    double seconds, wait; // the step took, of that waiting for data
+    uint64_t memory;      // peak, bytes
+    bool skipped;         // not finite, passed over
+};
+// Writes step, epoch, samples, loss, each term, lr, logit_scale, grad_norm, samples_per_second,
+// data_wait, memory, and the part of the run (1 before it was first resumed) with the seconds that
+// all parts took up to here. 0 or -1.
+int train_log_step(struct train_log *l, const struct train_line *s, struct err *e);
+void train_log_close(struct train_log *l);
+
+#endif

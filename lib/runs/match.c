@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/match.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "formats/npy.h"
+#include "base/path.h"
+#include "formats/sidecar.h"
+#include "text/tokenizer-digest.h"
+#include "runs/folder.h"
+
+enum { IMAGE, TEXT, LABELS, N_FOLDERS };
+static const char *const option[N_FOLDERS] = {"--teacher-image", "--teacher-text", "--labels"};
+
+struct match {
+    struct train_folder f[N_FOLDERS]; // n 0: not used
+    const struct train_inputs *in;
+    char model[DIGEST_HEX]; // of the teacher, by the first file that tells
+    const char *model_dir;  // where that file is
+    const char *model_file;
+};
+
+static int file_error(struct err *e, const struct match *m, int k, const char *name,
+                      const char *what)
+{
+    return err_set(e, "%s: %s/%s %s", option[k], m->f[k].dir, name, what);
+}
+
+static int same_model(struct match *m, const char *what, const char *dir, const char *name,
+                      const char *model, struct err *e)
+{
+    if (!*model)
+        return 0;
+    if (!*m->model) {
+        memcpy(m->model, model, sizeof m->model);
+        m->model_dir = dir;
+        m->model_file = name;
+        return 0;
+    }
+    if (!strcmp(m->model, model))
+        return 0;
+    return err_set(e, "%s: %s%s%s comes from another model than %s/%s (model digests %.8s, %.8s)",
+                   what, dir, *dir ? "/" : "", name, m->model_dir, m->model_file, model, m->model);
+}
+
+static int check_kind(struct match *m, int k, const struct train_folder_file *f, struct err *e)
+{
+    static const char *const wanted[] = {"image", "text"};
+    if (k == LABELS || !*f->of || !strcmp(f->of, wanted[k]))
+        return 0;
+    return file_error(e, m, k, f->name,
+                      k == IMAGE ? "holds text embeddings; are --teacher-image and --teacher-text "
+                                   "exchanged?"
+                                 : "holds image embeddings; are --teacher-image and "
+                                   "--teacher-text exchanged?");
+}
+
+static int check_pair(const struct match *m, int a, int b, struct err *e)
+{
+    for (size_t i = 0; i < m->f[a].n; i++) {
+        const struct train_folder_file *x = &m->f[a].files[i];
+        const struct train_folder_file *y = train_folder_find(&m->f[b], x->name);
+        if (!y)
+            continue;
+        if (x->rows != y->rows)
+            return err_set(e, "%s/%s has %llu rows, %s/%s has %llu: one of them is not whole",
+                           m->f[a].dir, x->name, (unsigned long long)x->rows, m->f[b].dir, y->name,
+                           (unsigned long long)y->rows);
+        if (*x->keys && *y->keys && strcmp(x->keys, y->keys))
+            return err_set(e, "%s/%s and %s/%s are not of the same samples (key digests differ)",
+                           m->f[a].dir, x->name, m->f[b].dir, y->name);
+    }
+    return 0;
+}
+
+// Images and texts of one shard are never the same rows.
+static int check_apart(const struct match *m, struct err *e)
+{
+    for (size_t i = 0; i < m->f[IMAGE].n; i++) {
+        const struct train_folder_file *x = &m->f[IMAGE].files[i];
+        const struct train_folder_file *y = train_folder_find(&m->f[TEXT], x->name);
+        if (y && x->rows && *x->data && !strcmp(x->data, y->data))
+            return err_set(e,
+                           "%s/%s and %s/%s have the same rows: --teacher-image and "
+                           "--teacher-text need the two outputs of teacher-embed",
+                           m->f[IMAGE].dir, x->name, m->f[TEXT].dir, y->name);
+    }
+    return 0;
+}
+
+static int check_labels(const struct match *m, const char *centroids, struct err *e)
+{
+    char why[400];
+    for (size_t i = 0; i < m->f[LABELS].n; i++) {
+        const struct train_folder_file *l = &m->f[LABELS].files[i];
+        const struct train_folder_file *x = train_folder_find(&m->f[IMAGE], l->name);
+        snprintf(why, sizeof why,
+                 "was not made with the centroids of --centroids (digests %.8s, %.8s); "
+                 "kmeans-cluster --assign makes labels for them",
+                 l->with, centroids);
+        if (*l->with && *centroids && strcmp(l->with, centroids))
+            return file_error(e, m, LABELS, l->name, why);
+        snprintf(why, sizeof why,
+                 "was not made over the embeddings of --teacher-image (digests %.8s, %.8s); "
+                 "kmeans-cluster --assign makes labels for them",
+                 l->over, x ? x->data : "");
+        if (x && *l->over && *x->data && strcmp(l->over, x->data))
+            return file_error(e, m, LABELS, l->name, why);
+    }
+    return 0;
+}
+
+// Digest of the centroids' rows, and their model.
+static int read_centroids(struct match *m, char hex[DIGEST_HEX], struct err *e)
+{
+    struct npy a;
+    struct sidecar s = {0};
+    const char *path = m->in->centroids;
+    if (npy_open(&a, path, e))
+        return -1;
+    digest_bytes(a.data, a.h.rows * a.h.row_bytes, hex);
+    uint64_t rows = a.h.rows;
+    npy_close(&a);
+    if (sidecar_open(path, rows, &s, e) < 0)
+        return -1;
+    int rc = same_model(m, "--centroids", "", path, s.model, e);
+    if (!rc && *s.data && strcmp(s.data, hex))
+        rc = err_set(
+            e, "%s: its rows are not those that its sidecar tells of: one of them is stale", path);
+    sidecar_release(&s);
+    return rc;
+}
+
+static int check_all(struct match *m, char centroids[DIGEST_HEX], struct err *e)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; i < m->f[k].n; i++) {
+            const struct train_folder_file *f = &m->f[k].files[i];
+            if (check_kind(m, k, f, e) ||
+                same_model(m, option[k], m->f[k].dir, f->name, f->model, e))
+                return -1;
+        }
+    if ((m->in->centroids && read_centroids(m, centroids, e)) || check_pair(m, IMAGE, TEXT, e) ||
+        check_pair(m, IMAGE, LABELS, e) || check_pair(m, TEXT, LABELS, e) || check_apart(m, e))
+        return -1;
+    return check_labels(m, centroids, e);
+}
+
+static size_t stem(const char *name)
+{
+    size_t n = strlen(name);
+    return n > 4 && !strcmp(name + n - 4, ".npy") ? n - 4 : path_stem(name);
+}
+
+// Shards and files by what stands before .tar and the like, and before .npy.
+static int by_stem(const void *a, const void *b)
+{
+    const char *x = *(const char *const *)a, *y = *(const char *const *)b;
+    size_t n = stem(x), m = stem(y);
+    int order = memcmp(x, y, n < m ? n : m);
+    return order ? order : (n > m) - (n < m);
+}
+
+// Names of the files of listed shards, sorted.
+static int list_names(const char *path, struct lines *l, struct err *e)
+{
+    if (lines_read(l, path, e))
+        return -1;
+    for (size_t i = 0; i < l->n; i++) {
+        const char *slash = strrchr(l->line[i], '/');
+        l->line[i] = slash ? slash + 1 : l->line[i];
+    }
+    qsort(l->line, l->n, sizeof *l->line, by_stem);
+    return 0;
+}
+
+static bool is_listed(const struct lines *l, const char *file)
+{
+    return l->n && bsearch(&file, l->line, l->n, sizeof *l->line, by_stem);
+}
+
+static int by_line(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_known(const struct lines *known, const char *name)
+{
+    return !known->n || bsearch(&name, known->line, known->n, sizeof *known->line, by_line);
+}
+
+// Only files of the run's shards that every folder has can be trained on, and a run that goes on
+// has begun with those that it knows; what else lies there tells nothing.
+static void drop_others(struct match *m, const struct lines *list, const struct lines *known)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; i < m->f[k].n; i++) {
+            struct train_folder_file *f = &m->f[k].files[i];
+            f->common = is_known(known, f->name) && (!m->in->shards || is_listed(list, f->name));
+            for (int other = 0; other < N_FOLDERS; other++)
+                f->common &= !m->f[other].n || train_folder_find(&m->f[other], f->name);
+        }
+    for (int k = 0; k < N_FOLDERS; k++)
+        train_folder_keep_common(&m->f[k]);
+}
+
+static int check_gone(const struct match *m, const struct lines *known, struct err *e)
+{
+    for (int k = 0; k < N_FOLDERS; k++)
+        for (size_t i = 0; m->f[k].dir && i < known->n; i++)
+            if (!train_folder_find(&m->f[k], known->line[i]))
+                return err_set(e, "%s: '%s/%s' is gone, which the run began with", option[k],
+                               m->f[k].dir, known->line[i]);
+    return 0;
+}
+
+// The names of the files that are left, the same in every folder.
+static char *name_files(const struct match *m, struct err *e)
+{
+    const struct train_folder *f = &m->f[IMAGE];
+    size_t n = 1, at = 0;
+    for (int k = 0; k < N_FOLDERS; k++)
+        if (m->f[k].n)
+            f = &m->f[k];
+    for (size_t i = 0; i < f->n; i++)
+        n += strlen(f->files[i].name) + 1;
+    char *text = mem_alloc(n, 1, e);
+    for (size_t i = 0; text && i < f->n; i++)
+        at += (size_t)snprintf(text + at, n - at, "%s\n", f->files[i].name);
+    return text;
+}
+
+int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
+                char **names, struct err *e)
+{
+    const char *const dirs[N_FOLDERS] = {in->image, in->text, in->labels};
+    char *const hex[N_FOLDERS] = {id->image, id->text, id->labels};
+    struct match m = {.in = in};
+    int rc = 0;
+    struct lines list = {0};
+    *id = (struct train_identity){0};
+    if (in->shards)
+        rc = list_names(in->shards, &list, e);
+    for (int k = 0; k < N_FOLDERS && !rc; k++)
+        if (dirs[k])
+            rc = train_folder_read(&m.f[k], dirs[k], k == LABELS, e);
+    rc = rc || check_gone(&m, known, e);
+    if (!rc)
+        drop_others(&m, &list, known);
+    lines_release(&list);
+    for (int k = 0; k < N_FOLDERS && !rc; k++) {
+        if (!dirs[k])
+            continue;
+        id->n = m.f[k].n;
+        rc = train_folder_digest(&m.f[k], hex[k], e);
+    }
+    rc = rc || check_all(&m, id->centroids, e) ||
+         (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
+    *names = rc ? NULL : name_files(&m, e);
+    for (int k = 0; k < N_FOLDERS; k++)
+        train_folder_release(&m.f[k]);
+    return *names ? 0 : -1;
+}

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Do the files that a run of training is given belong together? Told by the digests of their
+// sidecars before the first step; a file without sidecar is taken on trust.
+//
+// Refused: embeddings of two models; texts where images should be, and the other way round; files
+// of one shard with different samples or numbers of rows; labels of other centroids than those
+// given, or of other embeddings than the teacher's images; centroids of another model.
+#ifndef RUNS_MATCH_H
+#define RUNS_MATCH_H
+
+#include <stdint.h>
+
+#include "system/digest.h"
+#include "base/err.h"
+#include "system/lines.h"
+
+// Folders and files, NULL = not used.
+struct train_inputs {
+    const char *image, *text, *labels; // folders
+    const char *centroids;             // NPY
+    const char *tokenizer;             // file or folder
+    const char *shards;                // file with a line a shard: no others count; NULL: all
+};
+
+// What the inputs are, for a resumed run to compare; "" = not used.
+struct train_identity {
+    char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
+        tokenizer[DIGEST_HEX];
+    uint64_t n; // shards that the digests of the folders are for
+};
+
+// `known`: names of the files that the run began with, sorted, so that files which have come since
+// do not count; none (n 0) for a new run. *names: those names for the next time, a line each, heap;
+// "" without folders. 0, or -1 with what does not fit to what.
+int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
+                char **names, struct err *e);
+
+#endif

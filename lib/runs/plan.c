@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/plan.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// All classes up to this many, then a share of them (Partial FC's: An et al., 2022).
+enum { ALL_CLASSES = 65536, WARMUP_MAX = 2000 };
+static const double LARGE_RATE = 0.1;
+
+// "N" steps or "Nm" minutes.
+static int parse_every(struct train_plan *p, const char *text, struct err *e)
+{
+    char *end;
+    unsigned long long n = strtoull(text, &end, 10);
+    bool minutes = end != text && !strcmp(end, "m");
+    if (end == text || *text == '-' || (*end && !minutes))
+        return err_set(e, "--checkpoint-every: '%s' is neither N (steps) nor Nm (minutes)", text);
+    p->every_steps = minutes ? 0 : n;
+    p->every_seconds = minutes ? (double)n * 60 : 0;
+    p->last_checkpoint = strcmp(text, "0") != 0;
+    return 0;
+}
+
+static int need(bool there, const char *option, struct err *e)
+{
+    return there ? 0 : err_set(e, "the losses need %s", option);
+}
+
+// What is not made yet may be described instead, for --dry-run.
+static int check_needs(const struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    bool teacher = o->dry_run && o->teacher, clusters = o->dry_run && o->clusters;
+    if ((p->needs & LOSS_TEACHER_IMAGE) &&
+        need(teacher || o->teacher_image, "--teacher-image DIR", e))
+        return -1;
+    if ((p->needs & LOSS_TEACHER_TEXT) && need(teacher || o->teacher_text, "--teacher-text DIR", e))
+        return -1;
+    if (!(p->needs & LOSS_CLUSTERS))
+        return 0;
+    return need(clusters || o->labels, "--labels DIR", e) ||
+                   need(clusters || o->centroids, "--centroids FILE", e)
+               ? -1
+               : 0;
+}
+
+static int parse_accumulate(struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const char *text = o->accumulate;
+    char *end;
+    if (!strcmp(text, "auto"))
+        return 0;
+    errno = 0;
+    unsigned long long n = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno || !n)
+        return err_set(e, "--accumulate: '%s' is neither auto nor a number of pieces", text);
+    if (n > o->batch)
+        return err_set(e, "--accumulate %s is more than --batch %" PRIu64, text, o->batch);
+    p->accumulate = (size_t)n;
+    return 0;
+}
+
+// Beside the config or in the model folder, unless named.
+static int find_tokenizer(struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const char *from = o->tokenizer ? o->tokenizer : o->init ? o->init : o->student;
+    if (snprintf(p->tokenizer, sizeof p->tokenizer, "%s", from) >= (int)sizeof p->tokenizer)
+        return err_set(e, "'%s': the name is too long", from);
+    if (o->tokenizer || o->init)
+        return 0;
+    char *slash = strrchr(p->tokenizer, '/');
+    if (slash)
+        *slash = '\0';
+    else
+        snprintf(p->tokenizer, sizeof p->tokenizer, ".");
+    return 0;
+}
+
+int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e)
+{
+    *p = (struct train_plan){.o = o};
+    if (!o->output && !o->dry_run)
+        return err_set(e, "missing -o DIR");
+    if (!o->student && !o->init)
+        return err_set(e, "missing --student CONFIG (or --init MODEL)");
+    if (losses_parse(&p->losses, o->losses, e))
+        return err_wrap(e, "--loss");
+    p->losses.cluster_warmup = o->cluster_warmup;
+    p->needs = losses_needs(&p->losses);
+    if (o->overwrite && o->resume)
+        return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
+    if (check_needs(p, e))
+        return -1;
+    return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
+}
+
+void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
+{
+    const struct train_options *o = p->o;
+    *in = (struct train_inputs){
+        .centroids = train_plan_centroids(p), .tokenizer = p->tokenizer, .shards = o->shards};
+    in->image = p->needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
+    in->text = p->needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    in->labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL;
+}
+
+void train_plan_set(const struct train_plan *p, struct train_set *s)
+{
+    s->losses = p->losses;
+    s->batch = p->o->batch;
+    s->accumulate = p->accumulate;
+    s->recompute = p->o->recompute;
+    s->seed = p->o->seed;
+}
+
+const char *train_plan_centroids(const struct train_plan *p)
+{
+    return p->needs & LOSS_CLUSTERS ? p->o->centroids : NULL;
+}
+
+uint64_t train_plan_epochs(const struct train_options *o)
+{
+    return o->steps_given && !o->epochs_given ? UINT64_MAX : o->epochs;
+}
+
+int train_plan_optim(const struct train_options *o, uint64_t samples, struct train_set *s,
+                     struct err *e)
+{
+    struct optim_set *t = &s->optim;
+    uint64_t epoch = o->epoch_samples ? o->epoch_samples : samples;
+    optim_set_default(t);
+    t->lr = (float)o->lr;
+    t->weight_decay = (float)o->weight_decay;
+    t->clip = (float)o->clip_grad;
+    if (!o->steps_given && !epoch)
+        return err_set(e, "the schedule needs the length of the run: --steps or --epoch-samples");
+    if (!o->steps_given && epoch > UINT64_MAX / o->epochs)
+        return err_set(e, "%" PRIu64 " epochs of %" PRIu64 " samples are too many", o->epochs,
+                       epoch);
+    t->steps = o->steps_given ? o->steps : epoch * o->epochs / o->batch;
+    s->epochs = o->steps_given ? 0 : o->epochs;
+    s->epoch_samples = o->steps_given ? 0 : epoch;
+    if (!t->steps)
+        return err_set(e, "%" PRIu64 " samples do not fill a batch of %" PRIu64, epoch * o->epochs,
+                       o->batch);
+    uint64_t tenth = t->steps / 10;
+    t->warmup = o->warmup_given ? o->warmup : tenth < WARMUP_MAX ? tenth : WARMUP_MAX;
+    return 0;
+}
+
+bool train_plan_project(const struct train_plan *p, size_t dim, size_t dim_t)
+{
+    const struct train_options *o = p->o;
+    if (o->project_given)
+        return o->project && dim_t;
+    return dim_t && dim != dim_t && (p->needs & LOSS_WIDTH);
+}
+
+void train_plan_clusters(const struct train_options *o, size_t k, struct cluster_set *c)
+{
+    c->sigma = (float)o->sigma;
+    c->rate = o->sample_rate > 0 ? o->sample_rate : k <= ALL_CLASSES ? 1 : LARGE_RATE;
+    c->margin = (float)o->margin;
+    c->filter = (float)o->filter;
+    c->frozen = o->freeze_centroids;
+}

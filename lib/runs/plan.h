@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run of training is asked to do, and what follows from that alone: which losses need which
+// files, the length of the run and its schedule, when checkpoints are due, whether memory is
+// enough.
+#ifndef RUNS_PLAN_H
+#define RUNS_PLAN_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/config.h"
+#include "base/err.h"
+#include "runs/match.h"
+#include "train/step.h"
+
+// The options of distill-train, as given. Names that may be absent are NULL.
+struct train_options {
+    const char *student, *init; // config of the student; model folder to start from
+    const char *tokenizer;      // NULL: beside the config, or in the folder
+    const char *output;         // folder of the model, its checkpoints and log
+    const char *path, *command; // stream of samples ("-": standard input), or what writes it
+    const char *teacher_image, *teacher_text, *labels; // folders, a file a shard
+    const char *keep, *shards; // masks that CMD uses, and the list of shards that it reads
+    const char *teacher;       // model folder: the width of embeddings that are not made yet
+    uint64_t clusters;         // of centroids that are not made yet; 0: not said
+    const char *centroids;     // NPY
+    const char *losses;        // "instance=1,clip=1"
+    const char *every;         // checkpoints: N steps, or Nm minutes
+    const char *log;           // NULL: log.jsonl in the output
+    const char *device;
+    int dtype; // an enum dev_type
+    int threads;
+    const char *accumulate; // "auto" or a number
+    uint64_t batch, seed;
+    uint64_t epochs, steps, warmup; // which of them count is told by ..._given
+    bool epochs_given, steps_given, warmup_given;
+    uint64_t epoch_samples; // 0: the rows of the teacher's files
+    double lr, weight_decay, clip_grad;
+    double sigma, sample_rate, margin, filter; // of the cluster loss; rate 0: by the clusters
+    uint64_t cluster_warmup;
+    bool freeze_centroids, project, recompute, resume, skip_bad, export_hf, dry_run;
+    bool overwrite; // start again in a folder that was used
+    bool extend;    // resume, with another length of the run
+    bool project_given;
+};
+
+struct train_plan {
+    const struct train_options *o;
+    struct losses losses;
+    int needs;            // enum loss_need of all of them
+    size_t accumulate;    // pieces; 0: the fewest that fit
+    uint64_t every_steps; // a checkpoint is due after so many steps; 0: not by steps
+    double every_seconds; // or after so many seconds; 0: not by time
+    bool last_checkpoint; // one at the end of the run
+    char tokenizer[PATH_MAX];
+};
+
+// Refuses options that do not go together (wrong usage); `o` must last as long as the plan. 0 or
+// -1.
+int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e);
+// The files that must belong together (runs/match.h).
+void train_plan_inputs(const struct train_plan *p, struct train_inputs *in);
+// What the options alone say of the steps.
+void train_plan_set(const struct train_plan *p, struct train_set *s);
+// The names that the losses need, NULL for the others.
+const char *train_plan_centroids(const struct train_plan *p);
+// Epochs of the data: for a length given in steps, as many as it takes.
+uint64_t train_plan_epochs(const struct train_options *o);
+// Optimiser and schedule of a run over epochs of `samples` (0: unknown) into s->optim, s->epochs
+// and s->epoch_samples. 0 or -1: the length cannot be told, or is nothing.
+int train_plan_optim(const struct train_options *o, uint64_t samples, struct train_set *s,
+                     struct err *e);
+// Whether the student's rows go through a linear map to the teacher's width, which is dim_t (0: no
+// teacher) where the student's is dim.
+bool train_plan_project(const struct train_plan *p, size_t dim, size_t dim_t);
+// The cluster loss for k clusters.
+void train_plan_clusters(const struct train_options *o, size_t k, struct cluster_set *c);
+
+#endif

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/run.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "system/signals.h"
+#include "runs/begin.h"
+#include "runs/settle.h"
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+// -- the steps
+
+static int checkpoint(struct train_run *r, struct err *e)
+{
+    char path[PATH_MAX];
+    r->state.taken = r->core.optim.step;
+    r->state.seconds = log_seconds(r->log);
+    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer,
+                               TRAIN_CHECKPOINTS, path, e))
+        return -1;
+    snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
+    r->saved = r->state.step;
+    log_detail(r->log, "checkpoint '%s'", path);
+    return 0;
+}
+
+static int save(struct train_run *r, struct err *e)
+{
+    return r->saved == r->state.step ? 0 : checkpoint(r, e);
+}
+
+// A checkpoint that cannot be written now (a full disk) is no reason to lose the weights as well:
+// the next one may work.
+static void save_when_due(struct train_run *r)
+{
+    const struct train_plan *p = r->plan;
+    struct err why;
+    bool due = (p->every_steps && r->state.step % p->every_steps == 0) ||
+               (p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds);
+    if (!due)
+        return;
+    if (save(r, &why) && save(r, &why)) // a fault of a moment is over the second time
+        log_error(r->log, "no checkpoint after step %" PRIu64 ", training goes on: %s",
+                  r->state.step, why.text);
+    r->last_checkpoint = now();
+}
+
+// What the run has learned is kept before it fails for a reason outside of it.
+static void save_before_failing(struct train_run *r)
+{
+    struct err why;
+    if (save(r, &why))
+        log_error(r->log, "no checkpoint after step %" PRIu64 ": %s", r->state.step, why.text);
+    if (r->checkpoint[0])
+        log_note(r->log, "--resume goes on after step %" PRIu64 ", from '%s'", r->saved,
+                 r->checkpoint);
+}
+
+// A step that gave NaN or Inf: an error, or passed over.
+static int bad_step(struct train_run *r, double loss, double norm, struct err *e)
+{
+    const char *term = "the gradient";
+    for (size_t i = 0; i < loss_count(); i++)
+        if (!isfinite(r->core.set.losses.value[i]))
+            term = loss_kinds[i].name;
+    if (r->plan->o->skip_bad) {
+        if (!r->bad_steps++)
+            log_warn(r->log, "step %" PRIu64 ": %s is not finite; passed over", r->state.step + 1,
+                     term);
+        return 0;
+    }
+    return err_set(e,
+                   "step %" PRIu64 ": %s is not finite (loss %g, gradient norm %g); last good "
+                   "checkpoint: %s",
+                   r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
+}
+
+// A signal to the whole group ends the data command too: its end may be seen before our own signal.
+static bool stop_follows(void)
+{
+    const struct timespec wait = {.tv_nsec = 50000000};
+    for (int i = 0; i < 20 && !sig_stop_wanted(); i++)
+        nanosleep(&wait, NULL);
+    return sig_stop_wanted();
+}
+
+// The batch of the next step, as train_data_next gives it.
+struct turn {
+    bool there, ahead; // asked for; while the step before it was on the device
+    int rc;
+    const struct train_made *m;
+    double wait;
+    struct err e;
+};
+
+static void next_batch(struct train_run *r, struct turn *t, bool ahead)
+{
+    double start = now();
+    t->rc = train_data_next(r->data, &t->m, &t->e);
+    t->wait = now() - start;
+    t->there = true;
+    t->ahead = ahead;
+}
+
+// A device that works by itself gets the next step's pictures meanwhile; *t is then the next turn.
+static int compute(struct train_run *r, struct turn *t, double *loss, double *norm, struct err *e)
+{
+    if (train_core_begin(&r->core, &t->m->b, e))
+        return -1;
+    t->there = false;
+    if (r->dev.reserve && r->state.step + 1 < r->set.optim.steps) {
+        next_batch(r, t, true);
+        if (t->rc == 1)
+            train_core_ahead(&r->core, &t->m->b);
+    }
+    return train_core_end(&r->core, loss, norm, e);
+}
+
+static int one_step(struct train_run *r, struct turn *t, struct err *e)
+{
+    const struct train_made m = *t->m; // the batch itself is given back before the end
+    double start = now(), wait = t->wait, before = t->ahead ? 0 : wait;
+    double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
+    if (compute(r, t, &loss, &norm, e))
+        return -1;
+    bool bad = !isfinite(loss) || !isfinite(norm);
+    if (bad && bad_step(r, loss, norm, e))
+        return -1;
+    r->state.step++;
+    r->state.samples += m.b.n;
+    r->state.pos = m.pos;
+    r->state.counts = m.counts;
+    snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
+    progress_to(&r->progress, r->state.step);
+    r->state.seconds = log_seconds(r->log);
+    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + before,
+                              wait,     log_peak_memory(), bad};
+    if (!train_log_step(&r->lines, &line, e))
+        return 0;
+    save_before_failing(r);
+    return -1;
+}
+
+// A model of no steps is none, and one whose learning rate never came to its end is not what was
+// asked for, unless the length was given in steps. 0 or -1.
+static int data_ended(struct train_run *r, struct err *e)
+{
+    size_t left = train_data_left(r->data);
+    const struct train_options *o = r->plan->o;
+    if (!r->state.step)
+        return err_set(e,
+                       "the data ended before the first step: %zu samples do not fill a batch "
+                       "of %zu",
+                       left, r->set.batch);
+    if (!o->steps_given)
+        save_before_failing(r);
+    if (!o->steps_given)
+        return err_set(e,
+                       "the data ended after %" PRIu64 " of %" PRIu64 " steps; --keep and "
+                       "--shards-from tell what CMD leaves out, or --epoch-samples how many "
+                       "samples an epoch has",
+                       r->state.step, r->set.optim.steps);
+    log_warn(r->log,
+             "the data ended after %" PRIu64 " of %" PRIu64
+             " steps; %zu samples did not fill a batch",
+             r->state.step, r->set.optim.steps, left);
+    return 0;
+}
+
+// 0 done, 1 a signal asked for the end, -1.
+static int train(struct train_run *r, struct err *e)
+{
+    uint64_t n = r->set.optim.steps;
+    struct turn t = {0};
+    r->last_checkpoint = now();
+    while (r->state.step < n && !sig_stop_wanted()) {
+        if (!t.there)
+            next_batch(r, &t, false);
+        if (t.rc < 0) {
+            if (stop_follows())
+                break;
+            *e = t.e;
+            save_before_failing(r);
+            return -1;
+        }
+        if (t.rc == 0 && data_ended(r, e))
+            return -1;
+        if (t.rc != 1)
+            break;
+        if (one_step(r, &t, e))
+            return -1;
+        if (r->state.step < n)
+            save_when_due(r);
+    }
+    return sig_stop_wanted() && r->state.step < n;
+}
+
+static void footer(struct train_run *r)
+{
+    const struct train_counts *c = &r->state.counts;
+    char text[256], parts[48] = "";
+    if (r->state.parts > 1)
+        snprintf(parts, sizeof parts, " in %" PRIu64 " parts", r->state.parts);
+    snprintf(text, sizeof text,
+             "%" PRIu64 " steps, %" PRIu64 " samples%s; passed over: %" PRIu64
+             " incomplete, %" PRIu64 " without teacher row, %" PRIu64 " without label",
+             r->state.step, r->state.samples, parts, c->incomplete, c->no_teacher, c->no_label);
+    if (train_data_skip_unknown(r->data))
+        log_note(r->log, "the data command does not say which samples it left out with {skip}: "
+                         "they were not compared with the earlier part's");
+    if (train_data_no_sidecar(r->data))
+        log_note(r->log, "teacher files without sidecar: only their row counts were checked");
+    if (train_data_partial(r->data))
+        log_warn(r->log, "teacher files hold a part of their shard (teacher-embed --partial), and "
+                         "the run did not read all keys of it: whether their rows are those of "
+                         "the samples was not checked");
+    if (r->bad_steps)
+        log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
+    log_footer(r->log, r->state.samples, text);
+}
+
+// A finished run that is started again. Its model is exported again where there is a checkpoint of
+// it: a run may have ended between the two.
+static int already_done(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    const struct train_state *s = &r->state;
+    if (!r->only_model &&
+        train_output_finish(&r->output, &r->core, s, r->plan->tokenizer, o->export_hf, e))
+        return -1;
+    if (r->only_model && train_output_touch(&r->output, e))
+        return -1;
+    log_note(r->log,
+             "'%s' is finished: %" PRIu64 " steps, %" PRIu64
+             " samples, %.1f s in all%s; %s with a larger --steps or --epochs trains on",
+             o->output, s->step, s->samples, s->seconds, r->only_model ? ", no checkpoint" : "",
+             r->only_model ? "--init of another run" : "--extend");
+    return 0;
+}
+
+// "SIGTERM"
+static const char *stop_name(void)
+{
+    int sig = sig_stop_signal();
+    return sig == SIGINT ? "SIGINT" : sig == SIGHUP ? "SIGHUP" : "SIGTERM";
+}
+
+// The last line, quiet or not: the run did not do what it was started for.
+static void say_stopped(struct train_run *r)
+{
+    if (r->checkpoint[0])
+        log_error(r->log, "stopped by %s; --resume goes on after step %" PRIu64 ", from '%s'",
+                  stop_name(), r->state.step, r->checkpoint);
+    else
+        log_error(r->log, "stopped by %s before the first step", stop_name());
+}
+
+static int stopped(struct train_run *r, struct err *e)
+{
+    if (r->state.step && save(r, e))
+        return -1;
+    say_stopped(r);
+    return 1;
+}
+
+// The model is worth more than the last checkpoint: it is written though that one cannot be.
+static int finish(struct train_run *r, struct err *e)
+{
+    const struct train_plan *p = r->plan;
+    int rc = p->last_checkpoint ? save(r, e) : 0;
+    struct err why;
+    r->state.seconds = log_seconds(r->log);
+    if (train_output_finish(&r->output, &r->core, &r->state, p->tokenizer, p->o->export_hf, &why)) {
+        *e = why;
+        return -1;
+    }
+    if (rc)
+        return err_wrap(e, "the model is written, its last checkpoint is not");
+    footer(r);
+    return 0;
+}
+
+// What can be refused without owning the folder, then the plan.
+static int dry_run(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    r->output.dir = o->output;
+    if (o->output && train_output_check(&r->output, train_begin_how(o), &r->state, e) < 0)
+        return -1;
+    return train_dry_run(r->plan, r->log, e);
+}
+
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
+                  struct err *e)
+{
+    *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
+    if (plan->o->dry_run)
+        return dry_run(r, e);
+    if (train_begin(r, e)) {
+        if (!sig_stop_wanted())
+            return -1;
+        say_stopped(r);
+        return 1;
+    }
+    if (train_begin_finished(r))
+        return already_done(r, e);
+    progress_start(&r->progress, log, r->set.optim.steps, "steps");
+    r->progress.start = log->start;
+    progress_to(&r->progress, r->state.step);
+    int rc = train(r, e);
+    progress_end(&r->progress);
+    return rc > 0 ? stopped(r, e) : rc ? -1 : finish(r, e);
+}
+
+void train_run_release(struct train_run *r)
+{
+    train_log_close(&r->lines);
+    train_data_close(r->data);
+    train_core_close(&r->core);
+    train_state_release(&r->state);
+    checkpoint_list_release(&r->found);
+    free(r->shards);
+    if (r->dev.op)
+        dev_close(&r->dev);
+    train_output_release(&r->output);
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run of training from its plan to the exported model: what distill-train does once its options
+// are known to go together.
+#ifndef RUNS_RUN_H
+#define RUNS_RUN_H
+
+#include <limits.h>
+#include <stdint.h>
+
+#include "model/config.h"
+#include "device/dev.h"
+#include "base/err.h"
+#include "system/log.h"
+#include "runs/checkpoint-dir.h"
+#include "runs/checkpoint.h"
+#include "runs/data.h"
+#include "runs/log.h"
+#include "runs/match.h"
+#include "runs/output.h"
+#include "runs/plan.h"
+#include "train/step.h"
+
+struct train_run {
+    const struct train_plan *plan;
+    struct log *log; // warnings, notes and progress go there
+    struct progress progress;
+    struct dev dev;
+    struct train_set set;
+    struct clip_config cfg;
+    struct train_core core;
+    struct train_data *data;
+    struct train_log lines;
+    struct train_state state;
+    struct train_identity inputs;
+    char *shards;              // names of their files, a line each; owned
+    char checkpoint[PATH_MAX]; // the last good one, "" = none
+    char log_path[PATH_MAX];
+    double last_checkpoint; // seconds, monotonic
+    uint64_t saved;         // step of the last good checkpoint, or where this part began
+    struct train_output output;
+    struct checkpoint_list found; // with --resume; the first n_damaged cannot be used
+    size_t n_damaged;
+    bool only_model; // with --resume: a finished model, and no checkpoint
+    uint64_t bad_steps;
+};
+
+// Trains to the end and exports: 0. A signal asked for the end (sig_catch_stop): 1, with a
+// checkpoint. -1. `r` must outlive the process where standard input may hang (runs/data.h).
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
+                  struct err *e);
+void train_run_release(struct train_run *r);
+
+#endif

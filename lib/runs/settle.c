@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/settle.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "formats/json.h"
+#include "runs/fit.h"
+
+uint64_t train_settle_was(const cJSON *was, const char *name)
+{
+    struct err ignored;
+    double x = 0;
+    return was && json_double(was, name, JSON_OPTIONAL, &x, &ignored) > 0 && x >= 1 ? (uint64_t)x
+                                                                                    : 0;
+}
+
+// -- the schedule
+
+static void folders_of(const struct train_plan *p, struct train_folders *f)
+{
+    const struct train_options *o = p->o;
+    *f = (struct train_folders){.image = o->teacher_image,
+                                .text = o->teacher_text,
+                                .labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL,
+                                .keep = o->keep,
+                                .shards = o->shards,
+                                .partial = o->dry_run && o->teacher};
+}
+
+static void say_count(const struct train_count *c, struct log *log)
+{
+    if (c->foreign)
+        log_warn(log, "%s%s no part of the data: no such file in every folder, or of another kind",
+                 c->foreign_name, c->foreign > 1 ? " and others are" : " is");
+    if (c->counted)
+        log_note(log,
+                 "data: %" PRIu64 " shards of %" PRIu64 " samples, less %" PRIu64
+                 " by the keep masks, %" PRIu64 " failed, %" PRIu64 " without label: %" PRIu64
+                 " an epoch",
+                 c->shards, c->rows, c->dropped, c->no_teacher, c->no_label, c->samples);
+}
+
+static void say_schedule(const struct train_set *s, struct log *log)
+{
+    char length[96] = "";
+    if (s->epochs)
+        snprintf(length, sizeof length, "%" PRIu64 " epochs of %" PRIu64 " samples: ", s->epochs,
+                 s->epoch_samples);
+    log_note(log, "schedule: %s%" PRIu64 " steps of %zu samples, %" PRIu64 " of them warm-up",
+             length, s->optim.steps, s->batch, s->optim.warmup);
+}
+
+// The length of the checkpoint's run, whatever has come to the data since. A run that asks for
+// another is refused when the options are compared.
+static void keep_length(const struct train_options *o, const cJSON *was, struct train_set *s)
+{
+    s->optim.steps = train_settle_was(was, "steps");
+    if (!o->warmup_given)
+        s->optim.warmup = train_settle_was(was, "warmup");
+}
+
+static int same_unit(const struct train_options *o, const cJSON *was, struct err *e)
+{
+    uint64_t steps = train_settle_was(was, "steps"), epochs = train_settle_was(was, "epochs");
+    if (!steps || o->steps_given == !epochs)
+        return 0;
+    return err_set(e, "--resume: the checkpoint was made with --%s %" PRIu64 ": give that again",
+                   epochs ? "epochs" : "steps", epochs ? epochs : steps);
+}
+
+// The teacher's model says how wide its embeddings are, or will be.
+static int ask_teacher(const struct train_plan *p, struct train_set *s, struct err *e)
+{
+    const char *folder = p->o->teacher;
+    struct clip_config c;
+    if (!folder || !(p->needs & (LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_CLUSTERS)))
+        return 0;
+    if (clip_config_read_folder(&c, folder, e))
+        return -1;
+    if (s->dim_t && s->dim_t != (size_t)c.embed_dim)
+        return err_set(e, "the teacher's embeddings have %zu columns, those of '%s' %d", s->dim_t,
+                       folder, c.embed_dim);
+    s->dim_t = (size_t)c.embed_dim;
+    return 0;
+}
+
+int train_settle_data(const struct train_plan *p, const cJSON *was, struct train_set *s,
+                      struct log *log, struct err *e)
+{
+    const struct train_options *o = p->o;
+    struct train_folders f;
+    struct train_count c;
+    uint64_t epoch = train_settle_was(was, "epoch-samples"), steps = train_settle_was(was, "steps");
+    folders_of(p, &f);
+    if (same_unit(o, was, e))
+        return -1;
+    if (train_count_read(&f, !o->steps_given && !o->epoch_samples && !steps, o->threads, &c, e))
+        return -1;
+    s->dim_t = p->needs & (LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT) ? c.dim_t : 0;
+    s->n_label = c.n_label;
+    if (ask_teacher(p, s, e))
+        return -1;
+    say_count(&c, log);
+    if (c.counted && !c.samples)
+        return err_set(e, "there is nothing to train on: of %" PRIu64 " samples none is left",
+                       c.rows);
+    if (!o->steps_given && !o->epoch_samples && f.partial && !c.counted) {
+        log_note(log, "schedule: not known before the teacher's files are all there");
+        return 0;
+    }
+    if (train_plan_optim(o, epoch ? epoch : c.samples, s, e))
+        return -1;
+    if (steps && !o->steps_given && !o->epoch_samples)
+        keep_length(o, was, s);
+    say_schedule(s, log);
+    return 0;
+}
+
+// -- projection, pieces, memory
+
+static void say_pieces(const struct train_set *s, struct log *log)
+{
+    size_t piece = train_piece(s);
+    if (s->accumulate == 1)
+        log_note(log, "accumulate 1: the batch of %zu in one piece", s->batch);
+    else
+        log_note(log, "accumulate %zu: %zu pieces of %s%zu samples", s->accumulate, s->accumulate,
+                 s->batch % piece ? "at most " : "", piece);
+}
+
+int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,
+                      struct train_set *s, struct dev *d, struct log *log, struct err *e)
+{
+    char memory[TRAIN_FIT_TEXT];
+    size_t dim = (size_t)cfg->embed_dim, before = (size_t)train_settle_was(was, "accumulate");
+    train_plan_clusters(p->o, s->k, &s->cluster);
+    s->project = train_plan_project(p, dim, s->dim_t);
+    if (train_core_check(s, dim, e))
+        return -1;
+    if (s->project)
+        log_note(log, "the student's %zu columns are mapped to the teacher's %zu in training", dim,
+                 s->dim_t);
+    if (!s->accumulate && before && before <= s->batch)
+        s->accumulate = before;
+    if (train_fit(cfg, s, d, memory, e))
+        return -1;
+    say_pieces(s, log);
+    log_note(log, "memory: %s", memory);
+    return 0;
+}

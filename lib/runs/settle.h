@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run's files, its model and the machine's memory decide before the first step: the length
+// of the schedule, the projection, the pieces of a batch. Each is said in a line of the log. On
+// resume what the checkpoint's run decided is taken, so that the result stays the same to the bit.
+#ifndef RUNS_SETTLE_H
+#define RUNS_SETTLE_H
+
+#include <cjson/cJSON.h>
+
+#include "model/config.h"
+#include "base/err.h"
+#include "system/log.h"
+#include "train/count.h"
+#include "runs/plan.h"
+#include "train/step.h"
+
+// From the files beside the shards, and --teacher: s->dim_t, s->n_label, and the schedule. `was`:
+// options of the checkpoint that the run goes on from (train_setup_options), or NULL. 0 or -1.
+int train_settle_data(const struct train_plan *p, const cJSON *was, struct train_set *s,
+                      struct log *log, struct err *e);
+// From the student's config and the centroids (s->k of s->dim_t columns): the losses, projection,
+// pieces; refuses what does not fit into memory. 0 or -1.
+int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,
+                      struct train_set *s, struct dev *d, struct log *log, struct err *e);
+// A number of the checkpoint's options; 0: it has none.
+uint64_t train_settle_was(const cJSON *was, const char *name);
+// Everything that can be known before the data are there (--dry-run): reads what is there, says
+// the plan in lines, writes nothing. 0 or -1.
+int train_dry_run(const struct train_plan *p, struct log *log, struct err *e);
+
+#endif

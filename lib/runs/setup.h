@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is settled before the first step: the student's config, its first weights, the centroids,
+// the memory there is.
+#ifndef RUNS_SETUP_H
+#define RUNS_SETUP_H
+
+#include <cjson/cJSON.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/config.h"
+#include "base/err.h"
+#include "formats/samples.h"
+#include "runs/match.h"
+#include "train/step.h"
+
+// The student's config: a file, or the config of the folder `init` when file is NULL; its
+// preprocessing completed from the stream's header (NULL: none) where the config says nothing; with
+// `bias` (siglip) a logit_bias of -10 where it has none. 0 or -1.
+int train_setup_config(struct clip_config *c, const char *file, const char *init,
+                       const struct samples_header *h, bool bias, struct err *e);
+// The parts of the memory plan as text: "4.1 GiB (weights and gradients 1.2, ...)".
+void train_setup_memory_text(const struct train_memory *m, char *text, size_t room);
+// Number of the centroids (NPY <f4 or <f2) into s->k; they must be as wide as s->dim_t, which is
+// set where it is 0. 0 or -1.
+int train_setup_centroid_size(const char *path, struct train_set *s, struct err *e);
+// Then the centroids themselves, into the open core. 0 or -1.
+int train_setup_centroids(struct train_core *c, const char *path, struct err *e);
+// First weights: open_clip's initialisation, or a model folder's. 0 or -1.
+int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
+// What a run was started with, as far as it changes the result: for --resume to compare
+// (train_options_same). `id`: the inputs. A new object, or NULL with e set.
+cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
+                           const struct train_identity *id, struct err *e);
+
+#endif

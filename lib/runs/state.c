@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "runs/state.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "formats/json.h"
+#include "base/mem.h"
+#include "base/path.h"
+
+// What a checkpoint must have to be resumed.
+static const char *const files[] = {"open_clip_config.json", "open_clip_model.safetensors",
+                                    "optimizer.safetensors"};
+enum { N_FILES = sizeof files / sizeof *files };
+
+void train_state_release(struct train_state *s)
+{
+    cJSON_Delete(s->options);
+    s->options = NULL;
+}
+
+// -- writing
+
+static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } numbers[] = {{"step", s->step},
+                   {"optimizer_step", s->taken},
+                   {"samples", s->samples},
+                   {"epoch", s->pos.epoch},
+                   {"records", s->pos.records},
+                   {"read", s->counts.read},
+                   {"used", s->counts.used},
+                   {"incomplete", s->counts.incomplete},
+                   {"no_teacher", s->counts.no_teacher},
+                   {"no_label", s->counts.no_label}};
+    int rc = json_add_string(j, "version", CLIPCID_VERSION, e);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !rc; i++)
+        rc = json_add_u64(j, numbers[i].name, numbers[i].value, e);
+    return rc ? rc : json_add_string(j, "keys", s->pos.keys, e);
+}
+
+static int add_files(cJSON *j, const char *dir, struct err *e)
+{
+    char path[PATH_MAX], hex[DIGEST_HEX];
+    cJSON *o = json_add_object(j, "files", e);
+    for (int i = 0; o && i < N_FILES; i++)
+        if (path_join(path, dir, files[i], e) || digest_file(path, hex, e) ||
+            json_add_string(o, files[i], hex, e))
+            return -1;
+    return o ? 0 : -1;
+}
+
+static int own_digest(const cJSON *j, char hex[DIGEST_HEX], struct err *e)
+{
+    char *text = json_text(j, false, e);
+    if (!text)
+        return -1;
+    digest_bytes(text, strlen(text), hex);
+    free(text);
+    return 0;
+}
+
+static int fill_state(cJSON *j, const char *dir, const struct train_state *s, struct err *e)
+{
+    char hex[DIGEST_HEX];
+    if (add_numbers(j, s, e) || add_files(j, dir, e))
+        return -1;
+    cJSON *options = cJSON_Duplicate(s->options, true);
+    if (!options || !cJSON_AddItemToObject(j, "options", options)) {
+        cJSON_Delete(options);
+        return err_set(e, "out of memory");
+    }
+    return own_digest(j, hex, e) || json_add_string(j, "digest", hex, e) ? -1 : 0;
+}
+
+static int fill_time(cJSON *j, const char *dir, const struct train_state *s, struct err *e)
+{
+    (void)dir;
+    return json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e)
+               ? -1
+               : 0;
+}
+
+static int write_one(const char *dir, const char *name, const struct train_state *s,
+                     int (*fill)(cJSON *j, const char *dir, const struct train_state *s,
+                                 struct err *e),
+                     struct err *e)
+{
+    char path[PATH_MAX];
+    cJSON *j = cJSON_CreateObject();
+    int rc = j ? path_join(path, dir, name, e) : err_set(e, "out of memory");
+    rc = rc || fill(j, dir, s, e) || json_write_file(path, j, e) ? -1 : 0;
+    cJSON_Delete(j);
+    return rc;
+}
+
+int train_state_write(const char *dir, const struct train_state *s, struct err *e)
+{
+    return write_one(dir, "time.json", s, fill_time, e) ||
+                   write_one(dir, "state.json", s, fill_state, e)
+               ? -1
+               : 0;
+}
+
+// -- reading
+
+static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
+{
+    const char *keys;
+    if (json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
+        json_u64(j, "optimizer_step", JSON_REQUIRED, &s->taken, e) < 0 ||
+        json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
+        json_u64(j, "epoch", JSON_REQUIRED, &s->pos.epoch, e) < 0 ||
+        json_u64(j, "records", JSON_REQUIRED, &s->pos.records, e) < 0 ||
+        json_u64(j, "read", JSON_REQUIRED, &s->counts.read, e) < 0 ||
+        json_u64(j, "used", JSON_REQUIRED, &s->counts.used, e) < 0 ||
+        json_u64(j, "incomplete", JSON_REQUIRED, &s->counts.incomplete, e) < 0 ||
+        json_u64(j, "no_teacher", JSON_REQUIRED, &s->counts.no_teacher, e) < 0 ||
+        json_u64(j, "no_label", JSON_REQUIRED, &s->counts.no_label, e) < 0 ||
+        json_string(j, "keys", JSON_REQUIRED, &keys, e) < 0)
+        return -1;
+    if (keys[0] && !digest_is_hex(keys))
+        return err_set(e, "'keys' is no digest");
+    snprintf(s->pos.keys, sizeof s->pos.keys, "%s", keys);
+    return 0;
+}
+
+// The digest is of the object without it.
+static int check_own(cJSON *j, struct err *e)
+{
+    char is[DIGEST_HEX];
+    cJSON *was = cJSON_DetachItemFromObjectCaseSensitive(j, "digest");
+    int rc = own_digest(j, is, e);
+    if (!rc && (!cJSON_IsString(was) || strcmp(was->valuestring, is)))
+        rc = err_set(e, "its digest is another");
+    cJSON_Delete(was);
+    return rc;
+}
+
+static int check_files(const cJSON *j, const char *dir, struct err *e)
+{
+    char path[PATH_MAX], is[DIGEST_HEX];
+    const cJSON *o;
+    const char *was;
+    if (json_object(j, "files", JSON_REQUIRED, &o, e) < 0)
+        return -1;
+    for (int i = 0; i < N_FILES; i++) {
+        if (json_string(o, files[i], JSON_REQUIRED, &was, e) < 0 ||
+            path_join(path, dir, files[i], e) || digest_file(path, is, e))
+            return -1;
+        if (strcmp(was, is))
+            return err_set(e, "%s has another digest than was written", files[i]);
+    }
+    return 0;
+}
+
+// A missing time is no damage: nothing depends on it.
+static void read_time(const char *dir, struct train_state *s)
+{
+    char path[PATH_MAX];
+    struct err unused;
+    double seconds = 0;
+    uint64_t parts = 1;
+    cJSON *j =
+        path_join(path, dir, "time.json", &unused) ? NULL : json_read_file(path, NULL, &unused);
+    if (j) {
+        json_double(j, "seconds", JSON_OPTIONAL, &seconds, &unused);
+        json_u64(j, "parts", JSON_OPTIONAL, &parts, &unused);
+    }
+    s->seconds = seconds > 0 ? seconds : 0;
+    s->parts = parts;
+    cJSON_Delete(j);
+}
+
+static int take_state(cJSON *j, const char *dir, struct train_state *s, struct err *e)
+{
+    const cJSON *options;
+    if (check_own(j, e) || get_numbers(j, s, e) || check_files(j, dir, e) ||
+        json_object(j, "options", JSON_REQUIRED, &options, e) < 0)
+        return -1;
+    s->options = cJSON_Duplicate(options, true);
+    return s->options ? 0 : err_set(e, "out of memory");
+}
+
+// 0 all files are there, 1 one is missing, -1 one cannot be read.
+static int look_for(const char *dir, struct err *e)
+{
+    char path[PATH_MAX];
+    for (int i = 0; i <= N_FILES; i++) {
+        if (path_join(path, dir, i < N_FILES ? files[i] : "state.json", e))
+            return -1;
+        if (access(path, R_OK)) {
+            int missing = errno == ENOENT;
+            err_errno(e, "cannot read '%s'", path);
+            return missing ? 1 : -1;
+        }
+    }
+    return 0;
+}
+
+// A fault of the machine is no damage.
+static int failure(const struct err *e)
+{
+    return e->machine ? -1 : 1;
+}
+
+int train_state_read(const char *dir, struct train_state *s, struct err *e)
+{
+    char path[PATH_MAX];
+    memset(s, 0, sizeof *s);
+    int rc = look_for(dir, e);
+    if (rc || path_join(path, dir, "state.json", e))
+        return rc ? rc : -1;
+    cJSON *j = json_read_file(path, NULL, e);
+    if (!j)
+        return failure(e);
+    if (cJSON_IsObject(j) && !cJSON_HasObjectItem(j, "version") &&
+        !cJSON_HasObjectItem(j, "digest")) {
+        cJSON_Delete(j);
+        return err_set(e, "%s: made by version 0.1.0, whose runs this one cannot resume", dir);
+    }
+    rc = take_state(j, dir, s, e);
+    cJSON_Delete(j);
+    read_time(dir, s);
+    if (rc)
+        err_wrap(e, "%s", path);
+    return rc ? failure(e) : 0;
+}
+
+// -- options
+
+static bool is_length(const char *name)
+{
+    return !strcmp(name, "steps") || !strcmp(name, "warmup") || !strcmp(name, "epochs") ||
+           !strcmp(name, "epoch-samples");
+}
+
+// The first option of `a` that `b` has not, or otherwise; NULL when there is none.
+static const cJSON *first_change(const cJSON *a, const cJSON *b, bool longer)
+{
+    const cJSON *x;
+    cJSON_ArrayForEach(x, a)
+    {
+        if (longer && is_length(x->string))
+            continue;
+        if (!cJSON_Compare(x, cJSON_GetObjectItemCaseSensitive(b, x->string), true))
+            return x;
+    }
+    return NULL;
+}
+
+// An option's value as the user gave it. Heap, or NULL.
+static char *option_text(const cJSON *x)
+{
+    struct err ignored;
+    return cJSON_IsString(x) ? mem_strdup(x->valuestring, &ignored)
+           : x               ? cJSON_PrintUnformatted(x)
+                             : mem_strdup("left out", &ignored);
+}
+
+static bool is_digest(const cJSON *x)
+{
+    return x && cJSON_IsString(x) && digest_is_hex(x->valuestring);
+}
+
+int train_options_same(const cJSON *was, const cJSON *is, bool longer, struct err *e)
+{
+    const cJSON *change = first_change(is, was, longer);
+    if (!change)
+        change = first_change(was, is, longer);
+    if (!change)
+        return 0;
+    const cJSON *x = cJSON_GetObjectItemCaseSensitive(was, change->string);
+    const cJSON *y = cJSON_GetObjectItemCaseSensitive(is, change->string);
+    if (is_digest(x) && is_digest(y))
+        return err_set(e,
+                       "--%s is not what the checkpoint was made with (digests %.8s, %.8s); give "
+                       "the same files, or another -o",
+                       change->string, x->valuestring, y->valuestring);
+    char *then = option_text(x), *now = option_text(y);
+    if (then && now)
+        err_set(
+            e, "the checkpoint was made with --%s %s, now it is %s%s", change->string, then, now,
+            is_length(change->string) ? "; --extend goes on with another length of the run" : "");
+    else
+        err_set(e, "out of memory");
+    free(then);
+    free(now);
+    return -1;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far a run of training has come: state.json of a checkpoint, and time.json beside it. The
+// first has the digests of the checkpoint's files and one of itself; its bytes do not depend on
+// where the run was interrupted. The second has what does.
+#ifndef RUNS_STATE_H
+#define RUNS_STATE_H
+
+#include <cjson/cJSON.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "runs/data.h"
+
+struct train_state {
+    uint64_t step;    // steps done, skipped ones among them
+    uint64_t taken;   // steps of the optimiser
+    uint64_t samples; // trained on
+    struct train_pos pos;
+    struct train_counts counts;
+    double seconds; // that the run took up to here, all its parts together
+    uint64_t parts; // times it was started
+    cJSON *options; // what the run was started with, as far as it changes the result; owned
+};
+
+void train_state_release(struct train_state *s);
+// state.json and time.json of the folder, whose other files are all there. 0 or -1.
+int train_state_write(const char *dir, const struct train_state *s, struct err *e);
+// Reads them and compares every file with its digest: 0 read, 1 the folder is damaged (e says
+// what), -1 it could not be read, or is of a version that cannot be resumed.
+int train_state_read(const char *dir, struct train_state *s, struct err *e);
+
+// 0 when both are equal, else -1 with the first option that differs and its values. With `longer`
+// the length of the run and of its warm-up may differ.
+int train_options_same(const cJSON *was, const cJSON *is, bool longer, struct err *e);
+
+#endif

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "system/signals.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "system/crash.h"
+
+// Grown as needed. The handler may run at any instant on any thread, so whoever holds the lock has
+// all signals blocked: the handler never waits for the thread that it interrupted.
+static atomic_flag lock = ATOMIC_FLAG_INIT;
+
+static struct guards {
+    char **path;
+    size_t n, room;
+} guards;
+
+static struct watched {
+    struct watched_map {
+        uintptr_t first, end;
+        char *path;
+    } * map;
+    size_t n, room;
+} watched;
+
+static atomic_bool progress_flag, catching_stop;
+static atomic_int stop_signal, guarded_group;
+
+static void take_lock(void)
+{
+    while (atomic_flag_test_and_set(&lock))
+        sched_yield();
+}
+
+static void enter(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    take_lock();
+}
+
+static void leave(const sigset_t *before)
+{
+    atomic_flag_clear(&lock);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+// Room for one more of `size` bytes behind n. False: out of memory, nothing changed.
+static bool grow(void *array, size_t n, size_t *room, size_t size, void **grown)
+{
+    *grown = array;
+    if (n < *room)
+        return true;
+    size_t more = *room ? 2 * *room : 16;
+    void *p = realloc(array, more * size);
+    if (!p)
+        return false;
+    *grown = p;
+    *room = more;
+    return true;
+}
+
+void sig_guard_path(const char *path)
+{
+    sigset_t before;
+    void *grown;
+    char *copy = strdup(path);
+    if (!copy)
+        return;
+    enter(&before);
+    bool there = grow(guards.path, guards.n, &guards.room, sizeof *guards.path, &grown);
+    guards.path = grown;
+    if (there)
+        guards.path[guards.n++] = copy;
+    leave(&before);
+    if (!there)
+        free(copy);
+}
+
+void sig_unguard_path(const char *path)
+{
+    sigset_t before;
+    char *found = NULL;
+    enter(&before);
+    for (size_t i = guards.n; i-- > 0 && !found;) {
+        if (strcmp(guards.path[i], path) != 0)
+            continue;
+        found = guards.path[i];
+        guards.path[i] = guards.path[--guards.n];
+    }
+    leave(&before);
+    free(found);
+}
+
+void sig_watch_map(const void *at, size_t bytes, const char *path)
+{
+    sigset_t before;
+    void *grown;
+    char *copy = strdup(path);
+    if (!copy)
+        return;
+    enter(&before);
+    bool there = grow(watched.map, watched.n, &watched.room, sizeof *watched.map, &grown);
+    watched.map = grown;
+    if (there)
+        watched.map[watched.n++] = (struct watched_map){(uintptr_t)at, (uintptr_t)at + bytes, copy};
+    leave(&before);
+    if (!there)
+        free(copy);
+}
+
+void sig_unwatch_map(const void *at)
+{
+    sigset_t before;
+    char *found = NULL;
+    enter(&before);
+    for (size_t i = 0; i < watched.n && !found; i++) {
+        if (watched.map[i].first != (uintptr_t)at)
+            continue;
+        found = watched.map[i].path;
+        watched.map[i] = watched.map[--watched.n];
+    }
+    leave(&before);
+    free(found);
+}
+
+static void die_of(int sig)
+{
+    struct sigaction def;
+    memset(&def, 0, sizeof def);
+    def.sa_handler = SIG_DFL;
+    sigaction(sig, &def, NULL);
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, sig);
+    raise(sig);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL);
+}
+
+// With the lock, which is never given back: the process ends.
+static void remove_guarded(void)
+{
+    for (size_t i = 0; i < guards.n; i++)
+        unlink(guards.path[i]);
+    if (atomic_load(&guarded_group) > 0)
+        kill(-atomic_load(&guarded_group), SIGTERM);
+}
+
+void sig_guard_group(int group)
+{
+    atomic_store(&guarded_group, group);
+}
+
+void sig_tell(const char *a, const char *b, const char *c)
+{
+    static char line[4096 + 128];
+    const char *const parts[] = {program_invocation_short_name, ": ", a, b, c, "\n"};
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        for (const char *p = parts[i]; *p && n < sizeof line; p++)
+            line[n++] = *p;
+    if (write(STDERR_FILENO, line, n) != (ssize_t)n)
+        return; // nobody to tell
+}
+
+// What was mapped is no longer in the file: an error of that input, not a fault of the program.
+static void on_bus(int sig, siginfo_t *info, void *context)
+{
+    uintptr_t at = (uintptr_t)info->si_addr;
+    (void)context;
+    take_lock();
+    remove_guarded();
+    for (size_t i = 0; i < watched.n && info->si_code == BUS_ADRERR; i++) {
+        if (at < watched.map[i].first || at >= watched.map[i].end)
+            continue;
+        sig_tell("cannot read '", watched.map[i].path, "': it became shorter while it was in use");
+        _exit(1);
+    }
+    die_of(sig);
+}
+
+// Is this the request to stop, or one more of SIGHUP? A terminal that goes away sends that one
+// twice, from the shell and from the system: it never counts as the second signal, which kills.
+static bool asks_to_stop(int sig)
+{
+    int none = 0, hangup = SIGHUP;
+    if (!atomic_load(&catching_stop) || (sig != SIGTERM && sig != SIGINT && sig != SIGHUP))
+        return false;
+    return atomic_compare_exchange_strong(&stop_signal, &none, sig) || sig == SIGHUP ||
+           atomic_compare_exchange_strong(&stop_signal, &hangup, sig);
+}
+
+static struct {
+    const atomic_ullong *done; // NULL: nothing to tell
+    const char *what;
+} death;
+
+void sig_tell_at_death(const atomic_ullong *done, const char *what)
+{
+    death.what = what;
+    death.done = done;
+}
+
+static void tell_death(void)
+{
+    char number[24], *p = number + sizeof number;
+    unsigned long long n = atomic_load(death.done);
+    *--p = 0;
+    do
+        *--p = (char)('0' + n % 10);
+    while (n /= 10);
+    sig_tell("stopped after ", p, death.what);
+}
+
+static void on_fatal(int sig)
+{
+    if (asks_to_stop(sig))
+        return;
+    if (death.done && sig != SIGPIPE)
+        tell_death();
+    take_lock();
+    remove_guarded();
+    die_of(sig);
+}
+
+void sig_remove_guarded(void)
+{
+    // The handler may have interrupted the holder of the lock.
+    for (int i = 0; i < 1000; i++) {
+        if (!atomic_flag_test_and_set(&lock)) {
+            remove_guarded();
+            return;
+        }
+        sched_yield();
+    }
+}
+
+static void on_progress(int sig)
+{
+    (void)sig;
+    atomic_store(&progress_flag, true);
+}
+
+void sig_install(void)
+{
+    static const int fatal[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXCPU, SIGXFSZ};
+    struct sigaction a;
+    memset(&a, 0, sizeof a);
+    sigemptyset(&a.sa_mask);
+    a.sa_flags = SA_RESTART;
+    a.sa_handler = on_progress;
+    sigaction(SIGUSR1, &a, NULL);
+    a.sa_handler = on_fatal;
+    for (size_t i = 0; i < sizeof fatal / sizeof *fatal; i++) {
+        struct sigaction old;
+        if (sigaction(fatal[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN)
+            continue; // nohup, or a shell's background job
+        sigaction(fatal[i], &a, NULL);
+    }
+    a.sa_flags = SA_SIGINFO;
+    a.sa_sigaction = on_bus;
+    sigaction(SIGBUS, &a, NULL);
+    crash_install();
+    // Some libraries (libgomp, libarchive) call exit() where memory runs out. At any other exit
+    // there is nothing to remove.
+    atexit(sig_remove_guarded);
+}
+
+void sig_catch_stop(void)
+{
+    atomic_store(&catching_stop, true);
+}
+
+bool sig_stop_wanted(void)
+{
+    return atomic_load(&stop_signal) != 0;
+}
+
+int sig_stop_signal(void)
+{
+    return atomic_load(&stop_signal);
+}
+
+void sig_die_of_stop(void)
+{
+    int sig = atomic_load(&stop_signal);
+    if (sig)
+        die_of(sig);
+}
+
+bool sig_progress_wanted(void)
+{
+    return atomic_exchange(&progress_flag, false);
+}

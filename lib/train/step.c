@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/step.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
+static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
+
+static size_t picture_bytes(const struct clip_config *c)
+{
+    return (size_t)c->image_size * (size_t)c->image_size * 3;
+}
+
+static size_t larger(int a, int b)
+{
+    return (size_t)(a > b ? a : b);
+}
+
+size_t train_piece(const struct train_set *s)
+{
+    return s->batch / s->accumulate + (s->batch % s->accumulate != 0);
+}
+
+void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
+                  struct train_memory *m)
+{
+    size_t act_size = d->act_size;
+    const struct clip_config *c = &t->cfg;
+    size_t piece = train_piece(s), dim = (size_t)c->embed_dim;
+    size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
+    size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
+    memset(m, 0, sizeof *m);
+    m->parameters = clip_grad_bytes(t, act_size, d->weight_copies);
+    m->optimiser = 2 * t->n_flat * sizeof(float);
+    for (int i = 0; i < 2; i++)
+        m->activations +=
+            clip_tape_bytes(c, (enum clip_tower_id)i, piece, rows[i], s->recompute, act_size);
+    m->activations += clip_scratch_bytes(c, piece, longest, act_size);
+    m->losses = losses_bytes(&s->losses, s->batch, s->n_label) +
+                s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
+    if (s->project)
+        m->losses += train_project_bytes(dim, s->dim_t, s->batch);
+    if (s->k)
+        m->clusters = cluster_head_bytes(&s->cluster, s->k, s->dim_t, s->batch, s->n_label);
+    m->own = d->own_bytes;
+    if (d->reserve && s->accumulate == 1) // the next step's pictures
+        m->activations += piece * picture_bytes(c);
+    if (d->reserve) // what operations take for sums over rows and for attention's statistics
+        m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
+                             larger(c->vision.mlp, c->text.mlp) / 16);
+    m->total = m->parameters + m->optimiser + m->activations + m->losses + m->clusters + m->own;
+}
+
+static int add_slots(struct train_core *c, struct err *e)
+{
+    for (size_t i = 0; i < c->table.n; i++) {
+        const struct clip_tensor *t = &c->table.t[i];
+        if (!optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
+                       c->model.grad + t->offset, t->rank >= 2, e))
+            return -1;
+    }
+    if (c->head.d && !c->head.set.frozen) {
+        struct cluster_head *h = &c->head;
+        struct optim_slot *s =
+            optim_add(&c->optim, "centroids", h->k * h->dim, h->w, h->dw, true, e);
+        if (!s)
+            return -1;
+        s->cols = h->dim;
+        s->rows = h->all ? NULL : h->ids_dev;
+    }
+    size_t n = c->project.dim * c->project.dim_t;
+    for (int i = 0; i < 2 && c->project.d; i++)
+        if (!optim_add(&c->optim, i ? "project.text" : "project.image", n, c->project.map[i],
+                       c->project.grad[i], true, e))
+            return -1;
+    return 0;
+}
+
+static int alloc_rows(struct train_core *c, struct err *e)
+{
+    struct dev *d = c->d;
+    size_t b = c->set.batch, row = b * c->dim * sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        if (!(c->z[i] = d->op->alloc(d, row, e)) || !(c->u[i] = d->op->alloc(d, row, e)) ||
+            !(c->du[i] = d->op->alloc(d, row, e)) ||
+            !(c->norm[i] = d->op->alloc(d, b * sizeof(float), e)))
+            return -1;
+        if (c->set.dim_t && !(c->teacher[i] = d->op->alloc(d, b * c->set.dim_t * sizeof(float), e)))
+            return -1;
+    }
+    return (c->teacher_norm = d->op->alloc(d, b * sizeof(float), e)) ? 0 : -1;
+}
+
+// The towers' room for a whole piece of the longest captions, so that no step asks for memory.
+static int reserve(struct train_core *c, struct err *e)
+{
+    const struct clip_config *cfg = &c->table.cfg;
+    size_t most = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t rows = clip_tower_rows(cfg, (enum clip_tower_id)i, c->piece);
+        most = rows > most ? rows : most;
+        if (clip_tape_room(&c->model, &c->tape[i], (enum clip_tower_id)i, c->piece, rows, e))
+            return -1;
+    }
+    if (c->piece == c->set.batch &&
+        !(c->ahead = c->d->op->alloc(c->d, c->piece * picture_bytes(cfg), e)))
+        return -1;
+    return clip_scratch_room(&c->model, c->piece, most, e);
+}
+
+static int open_parts(struct train_core *c, const struct clip_config *cfg, const float *centroids,
+                      struct err *e)
+{
+    struct train_set *s = &c->set;
+    if (clip_table_init(&c->table, cfg, e) ||
+        clip_grad_init(&c->model, c->d, &c->table, s->recompute, e) ||
+        losses_open(&s->losses, c->d, s->batch, s->n_label, e))
+        return -1;
+    if (s->k && cluster_head_open(&c->head, c->d, &s->cluster, centroids, s->k, s->dim_t, s->batch,
+                                  s->n_label, e))
+        return -1;
+    if (s->project && train_project_open(&c->project, c->d, c->dim, s->dim_t, s->batch, s->seed, e))
+        return -1;
+    optim_init(&c->optim, c->d, &s->optim);
+    return add_slots(c, e) || alloc_rows(c, e) || (c->d->reserve && reserve(c, e)) ? -1 : 0;
+}
+
+int train_core_check(const struct train_set *set, size_t dim, struct err *e)
+{
+    if (set->dim_t && !set->project && set->dim_t != dim &&
+        (losses_needs(&set->losses) & LOSS_WIDTH))
+        return err_set(e,
+                       "the student's embeddings have %zu columns, the teacher's %zu, and "
+                       "--no-project was given",
+                       dim, set->dim_t);
+    return 0;
+}
+
+int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
+                    const struct train_set *set, const float *centroids, struct err *e)
+{
+    memset(c, 0, sizeof *c);
+    c->d = d;
+    c->set = *set;
+    c->dim = (size_t)cfg->embed_dim;
+    if (!set->accumulate || set->accumulate > set->batch)
+        return err_set(e, "a batch of %zu cannot be in %zu pieces", set->batch, set->accumulate);
+    if (train_core_check(set, c->dim, e))
+        return -1;
+    c->piece = train_piece(set);
+    if (open_parts(c, cfg, centroids, e)) {
+        train_core_close(c);
+        return -1;
+    }
+    return 0;
+}
+
+void train_core_close(struct train_core *c)
+{
+    if (!c->d)
+        return;
+    for (int i = 0; i < 2; i++) {
+        void *all[] = {c->z[i], c->u[i], c->du[i], c->norm[i], c->teacher[i]};
+        for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+            if (all[k])
+                c->d->op->free(c->d, all[k]);
+        if (c->tape[i].tower)
+            clip_tape_release(&c->model, &c->tape[i]);
+    }
+    if (c->teacher_norm)
+        c->d->op->free(c->d, c->teacher_norm);
+    if (c->ahead)
+        c->d->op->free(c->d, c->ahead);
+    if (c->optim.d)
+        optim_release(&c->optim);
+    train_project_close(&c->project);
+    cluster_head_close(&c->head);
+    losses_close(&c->set.losses);
+    clip_grad_release(&c->model);
+    clip_table_release(&c->table);
+    memset(c, 0, sizeof *c);
+}
+
+static float *scalar(const struct train_core *c, float *flat, enum clip_kind kind)
+{
+    int i = clip_table_find(&c->table, CLIP_TEXT, kind, -1);
+    return i < 0 ? NULL : flat + c->table.t[i].offset;
+}
+
+// logit_scale, clamped, and logit_bias: on the host once the device has been waited for.
+static void fetch_scalars(struct train_core *c)
+{
+    const struct dev_ops *op = c->d->op;
+    float *scale = scalar(c, c->model.flat, CLIP_K_LOGIT_SCALE);
+    float *bias = scalar(c, c->model.flat, CLIP_K_LOGIT_BIAS);
+    op->clamp(c->d, 1, 0, LN_100, scale);
+    op->fetch(c->d, &c->logit_scale, scale, sizeof *scale);
+    c->logit_bias = BIAS_START;
+    if (bias)
+        op->fetch(c->d, &c->logit_bias, bias, sizeof *bias);
+}
+
+int train_core_load(struct train_core *c, const float *flat, struct err *e)
+{
+    if (clip_grad_upload(&c->model, flat, e))
+        return -1;
+    fetch_scalars(c);
+    return c->d->op->sync(c->d, e);
+}
+
+// One piece of one tower forward.
+static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
+                   size_t n, struct err *e)
+{
+    const struct clip_config *cfg = &c->table.cfg;
+    float *z = c->z[tower] + at * c->dim;
+    if (tower == CLIP_TEXT)
+        return clip_grad_texts(&c->model, n, b->tokens + at * (size_t)cfg->context, &c->tape[tower],
+                               z, e);
+    if (c->has_ahead) { // they came during the last step
+        uint8_t *here = c->ahead;
+        c->ahead = c->tape[tower].pixels;
+        c->tape[tower].pixels = here;
+        c->has_ahead = false;
+        return clip_grad_images(&c->model, n, NULL, &c->tape[tower], z, e);
+    }
+    return clip_grad_images(&c->model, n, b->pixels + at * picture_bytes(cfg), &c->tape[tower], z,
+                            e);
+}
+
+// Embeddings of the whole batch, made unit. Texts first: the device works on them while the
+// pictures travel.
+static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
+{
+    for (int i = 1; i >= 0; i--) {
+        for (size_t at = 0; at < b->n; at += c->piece)
+            if (forward(c, b, i, at, b->n - at < c->piece ? b->n - at : c->piece, e))
+                return -1;
+        c->d->op->unit(c->d, b->n, c->dim, c->z[i], c->u[i], c->norm[i]);
+        c->d->op->zero(c->d, c->du[i], b->n * c->dim * sizeof(float));
+    }
+    return 0;
+}
+
+// Made unit once more: stored as float16 their length is off by up to 2e-4.
+static void upload_teacher(struct train_core *c, const struct train_batch *b)
+{
+    const float *rows[2] = {b->tv, b->tt};
+    struct dev *d = c->d;
+    for (int i = 0; i < 2; i++) {
+        if (!rows[i] || !c->teacher[i])
+            continue;
+        d->op->upload(d, c->teacher[i], rows[i], b->n * c->set.dim_t * sizeof *rows[i]);
+        d->op->unit(d, b->n, c->set.dim_t, c->teacher[i], c->teacher[i], c->teacher_norm);
+    }
+}
+
+// Losses of the batch: gradients by the unit embeddings in c->du.
+static int queue_losses(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
+                        struct err *e)
+{
+    struct train_project *p = c->project.d ? &c->project : NULL;
+    struct loss_batch l = {.n = b->n, .dim = c->dim, .dim_t = c->set.dim_t};
+    l.v = l.pv = c->u[0];
+    l.t = l.pt = c->u[1];
+    l.tv = b->tv ? c->teacher[0] : NULL;
+    l.tt = b->tt ? c->teacher[1] : NULL;
+    l.label = b->labels;
+    l.n_label = c->set.n_label;
+    l.scale = expf(c->logit_scale);
+    l.bias = c->logit_bias;
+    l.seed = c->set.seed;
+    l.step = c->optim.step;
+    l.w = c->head.d ? &c->head : NULL;
+    *g = (struct loss_grads){.dv = c->du[0], .dt = c->du[1], .dpv = c->du[0], .dpt = c->du[1]};
+    upload_teacher(c, b);
+    for (int i = 0; i < 2 && p; i++)
+        train_project_forward(p, i, b->n, c->u[i]);
+    if (p) {
+        l.pv = p->unit[0];
+        l.pt = p->unit[1];
+        g->dpv = p->dunit[0];
+        g->dpt = p->dunit[1];
+    }
+    if (losses_queue(&c->set.losses, &l, g, e))
+        return -1;
+    for (int i = 0; i < 2 && p; i++)
+        train_project_back(p, i, b->n, c->u[i], c->du[i]);
+    return 0;
+}
+
+static int queue_gradient(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
+                          struct err *e)
+{
+    struct dev *d = c->d;
+    bool pieces = b->n > c->piece;
+    if (!b->n || b->n > c->set.batch)
+        return err_set(e, "a batch of %zu where %zu is the most", b->n, c->set.batch);
+    if (embed(c, b, e) || queue_losses(c, b, g, e))
+        return -1;
+    d->op->zero(d, c->model.grad, c->table.n_flat * sizeof(float));
+    losses_scalars(&c->set.losses, scalar(c, c->model.grad, CLIP_K_LOGIT_SCALE),
+                   scalar(c, c->model.grad, CLIP_K_LOGIT_BIAS));
+    for (int i = 0; i < 2; i++) {
+        d->op->unit_bwd(d, b->n, c->dim, c->u[i], c->norm[i], c->du[i], c->du[i]);
+        for (size_t at = 0; at < b->n; at += c->piece) {
+            size_t n = b->n - at < c->piece ? b->n - at : c->piece;
+            if ((pieces && forward(c, b, i, at, n, e)) ||
+                clip_grad_back(&c->model, &c->tape[i], c->du[i] + at * c->dim, e))
+                return -1;
+        }
+    }
+    return 0;
+}
+
+static int queue_update(struct train_core *c, struct err *e)
+{
+    struct optim_slot *s = c->head.d ? optim_find(&c->optim, "centroids") : NULL;
+    const struct loss_room *r = &c->set.losses.room;
+    if (s)
+        s->n_rows = c->head.s;
+    if (optim_queue(&c->optim, r->n_sums, r->sums, e))
+        return -1;
+    fetch_scalars(c);
+    clip_grad_refresh(&c->model);
+    return 0;
+}
+
+// Waits for what is queued, after a failure too: nothing may come into memory that is given back.
+static int wait_for(struct train_core *c, int rc, struct err *e)
+{
+    struct err ignored;
+    return c->d->op->sync(c->d, rc ? &ignored : e) || rc ? -1 : 0;
+}
+
+static void counted(struct train_core *c, double *norm)
+{
+    bool taken = optim_taken(&c->optim);
+    *norm = taken || !isfinite(c->optim.found.norm) ? c->optim.found.norm : (double)NAN;
+}
+
+int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
+                        struct err *e)
+{
+    struct loss_grads g;
+    if (wait_for(c, queue_gradient(c, b, &g, e), e))
+        return -1;
+    *loss = losses_values(&c->set.losses, &g);
+    return 0;
+}
+
+int train_core_update(struct train_core *c, double *norm, struct err *e)
+{
+    if (wait_for(c, queue_update(c, e), e))
+        return -1;
+    counted(c, norm);
+    return 0;
+}
+
+int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e)
+{
+    int rc = queue_gradient(c, b, &c->grads, e) || queue_update(c, e);
+    return rc ? wait_for(c, rc, e) : 0;
+}
+
+void train_core_ahead(struct train_core *c, const struct train_batch *next)
+{
+    if (!c->ahead || !next->n || next->n > c->piece)
+        return;
+    c->d->op->upload_ahead(c->d, c->ahead, next->pixels, next->n * picture_bytes(&c->table.cfg));
+    c->has_ahead = true;
+}
+
+int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e)
+{
+    if (wait_for(c, 0, e))
+        return -1;
+    *loss = losses_values(&c->set.losses, &c->grads);
+    counted(c, norm);
+    if (!isfinite(*loss))
+        *norm = (double)NAN;
+    return 0;
+}
+
+int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
+                    struct err *e)
+{
+    return train_core_begin(c, b, e) || train_core_end(c, loss, norm, e) ? -1 : 0;
+}

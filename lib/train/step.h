@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// One step of training: gradients of the weighted losses for a batch, and the optimiser.
+//
+// With `accumulate` N the batch goes through the towers in N pieces, twice: first for the
+// embeddings of all of it, from which the losses and their gradients by the embeddings are made,
+// then piece by piece with activations kept, forward and backward (Gao et al., GradCache, 2021). So
+// the contrastive terms see the whole batch and the result is that of the large batch.
+#ifndef TRAIN_STEP_H
+#define TRAIN_STEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/grad.h"
+#include "losses/cluster-head.h"
+#include "losses/losses.h"
+#include "losses/optim.h"
+#include "train/project.h"
+
+struct train_set {
+    struct losses losses; // weights, as losses_parse gives them
+    struct optim_set optim;
+    struct cluster_set cluster;
+    uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
+    size_t batch, accumulate;       // samples of a step, pieces
+    bool recompute;                 // activations of a block made again in backward
+    bool project;                   // a map from the student's width to the teacher's
+    uint64_t seed;
+    size_t dim_t;      // width of the teacher's embeddings; 0: no teacher
+    size_t k, n_label; // centroids, labels a sample; 0: no clusters
+};
+
+// A batch on the host. What no loss needs may be NULL.
+struct train_batch {
+    size_t n;
+    const uint8_t *pixels; // [n, size, size, 3]
+    const int32_t *tokens; // [n, context]
+    const float *tv, *tt;  // [n, dim_t]; made unit rows here
+    const int32_t *labels; // [n, n_label]
+};
+
+struct train_core {
+    struct dev *d;
+    struct train_set set;
+    struct clip_table table;
+    struct clip_grad model;
+    struct clip_tape tape[2];
+    struct optim optim;
+    struct cluster_head head; // head.d NULL: none
+    struct train_project project;
+    size_t dim, piece;
+    float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
+                                          // norms, gradients; vision, text
+    float *teacher[2];                    // device [batch, dim_t]
+    float *teacher_norm;                  // device [batch]
+    float logit_scale, logit_bias;        // as the last step left them
+    struct loss_grads grads;              // of the step on the device
+    uint8_t *ahead;                       // device [batch, size, size, 3]: the next pictures; NULL
+                                          // where they cannot overlap
+    bool has_ahead;
+};
+
+struct train_memory {
+    size_t parameters; // weights, gradients, packed copies
+    size_t optimiser;  // moments
+    size_t activations;
+    size_t losses; // logits, teacher rows
+    size_t clusters;
+    size_t own; // the device's
+    size_t total;
+};
+
+// Whether a student of `dim` columns can be set against the teacher's. 0 or -1.
+int train_core_check(const struct train_set *set, size_t dim, struct err *e);
+// Samples of a piece; the last may be smaller.
+size_t train_piece(const struct train_set *s);
+// Bytes on the device, for captions that use the whole context.
+void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
+                  struct train_memory *m);
+// A model of config c with zero weights; centroids host [k, dim_t] when set->k, NULL: they are
+// given later (cluster_head_set). 0 or -1.
+int train_core_open(struct train_core *c, struct dev *d, const struct clip_config *cfg,
+                    const struct train_set *set, const float *centroids, struct err *e);
+void train_core_close(struct train_core *c);
+// Parameters from host flat[table.n_flat]. 0 or -1.
+int train_core_load(struct train_core *c, const float *flat, struct err *e);
+// Values of the terms into c->set.losses.value, their weighted sum into *loss, gradients into
+// c->model.grad and the others' own. 0 or -1.
+int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
+                        struct err *e);
+// Norm of all gradients; an optimiser step when it is finite (and *norm tells when it is not).
+int train_core_update(struct train_core *c, double *norm, struct err *e);
+// Both, with one wait for the device, at the end. *norm is NaN where no step was taken because of
+// the loss. 0 or -1.
+int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
+                    struct err *e);
+// Its two halves. In between the batch may be given back, and the next step's be told of, so that
+// its pictures travel meanwhile; that step must then be of this batch.
+int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e);
+void train_core_ahead(struct train_core *c, const struct train_batch *next);
+int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e);
+
+#endif
