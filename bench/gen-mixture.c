@@ -83,7 +83,7 @@ int main(int argc, char **argv)
     int r = !g.rows || !g.centers || npy_create(&w, argv[1], type, 1, &dim, rows, &e);
     for (; !r && g.first < rows; g.first += g.n) {
         g.n = rows - g.first < ROWS ? rows - g.first : ROWS;
-        r = par_for(par_cpus(), (g.n + TASK - 1) / TASK, task, &g, &e) ||
+        r = threads_for(threads_cpus(), (g.n + TASK - 1) / TASK, task, &g, &e) ||
             npy_write_f32(&w, g.rows, g.n, &e);
     }
     if (!r)

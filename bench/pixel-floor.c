@@ -128,11 +128,11 @@ int main(int argc, char **argv)
                                    .picture = picture,
                                    .n_parts = 1,
                                    .limit = READ_ALL,
-                                   .threads = par_cpus()};
+                                   .threads = threads_cpus()};
     const struct read_sink sink = {&b, nothing, add_training, nothing, NULL};
     b.set = &set;
     if (rc == 0 && read_run(&o, &sink, &e) == 0 &&
-        eval_set_read(&set, "test", &picture, par_cpus(), test_one, &b, &e) == 0) {
+        eval_set_read(&set, "test", &picture, threads_cpus(), test_one, &b, &e) == 0) {
         printf("%s\tnearest neighbour on %d x %d pixels, acc1\t%.1f\n", set.name, size, size,
                100.0 * (double)b.hits / (double)b.tested);
         return 0;

@@ -274,13 +274,13 @@ int main(int argc, char **argv)
         cli_release(&cli);
         return CLI_WRONG_USAGE;
     }
-    sig_catch_stop();
+    signals_catch_stop();
     int rc = train_run_all(&run, &plan, &log, &e);
     if (rc < 0)
         log_error(&log, "%s", e.text);
     train_run_release(&run);
     cli_release(&cli);
     if (rc > 0)
-        sig_die_of_stop();
+        signals_die_of_stop();
     return rc ? CLI_FAILED : CLI_OK;
 }

@@ -142,7 +142,7 @@ static int run(const struct cli_common *common, int argc, char **argv, struct lo
         log_error(l, "%s; try --help", e.text);
         return CLI_WRONG_USAGE;
     }
-    sig_catch_stop();
+    signals_catch_stop();
     if (kmeans_stage_run(&o, common, argc, argv, l, &rows, &e)) {
         log_error(l, "%s", e.text);
         return CLI_FAILED;
@@ -169,7 +169,7 @@ int main(int argc, char **argv)
         cli_release(&cli);
     }
     free(given);
-    if (status == CLI_FAILED && sig_stop_signal())
-        sig_die_of_stop();
+    if (status == CLI_FAILED && signals_stop_signal())
+        signals_die_of_stop();
     return status;
 }

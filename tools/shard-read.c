@@ -453,10 +453,10 @@ static int run(struct job *job, bool quiet, struct read_options *o, const struct
     if (read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&
         open_outputs(job, o, cfg, output, &e) == 0) {
         if (!quiet)
-            sig_tell_at_death(&written,
-                              io_is_stream(output)
-                                  ? " samples; the stream is cut off there"
-                                  : " samples; no output was written, the same command makes it");
+            signals_tell_at_death(
+                &written, io_is_stream(output)
+                              ? " samples; the stream is cut off there"
+                              : " samples; no output was written, the same command makes it");
         progress_start(&job->progress, &job->log, limit == UINT64_MAX ? 0 : limit, "samples");
         int rc = read_run(o, &sink, &e);
         progress_end(&job->progress);

@@ -273,7 +273,7 @@ static int run(struct job *job, const struct cli_common *common, int argc, char 
                struct err *e)
 {
     if (!common->quiet)
-        sig_tell_at_death(&written, " samples; no file was written, the same command makes it");
+        signals_tell_at_death(&written, " samples; no file was written, the same command makes it");
     const char *outputs[] = {job->output.image_path, text_out, tokens_out};
     if (io_check_outputs(outputs, 3, e) || clip_weights_open(&job->weights, model_dir, e))
         return -1;

@@ -18,7 +18,7 @@ static double fixed_bytes(double n, double dim, double n_cells, double probe, do
     double rows = (46 + 8 * probe) * n + 4 * CHUNK_ROWS * (dim + probe);
     double cells = n_cells * (8 * dim + 64);
     double thread =
-        126 * dim * 8 + 2e6 + (double)assign_thread_bytes((size_t)dim, (size_t)probe + 1);
+        126 * dim * 8 + 2e6 + (double)nearest_thread_bytes((size_t)dim, (size_t)probe + 1);
     return rows + cells + threads * thread + 40e6;
 }
 
@@ -40,14 +40,14 @@ uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, i
 static int hold_rows(struct balance_run *b, struct err *e)
 {
     double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
-    double rows = n * ((double)sim_rows_value(b->source) * dim + 8);
-    double panels = (n + SIM_RIGHT * cells) * (4 * dim + 24);
-    if (sim_best_kernel() == SIM_BF16)
-        panels = (n + SIM_RIGHT * cells) * (2 * dim + 20) + 1536 * cells;
+    double rows = n * ((double)row_store_value(b->source) * dim + 8);
+    double panels = (n + DOT_RIGHT * cells) * (4 * dim + 24);
+    if (dot_best_kernel() == DOT_BF16)
+        panels = (n + DOT_RIGHT * cells) * (2 * dim + 20) + 1536 * cells;
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;
-    if (sim_rows_hold(&b->rows, b->source, e))
+    if (row_store_hold(&b->rows, b->source, e))
         return -1;
     b->norm = mem_alloc(b->n, sizeof *b->norm, e);
     return b->norm ? 0 : -1;
@@ -167,7 +167,7 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
     return 0;
 }
 
-int balance_run(const struct sim_source *rows, const struct balance_options *o,
+int balance_run(const struct row_source *rows, const struct balance_options *o,
                 struct balance_result *r, struct err *e)
 {
     struct balance_forest forest = {0};
@@ -186,7 +186,7 @@ int balance_run(const struct sim_source *rows, const struct balance_options *o,
     balance_unload(&b);
     balance_forest_release(&forest);
     union_find_release(&b.sets);
-    sim_rows_release(&b.rows);
+    row_store_release(&b.rows);
     free(b.norm);
     free(b.state);
     free(b.cell);

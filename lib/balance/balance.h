@@ -27,7 +27,7 @@ enum balance_survivor {
     BALANCE_RANDOM  // by the seed
 };
 
-struct sim_dev;
+struct search_device;
 struct balance_options {
     enum balance_rule rule;
     enum balance_survivor survivor; // for BALANCE_SEMDEDUP the order: hard, easy, first or random
@@ -42,7 +42,7 @@ struct balance_options {
     uint64_t seed; // of `random`
     uint64_t mem;  // bytes that may be used, all in all
     int threads;
-    struct sim_dev *device; // makes the products (with pairs); NULL = this processor
+    struct search_device *device; // makes the products (with pairs); NULL = this processor
     // The cells of rows where they are known already, instead of a search: count x (probe + 1)
     // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.
     int (*cells)(void *ctx, uint64_t first, uint64_t count, size_t top, int32_t *labels,
@@ -74,7 +74,7 @@ struct balance_result {
 };
 
 // Works out keep and group. 0 or -1.
-int balance_run(const struct sim_source *rows, const struct balance_options *o,
+int balance_run(const struct row_source *rows, const struct balance_options *o,
                 struct balance_result *r, struct err *e);
 void balance_release(struct balance_result *r); // safe on a zeroed struct
 // The least `mem` that balance_run accepts for n rows; 0 when no memory would do.

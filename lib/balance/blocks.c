@@ -14,7 +14,7 @@ enum { AT_ONCE = 16 << 20 };    // bytes of panels
 uint64_t balance_block_bytes(uint64_t n, size_t dim, size_t value)
 {
     return n * (value * (uint64_t)dim + sizeof(double)) +
-           sim_panel_most_bytes(SIM_SIDE_RIGHT, n, dim) + 1280;
+           dot_panel_most_bytes(DOT_SIDE_RIGHT, n, dim) + 1280;
 }
 
 // A quarter of the memory a block: two are compared, and the next ones still fit beside them.
@@ -23,7 +23,7 @@ static uint32_t block_rows(const struct balance_run *b)
     uint64_t low = 1, high = b->usable ? b->usable : 1;
     while (low < high) {
         uint64_t mid = (low + high + 1) / 2;
-        if (balance_block_bytes(mid, b->dim, sim_rows_value(b->source)) <= b->block_mem / 4)
+        if (balance_block_bytes(mid, b->dim, row_store_value(b->source)) <= b->block_mem / 4)
             low = mid;
         else
             high = mid - 1;
@@ -70,7 +70,7 @@ static uint32_t *place_visitors(struct balance_run *b, struct err *e)
 static int cut_cells(struct balance_run *b, struct err *e)
 {
     size_t room = 0;
-    if (balance_block_bytes(block_rows(b), b->dim, sim_rows_value(b->source)) > b->block_mem / 2)
+    if (balance_block_bytes(block_rows(b), b->dim, row_store_value(b->source)) > b->block_mem / 2)
         return err_set(e, "not enough memory for two rows of %zu values", b->dim);
     for (size_t c = 0; c < b->n_cells; c++)
         if (cut(b, &room, (uint32_t)c, b->start[c], b->start[c + 1], false, e))
@@ -118,11 +118,11 @@ int balance_plan(struct balance_run *b, struct err *e)
 
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k)
 {
-    uint64_t row = sim_rows_value(b->source) * (uint64_t)b->dim + sizeof(double);
-    uint64_t rows = sim_rows_there(&b->rows) ? 0 : k->n * row + 512;
+    uint64_t row = row_store_value(b->source) * (uint64_t)b->dim + sizeof(double);
+    uint64_t rows = row_store_there(&b->rows) ? 0 : k->n * row + 512;
     return k->visitors || b->o->device
                ? rows
-               : rows + sim_panel_bytes(b->kernel, SIM_SIDE_RIGHT, k->n, b->dim) + 768;
+               : rows + dot_panel_bytes(b->kernel, DOT_SIDE_RIGHT, k->n, b->dim) + 768;
 }
 
 // Where the rows are in memory, panels are made shortly before they are compared: so they are still
@@ -130,24 +130,24 @@ uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_bloc
 uint64_t balance_at_once(const struct balance_run *b)
 {
     uint64_t few = (uint64_t)AT_ONCE * (uint64_t)b->o->threads;
-    return sim_rows_there(&b->rows) && b->biggest_block <= few / 4 && few < b->block_mem
+    return row_store_there(&b->rows) && b->biggest_block <= few / 4 && few < b->block_mem
                ? few
                : b->block_mem;
 }
 
 static bool is_loaded(const struct balance_run *b, const struct balance_block *k)
 {
-    return sim_rows_there(&b->rows) ? k->visitors || b->o->device || k->right.data
-                                    : k->rows.data != NULL;
+    return row_store_there(&b->rows) ? k->visitors || b->o->device || k->right.data
+                                     : k->rows.data != NULL;
 }
 
 static void unload(struct balance_run *b, struct balance_block *k)
 {
     if (is_loaded(b, k))
         b->loaded -= balance_bytes_of(b, k);
-    sim_rows_release(&k->rows);
+    row_store_release(&k->rows);
     free(k->norm);
-    sim_panel_release(&k->right);
+    dot_panel_release(&k->right);
     k->norm = NULL;
 }
 
@@ -159,18 +159,18 @@ void balance_unload(struct balance_run *b)
 
 static int allocate(const struct balance_run *b, struct balance_block *k, struct err *e)
 {
-    if (!sim_rows_there(&b->rows)) {
-        if (sim_rows_init(&k->rows, b->source, k->n, e))
+    if (!row_store_there(&b->rows)) {
+        if (row_store_init(&k->rows, b->source, k->n, e))
             return -1;
         k->norm = mem_alloc(k->n, sizeof *k->norm, e);
         if (!k->norm) {
-            sim_rows_release(&k->rows);
+            row_store_release(&k->rows);
             return -1;
         }
     }
     if (k->visitors || b->o->device)
         return 0;
-    if (sim_panel_init(&k->right, b->kernel, SIM_SIDE_RIGHT, k->n, b->dim, e))
+    if (dot_panel_init(&k->right, b->kernel, DOT_SIDE_RIGHT, k->n, b->dim, e))
         return -1;
     k->right.n = k->n;
     return 0;
@@ -188,7 +188,7 @@ struct load {
     size_t n_parts, room;
     uint8_t *fresh; // per block: being loaded now
     bool scattered; // main blocks have their rows
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 static struct balance_block *block_of(const struct balance_run *b, uint32_t place)
@@ -211,16 +211,17 @@ static void scatter_task(void *ctx, size_t i)
     struct balance_run *b = l->b;
     struct err e;
     uint64_t first = i * PART, n = b->n - first < PART ? b->n - first : PART;
-    struct sim_rows rows;
-    if (sim_rows_init(&rows, b->source, n, &e) || sim_rows_read(&rows, 0, b->source, first, n, &e))
-        sim_fail_set(&l->fail, &e);
+    struct row_store rows;
+    if (row_store_init(&rows, b->source, n, &e) ||
+        row_store_read(&rows, 0, b->source, first, n, &e))
+        loop_error_set(&l->fail, &e);
     for (uint64_t k = 0; k < n && rows.data && !l->fail.failed; k++) {
         uint32_t place = b->place[first + k];
         struct balance_block *to = place == BALANCE_NONE ? NULL : block_of(b, place);
         if (to && l->fresh[to - b->blocks])
-            sim_rows_copy(&to->rows, place - to->first, &rows, k);
+            row_store_copy(&to->rows, place - to->first, &rows, k);
     }
-    sim_rows_release(&rows);
+    row_store_release(&rows);
 }
 
 static void gather_task(void *ctx, size_t i)
@@ -234,32 +235,32 @@ static void gather_task(void *ctx, size_t i)
         return;
     for (uint32_t k = 0; k < p->n; k++)
         rows[k] = b->order[p->block->first + p->first + k];
-    if (sim_rows_gather(&p->block->rows, p->first, b->source, rows, p->n, &e))
-        sim_fail_set(&l->fail, &e);
+    if (row_store_gather(&p->block->rows, p->first, b->source, rows, p->n, &e))
+        loop_error_set(&l->fail, &e);
 }
 
 // The rows of a cell lie anywhere in memory: ask for one some rows before it is needed.
 static void fetch_ahead(const struct balance_run *b, uint32_t place)
 {
     __builtin_prefetch(&b->norm[b->order[place]]);
-    sim_rows_prefetch(&b->rows, b->order[place]);
+    row_store_prefetch(&b->rows, b->order[place]);
 }
 
 static void measure(struct balance_block *k, uint32_t first, uint32_t n)
 {
     for (uint32_t i = first; i < first + n; i++)
-        k->norm[i] = sqrt(sim_rows_dot(&k->rows, i, &k->rows, i));
+        k->norm[i] = sqrt(row_store_dot(&k->rows, i, &k->rows, i));
 }
 
 static void pack(const struct balance_run *b, const struct part *p, float *unit)
 {
     for (uint32_t k = 0; k < p->n; k++) {
-        if (sim_rows_there(&b->rows) && k + AHEAD < p->n)
+        if (row_store_there(&b->rows) && k + AHEAD < p->n)
             fetch_ahead(b, p->block->first + p->first + k + AHEAD);
-        balance_unit(b, p->block, p->first + k, unit + k % SIM_RIGHT * b->dim);
-        if (k % SIM_RIGHT == SIM_RIGHT - 1 || k + 1 == p->n)
-            sim_panel_part(&p->block->right, unit, p->first + k / SIM_RIGHT * SIM_RIGHT,
-                           k % SIM_RIGHT + 1);
+        balance_unit(b, p->block, p->first + k, unit + k % DOT_RIGHT * b->dim);
+        if (k % DOT_RIGHT == DOT_RIGHT - 1 || k + 1 == p->n)
+            dot_panel_part(&p->block->right, unit, p->first + k / DOT_RIGHT * DOT_RIGHT,
+                           k % DOT_RIGHT + 1);
     }
 }
 
@@ -269,15 +270,15 @@ static void pack_task(void *ctx, size_t i)
     const struct balance_run *b = l->b;
     const struct part *p = &l->parts[i];
     struct err e;
-    if (!sim_rows_there(&b->rows))
+    if (!row_store_there(&b->rows))
         measure(p->block, p->first, p->n);
     if (p->block->visitors || b->o->device)
         return;
-    float *unit = mem_alloc(SIM_RIGHT * b->dim, sizeof *unit, &e);
+    float *unit = mem_alloc(DOT_RIGHT * b->dim, sizeof *unit, &e);
     if (unit)
         pack(b, p, unit);
     else
-        sim_fail_set(&l->fail, &e);
+        loop_error_set(&l->fail, &e);
     free(unit);
 }
 
@@ -323,19 +324,19 @@ int balance_load(struct balance_run *b, struct err *e)
     int t = b->o->threads;
     l.fresh = mem_alloc(b->n_blocks, 1, e);
     int r = !l.fresh || make_blocks(&l, &rows, e);
-    l.scattered = !r && !sim_rows_there(&b->rows) &&
+    l.scattered = !r && !row_store_there(&b->rows) &&
                   rows > b->n / 8; // much of it: reading everything in order is faster
     if (l.scattered)
-        r = par_for_stop(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
-    if (!r && !sim_rows_there(&b->rows))
-        r = par_for_stop(t, l.n_parts, gather_task, &l, e);
-    r = r || sim_fail_check(&l.fail, e) || par_for_stop(t, l.n_parts, pack_task, &l, e) ||
-        sim_fail_check(&l.fail, e);
+        r = threads_for_stop(t, (b->n + PART - 1) / PART, scatter_task, &l, e);
+    if (!r && !row_store_there(&b->rows))
+        r = threads_for_stop(t, l.n_parts, gather_task, &l, e);
+    r = r || loop_error_check(&l.fail, e) || threads_for_stop(t, l.n_parts, pack_task, &l, e) ||
+        loop_error_check(&l.fail, e);
     for (size_t i = 0; i < b->n_blocks && !r; i++)
         if (l.fresh[i] && !b->blocks[i].visitors) {
             b->r->blocks++;
             if (b->blocks[i].right.data)
-                sim_panel_done(&b->blocks[i].right);
+                dot_panel_done(&b->blocks[i].right);
         }
     free(l.parts);
     free(l.fresh);
@@ -345,7 +346,7 @@ int balance_load(struct balance_run *b, struct err *e)
 struct balance_row balance_row(const struct balance_run *b, const struct balance_block *k,
                                uint32_t i)
 {
-    if (!sim_rows_there(&b->rows))
+    if (!row_store_there(&b->rows))
         return (struct balance_row){&k->rows, i, k->norm[i]};
     size_t row = b->order[k->first + i];
     return (struct balance_row){&b->rows, row, b->norm[row]};
@@ -355,5 +356,5 @@ void balance_unit(const struct balance_run *b, const struct balance_block *k, ui
                   float *unit)
 {
     struct balance_row r = balance_row(b, k, i);
-    sim_scale(sim_rows_at(r.rows, r.at, unit), 1 / r.norm, unit, b->dim);
+    dot_scale(row_store_at(r.rows, r.at, unit), 1 / r.norm, unit, b->dim);
 }

@@ -14,7 +14,7 @@ enum { CHUNK = 16384, TASK = 1024 }; // rows read at once; by one thread
 
 struct pass {
     struct balance_run *b;
-    struct sim_fail fail;
+    struct loop_error fail;
     uint64_t first;
     size_t n;
     float *rows; // CHUNK x dim, unit
@@ -27,8 +27,8 @@ static void class_held(struct balance_run *b, uint64_t first, size_t n, float *u
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t row = first + i;
-        sim_unit_rows_of(sim_rows_at(&b->rows, row, room), unit ? unit + i * b->dim : NULL, 1,
-                         b->dim, true, &b->state[row], &b->norm[row]);
+        unit_rows_of(row_store_at(&b->rows, row, room), unit ? unit + i * b->dim : NULL, 1, b->dim,
+                     true, &b->state[row], &b->norm[row]);
     }
 }
 
@@ -41,23 +41,23 @@ static void read_task(void *ctx, size_t i)
     uint64_t first = p->first + at;
     bool unit = b->mean || (b->cell && !b->o->cells); // somebody looks at the unit rows
     struct err e;
-    int r = sim_rows_there(&b->rows) ? sim_rows_read(&b->rows, first, b->source, first, n, &e)
-                                     : b->source->read(b->source->ctx, first, n, rows, &e);
+    int r = row_store_there(&b->rows) ? row_store_read(&b->rows, first, b->source, first, n, &e)
+                                      : b->source->read(b->source->ctx, first, n, rows, &e);
     if (r)
-        sim_fail_set(&p->fail, &e);
-    else if (sim_rows_there(&b->rows))
+        loop_error_set(&p->fail, &e);
+    else if (row_store_there(&b->rows))
         class_held(b, first, n, unit ? rows : NULL, rows + (n - 1) * b->dim);
     else
-        sim_unit_rows_of(rows, unit ? rows : NULL, n, b->dim, true, b->state + first, NULL);
+        unit_rows_of(rows, unit ? rows : NULL, n, b->dim, true, b->state + first, NULL);
 }
 
 static void count_states(struct balance_run *b)
 {
     for (uint32_t i = 0; i < b->n; i++) {
-        b->r->zero += b->state[i] == SIM_ZERO;
-        b->r->not_finite += b->state[i] == SIM_NOT_FINITE;
-        b->r->rescaled += b->state[i] == SIM_RESCALED;
-        b->usable += !sim_failed(b->state[i]);
+        b->r->zero += b->state[i] == ROW_ZERO;
+        b->r->not_finite += b->state[i] == ROW_NOT_FINITE;
+        b->r->rescaled += b->state[i] == ROW_RESCALED;
+        b->usable += !row_failed(b->state[i]);
     }
     b->r->rows = b->n;
     b->r->usable = b->usable;
@@ -72,16 +72,16 @@ static void add_to_mean(struct balance_run *b, const struct pass *p)
 }
 
 // The cell of each row, and the next ones that it looks into.
-static int find_cells(struct balance_run *b, struct assign *a, const struct pass *p, struct err *e)
+static int find_cells(struct balance_run *b, struct nearest *a, const struct pass *p, struct err *e)
 {
     size_t top = b->probe + 1;
     int32_t *labels = mem_alloc(p->n * top, sizeof *labels, e);
     int r = !labels       ? -1
             : b->o->cells ? b->o->cells(b->o->ctx, p->first, p->n, top, labels, e)
-                          : assign_rows(a, b->o->threads, p->rows, p->n, b->state + p->first, top,
-                                        labels, NULL, e);
+                          : nearest_rows(a, b->o->threads, p->rows, p->n, b->state + p->first, top,
+                                         labels, NULL, e);
     for (size_t i = 0; i < p->n && !r; i++) {
-        bool usable = !sim_failed(b->state[p->first + i]);
+        bool usable = !row_failed(b->state[p->first + i]);
         for (size_t t = 0; t < top && usable && !r; t++)
             if (labels[i * top + t] >= (int64_t)b->n_cells || labels[i * top + t] < 0)
                 r = err_set(e, "row %llu has the label %d, with %zu cells",
@@ -95,7 +95,7 @@ static int find_cells(struct balance_run *b, struct assign *a, const struct pass
     return r;
 }
 
-static int read_all(struct balance_run *b, struct assign *a, struct err *e)
+static int read_all(struct balance_run *b, struct nearest *a, struct err *e)
 {
     struct pass p = {.b = b};
     p.rows = mem_alloc(CHUNK * b->dim, sizeof *p.rows, e);
@@ -104,9 +104,9 @@ static int read_all(struct balance_run *b, struct assign *a, struct err *e)
     int r = 0;
     for (p.first = 0; p.first < b->n && !r; p.first += p.n) {
         p.n = b->n - p.first < CHUNK ? b->n - p.first : CHUNK;
-        r = par_for_stop(b->o->threads, (p.n + TASK - 1) / TASK, read_task, &p, e);
+        r = threads_for_stop(b->o->threads, (p.n + TASK - 1) / TASK, read_task, &p, e);
         if (!r)
-            r = sim_fail_check(&p.fail, e);
+            r = loop_error_check(&p.fail, e);
         if (!r && b->cell)
             r = find_cells(b, a, &p, e);
         if (!r && b->mean)
@@ -120,7 +120,7 @@ static int read_all(struct balance_run *b, struct assign *a, struct err *e)
 static void sort_by_cell(struct balance_run *b)
 {
     for (uint32_t i = 0; i < b->n; i++)
-        if (!sim_failed(b->state[i]))
+        if (!row_failed(b->state[i]))
             b->start[(b->cell ? b->cell[i] : 0) + 1]++;
     for (size_t c = 0; c < b->n_cells; c++) {
         uint64_t size = b->start[c + 1];
@@ -130,7 +130,7 @@ static void sort_by_cell(struct balance_run *b)
     }
     for (uint32_t i = 0; i < b->n; i++) {
         b->place[i] = BALANCE_NONE;
-        if (sim_failed(b->state[i]))
+        if (row_failed(b->state[i]))
             continue;
         uint32_t c = b->cell ? b->cell[i] : 0;
         b->place[i] = b->start[c]++;
@@ -145,7 +145,7 @@ double balance_to_centroid(const struct balance_run *b, const float *raw, double
 {
     double sum = 0;
     if (!b->mean)
-        return sim_dot(raw, b->o->centroids + (size_t)b->cell[row] * b->dim, b->dim) / norm;
+        return dot_exact(raw, b->o->centroids + (size_t)b->cell[row] * b->dim, b->dim) / norm;
     for (size_t d = 0; d < b->dim; d++)
         sum += raw[d] * b->mean[d];
     return sum / norm;
@@ -157,17 +157,17 @@ static void key_task(void *ctx, size_t i)
     struct balance_run *b = p->b;
     struct err e;
     uint64_t first = i * TASK, n = b->n - first < TASK ? b->n - first : TASK;
-    bool held = sim_rows_there(&b->rows);
+    bool held = row_store_there(&b->rows);
     float *rows = mem_alloc((held ? 1 : n) * b->dim, sizeof *rows, &e);
     if (!rows || (!held && b->source->read(b->source->ctx, first, n, rows, &e))) {
-        sim_fail_set(&p->fail, &e);
+        loop_error_set(&p->fail, &e);
         free(rows);
         return;
     }
     for (uint32_t k = 0; k < n; k++) {
         uint32_t row = (uint32_t)first + k;
-        const float *x = held ? sim_rows_at(&b->rows, row, rows) : rows + k * b->dim;
-        double norm = held ? b->norm[row] : sqrt(sim_dot(x, x, b->dim));
+        const float *x = held ? row_store_at(&b->rows, row, rows) : rows + k * b->dim;
+        double norm = held ? b->norm[row] : sqrt(dot_exact(x, x, b->dim));
         if (b->place[row] != BALANCE_NONE)
             p->key[b->place[row]] = balance_to_centroid(b, x, norm, row);
     }
@@ -235,8 +235,8 @@ static int sort_by_rank(struct balance_run *b, struct err *e)
     struct pass p = {.b = b};
     if (b->o->survivor == BALANCE_HARD || b->o->survivor == BALANCE_EASY) {
         p.key = mem_alloc(b->usable, sizeof *p.key, e);
-        if (!p.key || par_for_stop(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||
-            sim_fail_check(&p.fail, e)) {
+        if (!p.key || threads_for_stop(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||
+            loop_error_check(&p.fail, e)) {
             free(p.key);
             return -1;
         }
@@ -248,12 +248,12 @@ static int sort_by_rank(struct balance_run *b, struct err *e)
 
 int balance_cells(struct balance_run *b, struct err *e)
 {
-    struct assign a = {0};
+    struct nearest a = {0};
     if (b->cell && !b->o->cells &&
-        assign_init_on(&a, b->o->device, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
+        nearest_init_on(&a, b->o->device, b->o->centroids, b->n_cells, b->dim, b->o->threads, e))
         return -1;
     int r = read_all(b, &a, e);
-    assign_release(&a);
+    nearest_release(&a);
     if (r)
         return -1;
     count_states(b);

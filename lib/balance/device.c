@@ -37,7 +37,7 @@ struct walk {
 
 struct device_turn {
     struct balance_run *b;
-    struct sim_dev *s;
+    struct search_device *s;
     struct balance_found *found;
     const struct balance_pair *pairs;
     size_t n_pairs;
@@ -52,7 +52,7 @@ struct device_turn {
     double most, worst;
     uint32_t packed; // rows packed so far
     size_t n_hits;   // in s->listed
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 // Rows of a piece at most: two fit.
@@ -163,19 +163,19 @@ static void pack_task(void *ctx, size_t task)
 {
     struct device_turn *t = ctx;
     const struct balance_run *b = t->b;
-    uint32_t first = t->packed + (uint32_t)task * TASK, end = t->packed + SIM_DEV_PACK;
+    uint32_t first = t->packed + (uint32_t)task * TASK, end = t->packed + SEARCH_DEVICE_PACK;
     struct err e;
     float *unit = mem_alloc(b->dim, sizeof *unit, &e);
     if (!unit) {
-        sim_fail_set(&t->fail, &e);
+        loop_error_set(&t->fail, &e);
         return;
     }
     end = end < t->rows ? end : t->rows;
     for (uint32_t i = first; i < end && i < first + TASK; i++) {
         const struct piece *p = piece_of(t, i);
         balance_unit(b, &b->blocks[p->block], p->first + i - p->at, unit);
-        sim_dev_pack(t->s, unit, sim_dev_row(t->s, t->s->act, i - t->packed), &t->norm[i],
-                     &t->lost[i]);
+        search_device_pack(t->s, unit, search_device_row(t->s, t->s->act, i - t->packed),
+                           &t->norm[i], &t->lost[i]);
     }
     free(unit);
 }
@@ -183,27 +183,28 @@ static void pack_task(void *ctx, size_t task)
 // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
 static double bound_of(const struct device_turn *t, uint32_t row)
 {
-    return sim_dev_bound(t->s, t->norm[row], t->lost[row], t->most, t->worst) + 5e-7;
+    return search_device_bound(t->s, t->norm[row], t->lost[row], t->most, t->worst) + 5e-7;
 }
 
 static int send(struct device_turn *t, struct err *e)
 {
-    struct sim_dev *s = t->s;
+    struct search_device *s = t->s;
     t->most = t->worst = 0;
-    for (t->packed = 0; t->packed < t->rows; t->packed += SIM_DEV_PACK) {
-        uint32_t left = t->rows - t->packed, n = left < SIM_DEV_PACK ? left : SIM_DEV_PACK;
-        if (par_for_stop(t->b->o->threads, (n + TASK - 1) / TASK, pack_task, t, e) ||
-            sim_fail_check(&t->fail, e))
+    for (t->packed = 0; t->packed < t->rows; t->packed += SEARCH_DEVICE_PACK) {
+        uint32_t left = t->rows - t->packed,
+                 n = left < SEARCH_DEVICE_PACK ? left : SEARCH_DEVICE_PACK;
+        if (threads_for_stop(t->b->o->threads, (n + TASK - 1) / TASK, pack_task, t, e) ||
+            loop_error_check(&t->fail, e))
             return -1;
-        s->d->op->upload(s->d, sim_dev_row(s, s->right, t->packed), s->act,
+        s->d->op->upload(s->d, search_device_row(s, s->right, t->packed), s->act,
                          n * s->ld * s->d->act_size);
     }
     for (uint32_t i = 0; i < t->rows; i++) {
         t->most = fmax(t->most, t->norm[i]);
         t->worst = fmax(t->worst, t->lost[i]);
     }
-    for (uint32_t at = 0; at < t->rows; at += SIM_DEV_PACK) {
-        uint32_t n = t->rows - at < SIM_DEV_PACK ? t->rows - at : SIM_DEV_PACK;
+    for (uint32_t at = 0; at < t->rows; at += SEARCH_DEVICE_PACK) {
+        uint32_t n = t->rows - at < SEARCH_DEVICE_PACK ? t->rows - at : SEARCH_DEVICE_PACK;
         for (uint32_t i = 0; i < n; i++)
             s->norm[i] = balance_least(t->b, bound_of(t, at + i));
         s->d->op->upload(s->d, s->least + at, s->norm, n * sizeof *s->norm);
@@ -215,7 +216,7 @@ static int send(struct device_turn *t, struct err *e)
 static void compare(struct device_turn *t, const struct item *it, uint32_t row, uint32_t col,
                     uint32_t rows, uint32_t cols)
 {
-    struct sim_dev *s = t->s;
+    struct search_device *s = t->s;
     struct dev_scores block = {.v = s->scores,
                                .ld = s->cols,
                                .rows = rows,
@@ -225,8 +226,8 @@ static void compare(struct device_turn *t, const struct item *it, uint32_t row, 
     bool same = it->a == it->b;
     if (same && block.col0 + cols <= block.row0 + 1)
         return;
-    s->d->op->scores(s->d, rows, sim_dev_row(s, s->right, block.row0), cols,
-                     sim_dev_row(s, s->right, block.col0), s->ld, s->scores, s->cols);
+    s->d->op->scores(s->d, rows, search_device_row(s, s->right, block.row0), cols,
+                     search_device_row(s, s->right, block.col0), s->ld, s->scores, s->cols);
     s->d->op->hits_above(s->d, &block, s->least + block.row0, same, &s->hits);
 }
 
@@ -234,7 +235,7 @@ static void compare(struct device_turn *t, const struct item *it, uint32_t row, 
 // an empty list. *area: their scores. Returns how many there were.
 static size_t launch(struct device_turn *t, struct walk *w, size_t n, double *area)
 {
-    struct sim_dev *s = t->s;
+    struct search_device *s = t->s;
     size_t done = 0;
     uint64_t sum = 0;
     s->d->op->zero(s->d, s->hits.n, sizeof *s->hits.n);
@@ -269,7 +270,7 @@ static void decide_task(void *ctx, size_t task)
         struct err e;
         if (h->row >= t->rows || h->col >= t->rows) {
             err_set(&e, "%s: a pair that cannot be", t->s->d->name);
-            sim_fail_set(&t->fail, &e);
+            loop_error_set(&t->fail, &e);
             break;
         }
         const struct piece *a = piece_of(t, h->row), *b = piece_of(t, h->col);
@@ -295,8 +296,8 @@ static int decide(struct device_turn *t, struct err *e)
 {
     if (!t->n_hits)
         return 0;
-    return par_for_stop(t->b->o->threads, (t->n_hits + HITS - 1) / HITS, decide_task, t, e) ||
-                   sim_fail_check(&t->fail, e)
+    return threads_for_stop(t->b->o->threads, (t->n_hits + HITS - 1) / HITS, decide_task, t, e) ||
+                   loop_error_check(&t->fail, e)
                ? -1
                : 0;
 }
@@ -304,7 +305,7 @@ static int decide(struct device_turn *t, struct err *e)
 // All blocks of scores of the turn. *done grows by `pairs` in all.
 static int run_turn(struct device_turn *t, double pairs, double *done, double total, struct err *e)
 {
-    struct sim_dev *s = t->s;
+    struct search_device *s = t->s;
     double all = 0, seen = 0, area, start = *done;
     size_t run = FIRST_RUN;
     struct walk began = {0}, next = {0};
@@ -327,8 +328,8 @@ static int run_turn(struct device_turn *t, double pairs, double *done, double to
         }
         s->n_pairs += hits;
         size_t at = 0, part;
-        for (; hits - at > SIM_DEV_LIST; at += SIM_DEV_LIST)
-            if (fetch(t, at, SIM_DEV_LIST, e) || decide(t, e))
+        for (; hits - at > SEARCH_DEVICE_LIST; at += SEARCH_DEVICE_LIST)
+            if (fetch(t, at, SEARCH_DEVICE_LIST, e) || decide(t, e))
                 return -1;
         part = hits - at;
         if (fetch(t, at, part, e))

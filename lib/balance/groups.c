@@ -24,7 +24,7 @@ struct groups {
     float *rows;          // batch x dim; NULL where all rows are in memory
     uint32_t *slot;       // per member of the batch: its row in `rows`
     uint32_t batch_first; // in members
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 // What picks the survivor of a group.
@@ -74,12 +74,12 @@ static double cost(const struct pick *p, const float *x, double norm, uint32_t r
 static const float *member(const struct groups *g, uint32_t at, float *room, double *norm)
 {
     const struct balance_run *b = g->b;
-    if (sim_rows_there(&b->rows)) {
+    if (row_store_there(&b->rows)) {
         *norm = b->norm[g->members[at]];
-        return sim_rows_at(&b->rows, g->members[at], room);
+        return row_store_at(&b->rows, g->members[at], room);
     }
     const float *x = g->rows + (size_t)g->slot[at - g->batch_first] * b->dim;
-    *norm = sqrt(sim_dot(x, x, b->dim));
+    *norm = sqrt(dot_exact(x, x, b->dim));
     return x;
 }
 
@@ -145,7 +145,7 @@ static void group_task(void *ctx, size_t i)
     if (p.room)
         pick_row(g, k, &p, p.mean + g->b->dim);
     else
-        sim_fail_set(&g->fail, &e);
+        loop_error_set(&g->fail, &e);
     free(p.mean);
     free(p.room);
 }
@@ -169,16 +169,16 @@ static void fetch_task(void *ctx, size_t i)
     struct fetch *f = ctx;
     struct err e;
     size_t at = i * FETCH, n = f->n - at < FETCH ? f->n - at : FETCH;
-    const struct sim_source *s = f->g->b->source;
+    const struct row_source *s = f->g->b->source;
     if (s->gather(s->ctx, f->rows + at, n, f->g->rows + at * s->dim, &e))
-        sim_fail_set(&f->g->fail, &e);
+        loop_error_set(&f->g->fail, &e);
 }
 
 // Reads the rows of n <= BATCH members, in the order of the files; fills slot.
 static int fetch_members(struct groups *g, uint32_t first, uint32_t n, struct err *e)
 {
     uint64_t rows[BATCH];
-    if (sim_rows_there(&g->b->rows))
+    if (row_store_there(&g->b->rows))
         return 0;
     for (uint32_t i = 0; i < n; i++)
         rows[i] = (uint64_t)g->members[first + i] << 16 | i;
@@ -189,8 +189,8 @@ static int fetch_members(struct groups *g, uint32_t first, uint32_t n, struct er
     }
     g->batch_first = first;
     struct fetch f = {g, rows, n};
-    return par_for_stop(g->b->o->threads, (n + FETCH - 1) / FETCH, fetch_task, &f, e) ||
-                   sim_fail_check(&g->fail, e)
+    return threads_for_stop(g->b->o->threads, (n + FETCH - 1) / FETCH, fetch_task, &f, e) ||
+                   loop_error_check(&g->fail, e)
                ? -1
                : 0;
 }
@@ -230,8 +230,8 @@ static int batch(struct groups *g, size_t n_list, struct err *e)
     const struct group *last = &g->list[n_list - 1];
     uint32_t first = g->list[0].first;
     return fetch_members(g, first, last->first + last->n - first, e) ||
-                   par_for_stop(g->b->o->threads, n_list, group_task, g, e) ||
-                   sim_fail_check(&g->fail, e)
+                   threads_for_stop(g->b->o->threads, n_list, group_task, g, e) ||
+                   loop_error_check(&g->fail, e)
                ? -1
                : 0;
 }
@@ -297,18 +297,18 @@ static void root_task(void *ctx, size_t task)
     uint64_t first = (uint64_t)task * ROOTS, end = first + ROOTS < b->n ? first + ROOTS : b->n;
     for (uint64_t i = first; i < end; i++)
         b->r->group[i] =
-            sim_failed(b->state[i]) ? BALANCE_NONE : union_find_root(&b->sets, (uint32_t)i);
+            row_failed(b->state[i]) ? BALANCE_NONE : union_find_root(&b->sets, (uint32_t)i);
 }
 
 static int union_groups(struct balance_run *b, struct err *e)
 {
     struct groups g = {.b = b};
-    int r = par_for_stop(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
+    int r = threads_for_stop(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
     g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
     r = g.size ? list_members(&g, e) : -1;
     // Else the lowest row, the root, is kept.
     if (!r && (b->o->survivor != BALANCE_FIRST || b->o->may_survive)) {
-        bool held = sim_rows_there(&b->rows);
+        bool held = row_store_there(&b->rows);
         g.batch = held ? g.n_members : BATCH;
         g.list = mem_alloc(g.batch / 2 + 1, sizeof *g.list, e);
         g.slot = g.list && !held ? mem_alloc(BATCH, sizeof *g.slot, e) : NULL;

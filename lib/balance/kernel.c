@@ -9,11 +9,11 @@
 #include "balance/run.h"
 #include "base/mem.h"
 
-enum { TRIALS = 16, ROWS = 7 * SIM_RIGHT };
+enum { TRIALS = 16, ROWS = 7 * DOT_RIGHT };
 
 struct trial {
     struct balance_run *b;
-    struct sim_panel left, right;
+    struct dot_panel left, right;
     float *unit; // ROWS x dim
     float *out;  // ROWS x ROWS
     double pairs, doubts;
@@ -22,8 +22,8 @@ struct trial {
 static int trial_init(struct trial *t, struct err *e)
 {
     size_t dim = t->b->dim;
-    if (sim_panel_init(&t->left, SIM_I8, SIM_SIDE_LEFT, ROWS, dim, e) ||
-        sim_panel_init(&t->right, SIM_I8, SIM_SIDE_RIGHT, ROWS, dim, e))
+    if (dot_panel_init(&t->left, DOT_I8, DOT_SIDE_LEFT, ROWS, dim, e) ||
+        dot_panel_init(&t->right, DOT_I8, DOT_SIDE_RIGHT, ROWS, dim, e))
         return -1;
     t->unit = mem_alloc(ROWS * dim, sizeof *t->unit, e);
     t->out = t->unit ? mem_alloc((size_t)ROWS * ROWS, sizeof *t->out, e) : NULL;
@@ -32,8 +32,8 @@ static int trial_init(struct trial *t, struct err *e)
 
 static void trial_release(struct trial *t)
 {
-    sim_panel_release(&t->left);
-    sim_panel_release(&t->right);
+    dot_panel_release(&t->left);
+    dot_panel_release(&t->right);
     free(t->unit);
     free(t->out);
 }
@@ -45,12 +45,12 @@ static int fetch(struct trial *t, uint32_t first, uint32_t n, struct err *e)
     uint64_t rows[ROWS];
     for (uint32_t i = 0; i < n; i++)
         rows[i] = b->order[first + i];
-    if (!sim_rows_there(&b->rows) && b->source->gather(b->source->ctx, rows, n, t->unit, e))
+    if (!row_store_there(&b->rows) && b->source->gather(b->source->ctx, rows, n, t->unit, e))
         return -1;
     for (uint32_t i = 0; i < n; i++) {
         float *to = t->unit + i * b->dim;
-        const float *x = sim_rows_there(&b->rows) ? sim_rows_at(&b->rows, rows[i], to) : to;
-        sim_scale(x, 1 / sqrt(sim_dot(x, x, b->dim)), to, b->dim);
+        const float *x = row_store_there(&b->rows) ? row_store_at(&b->rows, rows[i], to) : to;
+        dot_scale(x, 1 / sqrt(dot_exact(x, x, b->dim)), to, b->dim);
     }
     return 0;
 }
@@ -59,7 +59,7 @@ static void count(struct trial *t, uint32_t n)
 {
     double distance = t->b->distance >= 0 ? t->b->distance : 0.1; // not known yet: a likely one
     for (uint32_t i = 0; i < n; i++) {
-        double bound = sim_bound(&t->left, i, &t->right);
+        double bound = dot_bound(&t->left, i, &t->right);
         for (uint32_t j = i + 1; j < n; j++)
             t->doubts += fabs(t->out[i * ROWS + j] - (1 - distance)) <= bound;
     }
@@ -74,9 +74,9 @@ static int run_trial(struct trial *t, uint32_t at, struct err *e)
     uint32_t left = b->start[cell + 1] - at, n = left < ROWS ? left : ROWS;
     if (fetch(t, at, n, e))
         return -1;
-    sim_panel_set(&t->left, t->unit, n);
-    sim_panel_set(&t->right, t->unit, n);
-    sim_block(&t->left, 0, n, &t->right, 0, n, t->out, ROWS);
+    dot_panel_set(&t->left, t->unit, n);
+    dot_panel_set(&t->right, t->unit, n);
+    dot_block(&t->left, 0, n, &t->right, 0, n, t->out, ROWS);
     count(t, n);
     return 0;
 }
@@ -87,17 +87,17 @@ static int try_int8(struct balance_run *b, struct err *e)
     int r = trial_init(&t, e);
     for (uint64_t i = 0; i < TRIALS && !r; i++)
         r = run_trial(&t, (uint32_t)(i * b->usable / TRIALS), e);
-    if (!r && t.doubts <= SIM_I8_DOUBT * t.pairs)
-        b->kernel = SIM_I8;
+    if (!r && t.doubts <= DOT_I8_DOUBT * t.pairs)
+        b->kernel = DOT_I8;
     trial_release(&t);
     return r ? -1 : 0;
 }
 
 int balance_choose_kernel(struct balance_run *b, struct err *e)
 {
-    static const char *const names[SIM_KERNELS] = {"float32", "bfloat16", "int8"};
-    b->kernel = sim_best_kernel();
-    if (!b->o->device && b->usable && sim_has_kernel(SIM_I8, b->dim) && try_int8(b, e))
+    static const char *const names[DOT_KERNELS] = {"float32", "bfloat16", "int8"};
+    b->kernel = dot_best_kernel();
+    if (!b->o->device && b->usable && dot_has_kernel(DOT_I8, b->dim) && try_int8(b, e))
         return -1;
     b->r->kernel = b->o->device ? "the device's" : names[b->kernel];
     return 0;

@@ -12,8 +12,8 @@
 enum { BATCH = 2048 };
 
 struct pairs {
-    const struct sim_source *source;
-    const struct sim_files *files;
+    const struct row_source *source;
+    const struct embedding_files *files;
     struct out out;
     uint64_t row[BATCH], kept[BATCH];
     size_t n;
@@ -21,7 +21,7 @@ struct pairs {
     uint64_t *sorted; // kept rows in their order, and where each came from: 2 x BATCH
 };
 
-static const char *name_of(const struct sim_files *f, uint64_t row, uint64_t *in_file)
+static const char *name_of(const struct embedding_files *f, uint64_t row, uint64_t *in_file)
 {
     const struct npy_part *p = &f->set.parts[npy_set_find(&f->set, row)];
     const char *slash = strrchr(p->path, '/');
@@ -69,7 +69,7 @@ static int put_line(struct pairs *p, size_t i, struct err *e)
 {
     size_t dim = p->source->dim;
     const float *x = p->x + i * dim, *y = p->y + i * dim;
-    double cosine = sim_dot(x, y, dim) / sqrt(sim_dot(x, x, dim) * sim_dot(y, y, dim));
+    double cosine = dot_exact(x, y, dim) / sqrt(dot_exact(x, x, dim) * dot_exact(y, y, dim));
     uint64_t row, kept;
     char figures[64];
     const char *name = name_of(p->files, p->row[i], &row);
@@ -111,7 +111,7 @@ static int put_all(struct pairs *p, const struct balance_result *r, struct err *
 }
 
 int balance_report_pairs(const char *path, const struct balance_result *r,
-                         const struct sim_files *f, struct err *e)
+                         const struct embedding_files *f, struct err *e)
 {
     struct pairs *p = mem_alloc(1, sizeof *p, e);
     if (!p)

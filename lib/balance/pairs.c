@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A pair of blocks is compared in stripes: SIM_BLOCK_ROWS rows of the one with all rows of the
+// A pair of blocks is compared in stripes: DOT_BLOCK_ROWS rows of the one with all rows of the
 // other. A product that the bound leaves in doubt is taken again in float64 from the rows as read.
 #include <math.h>
 #include <stdlib.h>
@@ -7,17 +7,17 @@
 #include "balance/run.h"
 #include "base/mem.h"
 #include "system/threads.h"
-#include "system/signals.h" // a stripe may take seconds; par_for_stop tells of it
+#include "system/signals.h" // a stripe may take seconds; threads_for_stop tells of it
 
 enum { STRIPES_A_TURN = 4096 };
 
 // One thread's memory.
 struct scratch {
-    struct sim_panel left;
-    float *unit;                  // SIM_BLOCK_ROWS x dim
-    float *out;                   // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
-    double bound[SIM_BLOCK_ROWS]; // of the products of each row
-    uint32_t at[SIM_BLOCK_COLS];
+    struct dot_panel left;
+    float *unit;                  // DOT_BLOCK_ROWS x dim
+    float *out;                   // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
+    double bound[DOT_BLOCK_ROWS]; // of the products of each row
+    uint32_t at[DOT_BLOCK_COLS];
 };
 
 struct turn {
@@ -33,7 +33,7 @@ struct turn {
 
 static uint64_t n_stripes(const struct balance_run *b, const struct balance_pair *p)
 {
-    return (b->blocks[p->a].n + SIM_BLOCK_ROWS - 1) / SIM_BLOCK_ROWS;
+    return (b->blocks[p->a].n + DOT_BLOCK_ROWS - 1) / DOT_BLOCK_ROWS;
 }
 
 static void give_edges(struct balance_run *b, struct balance_found *f)
@@ -96,7 +96,7 @@ static void reached(struct balance_run *b, struct balance_found *f, uint32_t p, 
 static double exact(const struct balance_run *b, const struct balance_meeting *r, uint32_t j)
 {
     struct balance_row x = balance_row(b, r->a, r->i), y = balance_row(b, r->b, j);
-    return sim_rows_dot(x.rows, x.at, y.rows, y.at) / (x.norm * y.norm);
+    return row_store_dot(x.rows, x.at, y.rows, y.at) / (x.norm * y.norm);
 }
 
 // Two rows that look into each other's cells meet twice: the lower one's visit counts.
@@ -138,7 +138,7 @@ void balance_meet(struct balance_run *b, struct balance_found *f, const struct b
 static void scan(struct balance_run *b, struct scratch *s, struct balance_found *f,
                  const struct balance_meeting *r, const float *v, uint32_t first, size_t n)
 {
-    size_t hits = sim_above(v, n, balance_least(b, r->bound), s->at);
+    size_t hits = dot_above(v, n, balance_least(b, r->bound), s->at);
     for (size_t h = 0; h < hits; h++)
         balance_meet(b, f, r, first + s->at[h], v[s->at[h]]);
 }
@@ -148,12 +148,12 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
                       uint32_t first, uint32_t m)
 {
     if (!k->visitors) {
-        sim_panel_take(&s->left, &k->right, first, m);
+        dot_panel_take(&s->left, &k->right, first, m);
         return;
     }
     for (uint32_t i = 0; i < m; i++)
         balance_unit(b, k, first + i, s->unit + (size_t)i * b->dim);
-    sim_panel_set(&s->left, s->unit, m);
+    dot_panel_set(&s->left, s->unit, m);
 }
 
 // Products of m rows of the stripe from i on with the n rows of c from j on.
@@ -161,11 +161,11 @@ static void compare_block(struct balance_run *b, struct scratch *s, struct balan
                           struct balance_meeting *r, uint32_t first, uint32_t i, uint32_t m,
                           uint32_t j, uint32_t n)
 {
-    sim_block(&s->left, i, m, &r->b->right, j, n, s->out, SIM_BLOCK_COLS);
+    dot_block(&s->left, i, m, &r->b->right, j, n, s->out, DOT_BLOCK_COLS);
     for (uint32_t k = 0; k < m; k++) {
         r->i = first + i + k;
         r->bound = s->bound[i + k];
-        scan(b, s, f, r, s->out + (size_t)k * SIM_BLOCK_COLS, j, n);
+        scan(b, s, f, r, s->out + (size_t)k * DOT_BLOCK_COLS, j, n);
     }
 }
 
@@ -175,19 +175,19 @@ static void compare(struct balance_run *b, struct scratch *s, struct balance_fou
 {
     const struct balance_block *a = &b->blocks[p->a], *c = &b->blocks[p->b];
     struct balance_meeting r = {.a = a, .b = c};
-    uint32_t m = a->n - first < SIM_BLOCK_ROWS ? a->n - first : SIM_BLOCK_ROWS;
+    uint32_t m = a->n - first < DOT_BLOCK_ROWS ? a->n - first : DOT_BLOCK_ROWS;
     bool same = p->a == p->b;
-    uint32_t step = same ? SIM_LEFT : m;
+    uint32_t step = same ? DOT_LEFT : m;
     pack_left(b, s, a, first, m);
     // What was packed is the unit row rounded to float32: within 2^-23 of it on each side.
     for (uint32_t i = 0; i < m; i++)
-        s->bound[i] = sim_bound(&s->left, i, &c->right) + 5e-7;
+        s->bound[i] = dot_bound(&s->left, i, &c->right) + 5e-7;
     for (uint32_t i = 0; i < m; i += step) {
         uint32_t rows = m - i < step ? m - i : step;
-        for (uint32_t j = same ? (first + i) / SIM_RIGHT * SIM_RIGHT : 0;
-             j < c->n && !sig_stop_wanted(); j += SIM_BLOCK_COLS)
+        for (uint32_t j = same ? (first + i) / DOT_RIGHT * DOT_RIGHT : 0;
+             j < c->n && !signals_stop_wanted(); j += DOT_BLOCK_COLS)
             compare_block(b, s, f, &r, first, i, rows, j,
-                          c->n - j < SIM_BLOCK_COLS ? c->n - j : SIM_BLOCK_COLS);
+                          c->n - j < DOT_BLOCK_COLS ? c->n - j : DOT_BLOCK_COLS);
     }
 }
 
@@ -213,7 +213,7 @@ static void stripe(void *ctx, size_t i)
     }
     struct balance_found *f = balance_found_take(t->found, t->threads);
     compare(t->b, &t->scratch[f - t->found], f, &t->pairs[low],
-            (uint32_t)(at - t->stripes[low]) * SIM_BLOCK_ROWS);
+            (uint32_t)(at - t->stripes[low]) * DOT_BLOCK_ROWS);
     atomic_flag_clear(&f->busy);
 }
 
@@ -264,7 +264,7 @@ static int run_batch(struct turn *t, double *done, double total, struct err *e)
     int r = 0;
     for (t->first = 0; t->first < all && !r; t->first += STRIPES_A_TURN) {
         uint64_t n = all - t->first < STRIPES_A_TURN ? all - t->first : STRIPES_A_TURN;
-        r = par_for_stop(t->threads, n, stripe, t, e);
+        r = threads_for_stop(t->threads, n, stripe, t, e);
         *done = start + pairs * (double)(t->first + n) / (double)all;
         r = r || balance_progress(t->b, *done, total, e);
     }
@@ -274,17 +274,17 @@ static int run_batch(struct turn *t, double *done, double total, struct err *e)
 
 static void scratch_release(struct scratch *s)
 {
-    sim_panel_release(&s->left);
+    dot_panel_release(&s->left);
     free(s->unit);
     free(s->out);
 }
 
 static int scratch_init(struct scratch *s, const struct balance_run *b, struct err *e)
 {
-    if (sim_panel_init(&s->left, b->kernel, SIM_SIDE_LEFT, SIM_BLOCK_ROWS, b->dim, e))
+    if (dot_panel_init(&s->left, b->kernel, DOT_SIDE_LEFT, DOT_BLOCK_ROWS, b->dim, e))
         return -1;
-    s->unit = mem_alloc(SIM_BLOCK_ROWS * b->dim, sizeof *s->unit, e);
-    s->out = s->unit ? mem_alloc((size_t)SIM_BLOCK_ROWS * SIM_BLOCK_COLS, sizeof(float), e) : NULL;
+    s->unit = mem_alloc(DOT_BLOCK_ROWS * b->dim, sizeof *s->unit, e);
+    s->out = s->unit ? mem_alloc((size_t)DOT_BLOCK_ROWS * DOT_BLOCK_COLS, sizeof(float), e) : NULL;
     return s->out ? 0 : -1;
 }
 

@@ -50,7 +50,7 @@ static int add_histogram(cJSON *o, const uint32_t *size, uint64_t n, struct err 
     return list ? 0 : -1;
 }
 
-static int add_row(cJSON *o, const struct sim_files *f, uint64_t row, struct err *e)
+static int add_row(cJSON *o, const struct embedding_files *f, uint64_t row, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[npy_set_find(&f->set, row)];
     const char *slash = strrchr(p->path, '/');
@@ -150,7 +150,7 @@ static int list_members(struct biggest *b, const struct balance_result *r, struc
 }
 
 static int add_group(cJSON *list, const struct biggest *b, const struct listed *l,
-                     const struct sim_files *f, struct err *e)
+                     const struct embedding_files *f, struct err *e)
 {
     cJSON *g = json_add_object(list, NULL, e);
     if (!g || json_add_u64(g, "rows", l->size, e) ||
@@ -171,7 +171,7 @@ uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows)
     return groups * GROUP + listed * MEMBER + 4 * rows;
 }
 
-static int add_biggest(cJSON *o, const struct balance_result *r, const struct sim_files *f,
+static int add_biggest(cJSON *o, const struct balance_result *r, const struct embedding_files *f,
                        const uint32_t *size, size_t count, size_t members, struct err *e)
 {
     struct biggest b = {.room = count < r->rows ? count : r->rows, .members = members};
@@ -191,7 +191,7 @@ static int add_biggest(cJSON *o, const struct balance_result *r, const struct si
     return rc;
 }
 
-int balance_report_groups(cJSON *o, const struct balance_result *r, const struct sim_files *f,
+int balance_report_groups(cJSON *o, const struct balance_result *r, const struct embedding_files *f,
                           size_t count, size_t members, struct err *e)
 {
     uint32_t *size = mem_alloc(r->rows, sizeof *size, e);

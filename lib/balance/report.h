@@ -14,14 +14,14 @@
 // 9-16, ... (only those that occur), and "biggest", the `count` biggest groups (ties: lowest kept
 // row) as {rows, kept: {file, row}, members: [{file, row} ...]}, `members` of each at most, in the
 // order of rows. 0 or -1.
-int balance_report_groups(cJSON *o, const struct balance_result *r, const struct sim_files *f,
+int balance_report_groups(cJSON *o, const struct balance_result *r, const struct embedding_files *f,
                           size_t count, size_t members, struct err *e);
 // About how many bytes that takes for at most so many rows.
 uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows);
 // Writes a table of each row that goes and the row that is kept for it: file, row, kept_file,
 // kept_row, and their cosine, a line each, TAB between them, in the order of rows. 0 or -1.
 int balance_report_pairs(const char *path, const struct balance_result *r,
-                         const struct sim_files *f, struct err *e);
+                         const struct embedding_files *f, struct err *e);
 // Writes a table of distance, rows left and their share at `steps` distances up to r->reach. 0 or
 // -1.
 int balance_report_curve(const char *path, const struct balance_result *r, size_t steps,

@@ -37,9 +37,9 @@ void balance_forest_finish(struct balance_forest *f); // edges[0 .. n_forest), b
 struct balance_block {
     uint32_t cell;
     uint32_t first, n;      // places
-    struct sim_rows rows;   // as read; none when not loaded or all rows are in memory
+    struct row_store rows;  // as read; none when not loaded or all rows are in memory
     double *norm;           // n
-    struct sim_panel right; // of the unit rows; with o->device: none
+    struct dot_panel right; // of the unit rows; with o->device: none
     bool visitors;          // compared with the cell's rows; no `right`
     bool wanted;            // by the batch that runs next
 };
@@ -49,23 +49,23 @@ struct balance_pair {
 };
 
 struct balance_run {
-    const struct sim_source *source;
+    const struct row_source *source;
     const struct balance_options *o;
     struct balance_result *r;
     double distance; // pairs under it are joined
     double reach;    // pairs under it go to the forest or to closest; 0 = none
     uint32_t n, usable;
     size_t dim, n_cells, probe;
-    enum sim_kernel kernel;
-    struct sim_rows rows; // all of them, where memory holds them; else none
-    double *norm;         // with rows: of each
-    uint8_t *state;       // per row, enum sim_state
-    uint32_t *cell;       // per row; NULL with one cell
-    int32_t *next;        // per row: its `probe` next cells
-    uint32_t *place;      // per row, BALANCE_NONE for failed rows
-    uint32_t *order;      // per place: the row
-    uint32_t *start;      // per cell: its first place; n_cells + 1
-    double *mean;         // with one cell and an order by centroid: the mean of the unit rows
+    enum dot_kernel kernel;
+    struct row_store rows; // all of them, where memory holds them; else none
+    double *norm;          // with rows: of each
+    uint8_t *state;        // per row, enum row_state
+    uint32_t *cell;        // per row; NULL with one cell
+    int32_t *next;         // per row: its `probe` next cells
+    uint32_t *place;       // per row, BALANCE_NONE for failed rows
+    uint32_t *order;       // per place: the row
+    uint32_t *start;       // per cell: its first place; n_cells + 1
+    double *mean;          // with one cell and an order by centroid: the mean of the unit rows
     struct balance_block *blocks;
     size_t n_main, n_blocks; // visitors come after the others
     struct balance_pair *pairs;
@@ -111,7 +111,7 @@ uint64_t balance_at_once(const struct balance_run *b); // bytes of blocks loaded
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k);
 // Row i of a loaded block.
 struct balance_row {
-    const struct sim_rows *rows;
+    const struct row_store *rows;
     size_t at;
     double norm;
 };

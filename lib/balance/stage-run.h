@@ -17,10 +17,10 @@ struct balance_stage {
     struct log *log;
     uint64_t mem; // that may be used now
     int survivor; // with the default of the rule
-    struct sim_files files;
-    struct sim_origin origin;
+    struct embedding_files files;
+    struct embeddings_origin origin;
     struct dev dev; // with --device
-    struct sim_dev sim;
+    struct search_device sim;
     struct progress bar;
     struct balance_result result;
     float *centroids;

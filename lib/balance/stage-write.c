@@ -16,7 +16,7 @@ static int write_keep(struct balance_stage *j, size_t part, struct err *e)
 {
     const struct npy_part *p = &j->files.set.parts[part];
     struct npy_writer w;
-    char *path = sim_files_path(&j->files, part, j->o->keep_dir, e);
+    char *path = embedding_files_path(&j->files, part, j->o->keep_dir, e);
     if (!path || npy_create(&w, path, NPY_U1, 0, NULL, p->rows, e)) {
         free(path);
         return -1;
@@ -25,7 +25,7 @@ static int write_keep(struct balance_stage *j, size_t part, struct err *e)
     if (r)
         npy_abort(&w);
     else
-        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+        r = embedding_files_commit(&j->files, part, path, &w, &j->origin, e);
     free(path);
     return r;
 }
@@ -36,7 +36,7 @@ static int write_groups(struct balance_stage *j, size_t part, struct err *e)
     const struct npy_part *p = &j->files.set.parts[part];
     struct npy_writer w;
     int64_t rows[BUFFER];
-    char *path = sim_files_path(&j->files, part, j->o->groups_dir, e);
+    char *path = embedding_files_path(&j->files, part, j->o->groups_dir, e);
     if (!path || npy_create(&w, path, NPY_I8, 0, NULL, p->rows, e)) {
         free(path);
         return -1;
@@ -53,7 +53,7 @@ static int write_groups(struct balance_stage *j, size_t part, struct err *e)
     if (r)
         npy_abort(&w);
     else
-        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+        r = embedding_files_commit(&j->files, part, path, &w, &j->origin, e);
     free(path);
     return r;
 }
@@ -137,7 +137,7 @@ int balance_stage_write(struct balance_stage *j, struct err *e)
         if ((j->o->keep_dir && write_keep(j, i, e)) ||
             (j->o->groups_dir && write_groups(j, i, e)) || (j->o->ledger && write_ledger(j, i, e)))
             return -1;
-        if (sig_stop_wanted())
+        if (signals_stop_wanted())
             return err_set(e, "stopped");
     }
     if (j->o->pairs && balance_report_pairs(j->o->pairs, &j->result, &j->files, e))

@@ -14,7 +14,7 @@
 #include "embeddings/stage.h"
 
 // NULL: the processor searches.
-static struct sim_dev *searcher(struct balance_stage *j)
+static struct search_device *searcher(struct balance_stage *j)
 {
     return j->dev.op ? &j->sim : NULL;
 }
@@ -23,7 +23,7 @@ static int known_cells(void *ctx, uint64_t first, uint64_t count, size_t top, in
                        struct err *e)
 {
     struct balance_stage *j = ctx;
-    return sim_files_labels(&j->files, j->o->labels_dir, first, count, top, labels, e);
+    return embedding_files_labels(&j->files, j->o->labels_dir, first, count, top, labels, e);
 }
 
 static bool on_progress(void *ctx, double done, double total)
@@ -31,7 +31,7 @@ static bool on_progress(void *ctx, double done, double total)
     struct balance_stage *j = ctx;
     j->bar.total = (uint64_t)(total / 1e6) + 1;
     progress_to(&j->bar, (uint64_t)(done / 1e6));
-    return !sig_stop_wanted();
+    return !signals_stop_wanted();
 }
 
 // For the cells, and for pairs of as many rows as make the copies small against the products. What
@@ -40,17 +40,17 @@ static int open_device(struct balance_stage *j, struct err *e)
 {
     enum { AT_ONCE = 1 << 20 };
     uint64_t rows = j->files.set.rows < AT_ONCE ? j->files.set.rows : AT_ONCE;
-    struct sim_dev_need need = {.dim = j->files.set.dim,
-                                .right = j->n_cells > rows ? j->n_cells : rows,
-                                .top = j->o->cells && !j->o->labels_dir ? j->o->probe + 1 : 0,
-                                .pairs = true};
+    struct search_device_need need = {.dim = j->files.set.dim,
+                                      .right = j->n_cells > rows ? j->n_cells : rows,
+                                      .top = j->o->cells && !j->o->labels_dir ? j->o->probe + 1 : 0,
+                                      .pairs = true};
     if (need.top > j->n_cells)
         need.top = j->n_cells; // as many as there are
     if (!j->dev.op)
         return 0;
-    if (sim_dev_init_within(&j->sim, &j->dev, &need, &j->mem, e))
+    if (search_device_init_within(&j->sim, &j->dev, &need, &j->mem, e))
         return -1;
-    log_note(j->log, "%s", sim_dev_memory(&j->sim));
+    log_note(j->log, "%s", search_device_memory(&j->sim));
     return 0;
 }
 
@@ -87,7 +87,7 @@ static int balance(struct balance_stage *j, struct err *e)
     int r = balance_run(&j->files.source, &o, &j->result, e);
     progress_end(&j->bar);
     if (!r && searcher(j))
-        log_detail(j->log, "%s", sim_dev_counts(&j->sim));
+        log_detail(j->log, "%s", search_device_counts(&j->sim));
     return r;
 }
 
@@ -107,7 +107,8 @@ static int open_inputs(struct balance_stage *j, struct err *e)
 {
     const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
     const char *dirs[] = {j->o->keep_dir, j->o->groups_dir};
-    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 2, j->log, e);
+    return embeddings_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 2, j->log,
+                                 e);
 }
 
 static int run(struct balance_stage *j, struct err *e)
@@ -115,24 +116,26 @@ static int run(struct balance_stage *j, struct err *e)
     int threads = (int)j->common->threads;
     if (check_outputs(j, e))
         return -1;
-    sim_stage_memory(j->log, &j->mem, j->o->mem_given);
+    embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
     if ((strcmp(j->o->device, "cpu") &&
          dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
         open_inputs(j, e))
         return -1;
     if (j->o->cells) {
-        j->centroids = sim_files_centroids(&j->files, j->o->cells, &j->n_cells, j->cells_hex, e);
+        j->centroids =
+            embedding_files_centroids(&j->files, j->o->cells, &j->n_cells, j->cells_hex, e);
         size_t top = j->o->probe < j->n_cells ? j->o->probe + 1 : j->n_cells;
         if (!j->centroids ||
-            (j->o->labels_dir && sim_files_check_labels(&j->files, j->o->labels_dir, top,
-                                                        j->cells_hex, j->o->cells, e)))
+            (j->o->labels_dir && embedding_files_check_labels(&j->files, j->o->labels_dir, top,
+                                                              j->cells_hex, j->o->cells, e)))
             return -1;
     }
     uint64_t listing = balance_report_bytes(j->o->biggest, BALANCE_MEMBERS, j->files.set.rows);
     if (listing > j->mem)
         return err_set(e, "--list %llu may need %llu MiB: see --mem",
                        (unsigned long long)j->o->biggest, (unsigned long long)(listing >> 20));
-    if (j->o->may_survive && !(j->may = sim_files_may(&j->files, j->o->may_survive, &j->barred, e)))
+    if (j->o->may_survive &&
+        !(j->may = embedding_files_may(&j->files, j->o->may_survive, &j->barred, e)))
         return -1;
     if (balance(j, e))
         return -1;
@@ -172,15 +175,15 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
     j->log = l;
     j->mem = o->mem;
     j->survivor = o->rule && !o->survivor_given ? BALANCE_HARD : o->survivor;
-    j->origin =
-        (struct sim_origin){.tool = "sem-balance", .argc = argc, .argv = argv, .seed = o->seed};
+    j->origin = (struct embeddings_origin){
+        .tool = "sem-balance", .argc = argc, .argv = argv, .seed = o->seed};
     int r = run(j, e);
     *rows = j->result.rows;
     *kept = j->result.kept;
     balance_release(&j->result);
-    sim_dev_release(&j->sim);
+    search_device_release(&j->sim);
     dev_close(&j->dev);
-    sim_files_close(&j->files);
+    embedding_files_close(&j->files);
     free(j->centroids);
     free(j->may);
     if (r && j->made_keep_dir)

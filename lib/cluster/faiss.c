@@ -97,8 +97,8 @@ static int start(const struct kmeans_job *j, FaissClustering **c, FaissIndexFlat
 static int check_layout(FaissIndexFlatIP *index, struct err *e)
 {
     float x[] = {1, 0, 0.8F, 0.6F, 0, 1, 0.6F, 0.8F}, centroids[] = {1, 0, 0, 1};
-    struct sim_memory m;
-    struct sim_source source = sim_source_memory(&m, x, 4, 2);
+    struct row_memory m;
+    struct row_source source = row_source_memory(&m, x, 4, 2);
     struct kmeans_points p = {.source = &source, .n = 4, .cache = x, .borrowed = true};
     struct kmeans_job j = {.points = &p, .k = 2, .centroids = centroids, .seed = 1};
     FaissClustering *c = NULL;
@@ -131,7 +131,7 @@ int kmeans_faiss(const struct kmeans_job *j, struct err *e)
     if (j->k > INT_MAX || j->points->source->dim > INT_MAX || !j->points->cache)
         return err_set(e, "FAISS needs the points in memory, and not so many centroids");
     for (uint64_t i = 0; i < j->points->n; i++)
-        if (sim_failed(j->points->state[i]))
+        if (row_failed(j->points->state[i]))
             return err_set(e, "the faiss engine takes no failed rows");
     omp_set_num_threads(j->threads);
     if (openblas_set_num_threads)
@@ -140,7 +140,7 @@ int kmeans_faiss(const struct kmeans_job *j, struct err *e)
     if (!r)
         r = faiss_IndexFlatIP_new_with(&index, (idx_t)j->points->source->dim) ? failed(e) : 0;
     for (int i = j->first; i < j->iterations && !r; i++) {
-        if (sig_stop_wanted()) { // nobody can stop FAISS itself
+        if (signals_stop_wanted()) { // nobody can stop FAISS itself
             r = err_set(e, "stopped");
             break;
         }

@@ -45,7 +45,7 @@ static int read_drawn(struct reading *r, uint64_t m, float *to, struct err *e)
         for (uint64_t i = 0; i < n; i++) {
             uint64_t slot = r->drawn[first + i].slot;
             memcpy(to + slot * dim, r->rows + i * dim, dim * sizeof *to);
-            r->failed[slot] = sim_failed(r->state[i]);
+            r->failed[slot] = row_failed(r->state[i]);
         }
     }
     return 0;
@@ -93,6 +93,6 @@ int kmeans_init(const struct kmeans_job *j, struct err *e)
     if (found < j->k)
         return err_set(e, "%zu clusters need as many usable rows: there are %zu", j->k, found);
     for (size_t c = 0; !j->points->normalize && c < j->k; c++)
-        sim_unit_rows(j->centroids + c * dim, 1, dim, true, NULL);
+        unit_rows(j->centroids + c * dim, 1, dim, true, NULL);
     return 0;
 }

@@ -72,7 +72,7 @@ static int one_step(void *ctx, const struct kmeans_step *step, struct err *e)
         v->s->iteration = v->o->iterations;
     if (v->o->step && v->o->step(v->o->ctx, step, e))
         return -1;
-    return v->o->save && !sig_stop_wanted() ? v->o->save(v->o->ctx, v->s, e) : 0;
+    return v->o->save && !signals_stop_wanted() ? v->o->save(v->o->ctx, v->s, e) : 0;
 }
 
 // Level 1 from where the state is, over the points given.
@@ -174,7 +174,7 @@ int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
     if (train(p, o, s, e) == 0)
         return 0;
     struct err why;
-    if (sig_stop_wanted() && s->level && o->save && o->save(o->ctx, s, &why))
+    if (signals_stop_wanted() && s->level && o->save && o->save(o->ctx, s, &why))
         *e = why;
     return -1;
 }

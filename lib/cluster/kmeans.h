@@ -40,7 +40,7 @@ struct kmeans_step {
 };
 
 struct kmeans_state;
-struct sim_dev;
+struct search_device;
 struct kmeans_options {
     size_t k;
     int iterations;
@@ -51,13 +51,13 @@ struct kmeans_options {
     bool normalize;    // false: rows are taken as they are; centroids are unit rows all the same
     const float *init; // k x dim centroids to start from (levels 1), or NULL: k random points
     enum kmeans_engine engine;
-    struct sim_dev *device; // KMEANS_EXACT: makes the products; NULL = this processor
+    struct search_device *device; // KMEANS_EXACT: makes the products; NULL = this processor
     int threads;
     uint64_t mem; // bytes that may be used, all in all
     // After each iteration, in order within a part; from one thread at a time. 0 or -1.
     int (*step)(void *ctx, const struct kmeans_step *s, struct err *e);
     // When `state` is worth keeping: after each iteration of level 1 and each batch of parts of
-    // level 2, and once more where sig_stop_wanted() ends the training. 0 or -1.
+    // level 2, and once more where signals_stop_wanted() ends the training. 0 or -1.
     int (*save)(void *ctx, const struct kmeans_state *s, struct err *e);
     void *ctx;
 };
@@ -87,7 +87,7 @@ int kmeans_state_load(struct kmeans_state *s, const struct kmeans_tag *tag, cons
 
 // The points to train on: rows of the source, ascending, or all (rows NULL).
 struct kmeans_points {
-    const struct sim_source *source;
+    const struct row_source *source;
     const uint32_t *rows;
     uint64_t n;
     bool normalize;
@@ -107,7 +107,7 @@ int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint6
                          float *out, uint8_t *state, struct err *e);
 
 // Reads runs of points, the next one while the last is worked on: for those who wait for a device.
-struct kmeans_ahead {
+struct kmeans_prefetch {
     const struct kmeans_points *points;
     int threads;
     bool ahead;
@@ -121,14 +121,14 @@ struct kmeans_ahead {
     struct err e;
 };
 // Runs have at most `most` points. Without `ahead` nothing is read before it is asked for. After a
-// failure too, kmeans_ahead_release. 0 or -1.
-int kmeans_ahead_init(struct kmeans_ahead *a, const struct kmeans_points *p, size_t most,
-                      int threads, bool ahead, struct err *e);
-void kmeans_ahead_release(struct kmeans_ahead *a); // safe on a zeroed struct
+// failure too, kmeans_prefetch_release. 0 or -1.
+int kmeans_prefetch_init(struct kmeans_prefetch *a, const struct kmeans_points *p, size_t most,
+                         int threads, bool ahead, struct err *e);
+void kmeans_prefetch_release(struct kmeans_prefetch *a); // safe on a zeroed struct
 // Points [first, first + n), good until the next call; `next`: how many will be asked for behind
 // these, 0 = none. 0 or -1.
-int kmeans_ahead_read(struct kmeans_ahead *a, uint64_t first, uint64_t n, uint64_t next,
-                      const float **rows, const uint8_t **state, struct err *e);
+int kmeans_prefetch_read(struct kmeans_prefetch *a, uint64_t first, uint64_t n, uint64_t next,
+                         const float **rows, const uint8_t **state, struct err *e);
 
 // Trains; the centroids are s->centroids. 0 or -1, which is also what a signal makes of it: within
 // a second or so, with the state as after the last whole iteration (FAISS: after the present one).

@@ -18,7 +18,7 @@ struct lloyd {
     size_t k, dim;
     double *sums;     // k x dim
     uint64_t *counts; // k
-    struct kmeans_ahead ahead;
+    struct kmeans_prefetch ahead;
     int32_t *labels; // of a chunk
     double *sims;
     uint32_t *order; // the chunk's rows by label
@@ -37,10 +37,10 @@ double kmeans_now(void)
 
 double kmeans_lloyd_bytes(double k, size_t dim, int threads)
 {
-    double centroids = k * (8 * (double)dim + 12) + (double)assign_bytes((size_t)k, dim) +
+    double centroids = k * (8 * (double)dim + 12) + (double)nearest_bytes((size_t)k, dim) +
                        4 * k * (double)dim; // the last: the centroids before the iteration
     double chunk = KMEANS_CHUNK * (4.0 * (double)dim + 24);
-    return centroids + chunk + threads * (double)assign_thread_bytes(dim, 1) + 1e6;
+    return centroids + chunk + threads * (double)nearest_thread_bytes(dim, 1) + 1e6;
 }
 
 // Sorts the chunk's rows by label, in order within each.
@@ -83,13 +83,13 @@ static uint64_t chunk_at(const struct lloyd *l, uint64_t first)
     return left < KMEANS_CHUNK ? left : KMEANS_CHUNK;
 }
 
-static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, struct err *e)
+static int take_chunk(struct lloyd *l, struct nearest *a, uint64_t first, struct err *e)
 {
     const struct kmeans_job *j = l->j;
     const uint8_t *state;
     size_t n = chunk_at(l, first);
-    if (kmeans_ahead_read(&l->ahead, first, n, chunk_at(l, first + n), &l->chunk, &state, e) ||
-        assign_rows(a, j->threads, l->chunk, n, state, 1, l->labels, l->sims, e))
+    if (kmeans_prefetch_read(&l->ahead, first, n, chunk_at(l, first + n), &l->chunk, &state, e) ||
+        nearest_rows(a, j->threads, l->chunk, n, state, 1, l->labels, l->sims, e))
         return -1;
     for (size_t i = 0; i < n; i++) {
         l->total += l->sims[i];
@@ -97,7 +97,7 @@ static int take_chunk(struct lloyd *l, struct assign *a, uint64_t first, struct 
         l->step.points += l->labels[i] >= 0;
     }
     sort_chunk(l, n);
-    return par_for_stop(j->threads, (l->k + SUM_CLUSTERS - 1) / SUM_CLUSTERS, sum_task, l, e);
+    return threads_for_stop(j->threads, (l->k + SUM_CLUSTERS - 1) / SUM_CLUSTERS, sum_task, l, e);
 }
 
 static double imbalance(const uint64_t *counts, size_t k, uint64_t n)
@@ -111,7 +111,7 @@ static double imbalance(const uint64_t *counts, size_t k, uint64_t n)
 static int iterate(struct lloyd *l, int iteration, struct err *e)
 {
     const struct kmeans_job *j = l->j;
-    struct assign a;
+    struct nearest a;
     double began = kmeans_now();
     size_t bytes = l->k * l->dim * sizeof(float);
     l->step =
@@ -119,12 +119,12 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
     l->total = 0;
     memset(l->sums, 0, l->k * l->dim * sizeof *l->sums);
     memset(l->counts, 0, l->k * sizeof *l->counts);
-    if (assign_init_on(&a, j->device, j->centroids, l->k, l->dim, j->threads, e))
+    if (nearest_init_on(&a, j->device, j->centroids, l->k, l->dim, j->threads, e))
         return -1;
     int r = 0;
     for (uint64_t at = 0; at < j->points->n && !r; at += KMEANS_CHUNK)
         r = take_chunk(l, &a, at, e);
-    assign_release(&a);
+    nearest_release(&a);
     if (r)
         return -1;
     float *before = mem_alloc(bytes, 1, e);
@@ -154,7 +154,7 @@ static int allocate(struct lloyd *l, struct err *e)
     l->order = l->sims ? mem_alloc(n, sizeof *l->order, e) : NULL;
     if (!l->order)
         return -1;
-    return kmeans_ahead_init(&l->ahead, l->j->points, n, l->j->threads, l->j->device, e);
+    return kmeans_prefetch_init(&l->ahead, l->j->points, n, l->j->threads, l->j->device, e);
 }
 
 int kmeans_lloyd(const struct kmeans_job *j, struct err *e)
@@ -174,6 +174,6 @@ int kmeans_lloyd(const struct kmeans_job *j, struct err *e)
     free(l.labels);
     free(l.sims);
     free(l.order);
-    kmeans_ahead_release(&l.ahead);
+    kmeans_prefetch_release(&l.ahead);
     return r;
 }

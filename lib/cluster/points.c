@@ -15,14 +15,14 @@ struct reading {
     uint64_t first, n;
     float *out;
     uint8_t *state;
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 static void read_task(void *ctx, size_t i)
 {
     struct reading *r = ctx;
     const struct kmeans_points *p = r->p;
-    const struct sim_source *s = p->source;
+    const struct row_source *s = p->source;
     uint64_t at = i * PART, n = r->n - at < PART ? r->n - at : PART, rows[PART];
     float *out = r->out + at * s->dim;
     struct err e;
@@ -35,17 +35,17 @@ static void read_task(void *ctx, size_t i)
         status = s->read(s->ctx, r->first + at, n, out, &e);
     }
     if (status)
-        sim_fail_set(&r->fail, &e);
+        loop_error_set(&r->fail, &e);
     else
-        sim_unit_rows(out, n, s->dim, p->normalize, r->state + at);
+        unit_rows(out, n, s->dim, p->normalize, r->state + at);
 }
 
 static int fill(const struct kmeans_points *p, int threads, uint64_t first, uint64_t n, float *out,
                 uint8_t *state, struct err *e)
 {
     struct reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
-    return par_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
-                   sim_fail_check(&r.fail, e)
+    return threads_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
+                   loop_error_check(&r.fail, e)
                ? -1
                : 0;
 }
@@ -93,14 +93,14 @@ struct gathering {
     uint64_t n;
     float *out;
     uint8_t *state;
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 static void gather_task(void *ctx, size_t i)
 {
     struct gathering *g = ctx;
     const struct kmeans_points *p = g->p;
-    const struct sim_source *s = p->source;
+    const struct row_source *s = p->source;
     uint64_t first = i * PART, n = g->n - first < PART ? g->n - first : PART, rows[PART];
     float *out = g->out + first * s->dim;
     struct err e;
@@ -115,17 +115,17 @@ static void gather_task(void *ctx, size_t i)
     if (p->cache)
         return;
     if (s->gather(s->ctx, rows, n, out, &e))
-        sim_fail_set(&g->fail, &e);
+        loop_error_set(&g->fail, &e);
     else
-        sim_unit_rows(out, n, s->dim, p->normalize, g->state + first);
+        unit_rows(out, n, s->dim, p->normalize, g->state + first);
 }
 
 int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
                          float *out, uint8_t *state, struct err *e)
 {
     struct gathering g = {.p = p, .at = at, .n = n, .out = out, .state = state};
-    return par_for_stop(threads, (n + PART - 1) / PART, gather_task, &g, e) ||
-                   sim_fail_check(&g.fail, e)
+    return threads_for_stop(threads, (n + PART - 1) / PART, gather_task, &g, e) ||
+                   loop_error_check(&g.fail, e)
                ? -1
                : 0;
 }

@@ -4,11 +4,11 @@
 #include "cluster/kmeans.h"
 #include "base/mem.h"
 
-int kmeans_ahead_init(struct kmeans_ahead *a, const struct kmeans_points *p, size_t most,
-                      int threads, bool ahead, struct err *e)
+int kmeans_prefetch_init(struct kmeans_prefetch *a, const struct kmeans_points *p, size_t most,
+                         int threads, bool ahead, struct err *e)
 {
     size_t items;
-    *a = (struct kmeans_ahead){.points = p, .threads = threads, .ahead = ahead && !p->cache};
+    *a = (struct kmeans_prefetch){.points = p, .threads = threads, .ahead = ahead && !p->cache};
     if (p->cache)
         return 0;
     if (!mem_mul(most, p->source->dim, &items))
@@ -22,24 +22,24 @@ int kmeans_ahead_init(struct kmeans_ahead *a, const struct kmeans_points *p, siz
     return 0;
 }
 
-static void wait_for(struct kmeans_ahead *a)
+static void wait_for(struct kmeans_prefetch *a)
 {
     if (a->reading)
         pthread_join(a->thread, NULL);
     a->reading = false;
 }
 
-void kmeans_ahead_release(struct kmeans_ahead *a)
+void kmeans_prefetch_release(struct kmeans_prefetch *a)
 {
     wait_for(a);
     for (int i = 0; i < 2; i++) {
         free(a->rows[i]);
         free(a->state[i]);
     }
-    *a = (struct kmeans_ahead){0};
+    *a = (struct kmeans_prefetch){0};
 }
 
-static int read_side(struct kmeans_ahead *a, int side, uint64_t first, uint64_t n,
+static int read_side(struct kmeans_prefetch *a, int side, uint64_t first, uint64_t n,
                      const float **rows, const uint8_t **state, struct err *e)
 {
     return kmeans_points_read(a->points, a->threads, first, n, a->rows[side], a->state[side], rows,
@@ -48,15 +48,15 @@ static int read_side(struct kmeans_ahead *a, int side, uint64_t first, uint64_t 
 
 static void *reader(void *arg)
 {
-    struct kmeans_ahead *a = arg;
+    struct kmeans_prefetch *a = arg;
     const float *rows;
     const uint8_t *state;
     a->failed = read_side(a, !a->side, a->first, a->n, &rows, &state, &a->e) != 0;
     return NULL;
 }
 
-int kmeans_ahead_read(struct kmeans_ahead *a, uint64_t first, uint64_t n, uint64_t next,
-                      const float **rows, const uint8_t **state, struct err *e)
+int kmeans_prefetch_read(struct kmeans_prefetch *a, uint64_t first, uint64_t n, uint64_t next,
+                         const float **rows, const uint8_t **state, struct err *e)
 {
     bool there = a->reading && a->first == first && a->n == n;
     wait_for(a);

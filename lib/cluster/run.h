@@ -17,7 +17,7 @@ struct kmeans_job {
     int first, iterations; // iterations done already; in all
     uint64_t seed;
     int threads;
-    struct sim_dev *device; // or NULL
+    struct search_device *device; // or NULL
     // After each iteration: 0 or -1.
     int (*step)(void *ctx, const struct kmeans_step *s, struct err *e);
     void *ctx;

@@ -14,8 +14,8 @@ enum { CHUNK = 16384 };
 
 struct labels {
     struct kmeans_stage *j;
-    struct assign assign;
-    struct kmeans_ahead ahead;
+    struct nearest assign;
+    struct kmeans_prefetch ahead;
     int32_t *labels;
     double *sims;
 };
@@ -27,17 +27,17 @@ static int label_chunk(struct labels *l, uint64_t first, size_t n, struct ledger
     const float *rows;
     const uint8_t *state;
     int threads = (int)j->common->threads;
-    if (kmeans_ahead_read(&l->ahead, first, n, sim_files_run(&j->files, first + n, CHUNK), &rows,
-                          &state, e) ||
-        assign_rows(&l->assign, threads, rows, n, state, j->o->top, l->labels, l->sims, e))
+    if (kmeans_prefetch_read(&l->ahead, first, n, embedding_files_run(&j->files, first + n, CHUNK),
+                             &rows, &state, e) ||
+        nearest_rows(&l->assign, threads, rows, n, state, j->o->top, l->labels, l->sims, e))
         return -1;
     for (size_t i = 0; i < n; i++) {
-        j->rescaled += state[i] == SIM_RESCALED;
+        j->rescaled += state[i] == ROW_RESCALED;
         line->in++;
         if (l->labels[i * j->o->top] < 0) {
-            j->zero += state[i] == SIM_ZERO;
-            j->not_finite += state[i] != SIM_ZERO;
-            if (ledger_drop(line, state[i] == SIM_ZERO ? "zero-row" : "not-finite", 1, e))
+            j->zero += state[i] == ROW_ZERO;
+            j->not_finite += state[i] != ROW_ZERO;
+            if (ledger_drop(line, state[i] == ROW_ZERO ? "zero-row" : "not-finite", 1, e))
                 return -1;
             continue;
         }
@@ -55,7 +55,7 @@ static int label_part(struct labels *l, size_t part, struct err *e)
     const struct npy_part *p = &j->files.set.parts[part];
     struct npy_writer w;
     struct ledger_row line = {0};
-    char *path = sim_files_path(&j->files, part, j->o->labels_dir, e);
+    char *path = embedding_files_path(&j->files, part, j->o->labels_dir, e);
     if (!path || ledger_row_init(&line, "cluster", strrchr(path, '/') + 1, e) ||
         npy_create(&w, path, NPY_I4, j->o->top > 1, &j->o->top, p->rows, e)) {
         ledger_row_release(&line);
@@ -64,15 +64,15 @@ static int label_part(struct labels *l, size_t part, struct err *e)
     }
     int r = 0;
     for (uint64_t at = 0, n; at < p->rows && !r; at += n) {
-        n = sim_files_run(&j->files, p->first + at, CHUNK);
+        n = embedding_files_run(&j->files, p->first + at, CHUNK);
         r = label_chunk(l, p->first + at, n, &line, e) || npy_write(&w, l->labels, n, e);
-        if (!r && sig_stop_wanted())
+        if (!r && signals_stop_wanted())
             r = err_set(e, "stopped");
     }
     if (r)
         npy_abort(&w);
     else
-        r = sim_files_commit(&j->files, part, path, &w, &j->origin, e);
+        r = embedding_files_commit(&j->files, part, path, &w, &j->origin, e);
     if (!r && j->o->ledger)
         r = ledger_append(j->o->ledger, &line, e);
     ledger_row_release(&line);
@@ -83,10 +83,10 @@ static int label_part(struct labels *l, size_t part, struct err *e)
 int kmeans_stage_label_memory(const struct kmeans_stage *j, size_t centroids, struct err *e)
 {
     double dim = (double)j->files.set.dim, n = (double)centroids;
-    double need = n * (dim * 4 + 8) + (double)assign_bytes(centroids, j->files.set.dim) +
+    double need = n * (dim * 4 + 8) + (double)nearest_bytes(centroids, j->files.set.dim) +
                   CHUNK * (4 * dim + 1 + 12.0 * (double)j->o->top) + 40e6 +
                   (double)j->common->threads *
-                      (double)assign_thread_bytes(j->files.set.dim, (size_t)j->o->top);
+                      (double)nearest_thread_bytes(j->files.set.dim, (size_t)j->o->top);
     if (need > (double)j->mem)
         return err_set(e, "labels against %zu centroids need at least %.0f MiB: see --mem",
                        centroids, ceil(need / 1048576));
@@ -121,9 +121,9 @@ int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
     l.sims = l.labels ? mem_alloc(CHUNK * j->o->top, sizeof *l.sims, e) : NULL;
     j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
     int r = !j->counts ||
-            kmeans_ahead_init(&l.ahead, &p, CHUNK, threads, kmeans_stage_searcher(j), e) ||
-            assign_init_on(&l.assign, kmeans_stage_searcher(j), j->centroids, j->n_centroids,
-                           j->files.set.dim, threads, e);
+            kmeans_prefetch_init(&l.ahead, &p, CHUNK, threads, kmeans_stage_searcher(j), e) ||
+            nearest_init_on(&l.assign, kmeans_stage_searcher(j), j->centroids, j->n_centroids,
+                            j->files.set.dim, threads, e);
     j->origin.with = j->centroids_name;
     j->origin.with_hex = j->centroids_hex;
     progress_start(&bar, j->log, j->files.set.rows, "rows");
@@ -134,8 +134,8 @@ int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
     progress_end(&bar);
     if (!r)
         tell_labels(j);
-    assign_release(&l.assign);
-    kmeans_ahead_release(&l.ahead);
+    nearest_release(&l.assign);
+    kmeans_prefetch_release(&l.ahead);
     free(l.labels);
     free(l.sims);
     free(j->counts);

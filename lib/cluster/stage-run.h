@@ -15,10 +15,10 @@ struct kmeans_stage {
     const struct cli_common *common;
     struct log *log;
     uint64_t mem; // that may be used now
-    struct sim_files files;
-    struct sim_origin origin;
+    struct embedding_files files;
+    struct embeddings_origin origin;
     struct dev dev; // with --device
-    struct sim_dev sim;
+    struct search_device sim;
     float *centroids; // k x dim
     size_t n_centroids;
     char centroids_hex[DIGEST_HEX];
@@ -38,7 +38,7 @@ struct kmeans_stage {
 };
 
 // NULL: the processor searches.
-static inline struct sim_dev *kmeans_stage_searcher(struct kmeans_stage *j)
+static inline struct search_device *kmeans_stage_searcher(struct kmeans_stage *j)
 {
     return j->dev.op ? &j->sim : NULL;
 }

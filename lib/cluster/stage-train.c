@@ -63,7 +63,7 @@ static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
 {
     struct kmeans_stage *j = ctx;
     double now = log_seconds(j->log);
-    bool stop = sig_stop_wanted();
+    bool stop = signals_stop_wanted();
     if (s->level == 2 && j->level2_parts)
         log_note(j->log, "%zu coarse clusters done here: objective %.6f, %zu split",
                  j->level2_parts, j->level2_points ? j->level2_sum / (double)j->level2_points : 0,
@@ -104,7 +104,7 @@ static int make_tag(struct kmeans_stage *j, const struct kmeans_points *p, const
     digest_hex(d, j->tag.options);
     digest_reset(d);
     digest_add(d, &p->n, sizeof p->n);
-    int r = sim_files_digest(&j->files, j->o->keep_dir, d, e);
+    int r = embedding_files_digest(&j->files, j->o->keep_dir, d, e);
     digest_hex(d, j->tag.rows);
     digest_free(d);
     return r;
@@ -161,7 +161,7 @@ static int choose_points(struct kmeans_stage *j, struct kmeans_points *p, struct
 {
     uint32_t *kept = NULL, *sample = NULL;
     p->n = j->files.set.rows;
-    if (j->o->keep_dir && !(kept = sim_files_kept(&j->files, j->o->keep_dir, &p->n, e)))
+    if (j->o->keep_dir && !(kept = embedding_files_kept(&j->files, j->o->keep_dir, &p->n, e)))
         return -1;
     uint64_t of = p->n;
     if (j->o->max_points && j->o->max_points < of) {
@@ -190,7 +190,7 @@ int kmeans_stage_train(struct kmeans_stage *j, struct err *e)
     size_t n;
     char hex[DIGEST_HEX];
     if (strcmp(j->o->init, "random") != 0) {
-        init = sim_files_centroids(&j->files, j->o->init, &n, hex, e);
+        init = embedding_files_centroids(&j->files, j->o->init, &n, hex, e);
         if (!init)
             return -1;
         if (n != j->o->k) {

@@ -15,13 +15,13 @@
 // For labels against n centroids. What it takes of this machine's memory goes off --mem.
 static int open_device(struct kmeans_stage *j, size_t n, struct err *e)
 {
-    struct sim_dev_need need = {
+    struct search_device_need need = {
         .dim = j->files.set.dim, .right = n, .top = j->o->labels_dir ? j->o->top : 1};
     if (!j->dev.op)
         return 0;
-    if (sim_dev_init_within(&j->sim, &j->dev, &need, &j->mem, e))
+    if (search_device_init_within(&j->sim, &j->dev, &need, &j->mem, e))
         return -1;
-    log_note(j->log, "%s", sim_dev_memory(&j->sim));
+    log_note(j->log, "%s", search_device_memory(&j->sim));
     return 0;
 }
 
@@ -37,7 +37,7 @@ static int write_centroids(struct kmeans_stage *j, struct err *e)
     }
     npy_writer_digest(&w, j->centroids_hex);
     j->centroids_name = j->common->output;
-    return sim_files_commit_all(&j->files, j->common->output, &w, &j->origin, e);
+    return embedding_files_commit_all(&j->files, j->common->output, &w, &j->origin, e);
 }
 
 // Before any input is read: what fails here would fail after hours of training.
@@ -55,7 +55,8 @@ static int open_inputs(struct kmeans_stage *j, struct err *e)
 {
     const char *files[] = {j->o->assign ? NULL : j->common->output, j->o->checkpoint, j->o->ledger};
     const char *dirs[] = {j->o->labels_dir};
-    return sim_stage_open(&j->files, j->common, j->o->files_from, files, 3, dirs, 1, j->log, e);
+    return embeddings_stage_open(&j->files, j->common, j->o->files_from, files, 3, dirs, 1, j->log,
+                                 e);
 }
 
 static int run(struct kmeans_stage *j, struct err *e)
@@ -63,14 +64,14 @@ static int run(struct kmeans_stage *j, struct err *e)
     int threads = (int)j->common->threads;
     if (check_outputs(j, e))
         return -1;
-    sim_stage_memory(j->log, &j->mem, j->o->mem_given);
+    embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
     if ((strcmp(j->o->device, "cpu") &&
          dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
         open_inputs(j, e))
         return -1;
     if (j->o->assign) {
-        j->centroids =
-            sim_files_centroids(&j->files, j->o->assign, &j->n_centroids, j->centroids_hex, e);
+        j->centroids = embedding_files_centroids(&j->files, j->o->assign, &j->n_centroids,
+                                                 j->centroids_hex, e);
         j->centroids_name = j->o->assign;
         if (!j->centroids || kmeans_stage_label_memory(j, j->n_centroids, e) ||
             open_device(j, j->n_centroids, e))
@@ -82,7 +83,7 @@ static int run(struct kmeans_stage *j, struct err *e)
     if (j->o->labels_dir && kmeans_stage_labels(j, e))
         return -1;
     if (kmeans_stage_searcher(j))
-        log_detail(j->log, "%s", sim_dev_counts(&j->sim));
+        log_detail(j->log, "%s", search_device_counts(&j->sim));
     if (j->own_checkpoint && unlink(j->o->checkpoint) && errno != ENOENT) // it has done its work
         log_warn(j->log, "cannot remove '%s': %s", j->o->checkpoint, strerror(errno));
     return 0;
@@ -118,13 +119,13 @@ int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_comm
     j->common = common;
     j->log = l;
     j->mem = o->mem;
-    j->origin =
-        (struct sim_origin){.tool = "kmeans-cluster", .argc = argc, .argv = argv, .seed = o->seed};
+    j->origin = (struct embeddings_origin){
+        .tool = "kmeans-cluster", .argc = argc, .argv = argv, .seed = o->seed};
     int r = run(j, e);
     *rows = j->files.set.rows;
-    sim_dev_release(&j->sim);
+    search_device_release(&j->sim);
     dev_close(&j->dev);
-    sim_files_close(&j->files);
+    embedding_files_close(&j->files);
     free(j->centroids);
     if (r && j->made_labels_dir)
         rmdir(o->labels_dir); // where nothing is in it

@@ -39,7 +39,7 @@ struct batch {
     uint64_t *slot; // where each goes
     uint64_t n;
     uint64_t *fill;
-    struct sim_fail fail;
+    struct loop_error fail;
 };
 
 static uint64_t chunk_at(const struct two *t, uint64_t first)
@@ -49,23 +49,23 @@ static uint64_t chunk_at(const struct two *t, uint64_t first)
 
 static int label_points(struct two *t, struct err *e)
 {
-    struct assign a = {0};
-    struct kmeans_ahead ahead;
+    struct nearest a = {0};
+    struct kmeans_prefetch ahead;
     int threads = t->o->threads;
-    int r = kmeans_ahead_init(&ahead, t->p, chunk_at(t, 0), threads, t->o->device, e) ||
-            assign_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, threads, e);
+    int r = kmeans_prefetch_init(&ahead, t->p, chunk_at(t, 0), threads, t->o->device, e) ||
+            nearest_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, threads, e);
     for (uint64_t at = 0, m; at < t->p->n && !r; at += m) {
         const float *rows;
         const uint8_t *state;
         m = chunk_at(t, at);
-        r = kmeans_ahead_read(&ahead, at, m, chunk_at(t, at + m), &rows, &state, e) ||
-            assign_rows(&a, threads, rows, m, state, 1, t->label + at, NULL, e);
+        r = kmeans_prefetch_read(&ahead, at, m, chunk_at(t, at + m), &rows, &state, e) ||
+            nearest_rows(&a, threads, rows, m, state, 1, t->label + at, NULL, e);
         for (uint64_t i = 0; i < m && !r; i++)
             if (t->label[at + i] >= 0)
                 t->size[t->label[at + i]]++;
     }
-    assign_release(&a);
-    kmeans_ahead_release(&ahead);
+    nearest_release(&a);
+    kmeans_prefetch_release(&ahead);
     return r ? -1 : 0;
 }
 
@@ -152,7 +152,7 @@ static void read_task(void *ctx, size_t i)
 {
     struct batch *b = ctx;
     const struct kmeans_points *p = b->t->p;
-    const struct sim_source *s = p->source;
+    const struct row_source *s = p->source;
     size_t at = i * PART, n = b->n - at < PART ? b->n - at : PART;
     uint64_t rows[PART];
     uint8_t state[PART];
@@ -161,11 +161,11 @@ static void read_task(void *ctx, size_t i)
     for (size_t k = 0; k < n; k++)
         rows[k] = b->list[at + k];
     if (!x || s->gather(s->ctx, rows, n, x, &e)) {
-        sim_fail_set(&b->fail, &e);
+        loop_error_set(&b->fail, &e);
         free(x);
         return;
     }
-    sim_unit_rows(x, n, s->dim, p->normalize, state);
+    unit_rows(x, n, s->dim, p->normalize, state);
     for (size_t k = 0; k < n; k++) {
         memcpy(b->rows + b->slot[at + k] * s->dim, x + k * s->dim, s->dim * sizeof *x);
         b->state[b->slot[at + k]] = state[k];
@@ -202,7 +202,7 @@ static void part_task(void *ctx, size_t i)
                               .state = b->state + b->offset[i],
                               .borrowed = true};
     if (train_part(t, c, &p, t->o->device ? t->o->threads : 1, &e))
-        sim_fail_set(&b->fail, &e);
+        loop_error_set(&b->fail, &e);
     else
         t->s->done[c] = 1; // a stop in the middle of the batch keeps it
 }
@@ -211,7 +211,7 @@ static void part_task(void *ctx, size_t i)
 static int run_parts(struct batch *b, size_t n, struct err *e)
 {
     if (!b->t->o->device)
-        return par_for_stop(b->t->o->threads, n, part_task, b, e);
+        return threads_for_stop(b->t->o->threads, n, part_task, b, e);
     for (size_t i = 0; i < n; i++)
         part_task(b, i);
     return 0;
@@ -236,8 +236,8 @@ static int run_batch(struct batch *b, struct err *e)
     if (!b->slot)
         return -1;
     list_points(b);
-    if (par_for_stop(t->o->threads, (b->n + PART - 1) / PART, read_task, b, e) ||
-        sim_fail_check(&b->fail, e) || run_parts(b, n_parts, e) || sim_fail_check(&b->fail, e))
+    if (threads_for_stop(t->o->threads, (b->n + PART - 1) / PART, read_task, b, e) ||
+        loop_error_check(&b->fail, e) || run_parts(b, n_parts, e) || loop_error_check(&b->fail, e))
         return -1;
     memset(t->s->done + b->begin, 1, n_parts);
     return 0;
@@ -295,7 +295,7 @@ static int train_all(struct two *t, struct err *e)
         if (end == c ? stream_part(t, end++, e) : batch_of(t, c, end, e))
             return -1;
         c = end;
-        if (t->o->save && !sig_stop_wanted() && t->o->save(t->o->ctx, t->s, e))
+        if (t->o->save && !signals_stop_wanted() && t->o->save(t->o->ctx, t->s, e))
             return -1;
     }
     return 0;

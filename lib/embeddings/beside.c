@@ -9,8 +9,8 @@
 
 // Was the array at `path` made from the rows of part i, and (unless hex is NULL) with the centroids
 // of that digest? By its sidecar: the centroids come first among its inputs, the rows last.
-static int made_from(const struct sim_files *f, size_t i, const char *path, const struct sidecar *s,
-                     const char *hex, const char *centroids, struct err *e)
+static int made_from(const struct embedding_files *f, size_t i, const char *path,
+                     const struct sidecar *s, const char *hex, const char *centroids, struct err *e)
 {
     const struct sidecar_input *with = s->n_inputs > 1 ? &s->inputs[0] : NULL;
     const struct sidecar_input *rows = s->n_inputs ? &s->inputs[s->n_inputs - 1] : NULL;
@@ -28,11 +28,11 @@ static int made_from(const struct sim_files *f, size_t i, const char *path, cons
 
 // A file that goes with part i row by row; path is set for messages, heap. s: its sidecar, to be
 // released.
-static int open_rows(const struct sim_files *f, size_t i, const char *dir, struct npy *a,
+static int open_rows(const struct embedding_files *f, size_t i, const char *dir, struct npy *a,
                      struct sidecar *s, char **path, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[i];
-    *path = sim_files_path(f, i, dir, e);
+    *path = embedding_files_path(f, i, dir, e);
     if (!*path || npy_open(a, *path, e))
         return -1;
     if (a->h.rows != p->rows)
@@ -45,9 +45,9 @@ static int open_rows(const struct sim_files *f, size_t i, const char *dir, struc
 }
 
 // The same for one that was made from the rows of part i (made_from).
-static int open_beside(const struct sim_files *f, size_t i, const char *dir, enum npy_type type,
-                       const char *hex, const char *centroids, struct npy *a, char **path,
-                       struct err *e)
+static int open_beside(const struct embedding_files *f, size_t i, const char *dir,
+                       enum npy_type type, const char *hex, const char *centroids, struct npy *a,
+                       char **path, struct err *e)
 {
     struct sidecar s = {0};
     int r = open_rows(f, i, dir, a, &s, path, e);
@@ -60,8 +60,8 @@ static int open_beside(const struct sim_files *f, size_t i, const char *dir, enu
     return r;
 }
 
-int sim_files_check_labels(const struct sim_files *f, const char *dir, size_t top, const char *hex,
-                           const char *centroids, struct err *e)
+int embedding_files_check_labels(const struct embedding_files *f, const char *dir, size_t top,
+                                 const char *hex, const char *centroids, struct err *e)
 {
     for (size_t i = 0; i < f->set.n_parts; i++) {
         struct npy a = {0};
@@ -77,7 +77,7 @@ int sim_files_check_labels(const struct sim_files *f, const char *dir, size_t to
     return 0;
 }
 
-static int part_labels(const struct sim_files *f, size_t i, const char *dir, uint64_t first,
+static int part_labels(const struct embedding_files *f, size_t i, const char *dir, uint64_t first,
                        uint64_t count, size_t top, int32_t *labels, struct err *e)
 {
     struct npy a = {0};
@@ -93,8 +93,8 @@ static int part_labels(const struct sim_files *f, size_t i, const char *dir, uin
     return r;
 }
 
-int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first, uint64_t count,
-                     size_t top, int32_t *labels, struct err *e)
+int embedding_files_labels(const struct embedding_files *f, const char *dir, uint64_t first,
+                           uint64_t count, size_t top, int32_t *labels, struct err *e)
 {
     while (count) {
         size_t i = npy_set_find(&f->set, first);
@@ -109,7 +109,7 @@ int sim_files_labels(const struct sim_files *f, const char *dir, uint64_t first,
     return 0;
 }
 
-static int add_mask(const struct sim_files *f, size_t i, const char *dir, uint32_t *rows,
+static int add_mask(const struct embedding_files *f, size_t i, const char *dir, uint32_t *rows,
                     uint64_t *n, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[i];
@@ -126,7 +126,8 @@ static int add_mask(const struct sim_files *f, size_t i, const char *dir, uint32
     return r;
 }
 
-uint32_t *sim_files_kept(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e)
+uint32_t *embedding_files_kept(const struct embedding_files *f, const char *dir, uint64_t *n,
+                               struct err *e)
 {
     *n = 0;
     if (f->set.rows > UINT32_MAX) {
@@ -158,7 +159,8 @@ static int data_digest(const char *path, const struct sidecar *s, char hex[DIGES
     return 0;
 }
 
-int sim_files_digest(const struct sim_files *f, const char *masks, struct digest *d, struct err *e)
+int embedding_files_digest(const struct embedding_files *f, const char *masks, struct digest *d,
+                           struct err *e)
 {
     char hex[DIGEST_HEX];
     for (size_t i = 0; i < f->set.n_parts; i++) {
@@ -168,7 +170,7 @@ int sim_files_digest(const struct sim_files *f, const char *masks, struct digest
         digest_add(d, &p->rows, sizeof p->rows);
         digest_key(d, hex);
         digest_key(d, f->sidecars[i].model);
-        char *mask = masks ? sim_files_path(f, i, masks, e) : NULL;
+        char *mask = masks ? embedding_files_path(f, i, masks, e) : NULL;
         int r = masks ? mask && !data_digest(mask, NULL, hex, e) ? 0 : -1 : 0;
         free(mask);
         if (r)
@@ -194,8 +196,8 @@ static bool usable_row(const struct npy *a, uint64_t row)
     return some;
 }
 
-static int add_may(const struct sim_files *f, size_t i, const char *dir, uint8_t *may, uint64_t *n,
-                   struct err *e)
+static int add_may(const struct embedding_files *f, size_t i, const char *dir, uint8_t *may,
+                   uint64_t *n, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[i];
     struct npy a = {0};
@@ -219,7 +221,8 @@ static int add_may(const struct sim_files *f, size_t i, const char *dir, uint8_t
     return r;
 }
 
-uint8_t *sim_files_may(const struct sim_files *f, const char *dir, uint64_t *n, struct err *e)
+uint8_t *embedding_files_may(const struct embedding_files *f, const char *dir, uint64_t *n,
+                             struct err *e)
 {
     uint8_t *may = mem_alloc(f->set.rows, 1, e);
     *n = 0;

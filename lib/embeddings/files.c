@@ -13,29 +13,29 @@
 
 static int read_files(void *ctx, uint64_t first, uint64_t count, float *out, struct err *e)
 {
-    const struct sim_files *f = ctx;
+    const struct embedding_files *f = ctx;
     return npy_set_rows(&f->set, first, count, out, e);
 }
 
 static int gather_files(void *ctx, const uint64_t *rows, size_t count, float *out, struct err *e)
 {
-    const struct sim_files *f = ctx;
+    const struct embedding_files *f = ctx;
     return npy_set_gather(&f->set, rows, count, out, e);
 }
 
 static int read_half(void *ctx, uint64_t first, uint64_t count, uint16_t *out, struct err *e)
 {
-    const struct sim_files *f = ctx;
+    const struct embedding_files *f = ctx;
     return npy_set_rows_f16(&f->set, first, count, out, e);
 }
 
 static int gather_half(void *ctx, const uint64_t *rows, size_t count, uint16_t *out, struct err *e)
 {
-    const struct sim_files *f = ctx;
+    const struct embedding_files *f = ctx;
     return npy_set_gather_f16(&f->set, rows, count, out, e);
 }
 
-static void close_maps(struct sim_files *f)
+static void close_maps(struct embedding_files *f)
 {
     for (size_t i = 0; f->maps && i < f->set.n_parts; i++)
         map_close(&f->maps[i]);
@@ -47,9 +47,9 @@ static void close_maps(struct sim_files *f)
 
 // In place only where the system has read all files already: from a cold disk, or one far away, it
 // is faster to read them in order into memory of our own.
-static const struct sim_part *file_parts(void *ctx, size_t *n)
+static const struct row_part *file_parts(void *ctx, size_t *n)
 {
-    struct sim_files *f = ctx;
+    struct embedding_files *f = ctx;
     struct err why;
     bool uniform = npy_set_all(&f->set, f->source.read_half ? NPY_F2 : NPY_F4), resident = true;
     close_maps(f);
@@ -66,7 +66,7 @@ static const struct sim_part *file_parts(void *ctx, size_t *n)
 
 static int files_unchanged(void *ctx, struct err *e)
 {
-    return npy_set_unchanged(&((const struct sim_files *)ctx)->set, e);
+    return npy_set_unchanged(&((const struct embedding_files *)ctx)->set, e);
 }
 
 static const char *last_part(const char *path)
@@ -81,7 +81,7 @@ static int by_name(const void *x, const void *y)
 }
 
 // Outputs are named after the inputs: two of one name would overwrite each other.
-static int check_names(const struct sim_files *f, struct err *e)
+static int check_names(const struct embedding_files *f, struct err *e)
 {
     const char **names = mem_alloc(f->set.n_parts, sizeof *names, e);
     int r = 0;
@@ -106,7 +106,7 @@ static int same_tower(const char *a_name, const struct sidecar *a, const char *b
     return err_set(e, "%s is of %s embeddings, %s of %s embeddings", a_name, a->of, b_name, b->of);
 }
 
-static int open_sidecars(struct sim_files *f, struct err *e)
+static int open_sidecars(struct embedding_files *f, struct err *e)
 {
     const struct sidecar *first = NULL;
     const char *name = NULL;
@@ -130,34 +130,35 @@ static int open_sidecars(struct sim_files *f, struct err *e)
     return 0;
 }
 
-int sim_files_open(struct sim_files *f, const char *const *paths, size_t n, struct err *e)
+int embedding_files_open(struct embedding_files *f, const char *const *paths, size_t n,
+                         struct err *e)
 {
-    *f = (struct sim_files){0};
+    *f = (struct embedding_files){0};
     if (npy_set_open(&f->set, paths, n, e))
         return -1;
     f->source =
-        (struct sim_source){f->set.rows, f->set.dim, f,          read_files,     gather_files,
+        (struct row_source){f->set.rows, f->set.dim, f,          read_files,     gather_files,
                             NULL,        NULL,       file_parts, files_unchanged};
     if (npy_set_all(&f->set, NPY_F2)) {
         f->source.read_half = read_half;
         f->source.gather_half = gather_half;
     }
     if (check_names(f, e) || open_sidecars(f, e)) {
-        sim_files_close(f);
+        embedding_files_close(f);
         return -1;
     }
     if (f->set.dim == 0) {
-        sim_files_close(f);
+        embedding_files_close(f);
         return err_set(e, "rows without values");
     }
     return 0;
 }
 
-int sim_files_open_listed(struct sim_files *f, char *const *operands, size_t n_operands,
-                          const char *files_from, struct err *e)
+int embedding_files_open_listed(struct embedding_files *f, char *const *operands, size_t n_operands,
+                                const char *files_from, struct err *e)
 {
     struct lines more = {0};
-    *f = (struct sim_files){0};
+    *f = (struct embedding_files){0};
     if (files_from && lines_read(&more, files_from, e))
         return -1;
     size_t n = n_operands + more.n;
@@ -166,16 +167,16 @@ int sim_files_open_listed(struct sim_files *f, char *const *operands, size_t n_o
     for (size_t i = 0; i < n && !r; i++)
         paths[i] = i < n_operands ? operands[i] : more.line[i - n_operands];
     if (!r)
-        r = sim_files_open(f, paths, n, e);
+        r = embedding_files_open(f, paths, n, e);
     free(paths);
     lines_release(&more);
     return r;
 }
 
-static int check_dir(const struct sim_files *f, const char *dir, struct err *e)
+static int check_dir(const struct embedding_files *f, const char *dir, struct err *e)
 {
     for (size_t i = 0; i < f->set.n_parts; i++) {
-        char *path = sim_files_path(f, i, dir, e); // refuses an input
+        char *path = embedding_files_path(f, i, dir, e); // refuses an input
         int r = path ? io_check_existing(path, e) || sidecar_check(path, e) : -1;
         free(path);
         if (r)
@@ -184,8 +185,9 @@ static int check_dir(const struct sim_files *f, const char *dir, struct err *e)
     return 0;
 }
 
-int sim_files_check_outputs(const struct sim_files *f, const char *const *files, size_t n_files,
-                            const char *const *dirs, size_t n_dirs, struct err *e)
+int embedding_files_check_outputs(const struct embedding_files *f, const char *const *files,
+                                  size_t n_files, const char *const *dirs, size_t n_dirs,
+                                  struct err *e)
 {
     char **inputs = mem_alloc(f->set.n_parts, sizeof *inputs, e);
     if (!inputs)
@@ -203,17 +205,17 @@ int sim_files_check_outputs(const struct sim_files *f, const char *const *files,
     return r;
 }
 
-void sim_files_close(struct sim_files *f)
+void embedding_files_close(struct embedding_files *f)
 {
     for (size_t i = 0; f->sidecars && i < f->set.n_parts; i++)
         sidecar_release(&f->sidecars[i]);
     free(f->sidecars);
     close_maps(f);
     npy_set_close(&f->set);
-    *f = (struct sim_files){0};
+    *f = (struct embedding_files){0};
 }
 
-uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most)
+uint64_t embedding_files_run(const struct embedding_files *f, uint64_t first, uint64_t most)
 {
     if (first >= f->set.rows)
         return 0;
@@ -222,7 +224,7 @@ uint64_t sim_files_run(const struct sim_files *f, uint64_t first, uint64_t most)
     return left < most ? left : most;
 }
 
-static const struct sidecar *with_model(const struct sim_files *f, const char **name)
+static const struct sidecar *with_model(const struct embedding_files *f, const char **name)
 {
     for (size_t i = 0; i < f->set.n_parts; i++)
         if (f->sidecars[i].model[0]) {
@@ -232,14 +234,15 @@ static const struct sidecar *with_model(const struct sim_files *f, const char **
     return NULL;
 }
 
-const char *sim_files_model(const struct sim_files *f)
+const char *embedding_files_model(const struct embedding_files *f)
 {
     const char *name;
     const struct sidecar *s = with_model(f, &name);
     return s ? s->model : "";
 }
 
-static int check_model(const struct sim_files *f, const char *path, uint64_t rows, struct err *e)
+static int check_model(const struct embedding_files *f, const char *path, uint64_t rows,
+                       struct err *e)
 {
     struct sidecar s;
     const char *name;
@@ -255,8 +258,8 @@ static int check_model(const struct sim_files *f, const char *path, uint64_t row
     return r;
 }
 
-float *sim_files_centroids(const struct sim_files *f, const char *path, size_t *k,
-                           char hex[DIGEST_HEX], struct err *e)
+float *embedding_files_centroids(const struct embedding_files *f, const char *path, size_t *k,
+                                 char hex[DIGEST_HEX], struct err *e)
 {
     struct npy a;
     if (npy_open(&a, path, e))
@@ -275,12 +278,12 @@ float *sim_files_centroids(const struct sim_files *f, const char *path, size_t *
     bool good = state && npy_rows_f32(&a, 0, a.h.rows, c, e) == 0;
     if (good) {
         digest_bytes(a.data, a.h.rows * a.h.row_bytes, hex);
-        sim_unit_rows(c, a.h.rows, a.h.dim, true, state);
+        unit_rows(c, a.h.rows, a.h.dim, true, state);
     }
     for (uint64_t i = 0; good && i < a.h.rows; i++)
-        if (sim_failed(state[i])) {
+        if (row_failed(state[i])) {
             err_set(e, "%s: centroid %llu is %s", path, (unsigned long long)i,
-                    state[i] == SIM_ZERO ? "zero" : "not finite");
+                    state[i] == ROW_ZERO ? "zero" : "not finite");
             good = false;
         }
     *k = a.h.rows;
@@ -292,7 +295,8 @@ float *sim_files_centroids(const struct sim_files *f, const char *path, size_t *
     return NULL;
 }
 
-char *sim_files_path(const struct sim_files *f, size_t i, const char *dir, struct err *e)
+char *embedding_files_path(const struct embedding_files *f, size_t i, const char *dir,
+                           struct err *e)
 {
     const char *name = last_part(f->set.parts[i].path);
     size_t n = strlen(dir) + strlen(name) + 2;
@@ -310,7 +314,7 @@ char *sim_files_path(const struct sim_files *f, size_t i, const char *dir, struc
     return path;
 }
 
-static int begin_sidecar(struct sidecar *s, const struct sim_origin *o, struct npy_writer *w,
+static int begin_sidecar(struct sidecar *s, const struct embeddings_origin *o, struct npy_writer *w,
                          struct err *e)
 {
     if (sidecar_init(s, o->tool, e))
@@ -331,8 +335,8 @@ static int finish(const char *path, struct sidecar *s, struct npy_writer *w, int
     return r;
 }
 
-int sim_files_commit(const struct sim_files *f, size_t i, const char *path, struct npy_writer *w,
-                     const struct sim_origin *o, struct err *e)
+int embedding_files_commit(const struct embedding_files *f, size_t i, const char *path,
+                           struct npy_writer *w, const struct embeddings_origin *o, struct err *e)
 {
     struct sidecar s = {0};
     const struct npy_part *p = &f->set.parts[i];
@@ -346,8 +350,9 @@ int sim_files_commit(const struct sim_files *f, size_t i, const char *path, stru
     return finish(path, &s, w, r, e);
 }
 
-int sim_files_commit_all(const struct sim_files *f, const char *path, struct npy_writer *w,
-                         const struct sim_origin *o, struct err *e)
+int embedding_files_commit_all(const struct embedding_files *f, const char *path,
+                               struct npy_writer *w, const struct embeddings_origin *o,
+                               struct err *e)
 {
     struct sidecar s = {0};
     int r = begin_sidecar(&s, o, w, e);

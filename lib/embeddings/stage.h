@@ -11,11 +11,11 @@
 #include "embeddings/files.h"
 
 // Fits the default of --mem to this machine (memory-budget.h), and says so.
-void sim_stage_memory(struct log *l, uint64_t *mem, bool given);
+void embeddings_stage_memory(struct log *l, uint64_t *mem, bool given);
 // Opens the operands and the lines of files_from (NULL: none), refuses outputs that would replace
-// one (sim_files_check_outputs), and notes inputs without sidecar. 0 or -1.
-int sim_stage_open(struct sim_files *f, const struct cli_common *common, const char *files_from,
-                   const char *const *files, size_t n_files, const char *const *dirs, size_t n_dirs,
-                   struct log *l, struct err *e);
+// one (embedding_files_check_outputs), and notes inputs without sidecar. 0 or -1.
+int embeddings_stage_open(struct embedding_files *f, const struct cli_common *common,
+                          const char *files_from, const char *const *files, size_t n_files,
+                          const char *const *dirs, size_t n_dirs, struct log *l, struct err *e);
 
 #endif

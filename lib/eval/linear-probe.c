@@ -223,9 +223,9 @@ static int exact_objective(void *user, const double *w, double *value, double *g
             return -1;
         for (size_t i = 0; i < t->n_rows * dim; i++)
             t->x[i] = t->rows[i];
-        if (par_for(dev->threads, tiles, exact_logits, t, e) ||
-            par_for(dev->threads, (t->n_rows + ROW_TILE - 1) / ROW_TILE, exact_rows, t, e) ||
-            par_for(dev->threads, tiles, exact_gradient, t, e))
+        if (threads_for(dev->threads, tiles, exact_logits, t, e) ||
+            threads_for(dev->threads, (t->n_rows + ROW_TILE - 1) / ROW_TILE, exact_rows, t, e) ||
+            threads_for(dev->threads, tiles, exact_gradient, t, e))
             return -1;
         for (size_t i = 0; i < t->n_rows; i++)
             *value += t->loss[i];

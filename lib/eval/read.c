@@ -305,8 +305,8 @@ int eval_set_read(const struct eval_set *s, const char *split, const struct read
     if (items) {
         for (size_t i = 0; i < n; i++)
             items[i] = &slots[i];
-        static const struct par_steps steps = {step_read, step_work, step_write};
-        rc = par_pipeline(threads, items, n, &steps, &r, e);
+        static const struct pipeline_steps steps = {step_read, step_work, step_write};
+        rc = pipeline_run(threads, items, n, &steps, &r, e);
     }
     shard_close(r.shard);
     free(items);

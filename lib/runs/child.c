@@ -72,7 +72,7 @@ int train_child_start(struct train_child *c, char **words, struct err *e)
     pthread_mutex_lock(&c->lock);
     why = c->stopped ? ECANCELED : spawn(words, data[1], &pid);
     c->pid = why ? 0 : pid;
-    sig_guard_group((int)c->pid);
+    signals_guard_group((int)c->pid);
     pthread_mutex_unlock(&c->lock);
     close(data[1]);
     if (why) {
@@ -91,7 +91,7 @@ int train_child_wait_output(struct train_child *c, struct err *e)
         pthread_mutex_lock(&c->lock);
         bool stopped = c->stopped;
         pthread_mutex_unlock(&c->lock);
-        if (stopped || sig_stop_wanted())
+        if (stopped || signals_stop_wanted())
             return err_set(e, "stopped before the data command wrote anything");
         int rc = poll(&p, 1, OUTPUT_MS);
         if (rc > 0)
@@ -140,7 +140,7 @@ int train_child_end(struct train_child *c, enum child_end how, struct err *e)
         end_early(pid);
     pthread_mutex_lock(&c->lock);
     c->pid = 0;
-    sig_guard_group(0);
+    signals_guard_group(0);
     pid_t got = waitpid(pid, &status, WNOHANG);
     pthread_mutex_unlock(&c->lock);
     if (!itself)

@@ -295,10 +295,10 @@ int train_data_next(struct train_data *d, const struct train_made **m, struct er
         d->out++;
         pthread_cond_broadcast(&d->moved);
     }
-    while (d->in == d->out && !d->done && !sig_stop_wanted())
+    while (d->in == d->out && !d->done && !signals_stop_wanted())
         wait_a_little(d);
     // A signal to the whole group ends the data command too: that is no failure.
-    int rc = d->in > d->out ? 1 : d->done && !(d->rc && sig_stop_wanted()) ? d->rc : 2;
+    int rc = d->in > d->out ? 1 : d->done && !(d->rc && signals_stop_wanted()) ? d->rc : 2;
     if (rc == 1) {
         d->slots[d->out % SLOTS].full = true;
         *m = &d->slots[d->out % SLOTS].made;

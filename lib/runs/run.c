@@ -90,9 +90,9 @@ static int bad_step(struct train_run *r, double loss, double norm, struct err *e
 static bool stop_follows(void)
 {
     const struct timespec wait = {.tv_nsec = 50000000};
-    for (int i = 0; i < 20 && !sig_stop_wanted(); i++)
+    for (int i = 0; i < 20 && !signals_stop_wanted(); i++)
         nanosleep(&wait, NULL);
-    return sig_stop_wanted();
+    return signals_stop_wanted();
 }
 
 // The batch of the next step, as train_data_next gives it.
@@ -184,7 +184,7 @@ static int train(struct train_run *r, struct err *e)
     uint64_t n = r->set.optim.steps;
     struct turn t = {0};
     r->last_checkpoint = now();
-    while (r->state.step < n && !sig_stop_wanted()) {
+    while (r->state.step < n && !signals_stop_wanted()) {
         if (!t.there)
             next_batch(r, &t, false);
         if (t.rc < 0) {
@@ -203,7 +203,7 @@ static int train(struct train_run *r, struct err *e)
         if (r->state.step < n)
             save_when_due(r);
     }
-    return sig_stop_wanted() && r->state.step < n;
+    return signals_stop_wanted() && r->state.step < n;
 }
 
 static void footer(struct train_run *r)
@@ -252,7 +252,7 @@ static int already_done(struct train_run *r, struct err *e)
 // "SIGTERM"
 static const char *stop_name(void)
 {
-    int sig = sig_stop_signal();
+    int sig = signals_stop_signal();
     return sig == SIGINT ? "SIGINT" : sig == SIGHUP ? "SIGHUP" : "SIGTERM";
 }
 
@@ -308,7 +308,7 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct log
     if (plan->o->dry_run)
         return dry_run(r, e);
     if (train_begin(r, e)) {
-        if (!sig_stop_wanted())
+        if (!signals_stop_wanted())
             return -1;
         say_stopped(r);
         return 1;

@@ -44,7 +44,7 @@ struct train_run {
     uint64_t bad_steps;
 };
 
-// Trains to the end and exports: 0. A signal asked for the end (sig_catch_stop): 1, with a
+// Trains to the end and exports: 0. A signal asked for the end (signals_catch_stop): 1, with a
 // checkpoint. -1. `r` must outlive the process where standard input may hang (runs/data.h).
 int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
                   struct err *e);

@@ -34,7 +34,7 @@ ROWS static inline double sum_of(const struct lanes *s)
     return _mm_cvtsd_f64(x) + _mm_cvtsd_f64(_mm_unpackhi_pd(x, x));
 }
 
-ROWS double sim_dot_avx512(const float *a, const float *b, size_t dim)
+ROWS double dot_exact_avx512(const float *a, const float *b, size_t dim)
 {
     struct lanes s = {_mm512_setzero_pd(), _mm512_setzero_pd()};
     size_t i = 0;
@@ -47,7 +47,7 @@ ROWS double sim_dot_avx512(const float *a, const float *b, size_t dim)
     return sum_of(&s);
 }
 
-ROWS double sim_dot_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim)
+ROWS double dot_exact_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim)
 {
     struct lanes s = {_mm512_setzero_pd(), _mm512_setzero_pd()};
     size_t i = 0;
@@ -65,7 +65,7 @@ ROWS double sim_dot_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim
     return sum_of(&s);
 }
 
-__attribute__((target("avx512f"))) void sim_scale_avx512(const float *in, double by, float *out,
+__attribute__((target("avx512f"))) void dot_scale_avx512(const float *in, double by, float *out,
                                                          size_t n)
 {
     __m512d s = _mm512_set1_pd(by);
@@ -77,7 +77,7 @@ __attribute__((target("avx512f"))) void sim_scale_avx512(const float *in, double
         out[i] = (float)(in[i] * by);
 }
 
-__attribute__((target("avx512f"))) float sim_max_avx512(const float *v, size_t n)
+__attribute__((target("avx512f"))) float dot_max_avx512(const float *v, size_t n)
 {
     __m512 m = _mm512_set1_ps(v[0]);
     size_t i = 0;
@@ -89,7 +89,7 @@ __attribute__((target("avx512f"))) float sim_max_avx512(const float *v, size_t n
     return best;
 }
 
-__attribute__((target("avx512f"))) size_t sim_above_avx512(const float *v, size_t n, float least,
+__attribute__((target("avx512f"))) size_t dot_above_avx512(const float *v, size_t n, float least,
                                                            uint32_t *at)
 {
     __m512 t = _mm512_set1_ps(least);
@@ -107,29 +107,29 @@ __attribute__((target("avx512f"))) size_t sim_above_avx512(const float *v, size_
 
 #else
 
-double sim_dot_avx512(const float *a, const float *b, size_t dim)
+double dot_exact_avx512(const float *a, const float *b, size_t dim)
 {
-    return sim_dot(a, b, dim);
+    return dot_exact(a, b, dim);
 }
 
-double sim_dot_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim)
+double dot_exact_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim)
 {
-    return sim_dot_half(a, b, dim);
+    return dot_exact_half(a, b, dim);
 }
 
-void sim_scale_avx512(const float *in, double by, float *out, size_t n)
+void dot_scale_avx512(const float *in, double by, float *out, size_t n)
 {
-    sim_scale(in, by, out, n);
+    dot_scale(in, by, out, n);
 }
 
-float sim_max_avx512(const float *v, size_t n)
+float dot_max_avx512(const float *v, size_t n)
 {
-    return sim_max(v, n);
+    return dot_max(v, n);
 }
 
-size_t sim_above_avx512(const float *v, size_t n, float least, uint32_t *at)
+size_t dot_above_avx512(const float *v, size_t n, float least, uint32_t *at)
 {
-    return sim_above(v, n, least, at);
+    return dot_above(v, n, least, at);
 }
 
 #endif

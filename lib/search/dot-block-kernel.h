@@ -11,38 +11,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// One tile: out[i * ld + j] = the product of row i of a (SIM_LEFT rows) and row j of b (SIM_RIGHT
+// One tile: out[i * ld + j] = the product of row i of a (DOT_LEFT rows) and row j of b (DOT_RIGHT
 // rows), both of `words` words.
-void sim_tile_bf16(const uint32_t *a, const uint32_t *b, size_t words, float *out, size_t ld);
+void dot_tile_bf16(const uint32_t *a, const uint32_t *b, size_t words, float *out, size_t ld);
 // The same of int8 values: scale[i] times them are the rows. The instruction multiplies unsigned by
-// signed bytes, so the left side has 128 added to each (SIM_FLIP), and `minus`, 128 times the sum
+// signed bytes, so the left side has 128 added to each (DOT_FLIP), and `minus`, 128 times the sum
 // of a row's values, takes it away again on the right.
-#define SIM_FLIP 0x80808080u
-struct sim_bytes {
+#define DOT_FLIP 0x80808080u
+struct dot_bytes {
     const uint32_t *data;
     const float *scale;
     const int32_t *minus; // of the right side
 };
-void sim_tile_i8(const struct sim_bytes *a, const struct sim_bytes *b, size_t words, float *out,
+void dot_tile_i8(const struct dot_bytes *a, const struct dot_bytes *b, size_t words, float *out,
                  size_t ld);
 
 // What packing tells of each row: the squares of |x| and |x - packed x|, summed in float32; for
 // int8 `scale` and `minus` too.
-struct sim_packed {
+struct dot_packed {
     float *norm2, *lost2, *scale;
     int32_t *minus;
 };
-// Packs n <= lanes rows (lanes at most SIM_RIGHT; the other lanes become zeros). Values at most
-// SIM_MAX_NORM. flip: 0, or SIM_FLIP for the left side.
-void sim_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                   const struct sim_packed *to);
-void sim_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                 uint32_t flip, const struct sim_packed *to);
+// Packs n <= lanes rows (lanes at most DOT_RIGHT; the other lanes become zeros). Values at most
+// DOT_MAX_NORM. flip: 0, or DOT_FLIP for the left side.
+void dot_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                   const struct dot_packed *to);
+void dot_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                 uint32_t flip, const struct dot_packed *to);
 
-double sim_dot_avx512(const float *a, const float *b, size_t dim);
-double sim_dot_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim);
-void sim_scale_avx512(const float *in, double by, float *out, size_t n);
-float sim_max_avx512(const float *v, size_t n);
-size_t sim_above_avx512(const float *v, size_t n, float least, uint32_t *at);
+double dot_exact_avx512(const float *a, const float *b, size_t dim);
+double dot_exact_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim);
+void dot_scale_avx512(const float *in, double by, float *out, size_t n);
+float dot_max_avx512(const float *v, size_t n);
+size_t dot_above_avx512(const float *v, size_t n, float least, uint32_t *at);
 
 #endif

@@ -92,8 +92,8 @@ PACK static void pack_16_bf16(uint32_t *panel, size_t lanes, size_t first, const
     sums_to(&s, n, norm2, lost2);
 }
 
-void sim_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                   const struct sim_packed *to)
+void dot_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                   const struct dot_packed *to)
 {
     for (size_t i = 0; i < lanes; i += 16)
         pack_16_bf16(panel, lanes, i, rows + i * dim, i < n ? (n - i < 16 ? n - i : 16) : 0, dim,
@@ -146,7 +146,7 @@ PACK_I8 static __m512i words_of(struct quantizer *q, const float *x, size_t n, _
 }
 
 PACK_I8 static void pack_16_i8(uint32_t *panel, size_t lanes, size_t first, const float *rows,
-                               size_t n, size_t dim, uint32_t flip, const struct sim_packed *to)
+                               size_t n, size_t dim, uint32_t flip, const struct dot_packed *to)
 {
     struct squares s;
     struct quantizer q[16];
@@ -170,8 +170,8 @@ PACK_I8 static void pack_16_i8(uint32_t *panel, size_t lanes, size_t first, cons
         to->minus[first + i] = 128 * _mm512_reduce_add_epi32(q[i].sum);
 }
 
-void sim_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                 uint32_t flip, const struct sim_packed *to)
+void dot_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                 uint32_t flip, const struct dot_packed *to)
 {
     for (size_t i = 0; i < lanes; i += 16)
         pack_16_i8(panel, lanes, i, rows + i * dim, i < n ? (n - i < 16 ? n - i : 16) : 0, dim,
@@ -180,14 +180,14 @@ void sim_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, siz
 
 #else
 
-void sim_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                   const struct sim_packed *to)
+void dot_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                   const struct dot_packed *to)
 {
     (void)panel, (void)lanes, (void)rows, (void)n, (void)dim, (void)to;
 }
 
-void sim_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
-                 uint32_t flip, const struct sim_packed *to)
+void dot_pack_i8(uint32_t *panel, size_t lanes, const float *rows, size_t n, size_t dim,
+                 uint32_t flip, const struct dot_packed *to)
 {
     (void)panel, (void)lanes, (void)rows, (void)n, (void)dim, (void)flip, (void)to;
 }

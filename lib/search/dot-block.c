@@ -14,7 +14,7 @@
 #include "search/dot-block-kernel.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool fast, has[SIM_KERNELS];
+static bool fast, has[DOT_KERNELS];
 
 extern void openblas_set_num_threads(int n) __attribute__((weak));
 
@@ -23,46 +23,46 @@ extern void openblas_set_num_threads(int n) __attribute__((weak));
 static void look(void)
 {
     fast = isa_has(ISA_AVX512);
-    has[SIM_F32] = true;
-    has[SIM_BF16] = isa_has(ISA_AVX512_BF16);
-    has[SIM_I8] = isa_has(ISA_AVX512_VNNI);
+    has[DOT_F32] = true;
+    has[DOT_BF16] = isa_has(ISA_AVX512_BF16);
+    has[DOT_I8] = isa_has(ISA_AVX512_VNNI);
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
 }
 
-// The sums of SIM_I8 have 31 bits: 255 x 127 a value.
-bool sim_has_kernel(enum sim_kernel kernel, size_t dim)
+// The sums of DOT_I8 have 31 bits: 255 x 127 a value.
+bool dot_has_kernel(enum dot_kernel kernel, size_t dim)
 {
     pthread_once(&once, look);
-    return has[kernel] && (kernel != SIM_I8 || dim <= INT32_MAX / (255 * 127));
+    return has[kernel] && (kernel != DOT_I8 || dim <= INT32_MAX / (255 * 127));
 }
 
-enum sim_kernel sim_best_kernel(void)
+enum dot_kernel dot_best_kernel(void)
 {
     pthread_once(&once, look);
-    return has[SIM_BF16] ? SIM_BF16 : SIM_F32;
+    return has[DOT_BF16] ? DOT_BF16 : DOT_F32;
 }
 
-static size_t height(enum sim_side side)
+static size_t height(enum dot_side side)
 {
-    return side == SIM_SIDE_LEFT ? SIM_LEFT : SIM_RIGHT;
+    return side == DOT_SIDE_LEFT ? DOT_LEFT : DOT_RIGHT;
 }
 
 // 32-bit words of a row.
-static size_t words_of(enum sim_kernel kernel, size_t dim)
+static size_t words_of(enum dot_kernel kernel, size_t dim)
 {
-    size_t a_word = kernel == SIM_I8 ? 4 : kernel == SIM_BF16 ? 2 : 1;
+    size_t a_word = kernel == DOT_I8 ? 4 : kernel == DOT_BF16 ? 2 : 1;
     return dim / a_word + (dim % a_word != 0);
 }
 
 // A panel holds whole groups of rows; 0 when they do not fit in size_t.
-static size_t whole_groups(enum sim_side side, size_t cap)
+static size_t whole_groups(enum dot_side side, size_t cap)
 {
     size_t rows;
     return mem_add(cap, height(side) - 1, &rows) ? rows / height(side) * height(side) : 0;
 }
 
-static size_t data_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, size_t dim)
+static size_t data_bytes(enum dot_kernel kernel, enum dot_side side, size_t cap, size_t dim)
 {
     size_t words, bytes;
     return mem_mul(whole_groups(side, cap), words_of(kernel, dim), &words) &&
@@ -71,21 +71,21 @@ static size_t data_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap,
                : 0;
 }
 
-size_t sim_panel_bytes(enum sim_kernel kernel, enum sim_side side, size_t cap, size_t dim)
+size_t dot_panel_bytes(enum dot_kernel kernel, enum dot_side side, size_t cap, size_t dim)
 {
     size_t extra, sum, data = data_bytes(kernel, side, cap, dim);
-    size_t a_row = kernel == SIM_I8 ? 4 * sizeof(float) : 2 * sizeof(float);
+    size_t a_row = kernel == DOT_I8 ? 4 * sizeof(float) : 2 * sizeof(float);
     if (!data || !mem_mul(whole_groups(side, cap), a_row, &extra) || !mem_add(data, extra, &sum))
         return 0;
     return sum;
 }
 
-size_t sim_panel_most_bytes(enum sim_side side, size_t cap, size_t dim)
+size_t dot_panel_most_bytes(enum dot_side side, size_t cap, size_t dim)
 {
     size_t most = 0;
-    for (int kernel = 0; kernel < SIM_KERNELS; kernel++) {
-        bool can = sim_has_kernel(kernel, dim) && (kernel != SIM_F32 || !has[SIM_BF16]);
-        size_t bytes = can ? sim_panel_bytes(kernel, side, cap, dim) : 0;
+    for (int kernel = 0; kernel < DOT_KERNELS; kernel++) {
+        bool can = dot_has_kernel(kernel, dim) && (kernel != DOT_F32 || !has[DOT_BF16]);
+        size_t bytes = can ? dot_panel_bytes(kernel, side, cap, dim) : 0;
         if (can && !bytes)
             return 0;
         most = bytes > most ? bytes : most;
@@ -93,11 +93,11 @@ size_t sim_panel_most_bytes(enum sim_side side, size_t cap, size_t dim)
     return most;
 }
 
-int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side side, size_t cap,
+int dot_panel_init(struct dot_panel *p, enum dot_kernel kernel, enum dot_side side, size_t cap,
                    size_t dim, struct err *e)
 {
-    sim_best_kernel(); // sets up OpenBLAS
-    *p = (struct sim_panel){.kernel = kernel, .side = side, .cap = cap, .dim = dim};
+    dot_best_kernel(); // sets up OpenBLAS
+    *p = (struct dot_panel){.kernel = kernel, .side = side, .cap = cap, .dim = dim};
     size_t bytes = data_bytes(kernel, side, cap, dim);
     if (!bytes)
         return err_set(e, "%zu rows of %zu values are more than memory can hold", cap, dim);
@@ -106,25 +106,25 @@ int sim_panel_init(struct sim_panel *p, enum sim_kernel kernel, enum sim_side si
     p->norm = p->data ? mem_alloc(rows, sizeof(float), e) : NULL;
     p->lost = p->norm ? mem_alloc(rows, sizeof(float), e) : NULL;
     bool full = p->lost != NULL;
-    if (full && kernel == SIM_I8) {
+    if (full && kernel == DOT_I8) {
         p->scale = mem_alloc(rows, sizeof(float), e);
         p->minus = p->scale ? mem_alloc(rows, sizeof *p->minus, e) : NULL;
         full = p->minus != NULL;
     }
     if (full)
         return 0;
-    sim_panel_release(p);
+    dot_panel_release(p);
     return -1;
 }
 
-void sim_panel_release(struct sim_panel *p)
+void dot_panel_release(struct dot_panel *p)
 {
     free(p->data);
     free(p->norm);
     free(p->lost);
     free(p->scale);
     free(p->minus);
-    *p = (struct sim_panel){0};
+    *p = (struct dot_panel){0};
 }
 
 static float round_up(double v)
@@ -137,18 +137,18 @@ static float least_over(double v, size_t dim)
     return round_up(sqrt(v * (1 + 1.2e-7 * (double)(dim + 8)))); // v was summed in float32
 }
 
-static void pack_group(struct sim_panel *p, const float *rows, size_t first, size_t n)
+static void pack_group(struct dot_panel *p, const float *rows, size_t first, size_t n)
 {
     size_t lanes = height(p->side);
     uint32_t *data = (uint32_t *)p->data + first * words_of(p->kernel, p->dim);
-    float norm2[SIM_RIGHT], lost2[SIM_RIGHT];
-    struct sim_packed to = {norm2, lost2, NULL, NULL};
-    if (p->kernel == SIM_I8) {
+    float norm2[DOT_RIGHT], lost2[DOT_RIGHT];
+    struct dot_packed to = {norm2, lost2, NULL, NULL};
+    if (p->kernel == DOT_I8) {
         to.scale = p->scale + first;
         to.minus = p->minus + first;
-        sim_pack_i8(data, lanes, rows, n, p->dim, p->side == SIM_SIDE_LEFT ? SIM_FLIP : 0, &to);
+        dot_pack_i8(data, lanes, rows, n, p->dim, p->side == DOT_SIDE_LEFT ? DOT_FLIP : 0, &to);
     } else {
-        sim_pack_bf16(data, lanes, rows, n, p->dim, &to);
+        dot_pack_bf16(data, lanes, rows, n, p->dim, &to);
     }
     for (size_t i = 0; i < n; i++) {
         p->norm[first + i] = least_over(norm2[i], p->dim);
@@ -156,20 +156,21 @@ static void pack_group(struct sim_panel *p, const float *rows, size_t first, siz
     }
 }
 
-void sim_panel_part(struct sim_panel *p, const float *rows, size_t first, size_t n)
+void dot_panel_part(struct dot_panel *p, const float *rows, size_t first, size_t n)
 {
     size_t lanes = height(p->side);
-    if (p->kernel != SIM_F32) {
+    if (p->kernel != DOT_F32) {
         for (size_t i = 0; i < n; i += lanes)
             pack_group(p, rows + i * p->dim, first + i, n - i < lanes ? n - i : lanes);
         return;
     }
     memcpy((float *)p->data + first * p->dim, rows, n * p->dim * sizeof(float));
     for (size_t i = 0; i < n; i++)
-        p->norm[first + i] = round_up(sqrt(sim_dot(rows + i * p->dim, rows + i * p->dim, p->dim)));
+        p->norm[first + i] =
+            round_up(sqrt(dot_exact(rows + i * p->dim, rows + i * p->dim, p->dim)));
 }
 
-void sim_panel_done(struct sim_panel *p)
+void dot_panel_done(struct dot_panel *p)
 {
     p->most = p->worst = 0;
     for (size_t i = 0; i < p->n; i++) {
@@ -178,85 +179,85 @@ void sim_panel_done(struct sim_panel *p)
     }
 }
 
-void sim_panel_set(struct sim_panel *p, const float *rows, size_t n)
+void dot_panel_set(struct dot_panel *p, const float *rows, size_t n)
 {
     p->n = n;
-    sim_panel_part(p, rows, 0, n);
-    sim_panel_done(p);
+    dot_panel_part(p, rows, 0, n);
+    dot_panel_done(p);
 }
 
 // One group of a left panel, from one or two of a right panel; the lanes behind n are rows or zeros
 // that nobody asks for.
 static void take_group(uint32_t *to, const uint32_t *data, size_t words, size_t row, size_t n)
 {
-    size_t lane = row % SIM_RIGHT, here = SIM_RIGHT - lane;
+    size_t lane = row % DOT_RIGHT, here = DOT_RIGHT - lane;
     const uint32_t *from = data + (row - lane) * words + lane;
-    if (here >= SIM_LEFT) {
+    if (here >= DOT_LEFT) {
         for (size_t k = 0; k < words; k++)
-            memcpy(to + k * SIM_LEFT, from + k * SIM_RIGHT, SIM_LEFT * sizeof *to);
+            memcpy(to + k * DOT_LEFT, from + k * DOT_RIGHT, DOT_LEFT * sizeof *to);
         return;
     }
-    const uint32_t *next = here < n ? data + (row - lane + SIM_RIGHT) * words : from - lane;
+    const uint32_t *next = here < n ? data + (row - lane + DOT_RIGHT) * words : from - lane;
     for (size_t k = 0; k < words; k++) {
         for (size_t l = 0; l < here; l++)
-            to[k * SIM_LEFT + l] = from[k * SIM_RIGHT + l];
-        for (size_t l = here; l < SIM_LEFT; l++)
-            to[k * SIM_LEFT + l] = next[k * SIM_RIGHT + l - here];
+            to[k * DOT_LEFT + l] = from[k * DOT_RIGHT + l];
+        for (size_t l = here; l < DOT_LEFT; l++)
+            to[k * DOT_LEFT + l] = next[k * DOT_RIGHT + l - here];
     }
 }
 
-static void take_groups(struct sim_panel *left, const struct sim_panel *right, size_t first,
+static void take_groups(struct dot_panel *left, const struct dot_panel *right, size_t first,
                         size_t n)
 {
     size_t words = words_of(left->kernel, left->dim), groups = whole_groups(left->side, n);
     uint32_t *data = left->data;
-    for (size_t i = 0; i < n; i += SIM_LEFT)
+    for (size_t i = 0; i < n; i += DOT_LEFT)
         take_group(data + i * words, right->data, words, first + i,
-                   n - i < SIM_LEFT ? n - i : SIM_LEFT);
-    for (size_t i = 0; left->kernel == SIM_I8 && i < groups * words; i++)
-        data[i] ^= SIM_FLIP;
-    if (left->kernel == SIM_I8)
+                   n - i < DOT_LEFT ? n - i : DOT_LEFT);
+    for (size_t i = 0; left->kernel == DOT_I8 && i < groups * words; i++)
+        data[i] ^= DOT_FLIP;
+    if (left->kernel == DOT_I8)
         memcpy(left->scale, right->scale + first, n * sizeof *left->scale);
 }
 
-void sim_panel_take(struct sim_panel *left, const struct sim_panel *right, size_t first, size_t n)
+void dot_panel_take(struct dot_panel *left, const struct dot_panel *right, size_t first, size_t n)
 {
     left->n = n;
-    if (left->kernel != SIM_F32)
+    if (left->kernel != DOT_F32)
         take_groups(left, right, first, n);
     else
         memcpy(left->data, (const float *)right->data + first * left->dim,
                n * left->dim * sizeof(float));
     memcpy(left->norm, right->norm + first, n * sizeof *left->norm);
     memcpy(left->lost, right->lost + first, n * sizeof *left->lost);
-    sim_panel_done(left);
+    dot_panel_done(left);
 }
 
-static void tile(const struct sim_panel *a, size_t i, const struct sim_panel *b, size_t j,
+static void tile(const struct dot_panel *a, size_t i, const struct dot_panel *b, size_t j,
                  float *out, size_t ld)
 {
     size_t words = words_of(a->kernel, a->dim);
     const uint32_t *pa = (const uint32_t *)a->data + i * words;
     const uint32_t *pb = (const uint32_t *)b->data + j * words;
-    if (a->kernel == SIM_BF16) {
-        sim_tile_bf16(pa, pb, words, out, ld);
+    if (a->kernel == DOT_BF16) {
+        dot_tile_bf16(pa, pb, words, out, ld);
         return;
     }
-    struct sim_bytes x = {pa, a->scale + i, NULL}, y = {pb, b->scale + j, b->minus + j};
-    sim_tile_i8(&x, &y, words, out, ld);
+    struct dot_bytes x = {pa, a->scale + i, NULL}, y = {pb, b->scale + j, b->minus + j};
+    dot_tile_i8(&x, &y, words, out, ld);
 }
 
-void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_panel *b, size_t b0,
+void dot_block(const struct dot_panel *a, size_t a0, size_t m, const struct dot_panel *b, size_t b0,
                size_t n, float *out, size_t ld)
 {
-    if (a->kernel == SIM_F32) {
+    if (a->kernel == DOT_F32) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)a->dim, 1,
                     (const float *)a->data + a0 * a->dim, (int)a->dim,
                     (const float *)b->data + b0 * b->dim, (int)b->dim, 0, out, (int)ld);
         return;
     }
-    for (size_t j = 0; j < n; j += SIM_RIGHT) // this panel of b stays in L1, those of a in L2
-        for (size_t i = 0; i < m; i += SIM_LEFT)
+    for (size_t j = 0; j < n; j += DOT_RIGHT) // this panel of b stays in L1, those of a in L2
+        for (size_t i = 0; i < m; i += DOT_LEFT)
             tile(a, a0 + i, b, b0 + j, out + i * ld + j, ld);
 }
 
@@ -265,11 +266,11 @@ void sim_block(const struct sim_panel *a, size_t a0, size_t m, const struct sim_
 // in some order: its error is at most g |x'| |y'| with g = n u / (1 - n u), u = 2^-24 (Higham,
 // Accuracy and Stability of Numerical Algorithms, 3.1; fused products only do better), n = dim + 1
 // for the rounding of products. bf16 products are exact but may be flushed to zero below 2^-126:
-// 1e-30 covers that, and sim_dot's own error is a 2^-29th of g. int8 sums are exact; their way to
+// 1e-30 covers that, and dot_exact's own error is a 2^-29th of g. int8 sums are exact; their way to
 // float32 and the two scales round three times.
-float sim_bound(const struct sim_panel *a, size_t i, const struct sim_panel *b)
+float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b)
 {
-    double nu = (double)(a->kernel == SIM_I8 ? 3 : a->dim + 2) * 0x1p-24;
+    double nu = (double)(a->kernel == DOT_I8 ? 3 : a->dim + 2) * 0x1p-24;
     double g = nu < 0.5 ? nu / (1 - nu) * 1.001 : 1e30;
     double x = a->norm[i], lost = a->lost[i];
     double bound = x * b->worst + lost * ((double)b->most + b->worst) +
@@ -277,11 +278,11 @@ float sim_bound(const struct sim_panel *a, size_t i, const struct sim_panel *b)
     return round_up(bound + 1e-30);
 }
 
-double sim_dot(const float *a, const float *b, size_t dim)
+double dot_exact(const float *a, const float *b, size_t dim)
 {
     pthread_once(&once, look);
     if (fast)
-        return sim_dot_avx512(a, b, dim);
+        return dot_exact_avx512(a, b, dim);
     double s[16] = {0};
     size_t i = 0;
     for (; i + 16 <= dim; i += 16)
@@ -295,11 +296,11 @@ double sim_dot(const float *a, const float *b, size_t dim)
     return s[0];
 }
 
-double sim_dot_half(const uint16_t *a, const uint16_t *b, size_t dim)
+double dot_exact_half(const uint16_t *a, const uint16_t *b, size_t dim)
 {
     pthread_once(&once, look);
     if (fast)
-        return sim_dot_half_avx512(a, b, dim);
+        return dot_exact_half_avx512(a, b, dim);
     double s[16] = {0};
     for (size_t i = 0; i < dim; i++)
         s[i % 16] += (double)half_to_f32_one(a[i]) * (double)half_to_f32_one(b[i]);
@@ -309,33 +310,33 @@ double sim_dot_half(const uint16_t *a, const uint16_t *b, size_t dim)
     return s[0];
 }
 
-void sim_scale(const float *in, double by, float *out, size_t n)
+void dot_scale(const float *in, double by, float *out, size_t n)
 {
     pthread_once(&once, look);
     if (fast) {
-        sim_scale_avx512(in, by, out, n);
+        dot_scale_avx512(in, by, out, n);
         return;
     }
     for (size_t i = 0; i < n; i++)
         out[i] = (float)(in[i] * by);
 }
 
-float sim_max(const float *v, size_t n)
+float dot_max(const float *v, size_t n)
 {
     pthread_once(&once, look);
     if (fast)
-        return sim_max_avx512(v, n);
+        return dot_max_avx512(v, n);
     float best = v[0];
     for (size_t i = 1; i < n; i++)
         best = v[i] > best ? v[i] : best;
     return best;
 }
 
-size_t sim_above(const float *v, size_t n, float least, uint32_t *at)
+size_t dot_above(const float *v, size_t n, float least, uint32_t *at)
 {
     pthread_once(&once, look);
     if (fast)
-        return sim_above_avx512(v, n, least, at);
+        return dot_above_avx512(v, n, least, at);
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
         if (v[i] >= least)
@@ -343,30 +344,30 @@ size_t sim_above(const float *v, size_t n, float least, uint32_t *at)
     return found;
 }
 
-static enum sim_state class_of(double norm2, bool scale)
+static enum row_state class_of(double norm2, bool scale)
 {
     if (!isfinite(norm2))
-        return SIM_NOT_FINITE;
+        return ROW_NOT_FINITE;
     if (norm2 == 0)
-        return SIM_ZERO;
+        return ROW_ZERO;
     double norm = sqrt(norm2);
-    if (!scale && norm > SIM_MAX_NORM)
-        return SIM_NOT_FINITE;
-    return fabs(norm - 1) > 0.01 ? SIM_RESCALED : SIM_OK;
+    if (!scale && norm > DOT_MAX_NORM)
+        return ROW_NOT_FINITE;
+    return fabs(norm - 1) > 0.01 ? ROW_RESCALED : ROW_OK;
 }
 
-void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool scale,
-                      uint8_t *state, double *norm)
+void unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool scale, uint8_t *state,
+                  double *norm)
 {
     for (size_t i = 0; i < n; i++) {
         const float *x = raw + i * dim;
         float *u = unit ? unit + i * dim : NULL;
-        double norm2 = sim_dot(x, x, dim), length = sqrt(norm2), by = 1 / length;
-        enum sim_state s = class_of(norm2, scale);
-        if (sim_failed(s) && u)
+        double norm2 = dot_exact(x, x, dim), length = sqrt(norm2), by = 1 / length;
+        enum row_state s = class_of(norm2, scale);
+        if (row_failed(s) && u)
             memset(u, 0, dim * sizeof *u);
         else if (scale && u)
-            sim_scale(x, by, u, dim);
+            dot_scale(x, by, u, dim);
         else if (u && u != x)
             memcpy(u, x, dim * sizeof *u);
         if (state)
@@ -376,7 +377,7 @@ void sim_unit_rows_of(const float *raw, float *unit, size_t n, size_t dim, bool 
     }
 }
 
-void sim_unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state)
+void unit_rows(float *rows, size_t n, size_t dim, bool scale, uint8_t *state)
 {
-    sim_unit_rows_of(rows, rows, n, dim, scale, state, NULL);
+    unit_rows_of(rows, rows, n, dim, scale, state, NULL);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// assign_rows with the products of a device. Rows go there in flights: while the device works on
+// nearest_rows with the products of a device. Rows go there in flights: while the device works on
 // one, the next is packed and copied, and the candidates of the one before are decided here, by
-// sim_dot. A row with more candidates than a flight has room for (many centroids as near as the
+// dot_exact. A row with more candidates than a flight has room for (many centroids as near as the
 // nearest) is searched here altogether.
 #include <math.h>
 #include <stdbool.h>
@@ -21,8 +21,8 @@ struct candidate {
 };
 
 struct job {
-    struct assign *a;
-    struct sim_dev *s;
+    struct nearest *a;
+    struct search_device *s;
     const float *rows;
     const uint8_t *state;
     size_t n, top;
@@ -39,15 +39,16 @@ struct job {
 };
 
 // The centroids from `first` on, as many as `right` holds, and their greatest norm and loss.
-static int send_right(struct assign *a, size_t first, bool measure, int threads, struct err *e)
+static int send_right(struct nearest *a, size_t first, bool measure, int threads, struct err *e)
 {
-    struct sim_dev *s = a->device;
+    struct search_device *s = a->device;
     size_t n = a->k - first < s->room ? a->k - first : s->room;
-    for (size_t at = 0; at < n; at += SIM_DEV_PACK) {
-        size_t part = n - at < SIM_DEV_PACK ? n - at : SIM_DEV_PACK;
-        if (sim_dev_pack_rows(s, a->centroids + (first + at) * a->dim, part, threads, e))
+    for (size_t at = 0; at < n; at += SEARCH_DEVICE_PACK) {
+        size_t part = n - at < SEARCH_DEVICE_PACK ? n - at : SEARCH_DEVICE_PACK;
+        if (search_device_pack_rows(s, a->centroids + (first + at) * a->dim, part, threads, e))
             return -1;
-        s->d->op->upload(s->d, sim_dev_row(s, s->right, at), s->act, part * s->ld * s->d->act_size);
+        s->d->op->upload(s->d, search_device_row(s, s->right, at), s->act,
+                         part * s->ld * s->d->act_size);
         for (size_t i = 0; i < part && measure; i++) {
             a->most = fmax(a->most, s->norm[i]);
             a->worst = fmax(a->worst, s->lost[i]);
@@ -56,7 +57,7 @@ static int send_right(struct assign *a, size_t first, bool measure, int threads,
     return 0;
 }
 
-int assign_device_init(struct assign *a, int threads, struct err *e)
+int nearest_device_init(struct nearest *a, int threads, struct err *e)
 {
     for (size_t c = 0; c < a->k; c += a->device->room)
         if (send_right(a, c, true, threads, e))
@@ -67,18 +68,18 @@ int assign_device_init(struct assign *a, int threads, struct err *e)
 // Packs the rows of a flight and sends them into a half of `left`.
 static int send_left(struct job *j, size_t first, size_t n, int side, struct err *e)
 {
-    struct sim_dev *s = j->s;
-    const struct assign *a = j->a;
-    for (size_t at = 0; at < n; at += SIM_DEV_PACK) {
-        size_t part = n - at < SIM_DEV_PACK ? n - at : SIM_DEV_PACK;
-        if (sim_dev_pack_rows(s, j->rows + (first + at) * a->dim, part, j->threads, e))
+    struct search_device *s = j->s;
+    const struct nearest *a = j->a;
+    for (size_t at = 0; at < n; at += SEARCH_DEVICE_PACK) {
+        size_t part = n - at < SEARCH_DEVICE_PACK ? n - at : SEARCH_DEVICE_PACK;
+        if (search_device_pack_rows(s, j->rows + (first + at) * a->dim, part, j->threads, e))
             return -1;
-        s->d->op->upload(s->d, sim_dev_row(s, s->left[side], at), s->act,
+        s->d->op->upload(s->d, search_device_row(s, s->left[side], at), s->act,
                          part * s->ld * s->d->act_size);
         for (size_t i = 0; i < part; i++) {
-            double bound = sim_dev_bound(s, s->norm[i], s->lost[i], a->most, a->worst);
+            double bound = search_device_bound(s, s->norm[i], s->lost[i], a->most, a->worst);
             double size = (double)s->norm[i] * (a->most + a->worst); // covers the subtraction's
-            bool failed = j->state && sim_failed(j->state[first + at + i]);
+            bool failed = j->state && row_failed(j->state[first + at + i]);
             j->slack[side][at + i] =
                 failed ? -INFINITY : (float)((2 * bound + 0x1p-22 * size) * (1 + 1e-6));
         }
@@ -90,7 +91,7 @@ static int send_left(struct job *j, size_t first, size_t n, int side, struct err
 // The blocks of scores of n rows with the centroids [first, first + k) that `right` holds.
 static void search(struct job *j, size_t n, int side, size_t first, size_t k)
 {
-    struct sim_dev *s = j->s;
+    struct search_device *s = j->s;
     const struct dev_ops *op = s->d->op;
     for (size_t c = 0; c < k; c += s->cols)
         for (size_t r = 0; r < n; r += s->rows) {
@@ -106,15 +107,15 @@ static void search(struct job *j, size_t n, int side, size_t first, size_t k)
                                   .slack = s->slack[side] + r,
                                   .best = s->best + r * j->top,
                                   .found = s->found + r};
-            op->scores(s->d, block.rows, sim_dev_row(s, s->left[side], r), block.cols,
-                       sim_dev_row(s, s->right, c), s->ld, s->scores, s->cols);
+            op->scores(s->d, block.rows, search_device_row(s, s->left[side], r), block.cols,
+                       search_device_row(s, s->right, c), s->ld, s->scores, s->cols);
             op->hits_top(s->d, &block, &top, &s->hits);
         }
 }
 
 static int launch(struct job *j, size_t n, int side, struct err *e)
 {
-    struct sim_dev *s = j->s;
+    struct search_device *s = j->s;
     size_t k = j->a->k;
     s->d->op->zero(s->d, s->hits.n, sizeof *s->hits.n);
     for (size_t c = 0; c < k; c += s->room) {
@@ -144,14 +145,14 @@ static int lay_out(struct job *j, size_t *all, struct err *e)
 // Waits for the flight, and sorts its candidates by rows.
 static int collect(struct job *j, struct err *e)
 {
-    struct sim_dev *s = j->s;
+    struct search_device *s = j->s;
     const struct dev_ops *op = s->d->op;
     size_t all, part;
     if (op->download(s->d, j->found, s->found, (s->flight + 1) * sizeof *j->found, e) ||
         lay_out(j, &all, e))
         return -1;
     for (size_t at = 0; at < all; at += part) {
-        part = all - at < SIM_DEV_LIST ? all - at : SIM_DEV_LIST;
+        part = all - at < SEARCH_DEVICE_LIST ? all - at : SEARCH_DEVICE_LIST;
         if (op->download(s->d, s->listed, s->hits.hit + at, part * sizeof *s->listed, e))
             return -1;
         for (size_t i = 0; i < part; i++) {
@@ -183,8 +184,8 @@ static float nth(const struct candidate *c, size_t n, size_t top)
 
 static void decide(const struct job *j, size_t i)
 {
-    const struct assign *a = j->a;
-    struct assign_pick best[DEV_TOP_MAX];
+    const struct nearest *a = j->a;
+    struct nearest_pick best[DEV_TOP_MAX];
     size_t n = j->found[i], at = (j->first + i) * j->top, n_best = 0, in = 0, last = 0;
     const struct candidate *c = n ? j->candidates + (j->end[i] - n) : NULL;
     float least = nth(c, n, j->top) - j->slack[j->side][i];
@@ -195,13 +196,13 @@ static void decide(const struct job *j, size_t i)
             last = k;
         }
     if (in == 1 && !j->sims) // nothing to decide
-        assign_keep(best, &n_best, j->top, 0, c[last].at);
+        nearest_keep(best, &n_best, j->top, 0, c[last].at);
     else
         for (size_t k = 0; k < n; k++)
             if (c[k].score >= least)
-                assign_keep(best, &n_best, j->top,
-                            sim_dot(row, a->centroids + c[k].at * a->dim, a->dim), c[k].at);
-    assign_write(best, n_best, j->top, j->labels + at, j->sims ? j->sims + at : NULL);
+                nearest_keep(best, &n_best, j->top,
+                             dot_exact(row, a->centroids + c[k].at * a->dim, a->dim), c[k].at);
+    nearest_write(best, n_best, j->top, j->labels + at, j->sims ? j->sims + at : NULL);
 }
 
 static void decide_task(void *ctx, size_t task)
@@ -216,14 +217,14 @@ static void decide_task(void *ctx, size_t task)
 // Searches up to LEFT_OVER listed rows of the flight here.
 static int search_here(struct job *j, const uint32_t *list, size_t n, struct err *e)
 {
-    const struct assign *a = j->a;
+    const struct nearest *a = j->a;
     float *rows = mem_alloc(n * a->dim, sizeof *rows, e);
     int32_t *labels = rows ? mem_alloc(n * j->top, sizeof *labels, e) : NULL;
     double *sims = labels ? mem_alloc(n * j->top, sizeof *sims, e) : NULL;
     int r = sims ? 0 : -1;
     for (size_t i = 0; i < n && !r; i++)
         memcpy(rows + i * a->dim, j->rows + (j->first + list[i]) * a->dim, a->dim * sizeof *rows);
-    r = r || assign_rows_here(j->a, j->threads, rows, n, NULL, j->top, labels, sims, e);
+    r = r || nearest_rows_here(j->a, j->threads, rows, n, NULL, j->top, labels, sims, e);
     for (size_t i = 0; i < n && !r; i++) {
         size_t at = (j->first + list[i]) * j->top;
         memcpy(j->labels + at, labels + i * j->top, j->top * sizeof *labels);
@@ -240,7 +241,7 @@ static int settle(struct job *j, struct err *e)
 {
     uint32_t list[LEFT_OVER];
     size_t n = 0;
-    if (par_for_stop(j->threads, (j->count + TASK - 1) / TASK, decide_task, j, e))
+    if (threads_for_stop(j->threads, (j->count + TASK - 1) / TASK, decide_task, j, e))
         return -1;
     for (size_t i = 0; i < j->count; i++) {
         if (j->found[i] & DEV_TOP_FULL) {
@@ -275,11 +276,11 @@ static int fly(struct job *j, struct err *e)
     return 0;
 }
 
-int assign_rows_device(struct assign *a, int threads, const float *rows, size_t n,
-                       const uint8_t *state, size_t top, int32_t *labels, double *sims,
-                       struct err *e)
+int nearest_rows_device(struct nearest *a, int threads, const float *rows, size_t n,
+                        const uint8_t *state, size_t top, int32_t *labels, double *sims,
+                        struct err *e)
 {
-    struct sim_dev *s = a->device;
+    struct search_device *s = a->device;
     struct job j = {.a = a,
                     .s = s,
                     .rows = rows,

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernel finds the candidates fastest: int8 products take half the time of bfloat16 ones, but
-// more centroids come within their bound of the best, and each of these is decided by sim_dot. Some
-// rows are tried. The labels are the same either way.
+// more centroids come within their bound of the best, and each of these is decided by dot_exact.
+// Some rows are tried. The labels are the same either way.
 #include <math.h>
 #include <stdlib.h>
 
 #include "search/nearest-run.h"
 #include "base/mem.h"
 
-enum { TRIALS = 2 * SIM_LEFT, MOST_TOP = 32, FEWEST_ROWS = 64 * TRIALS, FEWEST_CENTROIDS = 64 };
+enum { TRIALS = 2 * DOT_LEFT, MOST_TOP = 32, FEWEST_ROWS = 64 * TRIALS, FEWEST_CENTROIDS = 64 };
 
 struct trial {
-    const struct assign *a;
-    struct sim_panel left;
-    float *rows, *out; // TRIALS x dim; TRIALS x SIM_BLOCK_COLS
+    const struct nearest *a;
+    struct dot_panel left;
+    float *rows, *out; // TRIALS x dim; TRIALS x DOT_BLOCK_COLS
     size_t n, top;
     float best[TRIALS][MOST_TOP]; // greatest products of each row, descending
     double near;                  // products within the bound of these
@@ -24,13 +24,13 @@ static void take_rows(struct trial *t, const float *rows, size_t n, const uint8_
     size_t dim = t->a->dim;
     for (size_t i = 0; i < TRIALS; i++) {
         size_t row = i * n / TRIALS;
-        if (state && sim_failed(state[row]))
+        if (state && row_failed(state[row]))
             continue;
         for (size_t d = 0; d < dim; d++)
             t->rows[t->n * dim + d] = rows[row * dim + d];
         t->n++;
     }
-    sim_panel_set(&t->left, t->rows, t->n);
+    dot_panel_set(&t->left, t->rows, t->n);
 }
 
 static void keep_best(float *best, size_t top, const float *v, size_t n)
@@ -55,8 +55,8 @@ static size_t count(const float *v, size_t n, float least)
 
 static void scan_block(struct trial *t, size_t i, size_t n, bool counting)
 {
-    const float *v = t->out + i * SIM_BLOCK_COLS;
-    float bound = sim_bound(&t->left, i, &t->a->panel);
+    const float *v = t->out + i * DOT_BLOCK_COLS;
+    float bound = dot_bound(&t->left, i, &t->a->panel);
     if (counting)
         t->near += (double)count(v, n, t->best[i][t->top - 1] - 2 * bound);
     else
@@ -65,52 +65,52 @@ static void scan_block(struct trial *t, size_t i, size_t n, bool counting)
 
 static void run(struct trial *t)
 {
-    const struct assign *a = t->a;
+    const struct nearest *a = t->a;
     for (size_t i = 0; i < t->n; i++)
         for (size_t k = 0; k < t->top; k++)
             t->best[i][k] = -INFINITY;
     for (int counting = 0; counting < 2; counting++)
-        for (size_t c = 0; c < a->k; c += SIM_BLOCK_COLS) {
-            size_t n = a->k - c < SIM_BLOCK_COLS ? a->k - c : SIM_BLOCK_COLS;
-            sim_block(&t->left, 0, t->n, &a->panel, c, n, t->out, SIM_BLOCK_COLS);
+        for (size_t c = 0; c < a->k; c += DOT_BLOCK_COLS) {
+            size_t n = a->k - c < DOT_BLOCK_COLS ? a->k - c : DOT_BLOCK_COLS;
+            dot_block(&t->left, 0, t->n, &a->panel, c, n, t->out, DOT_BLOCK_COLS);
             for (size_t i = 0; i < t->n; i++)
                 scan_block(t, i, n, counting);
         }
 }
 
 // Whether the int8 panel that `a` has is worth it. 1, 0 or -1.
-static int pays(const struct assign *a, const float *rows, size_t n, const uint8_t *state,
+static int pays(const struct nearest *a, const float *rows, size_t n, const uint8_t *state,
                 size_t top, struct err *e)
 {
     struct trial t = {.a = a, .top = top};
-    int r = sim_panel_init(&t.left, SIM_I8, SIM_SIDE_LEFT, TRIALS, a->dim, e);
+    int r = dot_panel_init(&t.left, DOT_I8, DOT_SIDE_LEFT, TRIALS, a->dim, e);
     t.rows = r ? NULL : mem_alloc(TRIALS * a->dim, sizeof *t.rows, e);
-    t.out = t.rows ? mem_alloc((size_t)TRIALS * SIM_BLOCK_COLS, sizeof *t.out, e) : NULL;
+    t.out = t.rows ? mem_alloc((size_t)TRIALS * DOT_BLOCK_COLS, sizeof *t.out, e) : NULL;
     if (t.out) {
         take_rows(&t, rows, n, state);
         run(&t);
         double products = (double)t.n * (double)a->k, labels = (double)t.n * (double)top;
-        r = t.near - labels <= SIM_I8_DOUBT * products;
+        r = t.near - labels <= DOT_I8_DOUBT * products;
     } else {
         r = -1;
     }
-    sim_panel_release(&t.left);
+    dot_panel_release(&t.left);
     free(t.rows);
     free(t.out);
     return r;
 }
 
-int assign_choose(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
-                  size_t top, struct err *e)
+int nearest_choose(struct nearest *a, int threads, const float *rows, size_t n,
+                   const uint8_t *state, size_t top, struct err *e)
 {
-    bool fit = sim_has_kernel(SIM_I8, a->dim) && top <= MOST_TOP && a->k >= FEWEST_CENTROIDS;
+    bool fit = dot_has_kernel(DOT_I8, a->dim) && top <= MOST_TOP && a->k >= FEWEST_CENTROIDS;
     if (fit && n >= FEWEST_ROWS) {
-        if (assign_pack(a, SIM_I8, threads, e))
+        if (nearest_pack(a, DOT_I8, threads, e))
             return -1;
         int r = pays(a, rows, n, state, top, e);
         if (r)
             return r < 0 ? -1 : 0;
-        sim_panel_release(&a->panel);
+        dot_panel_release(&a->panel);
     }
-    return assign_pack(a, sim_best_kernel(), threads, e);
+    return nearest_pack(a, dot_best_kernel(), threads, e);
 }

@@ -5,31 +5,31 @@
 
 #include "search/nearest.h"
 
-struct assign_pick {
+struct nearest_pick {
     double sim;
     uint32_t at;
 };
 // Puts a centroid among the best, by sim descending, then number; *n of at most top.
-void assign_keep(struct assign_pick *best, size_t *n, size_t top, double sim, uint32_t at);
+void nearest_keep(struct nearest_pick *best, size_t *n, size_t top, double sim, uint32_t at);
 // The labels of a row from its best.
-void assign_write(const struct assign_pick *best, size_t n, size_t top, int32_t *labels,
-                  double *sims);
+void nearest_write(const struct nearest_pick *best, size_t n, size_t top, int32_t *labels,
+                   double *sims);
 // The float below v.
-float assign_below(double v);
-// assign_rows here, by the panel, which is packed where it is not there yet.
-int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
-                     const uint8_t *state, size_t top, int32_t *labels, double *sims,
-                     struct err *e);
+float nearest_below(double v);
+// nearest_rows here, by the panel, which is packed where it is not there yet.
+int nearest_rows_here(struct nearest *a, int threads, const float *rows, size_t n,
+                      const uint8_t *state, size_t top, int32_t *labels, double *sims,
+                      struct err *e);
 
-int assign_pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e);
+int nearest_pack(struct nearest *a, enum dot_kernel kernel, int threads, struct err *e);
 // search/nearest-kernel.c: packs the panel for the kernel that is fastest for such rows.
-int assign_choose(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
-                  size_t top, struct err *e);
+int nearest_choose(struct nearest *a, int threads, const float *rows, size_t n,
+                   const uint8_t *state, size_t top, struct err *e);
 
-// search/nearest-device.c: the centroids to a->device, and assign_rows with it.
-int assign_device_init(struct assign *a, int threads, struct err *e);
-int assign_rows_device(struct assign *a, int threads, const float *rows, size_t n,
-                       const uint8_t *state, size_t top, int32_t *labels, double *sims,
-                       struct err *e);
+// search/nearest-device.c: the centroids to a->device, and nearest_rows with it.
+int nearest_device_init(struct nearest *a, int threads, struct err *e);
+int nearest_rows_device(struct nearest *a, int threads, const float *rows, size_t n,
+                        const uint8_t *state, size_t top, int32_t *labels, double *sims,
+                        struct err *e);
 
 #endif

@@ -2,7 +2,7 @@
 // A row keeps `best`, the top exact results so far, and `found`, candidates with approximate
 // products s. With |s - exact| <= bound, a centroid whose s is under the top-th greatest s minus
 // two bounds, or under the top-th best exact product minus one bound, cannot be among the top: such
-// are never looked at. Everything else is decided by sim_dot, so labels do not depend on the
+// are never looked at. Everything else is decided by dot_exact, so labels do not depend on the
 // kernel.
 #include <math.h>
 #include <stdatomic.h>
@@ -24,7 +24,7 @@ struct guess {
 
 // One row's search.
 struct search {
-    struct assign_pick *best; // top of them, by sim descending, then number
+    struct nearest_pick *best; // top of them, by sim descending, then number
     size_t n_best;
     struct guess *found;
     size_t n_found, room;
@@ -35,16 +35,16 @@ struct search {
 // One thread's memory.
 struct scratch {
     atomic_flag busy;
-    struct sim_panel left;
-    float *out;   // SIM_BLOCK_ROWS x SIM_BLOCK_COLS
-    uint32_t *at; // SIM_BLOCK_COLS positions
-    struct assign_pick *best;
+    struct dot_panel left;
+    float *out;   // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
+    uint32_t *at; // DOT_BLOCK_COLS positions
+    struct nearest_pick *best;
     struct guess *found;
-    struct search rows[SIM_BLOCK_ROWS];
+    struct search rows[DOT_BLOCK_ROWS];
 };
 
 struct job {
-    const struct assign *a;
+    const struct nearest *a;
     const float *rows;
     const uint8_t *state;
     size_t n, top, room;
@@ -59,17 +59,17 @@ static size_t room_of(size_t top)
     return top > FOUND / 4 ? 4 * top : FOUND;
 }
 
-size_t assign_bytes(size_t k, size_t dim)
+size_t nearest_bytes(size_t k, size_t dim)
 {
-    return sim_panel_most_bytes(SIM_SIDE_RIGHT, k, dim);
+    return dot_panel_most_bytes(DOT_SIDE_RIGHT, k, dim);
 }
 
-size_t assign_thread_bytes(size_t dim, size_t top)
+size_t nearest_thread_bytes(size_t dim, size_t top)
 {
-    size_t panel = sim_panel_most_bytes(SIM_SIDE_LEFT, SIM_BLOCK_ROWS, dim), row, all;
+    size_t panel = dot_panel_most_bytes(DOT_SIDE_LEFT, DOT_BLOCK_ROWS, dim), row, all;
     if (top > SIZE_MAX / 4 || !mem_mul(room_of(top), sizeof(struct guess), &row) || !panel ||
-        !mem_add(row, top * sizeof(struct assign_pick), &row) ||
-        !mem_mul(row, SIM_BLOCK_ROWS, &row) || !mem_add(row, panel, &all) ||
+        !mem_add(row, top * sizeof(struct nearest_pick), &row) ||
+        !mem_mul(row, DOT_BLOCK_ROWS, &row) || !mem_add(row, panel, &all) ||
         !mem_add(all, sizeof(struct scratch) + (1u << 19), &all))
         return 0;
     return all;
@@ -77,53 +77,53 @@ size_t assign_thread_bytes(size_t dim, size_t top)
 
 static void pack_task(void *ctx, size_t i)
 {
-    struct assign *a = ctx;
-    size_t first = i * SIM_BLOCK_COLS, left = a->k - first;
-    sim_panel_part(&a->panel, a->centroids + first * a->dim, first,
-                   left < SIM_BLOCK_COLS ? left : SIM_BLOCK_COLS);
+    struct nearest *a = ctx;
+    size_t first = i * DOT_BLOCK_COLS, left = a->k - first;
+    dot_panel_part(&a->panel, a->centroids + first * a->dim, first,
+                   left < DOT_BLOCK_COLS ? left : DOT_BLOCK_COLS);
 }
 
-static int begin_index(struct assign *a, const float *centroids, size_t k, size_t dim,
+static int begin_index(struct nearest *a, const float *centroids, size_t k, size_t dim,
                        struct err *e)
 {
-    *a = (struct assign){.centroids = centroids, .k = k, .dim = dim};
+    *a = (struct nearest){.centroids = centroids, .k = k, .dim = dim};
     if (k < 1 || k > INT32_MAX || dim < 1 || dim > INT32_MAX)
         return err_set(e, "cannot search %zu centroids of %zu values", k, dim);
     return 0;
 }
 
-int assign_pack(struct assign *a, enum sim_kernel kernel, int threads, struct err *e)
+int nearest_pack(struct nearest *a, enum dot_kernel kernel, int threads, struct err *e)
 {
-    if (sim_panel_init(&a->panel, kernel, SIM_SIDE_RIGHT, a->k, a->dim, e))
+    if (dot_panel_init(&a->panel, kernel, DOT_SIDE_RIGHT, a->k, a->dim, e))
         return -1;
     a->panel.n = a->k;
-    if (par_for_stop(threads, (a->k + SIM_BLOCK_COLS - 1) / SIM_BLOCK_COLS, pack_task, a, e)) {
-        sim_panel_release(&a->panel);
+    if (threads_for_stop(threads, (a->k + DOT_BLOCK_COLS - 1) / DOT_BLOCK_COLS, pack_task, a, e)) {
+        dot_panel_release(&a->panel);
         return -1;
     }
-    sim_panel_done(&a->panel);
+    dot_panel_done(&a->panel);
     return 0;
 }
 
-int assign_init_kernel(struct assign *a, enum sim_kernel kernel, const float *centroids, size_t k,
-                       size_t dim, int threads, struct err *e)
+int nearest_init_kernel(struct nearest *a, enum dot_kernel kernel, const float *centroids, size_t k,
+                        size_t dim, int threads, struct err *e)
 {
-    return begin_index(a, centroids, k, dim, e) || assign_pack(a, kernel, threads, e) ? -1 : 0;
+    return begin_index(a, centroids, k, dim, e) || nearest_pack(a, kernel, threads, e) ? -1 : 0;
 }
 
-int assign_init_on(struct assign *a, struct sim_dev *device, const float *centroids, size_t k,
-                   size_t dim, int threads, struct err *e)
+int nearest_init_on(struct nearest *a, struct search_device *device, const float *centroids,
+                    size_t k, size_t dim, int threads, struct err *e)
 {
     if (begin_index(a, centroids, k, dim, e))
         return -1;
     a->device = device;
-    return device ? assign_device_init(a, threads, e) : 0;
+    return device ? nearest_device_init(a, threads, e) : 0;
 }
 
-void assign_release(struct assign *a)
+void nearest_release(struct nearest *a)
 {
-    sim_panel_release(&a->panel);
-    *a = (struct assign){0};
+    dot_panel_release(&a->panel);
+    *a = (struct nearest){0};
 }
 
 static int by_sim(const void *x, const void *y)
@@ -134,7 +134,7 @@ static int by_sim(const void *x, const void *y)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-void assign_keep(struct assign_pick *best, size_t *n, size_t top, double sim, uint32_t at)
+void nearest_keep(struct nearest_pick *best, size_t *n, size_t top, double sim, uint32_t at)
 {
     size_t i = *n;
     while (i > 0 && (sim > best[i - 1].sim || (sim == best[i - 1].sim && at < best[i - 1].at)))
@@ -143,10 +143,10 @@ void assign_keep(struct assign_pick *best, size_t *n, size_t top, double sim, ui
         return;
     size_t last = *n < top ? (*n)++ : top - 1;
     memmove(best + i + 1, best + i, (last - i) * sizeof *best);
-    best[i] = (struct assign_pick){sim, at};
+    best[i] = (struct nearest_pick){sim, at};
 }
 
-float assign_below(double v)
+float nearest_below(double v)
 {
     return nextafterf((float)v, -INFINITY);
 }
@@ -157,25 +157,25 @@ static void thin(struct search *s, size_t top)
     if (s->n_found < top || s->n_found < 2)
         return;
     qsort(s->found, s->n_found, sizeof *s->found, by_sim);
-    s->least = fmaxf(s->least, assign_below((double)s->found[top - 1].sim - 2.0 * s->bound));
+    s->least = fmaxf(s->least, nearest_below((double)s->found[top - 1].sim - 2.0 * s->bound));
     while (s->n_found && s->found[s->n_found - 1].sim < s->least)
         s->n_found--;
 }
 
 // Decides all candidates exactly.
-static void settle(struct search *s, const struct assign *a, const float *row, size_t top)
+static void settle(struct search *s, const struct nearest *a, const float *row, size_t top)
 {
     for (size_t i = 0; i < s->n_found; i++)
         if (s->found[i].sim >= s->least)
-            assign_keep(s->best, &s->n_best, top,
-                        sim_dot(row, a->centroids + s->found[i].at * a->dim, a->dim),
-                        s->found[i].at);
+            nearest_keep(s->best, &s->n_best, top,
+                         dot_exact(row, a->centroids + s->found[i].at * a->dim, a->dim),
+                         s->found[i].at);
     s->n_found = 0;
     if (s->n_best == top)
-        s->least = fmaxf(s->least, assign_below(s->best[top - 1].sim - s->bound));
+        s->least = fmaxf(s->least, nearest_below(s->best[top - 1].sim - s->bound));
 }
 
-static void add(struct search *s, const struct assign *a, const float *row, size_t top, float sim,
+static void add(struct search *s, const struct nearest *a, const float *row, size_t top, float sim,
                 uint32_t at)
 {
     if (s->n_found == s->room) {
@@ -217,12 +217,12 @@ static float nth(float *v, size_t n, size_t top)
 // the top-th greatest of the groups' maxima has top values at or above it. -INFINITY where n < top.
 static float about_nth(const float *v, size_t n, size_t top)
 {
-    float most[SIM_BLOCK_COLS];
+    float most[DOT_BLOCK_COLS];
     size_t width = 16, groups = 0;
     while (width > 1 && n / width < 2 * top)
         width /= 2;
     for (size_t i = 0; i < n; i += width)
-        most[groups++] = sim_max(v + i, n - i < width ? n - i : width);
+        most[groups++] = dot_max(v + i, n - i < width ? n - i : width);
     if (groups < top)
         return -INFINITY;
     return nth(most, groups, top);
@@ -232,18 +232,18 @@ static void scan(const struct job *j, struct scratch *t, struct search *s, const
                  const float *v, size_t first, size_t n)
 {
     if (j->top == 1)
-        s->least = fmaxf(s->least, assign_below((double)sim_max(v, n) - 2.0 * s->bound));
-    size_t hits = sim_above(v, n, s->least, t->at);
+        s->least = fmaxf(s->least, nearest_below((double)dot_max(v, n) - 2.0 * s->bound));
+    size_t hits = dot_above(v, n, s->least, t->at);
     if (hits > 2 * j->top + 8) {
-        s->least = fmaxf(s->least, assign_below((double)about_nth(v, n, j->top) - 2.0 * s->bound));
-        hits = sim_above(v, n, s->least, t->at);
+        s->least = fmaxf(s->least, nearest_below((double)about_nth(v, n, j->top) - 2.0 * s->bound));
+        hits = dot_above(v, n, s->least, t->at);
     }
     for (size_t h = 0; h < hits; h++)
         add(s, j->a, row, j->top, v[t->at[h]], (uint32_t)first + t->at[h]);
 }
 
-void assign_write(const struct assign_pick *best, size_t n, size_t top, int32_t *labels,
-                  double *sims)
+void nearest_write(const struct nearest_pick *best, size_t n, size_t top, int32_t *labels,
+                   double *sims)
 {
     for (size_t i = 0; i < top; i++) {
         labels[i] = i < n ? (int32_t)best[i].at : -1;
@@ -256,8 +256,8 @@ static void finish(const struct job *j, struct search *s, const float *row, size
 {
     thin(s, j->top);
     settle(s, j->a, row, j->top);
-    assign_write(s->best, s->n_best, j->top, j->labels + i * j->top,
-                 j->sims ? j->sims + i * j->top : NULL);
+    nearest_write(s->best, s->n_best, j->top, j->labels + i * j->top,
+                  j->sims ? j->sims + i * j->top : NULL);
 }
 
 static void begin(const struct job *j, struct scratch *t, size_t m)
@@ -267,22 +267,22 @@ static void begin(const struct job *j, struct scratch *t, size_t m)
                                      .found = t->found + i * j->room,
                                      .room = j->room,
                                      .least = -INFINITY,
-                                     .bound = sim_bound(&t->left, i, &j->a->panel)};
+                                     .bound = dot_bound(&t->left, i, &j->a->panel)};
 }
 
-// Many centroids take seconds: a stop is looked for in between, and par_for_stop tells the caller.
+// Packing many centroids takes seconds, so a stop is looked for between blocks.
 static void search_rows(const struct job *j, struct scratch *t, size_t first, size_t m)
 {
-    const struct assign *a = j->a;
+    const struct nearest *a = j->a;
     const float *rows = j->rows + first * a->dim;
-    sim_panel_set(&t->left, rows, m);
+    dot_panel_set(&t->left, rows, m);
     begin(j, t, m);
-    for (size_t c = 0; c < a->k && !sig_stop_wanted(); c += SIM_BLOCK_COLS) {
-        size_t n = a->k - c < SIM_BLOCK_COLS ? a->k - c : SIM_BLOCK_COLS;
-        sim_block(&t->left, 0, m, &a->panel, c, n, t->out, SIM_BLOCK_COLS);
+    for (size_t c = 0; c < a->k && !signals_stop_wanted(); c += DOT_BLOCK_COLS) {
+        size_t n = a->k - c < DOT_BLOCK_COLS ? a->k - c : DOT_BLOCK_COLS;
+        dot_block(&t->left, 0, m, &a->panel, c, n, t->out, DOT_BLOCK_COLS);
         for (size_t i = 0; i < m; i++)
-            if (!j->state || !sim_failed(j->state[first + i]))
-                scan(j, t, &t->rows[i], rows + i * a->dim, t->out + i * SIM_BLOCK_COLS, c, n);
+            if (!j->state || !row_failed(j->state[first + i]))
+                scan(j, t, &t->rows[i], rows + i * a->dim, t->out + i * DOT_BLOCK_COLS, c, n);
     }
     for (size_t i = 0; i < m; i++)
         finish(j, &t->rows[i], rows + i * a->dim, first + i);
@@ -294,14 +294,14 @@ static void task(void *ctx, size_t i)
     int slot = 0;
     while (atomic_flag_test_and_set(&j->scratch[slot].busy)) // one is free: as many as threads
         slot = (slot + 1) % j->threads;
-    size_t first = i * SIM_BLOCK_ROWS, left = j->n - first;
-    search_rows(j, &j->scratch[slot], first, left < SIM_BLOCK_ROWS ? left : SIM_BLOCK_ROWS);
+    size_t first = i * DOT_BLOCK_ROWS, left = j->n - first;
+    search_rows(j, &j->scratch[slot], first, left < DOT_BLOCK_ROWS ? left : DOT_BLOCK_ROWS);
     atomic_flag_clear(&j->scratch[slot].busy);
 }
 
 static void scratch_release(struct scratch *t)
 {
-    sim_panel_release(&t->left);
+    dot_panel_release(&t->left);
     free(t->out);
     free(t->at);
     free(t->best);
@@ -312,26 +312,27 @@ static int scratch_init(struct scratch *t, const struct job *j, struct err *e)
 {
     size_t n_best, n_found;
     atomic_flag_clear(&t->busy);
-    if (!mem_mul(SIM_BLOCK_ROWS, j->top, &n_best) || !mem_mul(SIM_BLOCK_ROWS, j->room, &n_found))
+    if (!mem_mul(DOT_BLOCK_ROWS, j->top, &n_best) || !mem_mul(DOT_BLOCK_ROWS, j->room, &n_found))
         return err_set(e, "too many labels a row: %zu", j->top);
-    if (sim_panel_init(&t->left, j->a->panel.kernel, SIM_SIDE_LEFT, SIM_BLOCK_ROWS, j->a->dim, e))
+    if (dot_panel_init(&t->left, j->a->panel.kernel, DOT_SIDE_LEFT, DOT_BLOCK_ROWS, j->a->dim, e))
         return -1;
-    t->out = mem_alloc((size_t)SIM_BLOCK_ROWS * SIM_BLOCK_COLS, sizeof(float), e);
-    t->at = t->out ? mem_alloc(SIM_BLOCK_COLS, sizeof *t->at, e) : NULL;
+    t->out = mem_alloc((size_t)DOT_BLOCK_ROWS * DOT_BLOCK_COLS, sizeof(float), e);
+    t->at = t->out ? mem_alloc(DOT_BLOCK_COLS, sizeof *t->at, e) : NULL;
     t->best = t->at ? mem_alloc(n_best, sizeof *t->best, e) : NULL;
     t->found = t->best ? mem_alloc(n_found, sizeof *t->found, e) : NULL;
     return t->found ? 0 : -1;
 }
 
-int assign_rows(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
-                size_t top, int32_t *labels, double *sims, struct err *e)
+int nearest_rows(struct nearest *a, int threads, const float *rows, size_t n, const uint8_t *state,
+                 size_t top, int32_t *labels, double *sims, struct err *e)
 {
-    return a->device ? assign_rows_device(a, threads, rows, n, state, top, labels, sims, e)
-                     : assign_rows_here(a, threads, rows, n, state, top, labels, sims, e);
+    return a->device ? nearest_rows_device(a, threads, rows, n, state, top, labels, sims, e)
+                     : nearest_rows_here(a, threads, rows, n, state, top, labels, sims, e);
 }
 
-int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
-                     const uint8_t *state, size_t top, int32_t *labels, double *sims, struct err *e)
+int nearest_rows_here(struct nearest *a, int threads, const float *rows, size_t n,
+                      const uint8_t *state, size_t top, int32_t *labels, double *sims,
+                      struct err *e)
 {
     struct job j = {.a = a,
                     .rows = rows,
@@ -341,12 +342,12 @@ int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
                     .room = room_of(top),
                     .labels = labels,
                     .sims = sims};
-    size_t tasks = (n + SIM_BLOCK_ROWS - 1) / SIM_BLOCK_ROWS;
+    size_t tasks = (n + DOT_BLOCK_ROWS - 1) / DOT_BLOCK_ROWS;
     if (top < 1 || top > INT32_MAX / 4)
         return err_set(e, "cannot give %zu labels a row", top);
     if (tasks == 0)
         return 0;
-    if (!a->panel.data && assign_choose(a, threads, rows, n, state, top, e))
+    if (!a->panel.data && nearest_choose(a, threads, rows, n, state, top, e))
         return -1;
     j.threads = (size_t)threads > tasks ? (int)tasks : threads;
     j.scratch = mem_alloc((size_t)j.threads, sizeof *j.scratch, e);
@@ -356,7 +357,7 @@ int assign_rows_here(struct assign *a, int threads, const float *rows, size_t n,
     for (int i = 0; i < j.threads && !r; i++)
         r = scratch_init(&j.scratch[i], &j, e);
     if (!r)
-        r = par_for_stop(j.threads, tasks, task, &j, e);
+        r = threads_for_stop(j.threads, tasks, task, &j, e);
     for (int i = 0; i < j.threads; i++)
         scratch_release(&j.scratch[i]);
     free(j.scratch);

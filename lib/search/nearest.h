@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The nearest centroids of rows: greatest inner product, exact (sim_dot), ties to the lowest
-// number. Approximate products pick the candidates, sim_dot decides among them.
+// The nearest centroids of rows: greatest inner product, exact (dot_exact), ties to the lowest
+// number. Approximate products pick the candidates, dot_exact decides among them.
 #ifndef SEARCH_NEAREST_H
 #define SEARCH_NEAREST_H
 
@@ -10,33 +10,33 @@
 #include "base/err.h"
 #include "search/dot-block.h"
 
-struct sim_dev;
-struct assign {
-    const float *centroids; // the caller's, k x dim, finite, norms <= SIM_MAX_NORM
+struct search_device;
+struct nearest {
+    const float *centroids; // the caller's, k x dim, finite, norms <= DOT_MAX_NORM
     size_t k, dim;
-    struct sim_panel panel; // packed when a row first needs it
-    struct sim_dev *device; // the caller's, or NULL
-    double most, worst;     // with a device: greatest norm and loss of the centroids
+    struct dot_panel panel;       // packed when a row first needs it
+    struct search_device *device; // the caller's, or NULL
+    double most, worst;           // with a device: greatest norm and loss of the centroids
 };
 
 // Bytes that an index of k centroids takes (centroids themselves not counted), and that one thread
-// of assign_rows takes; 0 when they do not fit in size_t.
-size_t assign_bytes(size_t k, size_t dim);
-size_t assign_thread_bytes(size_t dim, size_t top);
+// of nearest_rows takes; 0 when they do not fit in size_t.
+size_t nearest_bytes(size_t k, size_t dim);
+size_t nearest_thread_bytes(size_t dim, size_t top);
 
 // The first rows choose the kernel. device: makes the products (search/search-device.h); until
-// assign_release nothing else may use it. NULL: this processor. The labels are the same.
-int assign_init_on(struct assign *a, struct sim_dev *device, const float *centroids, size_t k,
-                   size_t dim, int threads, struct err *e);
+// nearest_release nothing else may use it. NULL: this processor. The labels are the same.
+int nearest_init_on(struct nearest *a, struct search_device *device, const float *centroids,
+                    size_t k, size_t dim, int threads, struct err *e);
 // The same with the kernel given.
-int assign_init_kernel(struct assign *a, enum sim_kernel kernel, const float *centroids, size_t k,
-                       size_t dim, int threads, struct err *e);
-void assign_release(struct assign *a); // safe on a zeroed struct
+int nearest_init_kernel(struct nearest *a, enum dot_kernel kernel, const float *centroids, size_t k,
+                        size_t dim, int threads, struct err *e);
+void nearest_release(struct nearest *a); // safe on a zeroed struct
 
-// For each of n rows (n x dim, from sim_unit_rows) the `top` nearest centroids, nearest first:
+// For each of n rows (n x dim, from unit_rows) the `top` nearest centroids, nearest first:
 // labels n x top, -1 where there are fewer than top centroids and for failed rows (state, may be
 // NULL). sims (n x top, or NULL): their inner products, 0 with label -1. 0 or -1.
-int assign_rows(struct assign *a, int threads, const float *rows, size_t n, const uint8_t *state,
-                size_t top, int32_t *labels, double *sims, struct err *e);
+int nearest_rows(struct nearest *a, int threads, const float *rows, size_t n, const uint8_t *state,
+                 size_t top, int32_t *labels, double *sims, struct err *e);
 
 #endif

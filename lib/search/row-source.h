@@ -9,12 +9,12 @@
 #include "base/err.h"
 
 // Rows from `first` up to the next part's, as they lie in memory: float16 or float32.
-struct sim_part {
+struct row_part {
     const void *data;
     uint64_t first;
 };
 
-struct sim_source {
+struct row_source {
     uint64_t n;
     size_t dim;
     void *ctx;
@@ -27,26 +27,26 @@ struct sim_source {
     int (*gather_half)(void *ctx, const uint64_t *rows, size_t count, uint16_t *out, struct err *e);
     // All rows (float16 with read_half, else float32) where they can be used in place: the parts,
     // the source's own, *n of them; NULL: they must be read. May itself be NULL.
-    const struct sim_part *(*parts)(void *ctx, size_t *n);
+    const struct row_part *(*parts)(void *ctx, size_t *n);
     // With parts: -1 where what they hold is no longer what it was, to be asked at the end.
     int (*unchanged)(void *ctx, struct err *e);
 };
 
-struct sim_memory {
+struct row_memory {
     const float *rows; // n x dim, the caller's
     size_t dim;
-    struct sim_part part;
+    struct row_part part;
 };
 // The rows of a matrix in memory; m stays with the caller as long as the source is used.
-struct sim_source sim_source_memory(struct sim_memory *m, const float *rows, uint64_t n,
+struct row_source row_source_memory(struct row_memory *m, const float *rows, uint64_t n,
                                     size_t dim);
 
 // The first error of a loop on many threads.
-struct sim_fail {
+struct loop_error {
     _Atomic int failed;
     struct err e;
 };
-void sim_fail_set(struct sim_fail *f, const struct err *e);  // the first call wins
-int sim_fail_check(const struct sim_fail *f, struct err *e); // -1 with e filled when one failed
+void loop_error_set(struct loop_error *f, const struct err *e);  // the first call wins
+int loop_error_check(const struct loop_error *f, struct err *e); // -1 with e filled when one failed
 
 #endif

@@ -12,32 +12,32 @@
 #include "search/row-source.h"
 
 // Rows in memory, of float16 where the source has these and of float32 elsewhere.
-struct sim_rows {
+struct row_store {
     void *data;                   // n x dim, its own; or
-    const struct sim_part *parts; // the source's; neither: no rows
+    const struct row_part *parts; // the source's; neither: no rows
     size_t n_parts, dim;
     bool half;
 };
-size_t sim_rows_value(const struct sim_source *s); // bytes of a value of such rows
-int sim_rows_init(struct sim_rows *r, const struct sim_source *s, size_t n, struct err *e);
+size_t row_store_value(const struct row_source *s); // bytes of a value of such rows
+int row_store_init(struct row_store *r, const struct row_source *s, size_t n, struct err *e);
 // The same for all rows of the source: those that it has, or room for them to be read to.
-int sim_rows_hold(struct sim_rows *r, const struct sim_source *s, struct err *e);
-static inline bool sim_rows_there(const struct sim_rows *r)
+int row_store_hold(struct row_store *r, const struct row_source *s, struct err *e);
+static inline bool row_store_there(const struct row_store *r)
 {
     return r->data || r->parts;
 }
-void sim_rows_release(struct sim_rows *r); // safe on a zeroed struct
+void row_store_release(struct row_store *r); // safe on a zeroed struct
 // Fills rows [at, at + count) of r with rows [first, first + count) of the source, or those listed;
 // nothing to do where they are the source's own.
-int sim_rows_read(struct sim_rows *r, size_t at, const struct sim_source *s, uint64_t first,
-                  uint64_t count, struct err *e);
-int sim_rows_gather(struct sim_rows *r, size_t at, const struct sim_source *s, const uint64_t *rows,
-                    size_t count, struct err *e);
-void sim_rows_copy(struct sim_rows *to, size_t at, const struct sim_rows *from, size_t i);
+int row_store_read(struct row_store *r, size_t at, const struct row_source *s, uint64_t first,
+                   uint64_t count, struct err *e);
+int row_store_gather(struct row_store *r, size_t at, const struct row_source *s,
+                     const uint64_t *rows, size_t count, struct err *e);
+void row_store_copy(struct row_store *to, size_t at, const struct row_store *from, size_t i);
 // Row i as float32: in place, or made in `room` (dim values).
-const float *sim_rows_at(const struct sim_rows *r, size_t i, float *room);
-// sim_dot of row i of a and row j of b, both of one source.
-double sim_rows_dot(const struct sim_rows *a, size_t i, const struct sim_rows *b, size_t j);
-void sim_rows_prefetch(const struct sim_rows *r, size_t i);
+const float *row_store_at(const struct row_store *r, size_t i, float *room);
+// dot_exact of row i of a and row j of b, both of one source.
+double row_store_dot(const struct row_store *a, size_t i, const struct row_store *b, size_t j);
+void row_store_prefetch(const struct row_store *r, size_t i);
 
 #endif

@@ -26,7 +26,7 @@ static size_t up_to(size_t n, size_t to)
 }
 
 // Sizes of everything but `right`; false on overflow.
-static bool count(struct sim_dev *s, const struct sim_dev_need *n)
+static bool count(struct search_device *s, const struct search_device_need *n)
 {
     size_t row = s->ld * s->d->act_size, labels = 0, pairs = 0, per;
     if (!mem_mul(s->flight, 2 * row + (3 + s->top) * sizeof(float), &s->bytes[1]) ||
@@ -42,7 +42,7 @@ static bool count(struct sim_dev *s, const struct sim_dev_need *n)
     return mem_mul(per, sizeof(struct dev_hit), &s->bytes[3]);
 }
 
-static int too_little(const struct sim_dev *s, size_t least, size_t free, struct err *e)
+static int too_little(const struct search_device *s, size_t least, size_t free, struct err *e)
 {
     return err_set(e,
                    "%s: %.1f MiB of its memory are free, %.1f MiB are needed at least (rows %.1f, "
@@ -53,7 +53,7 @@ static int too_little(const struct sim_dev *s, size_t least, size_t free, struct
 }
 
 // How many rows `right` holds: all that are asked for, or as many as fit.
-static int plan(struct sim_dev *s, const struct sim_dev_need *n, struct err *e)
+static int plan(struct search_device *s, const struct search_device_need *n, struct err *e)
 {
     size_t total, row = s->ld * s->d->act_size + (n->pairs ? sizeof(float) : 0);
     size_t want = up_to(n->right ? n->right : 1, DEV_SCORE_COLS), least = 2 * s->cols;
@@ -84,14 +84,14 @@ static int plan(struct sim_dev *s, const struct sim_dev_need *n, struct err *e)
     return 0;
 }
 
-static void *room(struct sim_dev *s, size_t bytes, bool *good, struct err *e)
+static void *room(struct search_device *s, size_t bytes, bool *good, struct err *e)
 {
     void *p = *good ? s->d->op->alloc(s->d, bytes, e) : NULL;
     *good = *good && p;
     return p;
 }
 
-static int allocate(struct sim_dev *s, bool pairs, struct err *e)
+static int allocate(struct search_device *s, bool pairs, struct err *e)
 {
     size_t row = s->ld * s->d->act_size;
     bool good = true;
@@ -108,18 +108,19 @@ static int allocate(struct sim_dev *s, bool pairs, struct err *e)
     }
     if (s->top)
         s->best = room(s, s->flight * s->top * sizeof *s->best, &good, e);
-    s->act = good ? mem_alloc(SIM_DEV_PACK, row, e) : NULL;
-    s->norm = s->act ? mem_alloc(SIM_DEV_PACK, sizeof *s->norm, e) : NULL;
-    s->lost = s->norm ? mem_alloc(SIM_DEV_PACK, sizeof *s->lost, e) : NULL;
-    s->listed = s->lost ? mem_alloc(SIM_DEV_LIST, sizeof *s->listed, e) : NULL;
+    s->act = good ? mem_alloc(SEARCH_DEVICE_PACK, row, e) : NULL;
+    s->norm = s->act ? mem_alloc(SEARCH_DEVICE_PACK, sizeof *s->norm, e) : NULL;
+    s->lost = s->norm ? mem_alloc(SEARCH_DEVICE_PACK, sizeof *s->lost, e) : NULL;
+    s->listed = s->lost ? mem_alloc(SEARCH_DEVICE_LIST, sizeof *s->listed, e) : NULL;
     return s->listed ? 0 : -1;
 }
 
-int sim_dev_init(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need, struct err *e)
+int search_device_init(struct search_device *s, struct dev *d,
+                       const struct search_device_need *need, struct err *e)
 {
     size_t cols = up_to(need->cols ? need->cols : COLS, DEV_SCORE_COLS);
     size_t all = up_to(need->right ? need->right : 1, DEV_SCORE_COLS);
-    *s = (struct sim_dev){.d = d, .dim = need->dim, .top = need->top};
+    *s = (struct search_device){.d = d, .dim = need->dim, .top = need->top};
     if (need->top > DEV_TOP_MAX)
         return err_set(e, "%s finds the %d nearest at most, not %zu: use --device cpu", d->name,
                        DEV_TOP_MAX, need->top);
@@ -133,11 +134,11 @@ int sim_dev_init(struct sim_dev *s, struct dev *d, const struct sim_dev_need *ne
     s->most = 128 + 8 * (uint32_t)need->top;
     if (plan(s, need, e) == 0 && allocate(s, need->pairs, e) == 0)
         return 0;
-    sim_dev_release(s);
+    search_device_release(s);
     return -1;
 }
 
-void sim_dev_release(struct sim_dev *s)
+void search_device_release(struct search_device *s)
 {
     void *all[] = {s->right, s->left[0], s->left[1], s->slack[0], s->slack[1],
                    s->best,  s->scores,  s->least,   s->found,    s->hits.hit};
@@ -147,10 +148,10 @@ void sim_dev_release(struct sim_dev *s)
     free(s->norm);
     free(s->lost);
     free(s->listed);
-    *s = (struct sim_dev){0};
+    *s = (struct search_device){0};
 }
 
-const char *sim_dev_memory(struct sim_dev *s)
+const char *search_device_memory(struct search_device *s)
 {
     snprintf(s->text, sizeof s->text,
              "%s: %.1f MiB of %.1f free: %zu rows of %zu %s values held %.1f, %zu under way %.1f, "
@@ -162,7 +163,7 @@ const char *sim_dev_memory(struct sim_dev *s)
     return s->text;
 }
 
-const char *sim_dev_counts(struct sim_dev *s)
+const char *search_device_counts(struct search_device *s)
 {
     snprintf(
         s->text, sizeof s->text,
@@ -174,27 +175,27 @@ const char *sim_dev_counts(struct sim_dev *s)
     return s->text;
 }
 
-// Host bytes that a sim_dev takes, and the searches with it.
-static size_t host_bytes(const struct sim_dev *s)
+// Host bytes that a search_device takes, and the searches with it.
+static size_t host_bytes(const struct search_device *s)
 {
-    size_t passage = SIM_DEV_PACK * (s->ld * s->d->act_size + 8) + SIM_DEV_LIST * 12;
+    size_t passage = SEARCH_DEVICE_PACK * (s->ld * s->d->act_size + 8) + SEARCH_DEVICE_LIST * 12;
     size_t labels = s->top ? s->flight * (32 + 16 * (size_t)s->most) + 1024 * s->dim * 4 : 0;
-    size_t ahead = s->top ? SIM_DEV_AHEAD * (s->dim * 4 + 1) : 0;
+    size_t ahead = s->top ? SEARCH_DEVICE_AHEAD * (s->dim * 4 + 1) : 0;
     size_t pairs = s->least ? s->room * 8 + ((size_t)8 << 20) : 0;
     return passage + labels + ahead + pairs;
 }
 
-int sim_dev_init_within(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need,
-                        uint64_t *mem, struct err *e)
+int search_device_init_within(struct search_device *s, struct dev *d,
+                              const struct search_device_need *need, uint64_t *mem, struct err *e)
 {
-    if (sim_dev_init(s, d, need, e))
+    if (search_device_init(s, d, need, e))
         return -1;
     uint64_t mine = host_bytes(s);
     *mem = *mem > mine ? *mem - mine : 0;
     return 0;
 }
 
-void *sim_dev_row(const struct sim_dev *s, void *rows, size_t i)
+void *search_device_row(const struct search_device *s, void *rows, size_t i)
 {
     return (char *)rows + i * s->ld * s->d->act_size;
 }
@@ -204,12 +205,13 @@ static float round_up(double v)
     return (float)(v * (1 + 1e-6) + 1e-37);
 }
 
-void sim_dev_pack(const struct sim_dev *s, const float *x, void *act, float *norm, float *lost)
+void search_device_pack(const struct search_device *s, const float *x, void *act, float *norm,
+                        float *lost)
 {
     uint16_t *to = act;
     float back[PIECE];
     double lost2 = 0;
-    *norm = round_up(sqrt(sim_dot(x, x, s->dim)));
+    *norm = round_up(sqrt(dot_exact(x, x, s->dim)));
     *lost = 0;
     memset((char *)act + s->dim * s->d->act_size, 0, (s->ld - s->dim) * s->d->act_size);
     if (s->d->act == DEV_F32) {
@@ -222,14 +224,14 @@ void sim_dev_pack(const struct sim_dev *s, const float *x, void *act, float *nor
         bf16_to_f32(to + i, back, n);
         for (size_t k = 0; k < n; k++)
             back[k] = x[i + k] - back[k]; // exact
-        lost2 += sim_dot(back, back, n);
+        lost2 += dot_exact(back, back, n);
     }
     if (lost2 > 0)
         *lost = round_up(sqrt(lost2));
 }
 
 struct packing {
-    struct sim_dev *s;
+    struct search_device *s;
     const float *rows;
     size_t n;
 };
@@ -237,20 +239,22 @@ struct packing {
 static void pack_task(void *ctx, size_t task)
 {
     const struct packing *p = ctx;
-    struct sim_dev *s = p->s;
+    struct search_device *s = p->s;
     size_t end = (task + 1) * TASK < p->n ? (task + 1) * TASK : p->n;
     for (size_t i = task * TASK; i < end; i++)
-        sim_dev_pack(s, p->rows + i * s->dim, sim_dev_row(s, s->act, i), &s->norm[i], &s->lost[i]);
+        search_device_pack(s, p->rows + i * s->dim, search_device_row(s, s->act, i), &s->norm[i],
+                           &s->lost[i]);
 }
 
-int sim_dev_pack_rows(struct sim_dev *s, const float *rows, size_t n, int threads, struct err *e)
+int search_device_pack_rows(struct search_device *s, const float *rows, size_t n, int threads,
+                            struct err *e)
 {
     struct packing p = {s, rows, n};
-    return par_for_stop(threads, (n + TASK - 1) / TASK, pack_task, &p, e);
+    return threads_for_stop(threads, (n + TASK - 1) / TASK, pack_task, &p, e);
 }
 
 // With x', y' the packed rows, x.y - x'.y' = x.(y - y') + (x - x').y', so by Cauchy-Schwarz it is
-// at most |x| lost_y + lost_x (|y| + lost_y), as in sim_bound. The sum x'.y' of n products is made
+// at most |x| lost_y + lost_x (|y| + lost_y), as in dot_bound. The sum x'.y' of n products is made
 // in an order that is not known, in float32 or on tensor cores. These add b products at once, each
 // and the sum so far cut to a multiple of 2^-23 of the greatest (Fasi, Higham, Mikaitis and
 // Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 7:e330, 2021): at most (b + 2) 2^-23
@@ -258,7 +262,8 @@ int sim_dev_pack_rows(struct sim_dev *s, const float *rows, size_t n, int thread
 // from 2 to 60 that is under (n + 32) 2^-22 S, and so is Higham's bound for float32 sums in any
 // order, with or without fused products; S <= |x'| |y'|. What is flushed to zero is under 2^-126 a
 // value.
-double sim_dev_bound(const struct sim_dev *s, double norm, double lost, double most, double worst)
+double search_device_bound(const struct search_device *s, double norm, double lost, double most,
+                           double worst)
 {
     double nu = (double)(s->ld + 32) * 0x1p-22, g = nu < 0.5 ? nu / (1 - nu) * 1.001 : 1e30;
     double x = norm + lost, y = most + worst;

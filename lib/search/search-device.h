@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device's part in a search among inner products: it holds rows packed in its own type, makes
 // blocks of products and gives back the few pairs that a proven bound leaves open. The decision is
-// taken here, by sim_dot, so results are those of search/dot-block.h's kernels.
+// taken here, by dot_exact, so results are those of search/dot-block.h's kernels.
 //
 // Not for several threads at once.
 #ifndef SEARCH_SEARCH_DEVICE_H
@@ -15,7 +15,7 @@
 #include "base/err.h"
 
 // What will be asked of a device. A zero in the last line means the usual.
-struct sim_dev_need {
+struct search_device_need {
     size_t dim;
     size_t right;            // centroids, or rows compared with each other: held if they fit
     size_t top;              // labels of a row, at most DEV_TOP_MAX; 0 = no labels
@@ -24,12 +24,12 @@ struct sim_dev_need {
 };
 
 enum {
-    SIM_DEV_PACK = 4096,  // rows packed at once
-    SIM_DEV_LIST = 65536, // hits fetched at once
-    SIM_DEV_AHEAD = 16384 // rows that the callers read ahead, at most
+    SEARCH_DEVICE_PACK = 4096,  // rows packed at once
+    SEARCH_DEVICE_LIST = 65536, // hits fetched at once
+    SEARCH_DEVICE_AHEAD = 16384 // rows that the callers read ahead, at most
 };
 
-struct sim_dev {
+struct search_device {
     struct dev *d;
     size_t dim, ld;    // values of a row; as packed, with zeros behind
     size_t top;        // at most
@@ -48,9 +48,9 @@ struct sim_dev {
     size_t asked, available; // bytes; that were free before
     size_t bytes[4];         // of right; left; scores; hits
     // Host memory for the passage
-    unsigned char *act;     // SIM_DEV_PACK rows
+    unsigned char *act;     // SEARCH_DEVICE_PACK rows
     float *norm, *lost;     // of each
-    struct dev_hit *listed; // SIM_DEV_LIST
+    struct dev_hit *listed; // SEARCH_DEVICE_LIST
     // Since it was made: rows labelled, their candidates, rows that had too many of these; pairs
     // listed, lists that were too short
     uint64_t n_rows, n_candidates, n_here, n_pairs, n_short;
@@ -59,24 +59,28 @@ struct sim_dev {
 
 // Works out what is needed and allocates all of it; refused, with the sizes, where it does not fit.
 // The device stays the caller's. 0 or -1.
-int sim_dev_init(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need, struct err *e);
+int search_device_init(struct search_device *s, struct dev *d,
+                       const struct search_device_need *need, struct err *e);
 // The same where *mem is a ceiling on the host's memory: what the searches take of it goes off.
-int sim_dev_init_within(struct sim_dev *s, struct dev *d, const struct sim_dev_need *need,
-                        uint64_t *mem, struct err *e);
-void sim_dev_release(struct sim_dev *s); // safe on a zeroed struct
+int search_device_init_within(struct search_device *s, struct dev *d,
+                              const struct search_device_need *need, uint64_t *mem, struct err *e);
+void search_device_release(struct search_device *s); // safe on a zeroed struct
 // One line about the memory; about the candidates so far. Good until the next of these calls.
-const char *sim_dev_memory(struct sim_dev *s);
-const char *sim_dev_counts(struct sim_dev *s);
+const char *search_device_memory(struct search_device *s);
+const char *search_device_counts(struct search_device *s);
 
 // One row as the device takes it, at `act`; its norm and the norm of what rounding lost, rounded
 // up.
-void sim_dev_pack(const struct sim_dev *s, const float *x, void *act, float *norm, float *lost);
-// Packs n <= SIM_DEV_PACK rows (n x dim) into act, norm and lost. 0 or -1.
-int sim_dev_pack_rows(struct sim_dev *s, const float *rows, size_t n, int threads, struct err *e);
+void search_device_pack(const struct search_device *s, const float *x, void *act, float *norm,
+                        float *lost);
+// Packs n <= SEARCH_DEVICE_PACK rows (n x dim) into act, norm and lost. 0 or -1.
+int search_device_pack_rows(struct search_device *s, const float *rows, size_t n, int threads,
+                            struct err *e);
 // Address of row i of packed rows.
-void *sim_dev_row(const struct sim_dev *s, void *rows, size_t i);
+void *search_device_row(const struct search_device *s, void *rows, size_t i);
 // |score - exact| is at most this for a row with every row whose norm is at most `most` and that
 // lost at most `worst`.
-double sim_dev_bound(const struct sim_dev *s, double norm, double lost, double most, double worst);
+double search_device_bound(const struct search_device *s, double norm, double lost, double most,
+                           double worst);
 
 #endif

@@ -248,7 +248,7 @@ static int prepare(struct run *run, size_t threads, struct err *e)
 
 int read_run(const struct read_options *o, const struct read_sink *sink, struct err *e)
 {
-    static const struct par_steps steps = {step_read, step_work, step_write};
+    static const struct pipeline_steps steps = {step_read, step_work, step_write};
     struct run run = {.o = o, .sink = sink};
     int threads = o->threads > 0 ? o->threads : 1;
     pthread_mutex_init(&run.lock, NULL);
@@ -258,7 +258,7 @@ int read_run(const struct read_options *o, const struct read_sink *sink, struct 
     if (items) {
         for (size_t i = 0; i < run.n_slots; i++)
             items[i] = &run.slots[i];
-        rc = par_pipeline(threads, items, run.n_slots, &steps, &run, e);
+        rc = pipeline_run(threads, items, run.n_slots, &steps, &run, e);
     } else {
         rc = -1;
     }

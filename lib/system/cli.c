@@ -484,7 +484,7 @@ bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char 
         fprintf(stderr, "%s: %s\n", cli->tool, e.text);
         return false;
     }
-    sig_install();
+    signals_install();
     if (asks_for_help(argc, argv))
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
     if (isa_check(&e))
@@ -500,7 +500,7 @@ bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char 
         break;
     }
     if (common->threads == 0)
-        common->threads = (uint64_t)par_cpus();
+        common->threads = (uint64_t)threads_cpus();
     return true;
 }
 

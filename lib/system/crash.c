@@ -57,10 +57,10 @@ static void on_crash(int sig, siginfo_t *info, void *context)
     const char *library = sig == SIGSEGV ? library_of(program_counter(context)) : NULL;
     bool null = sig == SIGSEGV && library && (uintptr_t)info->si_addr < NULL_PAGES;
     if (refused || null) {
-        sig_remove_guarded();
-        sig_tell(refused ? "out of memory: " : "most likely out of memory: ",
-                 library ? library : "a library",
-                 sig == SIGABRT ? " ended the run" : " crashed after it was refused memory");
+        signals_remove_guarded();
+        signals_tell(refused ? "out of memory: " : "most likely out of memory: ",
+                     library ? library : "a library",
+                     sig == SIGABRT ? " ended the run" : " crashed after it was refused memory");
         _exit(1);
     }
     struct sigaction a;

@@ -174,7 +174,7 @@ int folder_lock_take(struct folder_lock *l, const char *dir, const char *tool, s
         snprintf(own, sizeof own, "%s/.lock.%s.%ld.tmp", dir, self.host, self.pid) >=
             (int)sizeof own)
         return err_set(e, "'%s': the name is too long", dir);
-    sig_guard_path(own);
+    signals_guard_path(own);
     int fd = write_own(own, tool, e), rc = fd < 0 ? -1 : 0;
     for (int i = 0; i < TRIES && !rc; i++)
         rc = place(dir, path, own, fd, e);
@@ -183,12 +183,12 @@ int folder_lock_take(struct folder_lock *l, const char *dir, const char *tool, s
     if (rc == 1) {
         memcpy(l->path, path, sizeof path);
         l->fd = fd;
-        sig_guard_path(path);
+        signals_guard_path(path);
     } else if (fd >= 0) {
         unlink(own);
         close(fd);
     }
-    sig_unguard_path(own);
+    signals_unguard_path(own);
     return rc == 1 ? 0 : -1;
 }
 
@@ -196,7 +196,7 @@ void folder_lock_release(struct folder_lock *l)
 {
     if (!l->path[0])
         return;
-    sig_unguard_path(l->path);
+    signals_unguard_path(l->path);
     if (same_file(l->fd, l->path))
         unlink(l->path);
     close(l->fd);

@@ -118,13 +118,13 @@ static int open_temporary(struct out *o, struct err *e)
     if (o->fd >= 0 && !o->nameless)
         close(o->fd);
     if (!o->nameless) {
-        sig_guard_path(o->tmp);
+        signals_guard_path(o->tmp);
         o->fd = open(o->tmp, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     }
     if (o->fd >= 0)
         return 0;
     err_errno(e, "cannot create '%s'", o->path);
-    sig_unguard_path(o->tmp);
+    signals_unguard_path(o->tmp);
     return -1;
 }
 
@@ -281,7 +281,7 @@ static int give_name(struct out *o)
         return 0;
     char fd_path[48];
     snprintf(fd_path, sizeof fd_path, "/proc/self/fd/%d", o->fd);
-    sig_guard_path(o->tmp);
+    signals_guard_path(o->tmp);
     return linkat(AT_FDCWD, fd_path, AT_FDCWD, o->tmp, AT_SYMLINK_FOLLOW);
 }
 
@@ -305,7 +305,7 @@ int out_commit(struct out *o, struct err *e)
         out_abort(o);
         return -1;
     }
-    sig_unguard_path(o->tmp);
+    signals_unguard_path(o->tmp);
     int rc = sync_directory(o, e);
     out_release(o);
     return rc;
@@ -317,7 +317,7 @@ void out_abort(struct out *o)
         return;
     if (o->tmp) {
         unlink(o->tmp);
-        sig_unguard_path(o->tmp);
+        signals_unguard_path(o->tmp);
     }
     out_release(o);
 }

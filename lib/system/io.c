@@ -63,7 +63,7 @@ int map_open(struct map *m, const char *path, struct err *e)
             m->data = p;
             m->known = st.st_uid == geteuid() || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
             m->n = (size_t)st.st_size;
-            sig_watch_map(p, m->n, path);
+            signals_watch_map(p, m->n, path);
         }
     }
     close(fd);
@@ -90,7 +90,7 @@ bool map_resident(const struct map *m)
 void map_close(struct map *m)
 {
     if (m->data) {
-        sig_unwatch_map(m->data);
+        signals_unwatch_map(m->data);
         munmap((void *)(uintptr_t)m->data, m->n);
     }
     *m = (struct map){0};

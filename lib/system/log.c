@@ -158,7 +158,7 @@ static void progress_print(struct progress *p, bool as_bar)
 void progress_to(struct progress *p, uint64_t done)
 {
     p->done = done;
-    if (sig_progress_wanted())
+    if (signals_progress_wanted())
         progress_print(p, false);
     if (!p->log->progress)
         return;

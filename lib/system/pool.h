@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that stay: par_for starts threads at each call, which is too dear for the hundreds of
+// Threads that stay: threads_for starts threads at each call, which is too dear for the hundreds of
 // short loops of one forward pass.
 #ifndef SYSTEM_POOL_H
 #define SYSTEM_POOL_H

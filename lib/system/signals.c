@@ -68,7 +68,7 @@ static bool grow(void *array, size_t n, size_t *room, size_t size, void **grown)
     return true;
 }
 
-void sig_guard_path(const char *path)
+void signals_guard_path(const char *path)
 {
     sigset_t before;
     void *grown;
@@ -85,7 +85,7 @@ void sig_guard_path(const char *path)
         free(copy);
 }
 
-void sig_unguard_path(const char *path)
+void signals_unguard_path(const char *path)
 {
     sigset_t before;
     char *found = NULL;
@@ -100,7 +100,7 @@ void sig_unguard_path(const char *path)
     free(found);
 }
 
-void sig_watch_map(const void *at, size_t bytes, const char *path)
+void signals_watch_map(const void *at, size_t bytes, const char *path)
 {
     sigset_t before;
     void *grown;
@@ -117,7 +117,7 @@ void sig_watch_map(const void *at, size_t bytes, const char *path)
         free(copy);
 }
 
-void sig_unwatch_map(const void *at)
+void signals_unwatch_map(const void *at)
 {
     sigset_t before;
     char *found = NULL;
@@ -154,12 +154,12 @@ static void remove_guarded(void)
         kill(-atomic_load(&guarded_group), SIGTERM);
 }
 
-void sig_guard_group(int group)
+void signals_guard_group(int group)
 {
     atomic_store(&guarded_group, group);
 }
 
-void sig_tell(const char *a, const char *b, const char *c)
+void signals_tell(const char *a, const char *b, const char *c)
 {
     static char line[4096 + 128];
     const char *const parts[] = {program_invocation_short_name, ": ", a, b, c, "\n"};
@@ -181,7 +181,8 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     for (size_t i = 0; i < watched.n && info->si_code == BUS_ADRERR; i++) {
         if (at < watched.map[i].first || at >= watched.map[i].end)
             continue;
-        sig_tell("cannot read '", watched.map[i].path, "': it became shorter while it was in use");
+        signals_tell("cannot read '", watched.map[i].path,
+                     "': it became shorter while it was in use");
         _exit(1);
     }
     die_of(sig);
@@ -203,7 +204,7 @@ static struct {
     const char *what;
 } death;
 
-void sig_tell_at_death(const atomic_ullong *done, const char *what)
+void signals_tell_at_death(const atomic_ullong *done, const char *what)
 {
     death.what = what;
     death.done = done;
@@ -217,7 +218,7 @@ static void tell_death(void)
     do
         *--p = (char)('0' + n % 10);
     while (n /= 10);
-    sig_tell("stopped after ", p, death.what);
+    signals_tell("stopped after ", p, death.what);
 }
 
 static void on_fatal(int sig)
@@ -231,7 +232,7 @@ static void on_fatal(int sig)
     die_of(sig);
 }
 
-void sig_remove_guarded(void)
+void signals_remove_guarded(void)
 {
     // The handler may have interrupted the holder of the lock.
     for (int i = 0; i < 1000; i++) {
@@ -249,7 +250,7 @@ static void on_progress(int sig)
     atomic_store(&progress_flag, true);
 }
 
-void sig_install(void)
+void signals_install(void)
 {
     static const int fatal[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXCPU, SIGXFSZ};
     struct sigaction a;
@@ -271,32 +272,32 @@ void sig_install(void)
     crash_install();
     // Some libraries (libgomp, libarchive) call exit() where memory runs out. At any other exit
     // there is nothing to remove.
-    atexit(sig_remove_guarded);
+    atexit(signals_remove_guarded);
 }
 
-void sig_catch_stop(void)
+void signals_catch_stop(void)
 {
     atomic_store(&catching_stop, true);
 }
 
-bool sig_stop_wanted(void)
+bool signals_stop_wanted(void)
 {
     return atomic_load(&stop_signal) != 0;
 }
 
-int sig_stop_signal(void)
+int signals_stop_signal(void)
 {
     return atomic_load(&stop_signal);
 }
 
-void sig_die_of_stop(void)
+void signals_die_of_stop(void)
 {
     int sig = atomic_load(&stop_signal);
     if (sig)
         die_of(sig);
 }
 
-bool sig_progress_wanted(void)
+bool signals_progress_wanted(void)
 {
     return atomic_exchange(&progress_flag, false);
 }

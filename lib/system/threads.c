@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "system/signals.h"
 
-int par_cpus(void)
+int threads_cpus(void)
 {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set))
@@ -54,7 +54,7 @@ static void *loop_thread(void *arg)
 {
     struct loop *l = arg;
     for (size_t i; (i = atomic_fetch_add(&l->next, 1)) < l->n;) {
-        if (l->stoppable && sig_stop_wanted())
+        if (l->stoppable && signals_stop_wanted())
             break;
         l->work(l->ctx, i);
     }
@@ -70,18 +70,19 @@ static int run_loop(struct loop *l, int threads, struct err *e)
     return run_threads((size_t)threads < l->n ? threads : (int)l->n, loop_thread, l, e);
 }
 
-int par_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e)
+int threads_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e)
 {
     struct loop l = {.n = n, .work = work, .ctx = ctx};
     return run_loop(&l, threads, e);
 }
 
-int par_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e)
+int threads_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
+                     struct err *e)
 {
     struct loop l = {.n = n, .work = work, .ctx = ctx, .stoppable = true};
     if (run_loop(&l, threads, e))
         return -1;
-    return sig_stop_wanted() ? err_set(e, "stopped") : 0;
+    return signals_stop_wanted() ? err_set(e, "stopped") : 0;
 }
 
 enum slot_state { SLOT_FREE, SLOT_READ, SLOT_WORKING, SLOT_DONE };
@@ -97,7 +98,7 @@ struct slot {
 struct pipeline {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    const struct par_steps *steps;
+    const struct pipeline_steps *steps;
     void *ctx, **items;
     struct slot *slots;
     size_t n_slots, n_read, n_taken, n_written;
@@ -197,7 +198,7 @@ static void *pipeline_thread(void *arg)
     return NULL;
 }
 
-int par_pipeline(int threads, void **items, size_t n_items, const struct par_steps *steps,
+int pipeline_run(int threads, void **items, size_t n_items, const struct pipeline_steps *steps,
                  void *ctx, struct err *e)
 {
     struct pipeline p = {.steps = steps, .ctx = ctx, .items = items, .n_slots = n_items, .e = e};

@@ -8,21 +8,21 @@
 #include "base/err.h"
 
 // Processors this process may use (its affinity mask, not the machine's count); at least 1.
-int par_cpus(void);
+int threads_cpus(void);
 
 // Calls work(ctx, i) for every i in [0, n), on `threads` threads (the caller's is one); returns
 // when all are done. The order is free, so results must not depend on it. 0, or -1 when a thread
 // cannot start.
-int par_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e);
+int threads_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx, struct err *e);
 
-// The same, but begins no further i once sig_stop_wanted(): then -1 with "stopped", and what the
-// work was to make is not whole. For long loops whose result can be given up.
-int par_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
-                 struct err *e);
+// The same, but begins no further i once signals_stop_wanted(). Then returns -1 with "stopped", and
+// the result is not whole. For long loops whose result can be given up.
+int threads_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
+                     struct err *e);
 
 // An ordered pipeline: read and write run on one thread at a time and in order, work on many at
 // once, so the output is the same for any number of threads.
-struct par_steps {
+struct pipeline_steps {
     int (*read)(void *ctx, void *item,
                 struct err *e); // fills the item: 1 = filled, 0 = end, -1 = error
     int (*work)(void *ctx, void *item, struct err *e);  // 0 or -1
@@ -32,7 +32,7 @@ struct par_steps {
 // Runs the pipeline with items[0..n_items) as the slots in flight (n_items > threads overlaps
 // reading and writing with work). Everything read before an error or the end is written first. 0,
 // or -1 with the first error in order.
-int par_pipeline(int threads, void **items, size_t n_items, const struct par_steps *steps,
+int pipeline_run(int threads, void **items, size_t n_items, const struct pipeline_steps *steps,
                  void *ctx, struct err *e);
 
 #endif

@@ -44,7 +44,7 @@ static uint32_t center(const float *x, uint32_t n, size_t dim, const uint32_t *p
         for (uint32_t i = 0; i < n; i++) {
             if (root(p, i) != of || !good(x + i * dim, dim))
                 continue;
-            double norm = sqrt(sim_dot(x + i * dim, x + i * dim, dim)), d2 = 0;
+            double norm = sqrt(dot_exact(x + i * dim, x + i * dim, dim)), d2 = 0;
             size += turn == 0;
             for (size_t d = 0; d < dim; d++) {
                 double u = x[i * dim + d] / norm;
@@ -100,12 +100,12 @@ static void check_union(uint32_t n, size_t dim, double spread, double distance, 
 {
     struct err e = {.text = ""};
     struct balance_result r;
-    struct sim_memory m;
+    struct row_memory m;
     float *x = clumps(n, dim, n, spread);
     uint32_t *want = malloc((n + 1) * sizeof *want);
     uint64_t pairs;
     plain_union(x, n, dim, distance, want, &pairs);
-    struct sim_source s = sim_source_memory(&m, x, n, dim);
+    struct row_source s = row_source_memory(&m, x, n, dim);
     struct balance_options o = options(distance);
     o.threads = threads;
     o.mem = spare ? balance_min_mem(n, dim, 1, 0, threads) + spare : o.mem;
@@ -175,7 +175,7 @@ static void check_kernel(float far, bool half, uint64_t spare, const char *kerne
     half_from_f32(x, h, N * D);
     half_to_f32(h, x, N * D);
     struct halves rows = {h, x, D};
-    struct sim_source s = {N, D, &rows, read_same, gather_same, NULL, NULL, NULL, NULL};
+    struct row_source s = {N, D, &rows, read_same, gather_same, NULL, NULL, NULL, NULL};
     if (half) {
         s.read_half = read_half;
         s.gather_half = gather_half;
@@ -188,8 +188,8 @@ static void check_kernel(float far, bool half, uint64_t spare, const char *kerne
        "%s rows, a value of %g, %s memory: %llu pairs, as a plain loop %s",
        half ? "float16" : "float32", (double)far, spare ? "little" : "enough",
        (unsigned long long)r.pairs, e.text);
-    const char *plain = sim_best_kernel() == SIM_BF16 ? "bfloat16" : "float32";
-    if (!kernel || !sim_has_kernel(SIM_I8, D))
+    const char *plain = dot_best_kernel() == DOT_BF16 ? "bfloat16" : "float32";
+    if (!kernel || !dot_has_kernel(DOT_I8, D))
         kernel = plain;
     ok(!status && !strcmp(r.kernel, kernel), "by %s products", kernel);
     balance_release(&r);
@@ -201,7 +201,7 @@ static void check_cells(uint32_t n, size_t dim, size_t cells)
 {
     struct err e = {.text = ""};
     struct balance_result r, all;
-    struct sim_memory m;
+    struct row_memory m;
     float *x = clumps(n, dim, n, 0.3), *c = clumps((uint32_t)cells, dim, 5, 0.1);
     uint32_t *cell = malloc(n * sizeof *cell);
     double *key = malloc(n * sizeof *key);
@@ -214,8 +214,8 @@ static void check_cells(uint32_t n, size_t dim, size_t cells)
     }
     float *unit = malloc(cells * dim * sizeof *unit);
     memcpy(unit, c, cells * dim * sizeof *unit);
-    sim_unit_rows(unit, cells, dim, true, NULL);
-    struct sim_source s = sim_source_memory(&m, x, n, dim);
+    unit_rows(unit, cells, dim, true, NULL);
+    struct row_source s = row_source_memory(&m, x, n, dim);
     struct balance_options o = options(0.12);
     o.rule = BALANCE_SEMDEDUP;
     o.survivor = BALANCE_HARD;
@@ -260,9 +260,9 @@ static void check_search(enum balance_rule rule)
 {
     struct err e = {.text = ""};
     struct balance_result r;
-    struct sim_memory m;
+    struct row_memory m;
     float *x = clumps(900, 24, 3, 0.3);
-    struct sim_source s = sim_source_memory(&m, x, 900, 24);
+    struct row_source s = row_source_memory(&m, x, 900, 24);
     struct balance_options o = options(0);
     o.rule = rule;
     o.survivor = rule == BALANCE_UNION ? BALANCE_FIRST : BALANCE_RANDOM;
@@ -292,7 +292,7 @@ static void check_golden(void)
     char path[4096];
     struct npy x = {0}, keep = {0}, group = {0};
     struct balance_result r = {0};
-    struct sim_memory m;
+    struct row_memory m;
     const char *root_dir = getenv("CLIP_CID_SHARED") ? getenv("CLIP_CID_SHARED") : "../shared";
     const char *names[] = {"embeddings", "keep", "group"};
     struct npy *to[] = {&x, &keep, &group};
@@ -306,7 +306,7 @@ static void check_golden(void)
     size_t n = x.h.rows, wrong = 0;
     float *rows = malloc(n * x.h.dim * sizeof *rows);
     int status = npy_rows_f32(&x, 0, n, rows, &e);
-    struct sim_source s = sim_source_memory(&m, rows, n, x.h.dim);
+    struct row_source s = row_source_memory(&m, rows, n, x.h.dim);
     struct balance_options o = options(0.1);
     status = status || balance_run(&s, &o, &r, &e);
     for (size_t i = 0; i < n && !status; i++) {

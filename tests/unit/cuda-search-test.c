@@ -181,11 +181,11 @@ static void check_bound(size_t dim)
 {
     enum { N = 70 };
     struct err e = {.text = ""};
-    struct sim_dev s;
-    struct sim_dev_need need = {.dim = dim, .right = 2 * N, .top = 1};
+    struct search_device s;
+    struct search_device_need need = {.dim = dim, .right = 2 * N, .top = 1};
     float *x = gaussian(2 * N, dim, 3), *out = malloc(N * 128 * sizeof *out);
     float norm[2 * N], lost[2 * N];
-    if (sim_dev_init(&s, &dev, &need, &e)) {
+    if (search_device_init(&s, &dev, &need, &e)) {
         ok(0, "%s", e.text);
         return;
     }
@@ -195,22 +195,22 @@ static void check_bound(size_t dim)
         x[2 * dim + d] *= 1e-30f;
         x[3 * dim + d] = x[4 * dim + d];
     }
-    sim_dev_pack_rows(&s, x, 2 * N, 2, &e);
+    search_device_pack_rows(&s, x, 2 * N, 2, &e);
     memcpy(norm, s.norm, sizeof norm), memcpy(lost, s.lost, sizeof lost);
     dev.op->upload(&dev, s.right, s.act, 2 * N * s.ld * dev.act_size);
-    dev.op->scores(&dev, N, s.right, N, sim_dev_row(&s, s.right, N), s.ld, s.scores, s.cols);
+    dev.op->scores(&dev, N, s.right, N, search_device_row(&s, s.right, N), s.ld, s.scores, s.cols);
     double worst = 0;
     for (size_t i = 0; i < N; i++) {
         int r = dev.op->download(&dev, out, s.scores + i * s.cols, N * sizeof *out, &e);
         for (size_t j = 0; j < N; j++) {
-            double miss = fabs(out[j] - sim_dot(x + i * dim, x + (N + j) * dim, dim));
-            double bound = sim_dev_bound(&s, norm[i], lost[i], norm[N + j], lost[N + j]);
+            double miss = fabs(out[j] - dot_exact(x + i * dim, x + (N + j) * dim, dim));
+            double bound = search_device_bound(&s, norm[i], lost[i], norm[N + j], lost[N + j]);
             worst = fmax(worst, r ? INFINITY : miss / bound);
         }
     }
     ok(worst <= 1, "%s, %zu values: the error is within the bound (%.3f of it)", type(), dim,
        worst);
-    sim_dev_release(&s);
+    search_device_release(&s);
     free(x), free(out);
 }
 
@@ -224,14 +224,14 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
                          struct shape shape)
 {
     struct err e = {.text = ""};
-    struct sim_dev s;
-    struct assign a[2] = {{0}};
-    struct sim_dev_need need = {.dim = dim,
-                                .right = k,
-                                .top = top,
-                                .rows = shape.rows,
-                                .cols = shape.cols,
-                                .room = shape.room};
+    struct search_device s;
+    struct nearest a[2] = {{0}};
+    struct search_device_need need = {.dim = dim,
+                                      .right = k,
+                                      .top = top,
+                                      .rows = shape.rows,
+                                      .cols = shape.cols,
+                                      .room = shape.room};
     float *x = gaussian(n, dim, 1), *c = gaussian(k, dim, 2);
     uint8_t *state = malloc(n);
     int32_t *labels[2] = {malloc(n * top * 4), malloc(n * top * 4)};
@@ -240,14 +240,14 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
         memcpy(c + j * dim, c + j % copies * dim, dim * sizeof *c);
     if (n > 3)
         memset(x + 2 * dim, 0, dim * sizeof *x), x[3 * dim] = NAN;
-    sim_unit_rows(x, n, dim, true, state);
-    sim_unit_rows(c, k, dim, true, NULL);
+    unit_rows(x, n, dim, true, state);
+    unit_rows(c, k, dim, true, NULL);
     for (size_t i = 0; i < n * dim && !states; i++) // rows as they are, of any length
         x[i] *= (float)pow(10, (double)(i / dim % 9) * 3 - 12);
-    int r = sim_dev_init(&s, &dev, &need, &e);
+    int r = search_device_init(&s, &dev, &need, &e);
     for (int i = 0; i < 2 && !r; i++)
-        r = assign_init_on(&a[i], i ? &s : NULL, c, k, dim, 2, &e) ||
-            assign_rows(&a[i], 2, x, n, states ? state : NULL, top, labels[i], sims[i], &e);
+        r = nearest_init_on(&a[i], i ? &s : NULL, c, k, dim, 2, &e) ||
+            nearest_rows(&a[i], 2, x, n, states ? state : NULL, top, labels[i], sims[i], &e);
     ok(!r && !memcmp(labels[0], labels[1], n * top * 4) && !memcmp(sims[0], sims[1], n * top * 8),
        "%s: %zu rows, %zu centroids (%zu distinct), %zu values, top %zu%s, blocks of %zu x %zu, "
        "%zu "
@@ -255,14 +255,14 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
        type(), n, k, copies ? copies : k, dim, top, states ? "" : ", no states", s.rows, s.cols,
        s.room, e.text);
     if (!r)
-        r = assign_rows(&a[1], 3, x, n, states ? state : NULL, top, labels[1], NULL, &e);
+        r = nearest_rows(&a[1], 3, x, n, states ? state : NULL, top, labels[1], NULL, &e);
     ok(!r && !memcmp(labels[0], labels[1], n * top * 4), "... labels alone");
     bool many = copies && k / copies > s.most;
     ok((s.n_here > 0) == (many || !states), "... %llu rows had too many candidates",
        (unsigned long long)s.n_here);
     add_digest(labels[1], n * top * 4);
-    assign_release(&a[0]), assign_release(&a[1]);
-    sim_dev_release(&s);
+    nearest_release(&a[0]), nearest_release(&a[1]);
+    search_device_release(&s);
     free(x), free(c), free(state);
     for (int i = 0; i < 2; i++)
         free(labels[i]), free(sims[i]);
@@ -273,11 +273,11 @@ static void check_labels(size_t n, size_t k, size_t dim, size_t top, size_t copi
 static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_t spare)
 {
     struct err e = {.text = ""};
-    struct sim_dev s;
-    struct sim_memory m;
-    struct sim_dev_need need = {.dim = dim, .right = k, .top = 1, .rows = 100, .cols = 128};
+    struct search_device s;
+    struct row_memory m;
+    struct search_device_need need = {.dim = dim, .right = k, .top = 1, .rows = 100, .cols = 128};
     float *x = gaussian(n, dim, 9);
-    struct sim_source source = sim_source_memory(&m, x, n, dim);
+    struct row_source source = row_source_memory(&m, x, n, dim);
     struct kmeans_points p = {.source = &source, .n = n, .normalize = true};
     struct kmeans_options o = {.k = k,
                                .iterations = n > 10000 ? 1 : 4,
@@ -290,7 +290,7 @@ static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_
     memset(x + 5 * dim, 0, dim * sizeof *x), x[6 * dim] = INFINITY;
     if (spare)
         o.mem = kmeans_min_mem(n, dim, &o) + spare;
-    int r = sim_dev_init(&s, &dev, &need, &e);
+    int r = search_device_init(&s, &dev, &need, &e);
     for (int i = 0; i < 2 && !r; i++) {
         o.device = i ? &s : NULL;
         r = kmeans_train(&p, &o, &state[i], &e);
@@ -301,7 +301,7 @@ static void check_clusters(uint64_t n, size_t dim, size_t k, int levels, uint64_
     if (!r)
         add_digest(state[1].centroids, k * dim * 4);
     kmeans_state_release(&state[0]), kmeans_state_release(&state[1]);
-    sim_dev_release(&s);
+    search_device_release(&s);
     free(x);
 }
 
@@ -320,18 +320,18 @@ static void balance_both(const float *x, uint32_t n, size_t dim, struct balance_
                          struct shape shape, const char *what)
 {
     struct err e = {.text = ""};
-    struct sim_dev s;
-    struct sim_memory m;
+    struct search_device s;
+    struct row_memory m;
     struct balance_result r[2] = {{0}};
-    struct sim_source source = sim_source_memory(&m, x, n, dim);
-    struct sim_dev_need need = {.dim = dim,
-                                .right = n > o.n_cells ? n : o.n_cells,
-                                .top = o.n_cells ? o.probe + 1 : 0,
-                                .pairs = true,
-                                .rows = shape.rows,
-                                .cols = shape.cols,
-                                .room = shape.room};
-    int rc = sim_dev_init(&s, &dev, &need, &e);
+    struct row_source source = row_source_memory(&m, x, n, dim);
+    struct search_device_need need = {.dim = dim,
+                                      .right = n > o.n_cells ? n : o.n_cells,
+                                      .top = o.n_cells ? o.probe + 1 : 0,
+                                      .pairs = true,
+                                      .rows = shape.rows,
+                                      .cols = shape.cols,
+                                      .room = shape.room};
+    int rc = search_device_init(&s, &dev, &need, &e);
     for (int i = 0; i < 2 && !rc; i++) {
         o.device = i ? &s : NULL;
         rc = balance_run(&source, &o, &r[i], &e);
@@ -344,7 +344,7 @@ static void balance_both(const float *x, uint32_t n, size_t dim, struct balance_
     if (!rc)
         add_digest(r[1].group, n * 4);
     balance_release(&r[0]), balance_release(&r[1]);
-    sim_dev_release(&s);
+    search_device_release(&s);
 }
 
 static void check_balance(void)
@@ -372,7 +372,7 @@ static void check_balance(void)
     free(x);
     x = clumps(1100, 20, 2, 0.3);
     float *c = clumps(9, 20, 5, 0.1);
-    sim_unit_rows(c, 9, 20, true, NULL);
+    unit_rows(c, 9, 20, true, NULL);
     o = (struct balance_options){.rule = BALANCE_SEMDEDUP,
                                  .survivor = BALANCE_HARD,
                                  .distance = 0.12,
@@ -454,19 +454,19 @@ static uint64_t whole_run(void)
 static uint64_t refused(void)
 {
     struct err e = {.text = ""};
-    struct sim_dev s;
-    struct sim_dev_need need = {.dim = 1024, .right = 1u << 20, .top = 33};
+    struct search_device s;
+    struct search_device_need need = {.dim = 1024, .right = 1u << 20, .top = 33};
     if (dev_open(&dev, "cuda", DEV_BF16, 1, false, &e))
         return 0;
-    int r = sim_dev_init(&s, &dev, &need, &e);
+    int r = search_device_init(&s, &dev, &need, &e);
     bool good = r && strstr(e.text, "32 nearest at most");
     need.top = 1;
-    r = sim_dev_init(&s, &dev, &need, &e); // some of the rows
+    r = search_device_init(&s, &dev, &need, &e); // some of the rows
     good = good && !r && s.room >= 4096 && s.room < need.right &&
-           strstr(sim_dev_memory(&s), " rows of 1024 bf16 values held");
-    sim_dev_release(&s);
+           strstr(search_device_memory(&s), " rows of 1024 bf16 values held");
+    search_device_release(&s);
     need.dim = 65536; // not even a few
-    r = sim_dev_init(&s, &dev, &need, &e);
+    r = search_device_init(&s, &dev, &need, &e);
     good = good && r && strstr(e.text, "are needed at least");
     dev_close(&dev);
     return good;

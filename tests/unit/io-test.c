@@ -248,7 +248,7 @@ static void test_cut_off(void)
         struct map m;
         struct out o;
         dup2(to[1], STDERR_FILENO);
-        sig_install();
+        signals_install();
         if (out_open(&o, other, &e) || out_write(&o, "x", 1, &e) || map_open(&m, path, &e) ||
             truncate(path, 100))
             _exit(3);

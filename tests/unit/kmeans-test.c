@@ -78,8 +78,8 @@ static struct kmeans_options options(size_t k, struct watch *w)
 static int train(const float *x, size_t n, size_t dim, const struct kmeans_options *o,
                  struct kmeans_state *s, struct err *e)
 {
-    struct sim_memory m;
-    struct sim_source source = sim_source_memory(&m, x, n, dim);
+    struct row_memory m;
+    struct row_source source = row_source_memory(&m, x, n, dim);
     struct kmeans_points p = {.source = &source, .n = n, .normalize = o->normalize};
     return kmeans_train(&p, o, s, e);
 }
@@ -92,7 +92,7 @@ static double plain(const float *x, size_t n, const float *from, float *to)
     float *u = malloc(n * D * sizeof *u);
     uint8_t *state = malloc(n);
     memcpy(u, x, n * D * sizeof *u);
-    sim_unit_rows(u, n, D, true, state);
+    unit_rows(u, n, D, true, state);
     for (size_t i = 0; i < n; i++) {
         size_t best = 0;
         double most = -2;
@@ -103,7 +103,7 @@ static double plain(const float *x, size_t n, const float *from, float *to)
             if (s > most)
                 most = s, best = c;
         }
-        if (sim_failed(state[i]))
+        if (row_failed(state[i]))
             continue;
         total += most, used++;
         for (size_t d = 0; d < D; d++)
@@ -136,7 +136,7 @@ static void check_plain(void)
     struct kmeans_options o = options(K, &w);
     float *x = mixture(N, D, 200, true), *init = mixture(K, D, 200, false),
           *want = malloc(sizeof(float) * K * D);
-    sim_unit_rows(init, K, D, true, NULL);
+    unit_rows(init, K, D, true, NULL);
     o.init = init;
     o.iterations = 1;
     int r = train(x, N, D, &o, &s, &e);
@@ -285,7 +285,7 @@ static void check_damage(void)
 }
 
 struct counted {
-    struct sim_source of;
+    struct row_source of;
     int calls, unordered;
 };
 
@@ -312,9 +312,9 @@ static void check_first(void)
     struct watch w;
     struct kmeans_state s = {0};
     float *x = mixture(N, D, K, true);
-    struct sim_memory m;
-    struct counted c = {.of = sim_source_memory(&m, x, N, D)};
-    struct sim_source counting = {
+    struct row_memory m;
+    struct counted c = {.of = row_source_memory(&m, x, N, D)};
+    struct row_source counting = {
         .n = N, .dim = D, .ctx = &c, .read = count_read, .gather = count_gather};
     struct kmeans_points p = {.source = &counting, .n = N, .normalize = true};
     struct kmeans_options o = options(1500, &w);

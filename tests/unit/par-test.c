@@ -57,12 +57,12 @@ static int write_step(void *ctx, void *item, struct err *e)
 
 static int run_pipeline(struct run *r, int threads, struct err *e)
 {
-    static const struct par_steps steps = {read_step, work_step, write_step};
+    static const struct pipeline_steps steps = {read_step, work_step, write_step};
     int values[6];
     void *items[6];
     for (int i = 0; i < 6; i++)
         items[i] = &values[i];
-    return par_pipeline(threads, items, 6, &steps, r, e);
+    return pipeline_run(threads, items, 6, &steps, r, e);
 }
 
 static int in_order(const struct run *r)
@@ -135,12 +135,12 @@ int main(void)
     struct err e;
     for (int t = 1; t <= 3; t++) {
         struct sum sum = {{0}};
-        int good = par_for(t, 1000, touch, &sum, &e) == 0;
+        int good = threads_for(t, 1000, touch, &sum, &e) == 0;
         for (int i = 0; i < 1000; i++)
             good = good && sum.hits[i] == 1;
-        ok(good, "par_for, %d threads: each index once", t);
+        ok(good, "threads_for, %d threads: each index once", t);
     }
-    ok(par_cpus() >= 1, "there is a processor");
+    ok(threads_cpus() >= 1, "there is a processor");
     test_pipeline();
     return tap_done();
 }

@@ -43,8 +43,8 @@ static int run(void (*how)(void))
     if (!pid) {
         setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
         freopen("/dev/null", "w", stderr);
-        sig_install();
-        sig_guard_path(path);
+        signals_install();
+        signals_guard_path(path);
         how();
         _exit(99);
     }

@@ -28,27 +28,27 @@ static void path_of(char to[64], int i)
 
 static uint64_t hangup_twice(void)
 {
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     raise(SIGHUP);
     raise(SIGHUP);
-    return (uint64_t)sig_stop_signal() << 1 | (unsigned)sig_stop_wanted();
+    return (uint64_t)signals_stop_signal() << 1 | (unsigned)signals_stop_wanted();
 }
 
 static uint64_t hangup_then_term(void)
 {
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     raise(SIGHUP);
     raise(SIGTERM);
     raise(SIGHUP);
-    return (uint64_t)sig_stop_signal();
+    return (uint64_t)signals_stop_signal();
 }
 
 static uint64_t term_twice(void)
 {
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     raise(SIGTERM);
     raise(SIGTERM);
     return 1;
@@ -57,15 +57,15 @@ static uint64_t term_twice(void)
 static uint64_t ignored(void)
 {
     signal(SIGHUP, SIG_IGN);
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     raise(SIGHUP);
-    return sig_stop_wanted() ? 0 : 1;
+    return signals_stop_wanted() ? 0 : 1;
 }
 
 static uint64_t uncaught(void)
 {
-    sig_install();
+    signals_install();
     raise(SIGHUP);
     return 1;
 }
@@ -91,15 +91,15 @@ static void test_signals(void)
 static uint64_t guard_many(void)
 {
     char path[64];
-    sig_install();
+    signals_install();
     for (int i = 0; i < MANY; i++) {
         path_of(path, i);
         close(open(path, O_CREAT | O_WRONLY, 0600));
-        sig_guard_path(path);
+        signals_guard_path(path);
     }
     for (int i = 0; i < MANY; i += 5) {
         path_of(path, i);
-        sig_unguard_path(path);
+        signals_unguard_path(path);
     }
     raise(SIGTERM);
     return 1;
@@ -125,7 +125,7 @@ static uint64_t cut_off(void)
 {
     char path[64];
     const volatile char *map[MANY];
-    sig_install();
+    signals_install();
     for (int i = 0; i < MANY; i++) {
         path_of(path, i);
         int fd = open(path, O_CREAT | O_RDWR, 0600);
@@ -133,7 +133,7 @@ static uint64_t cut_off(void)
             return 2;
         map[i] = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
         close(fd);
-        sig_watch_map((const void *)(uintptr_t)map[i], 4096, path);
+        signals_watch_map((const void *)(uintptr_t)map[i], 4096, path);
     }
     if (truncate(path, 0))
         return 3;
@@ -168,14 +168,14 @@ static void touch(void *ctx, size_t i)
 static uint64_t loop(void)
 {
     struct err e;
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     stop_at = 10;
-    int r = par_for_stop(1, 1000, touch, NULL, &e);
+    int r = threads_for_stop(1, 1000, touch, NULL, &e);
     return r == -1 && !strcmp(e.text, "stopped") ? (uint64_t)atomic_load(&calls) : 0;
 }
 
-static struct sim_memory memory;
+static struct row_memory memory;
 
 static int read_and_stop(void *ctx, uint64_t first, uint64_t count, float *out, struct err *e)
 {
@@ -186,10 +186,10 @@ static int read_and_stop(void *ctx, uint64_t first, uint64_t count, float *out, 
 }
 
 // Rows that are read again in each iteration, and call stop_at of reading brings the signal.
-static struct sim_source source_of(const float *x, uint64_t n, size_t dim)
+static struct row_source source_of(const float *x, uint64_t n, size_t dim)
 {
-    struct sim_source s = sim_source_memory(&memory, x, n, dim);
-    memory = (struct sim_memory){.rows = x, .dim = dim};
+    struct row_source s = row_source_memory(&memory, x, n, dim);
+    memory = (struct row_memory){.rows = x, .dim = dim};
     s.read = read_and_stop;
     s.parts = NULL;
     return s;
@@ -216,7 +216,7 @@ static uint64_t cluster(void)
 {
     struct err e;
     float *x = gaussian(ROWS, D, 1);
-    struct sim_source s = source_of(x, ROWS, D);
+    struct row_source s = source_of(x, ROWS, D);
     struct kmeans_points p = {.source = &s, .n = ROWS, .normalize = true};
     struct kmeans_state state = {0};
     struct saved v = {0};
@@ -229,8 +229,8 @@ static uint64_t cluster(void)
                                .save = save,
                                .ctx = &v};
     o.mem = kmeans_min_mem(ROWS, D, &o);
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     stop_at = K + READS + READS / 4; // in the first chunks of the second iteration
     int r = kmeans_train(&p, &o, &state, &e);
     kmeans_state_release(&state);
@@ -244,11 +244,11 @@ static uint64_t balance(void)
 {
     struct err e;
     float *x = gaussian(ROWS, D, 1);
-    struct sim_source s = source_of(x, ROWS, D);
+    struct row_source s = source_of(x, ROWS, D);
     struct balance_result b;
     struct balance_options o = {.distance = 0.01, .remove = -1, .threads = 1, .mem = 1u << 30};
-    sig_install();
-    sig_catch_stop();
+    signals_install();
+    signals_catch_stop();
     stop_at = 5;
     int r = balance_run(&s, &o, &b, &e);
     free(x);

@@ -218,8 +218,8 @@ static void fill(unsigned char *to, const void *from, size_t bytes)
 {
     struct filling f = {to, (const unsigned char *)from, bytes, cuda_blocks(bytes, FILLERS)};
     struct err e;
-    if (bytes < FILL_ALONE || par_cpus() < 2 ||
-        par_for(FILLERS, cuda_blocks(bytes, f.part), fill_part, &f, &e))
+    if (bytes < FILL_ALONE || threads_cpus() < 2 ||
+        threads_for(FILLERS, cuda_blocks(bytes, f.part), fill_part, &f, &e))
         memcpy(to, from, bytes);
 }
 
