@@ -28,7 +28,7 @@ endif
 ifdef werror
 WARN += -Werror
 endif
-CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib
+CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib -Itests
 CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 # FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
 FAISS_C := build/faiss/libfaiss_c.a
@@ -63,8 +63,8 @@ V ?=
 
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(shell find lib -name "*.c" | LC_ALL=C sort))
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
-UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/*.c))
-FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c)))
+UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(shell find tests/unit -name '*.c' | LC_ALL=C sort))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(shell find tests/fuzz -name '*.c' ! -name driver.c | LC_ALL=C sort))
 BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
 GOLDEN := $(BIN)/golden $(BIN)/golden-cuda
 # Tools that can open the device "cuda" in the tests.
@@ -101,7 +101,7 @@ $(BUILD)/cuda-on-cpu/%.o: lib/device/cuda/%.cu Makefile
 $(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc Makefile
 	@mkdir -p $(@D)
 	$(say)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/unit/cuda-%: $(BUILD)/tests/unit/cuda-%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/unit/device/cuda/%: $(BUILD)/tests/unit/device/cuda/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/golden-cuda/%.o: tests/golden/%.c Makefile
@@ -135,9 +135,9 @@ $(BUILD)/plant/%.o: lib/device/cuda/%.cu Makefile
 	$(say)$(CXX) -x c++ $(CXXFLAGS) -DPLANT=$(subst -,_,$*) -MMD -MP -c -o $@ $<
 $(BUILD)/plant/search/cuda-test: PLANTED := cuda-search-test
 PLANTED = cuda-test
-$(BUILD)/plant/%/cuda-test: $(BUILD)/plant/%.o $(CUDA_EMU) $(BUILD)/tests/unit/cuda-test.o $(BUILD)/tests/unit/cuda-search-test.o $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/plant/%/cuda-test: $(BUILD)/plant/%.o $(CUDA_EMU) $(BUILD)/tests/unit/device/cuda/cuda-test.o $(BUILD)/tests/unit/device/cuda/cuda-search-test.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/tests/unit/$(PLANTED).o $(filter-out $(BUILD)/cuda-on-cpu/$*.o,$(CUDA_EMU)) $(BUILD)/libclipcid.a $(LDLIBS)
+	$(say)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/tests/unit/device/cuda/$(PLANTED).o $(filter-out $(BUILD)/cuda-on-cpu/$*.o,$(CUDA_EMU)) $(BUILD)/libclipcid.a $(LDLIBS)
 $(FAISS_C):
 	scripts/faiss-c $@
 .SECONDARY:

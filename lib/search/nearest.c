@@ -270,7 +270,7 @@ static void begin(const struct job *j, struct scratch *t, size_t m)
                                      .bound = dot_bound(&t->left, i, &j->a->panel)};
 }
 
-// Packing many centroids takes seconds, so a stop is looked for between blocks.
+// Looks for a stop between blocks of centroids, as many take seconds; threads_for_stop returns it.
 static void search_rows(const struct job *j, struct scratch *t, size_t first, size_t m)
 {
     const struct nearest *a = j->a;

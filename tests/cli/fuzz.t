@@ -2,19 +2,22 @@
 # Every reader's fuzzer, a few seconds each, from the small files in tests/data. No crash, no leak, no hang.
 use strict;
 use warnings;
+use File::Find;
 use File::Temp qw(tempdir);
 use Test::More;
 my $build = $ENV{BUILD} // 'build/release';
 my $seconds = $ENV{FUZZ_SECONDS} // 4;
 plan skip_all => 'run once, under the sanitizers' unless $ENV{ASAN};
-my @fuzzers = grep { -x $_ && !-d $_ } glob("$build/fuzz/*");
+my @fuzzers;
+find({ no_chdir => 1, wanted => sub { push @fuzzers, $_ if -x $_ && !-d $_ } }, "$build/fuzz");
+@fuzzers = sort grep { (my $source = $_) =~ s{^\Q$build\E}{tests}; -e "$source.c" } @fuzzers; # none of a source that is gone
 ok(@fuzzers > 5, 'there are fuzzers');
 my %seeds = (
-    jpeg => 'tests/data/images/*', png => 'tests/data/images/*', webp => 'tests/data/images/*',
-    tar => 'tests/data/shards/*.tar', vocab => 'tests/data/tokenizer/*/*',
-    tokenizer => 'tests/data/tokenizer/* tests/data/formats/*.json', sidecar => 'tests/data/formats/*.json',
-    safetensors => 'tests/data/models/*/*.safetensors', 'clip-config' => 'tests/data/models/*/*.json',
-    'clip-weights' => 'tests/data/models/*/*', 'eval-list' => 'tests/data/formats/*.py',
+    'image/jpeg' => 'tests/data/images/*', 'image/png' => 'tests/data/images/*', 'image/webp' => 'tests/data/images/*',
+    'shards/tar' => 'tests/data/shards/*.tar', 'text/vocab' => 'tests/data/tokenizer/*/*',
+    'text/tokenizer' => 'tests/data/tokenizer/* tests/data/formats/*.json', 'formats/sidecar' => 'tests/data/formats/*.json',
+    'formats/safetensors' => 'tests/data/models/*/*.safetensors', 'model/config' => 'tests/data/models/*/*.json',
+    'model/weights' => 'tests/data/models/*/*', 'eval/list' => 'tests/data/formats/*.py',
 );
 # Archives compressed, joined, sparse; streams joined.
 my $dir = tempdir(CLEANUP => 1);
@@ -25,7 +28,7 @@ for (["gzip -c $tar", 'gz'], ["bzip2 -c $tar", 'bz2'], ["xz -c $tar", 'xz'], ["z
     is(system("$_->[0] > $dir/$_->[1]"), 0, "a seed: $_->[1]");
 }
 system("cat tests/data/formats/pixels.samples tests/data/formats/pixels.samples > $dir/two.samples");
-$seeds{tar} .= " $dir/*.gz $dir/*.bz2 $dir/*.xz $dir/*.zst $dir/*.tar";
+$seeds{'shards/tar'} .= " $dir/*.gz $dir/*.bz2 $dir/*.xz $dir/*.zst $dir/*.tar";
 sub seed { my ($name, $text) = @_; open my $h, '>:raw', "$dir/$name" or die; print $h $text; close $h; }
 seed('ledger.tsv', "stage\tshard\tin\tout\tdropped\treasons\nindex\t0.tar\t9\t7\t2\tbad-image=1,no-caption=1\nembed\t0.tar\t7\t7\t0\t\n");
 my $flags = '"content":"<a>","lstrip":false,"normalized":true,"rstrip":false,"single_word":true,"special":false';
@@ -33,11 +36,13 @@ seed('decoder.added', qq({"added_tokens_decoder":{"600":{$flags},"601":{"content
 seed('list.added', qq({"added_tokens":[{"id":600,$flags}]}));
 seed('map.added', '{"additional_special_tokens":["in</w>",{"content":"th"}]}');
 seed('plain.added', '{"<a>":600,"th":601}');
-$seeds{ledger} = "$dir/ledger.tsv";
-$seeds{'added-tokens'} = "$dir/*.added";
-$seeds{samples} = "tests/data/formats/*.samples $dir/*.samples";
+$seeds{'formats/ledger'} = "$dir/ledger.tsv";
+$seeds{'text/added-tokens'} = "$dir/*.added";
+$seeds{'formats/samples'} = "tests/data/formats/*.samples $dir/*.samples";
+my %known = map { s{^.*/fuzz/}{}r => 1 } @fuzzers;
+is(join(' ', grep { !$known{$_} } sort keys %seeds), '', 'every list of seeds is of a fuzzer');
 for my $f (@fuzzers) {
-    my ($name) = $f =~ m{([^/]+)$};
+    my ($name) = $f =~ m{/fuzz/(.+)$};
     my @files = grep { -f $_ && -s $_ < 300_000 } glob($seeds{$name} // 'tests/data/formats/*');
     @files = grep { -f $_ && -s $_ < 300_000 } glob('tests/data/*/*') unless @files;
     my $out = `timeout 120 $f -s $seconds @files 2>&1`;

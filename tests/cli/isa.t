@@ -13,7 +13,8 @@ my ($bin, $build, $data) = map { abs_path($_) } $ENV{BIN} // 'bin', $ENV{BUILD} 
 my $shared = abs_path($ENV{CLIP_CID_SHARED} // '../shared') // '';
 my ($root, $dir) = (abs_path('.'), tempdir(CLEANUP => 1));
 chdir $dir or die;
-my @unit = qw(isa half resize dev clip-model grad losses optim assign balance kmeans probe train);
+my @unit = qw(base/isa base/half image/resize device/dev model/model model/grad losses/losses losses/optim search/nearest balance/balance cluster/kmeans
+    eval/linear-probe train/train);
 my %core = (portable => 'Prescott', avx2 => 'Haswell', avx512 => 'SkylakeX');
 
 my $said = '';
@@ -86,7 +87,7 @@ for my $level (@levels) {
     is(run("$bin/sem-balance -q --distance 0.04 --keep-dir $level/keep -o $level/r.json rows.npy"), 0, 'masks') or diag $said;
     same('masks', $level, slurp("$level/keep/rows.npy"));
 
-    is(run("$build/unit/isa-test"), 0, 'isa-test') or diag $said;
+    is(run("$build/unit/base/isa-test"), 0, 'isa-test') or diag $said;
     my ($bits) = $said =~ /^# elementwise (\w+)$/m;
     $first{bits} //= $bits;
     is($bits, $first{bits}, "norms, losses, AdamW: the same bits at $first and $level");
@@ -115,7 +116,7 @@ my %rank = (portable => 0, avx2 => 1, avx512 => 2);
 for my $core (sort keys %needs) {
     SKIP: {
         skip "OpenBLAS's kernels for $core: this processor has $machine only", 1 if $rank{$needs{$core}} > $rank{$machine};
-        is(run("OPENBLAS_CORETYPE=$core $build/unit/isa-test"), 0, "OpenBLAS's kernels for $core: the same bytes for any threads and address") or diag $said;
+        is(run("OPENBLAS_CORETYPE=$core $build/unit/base/isa-test"), 0, "OpenBLAS's kernels for $core: the same bytes for any threads and address") or diag $said;
     }
 }
 done_testing();

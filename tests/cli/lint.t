@@ -1,5 +1,6 @@
 #!/usr/bin/env perl
-# scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named.
+# scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named, and
+# a test that lies in no room.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
@@ -30,4 +31,13 @@ for (['base/err.c', 'text/bpe.h', "'base' may not use 'text'", 'upwards'], ['tex
 }
 put('lib/loose.c', '');
 like((said())[1], qr{^lib/loose\.c: in no room}m, 'a file outside the rooms too');
+unlink 'lib/loose.c';
+put('tests/unit/text/bpe-test.c', '');
+put('tests/fuzz/driver.c', '');
+is_deeply([said()], [0, ''], 'tests in the folders of lib/');
+put('tests/unit/bpe-test.c', '');
+put('tests/fuzz/word/bpe.c', '');
+my ($rc, $text) = said();
+is($rc, 1, 'a test in no such folder fails');
+like($text, qr{^\Q$_\E: in no folder of lib/}m, 'and is named') for 'tests/unit/bpe-test.c', 'tests/fuzz/word/bpe.c';
 done_testing();

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tap.h"
+#include "unit/tap.h"
 
 // Runs `work` in a child with an environment variable set; its exit status and what it hands back.
 static inline int child(const char *name, const char *value, uint64_t (*work)(void),
