@@ -160,8 +160,8 @@ check: deps
 ## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
 demo: deps
 	@DEMO=1 scripts/deps
-	$(MAKE) -s -j$(JOBS) all bench
-	demo/run
+	$(if $(V),,@)$(MAKE) $(if $(V),,-s) -j$(JOBS) all bench
+	$(if $(V),,@)demo/run
 ## format: lay the sources out as .clang-format says
 format:
 	clang-format -i $(SOURCES)

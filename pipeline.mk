@@ -105,12 +105,18 @@ quote = '$(subst ','\'',$1)'
 # Names that make or a shell would take apart.
 one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
 hash := \#
-backslash := \$()
+empty :=
+backslash := \$(empty)
 plain_path = $(foreach c,: % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
-whole = $(if $(shell case $(call quote,$(strip $($1))) in (*[!0-9]*) echo no;; esac),$(error $1 is '$($1)': it must be one whole number))
-$(call whole,K)$(call whole,SEED)
-$(if $(or $(word 2,$(DEVICE)),$(filter-out cpu cuda cuda:%,$(DEVICE))),$(error DEVICE is '$(DEVICE)': it must be cpu or cuda))
+without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
+whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
+$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS MAX_DROPPED T_read T_embed T_big,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
+$(foreach v,SIZE TRAIN_SIZE,$(call whole,$v))
+# What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
+plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(findstring $c,$($1))))),$(error $1 is '$($1)': it must be one plain word))
+$(foreach v,MEM DEVICE,$(call plain_word,$v))
+$(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp
@@ -140,7 +146,8 @@ ARRIVED := $(filter $(patsubst $(W)/index/%.missing,%,$(wildcard $(W)/index/*.mi
 PRESENT := $(filter $(HERE),$(SHARDS))
 
 Q := $(if $(V),,@)
-# $(call log,STAGE,N): the command behind it is of that stage, which has N files.
+# $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
+export CID_VERBOSE := $(V)
 log = $(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
@@ -259,7 +266,7 @@ $(eval $(call stamp,preflight,$(FILES_preflight)))
 ifneq ($(filter preflight,$(GOALS)),)
 $(W)/params/preflight: FORCE
 endif
-$(W)/params/preflight: $(W)/params/shards | $(W)/params $(if $(filter teacher,$(CHECKS)),$(BIN)/teacher-embed) $(if $(filter student,$(CHECKS)),$(BIN)/distill-train) $(BIN)/shard-read
+$(W)/params/preflight: $(W)/params/shards | $(W)/params $(if $(filter teacher,$(CHECKS)),$(BIN)/teacher-embed) $(if $(filter student,$(CHECKS)),$(BIN)/distill-train) $(BIN)/shard-read $(BIN)/kmeans-cluster
 ifdef TEACHER_RULE
 $(W)/params/preflight: | $(if $(filter teacher,$(CHECKS)),$(TEACHER_CONFIG))
 endif
@@ -329,8 +336,8 @@ USE_CELLS ?=
 # A survivor without a caption would take its group out of training: the text embeddings tell.
 $(KEEP): $(IMAGE) $(TEXT) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
-	$(call log,balance,1) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
-	@scripts/dropped $@ $(MAX_DROPPED)
+	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	@scripts/stage-end balance "$$(scripts/dropped $@ $(MAX_DROPPED))"
 
 $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(BAR) $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // distill-train: trains a CLIP student from samples and a teacher's stored embeddings.
+#include "device/dev.h"
 #include "system/cli.h"
 #include "system/log.h"
 #include "system/signals.h"
@@ -202,7 +203,12 @@ static const struct cli_option options[] = {
      .to = &o.dtype,
      .choices = "f32|bf16|auto",
      .help = "type of activations and products"},
-    {.name = "device", .type = CLI_TEXT, .to = &o.device, .arg = "NAME", .help = "cpu or cuda[:N]"},
+    {.name = "device",
+     .type = CLI_TEXT,
+     .to = &o.device,
+     .arg = "NAME",
+     .check = dev_name_check,
+     .help = "cpu or cuda[:N]"},
     {.name = "recompute",
      .type = CLI_FLAG,
      .to = &o.recompute,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/dev.h"
 #include "system/cli.h"
 #include "cluster/stage.h"
 #include "system/log.h"
@@ -104,7 +105,12 @@ static const struct cli_option options[] = {
      .to = &o.engine,
      .choices = "exact|faiss",
      .help = "library that trains; faiss needs all rows in memory"},
-    {.name = "device", .type = CLI_TEXT, .to = &o.device, .arg = "NAME", .help = "cpu or cuda[:N]"},
+    {.name = "device",
+     .type = CLI_TEXT,
+     .to = &o.device,
+     .arg = "NAME",
+     .check = dev_name_check,
+     .help = "cpu or cuda[:N]"},
     {.name = "mem",
      .type = CLI_SIZE,
      .to = &o.mem,

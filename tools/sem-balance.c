@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "balance/stage.h"
+#include "device/dev.h"
 #include "system/cli.h"
 #include "system/log.h"
 #include "base/mem.h"
@@ -115,7 +116,12 @@ static const struct cli_option options[] = {
      .to = &o.seed,
      .arg = "S",
      .help = "seed of all random choices"},
-    {.name = "device", .type = CLI_TEXT, .to = &o.device, .arg = "NAME", .help = "cpu or cuda[:N]"},
+    {.name = "device",
+     .type = CLI_TEXT,
+     .to = &o.device,
+     .arg = "NAME",
+     .check = dev_name_check,
+     .help = "cpu or cuda[:N]"},
     {.name = "mem",
      .type = CLI_SIZE,
      .to = &o.mem,

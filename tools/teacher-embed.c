@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device/dev.h"
 #include "system/cli.h"
 #include "model/model.h"
 #include "model/tokenizer-check.h"
@@ -76,7 +77,12 @@ static const struct cli_option options[] = {
      .type = CLI_FLAG,
      .to = &emulate,
      .help = "allow bf16 where the processor has none (slow)"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
+    {.name = "device",
+     .type = CLI_TEXT,
+     .to = &device,
+     .arg = "NAME",
+     .check = dev_name_check,
+     .help = "cpu or cuda[:N]"},
     {.name = "out-dtype",
      .type = CLI_CHOICE,
      .to = &out_dtype,

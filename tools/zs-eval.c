@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "device/dev.h"
 #include "system/cli.h"
 #include "eval/inputs.h"
 #include "eval/predictions.h"
@@ -82,7 +83,12 @@ static const struct cli_option options[] = {
      .to = &dtype,
      .choices = "f32|bf16|auto",
      .help = "of the products"},
-    {.name = "device", .type = CLI_TEXT, .to = &device, .arg = "NAME", .help = "cpu or cuda[:N]"},
+    {.name = "device",
+     .type = CLI_TEXT,
+     .to = &device,
+     .arg = "NAME",
+     .check = dev_name_check,
+     .help = "cpu or cuda[:N]"},
     {.name = "shortcuts",
      .type = CLI_FLAG,
      .to = &shortcuts,

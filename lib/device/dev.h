@@ -319,6 +319,8 @@ struct dev {
     const char *name;   // "cpu", "cuda:0"
 };
 
+// 0 for a name that dev_open knows, whether this machine has the device or not; else -1.
+int dev_name_check(const char *name, struct err *e);
 // Opens "cpu" or "cuda[:N]". DEV_BF16 is refused where the hardware has no bfloat16 products,
 // unless `emulate`; DEV_AUTO never is: d->act says what it became. 0 or -1.
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,

@@ -203,6 +203,8 @@ static int set_value(const struct cli_option *o, const char *text, struct err *e
     case CLI_TEXT:
         if (!*text && !o->may_be_empty)
             return err_set(e, "--%s: the value is empty", o->name);
+        if (o->check && o->check(text, e))
+            return err_wrap(e, "--%s", o->name);
         *(const char **)o->to = text;
         return 0;
     case CLI_FLAG:

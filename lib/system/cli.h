@@ -51,10 +51,11 @@ struct cli_option {
     const char *arg;     // name of the argument in --help
     const char *choices; // for CLI_CHOICE
     double min, max;
-    const char *help;  // one line
-    bool no_default;   // the default is not worth printing
-    bool may_be_empty; // CLI_TEXT: '' is a value
-    bool *given;       // set to true when the option appears; or NULL
+    const char *help;                               // one line
+    bool no_default;                                // the default is not worth printing
+    bool may_be_empty;                              // CLI_TEXT: '' is a value
+    int (*check)(const char *value, struct err *e); // CLI_TEXT: 0, or -1 for a wrong one; or NULL
+    bool *given;                                    // set to true when the option appears; or NULL
 };
 
 struct cli {
