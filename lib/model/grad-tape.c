@@ -35,8 +35,8 @@ static void *buffer(struct walk *w, void *old, size_t bytes)
             (p) = buffer(w, p, bytes);                                                             \
     } while (0)
 
-static void walk_block(struct walk *w, struct clip_block_tape *b, const struct clip_tower *c,
-                       size_t rows, size_t q_rows, size_t qkv_cols)
+static void walk_block(struct walk *w, struct clip_room *b, const struct clip_tower *c, size_t rows,
+                       size_t q_rows, size_t qkv_cols)
 {
     size_t W = (size_t)c->width, M = (size_t)c->mlp, f = sizeof(float);
     BUFFER(w, b->mean1, rows * f);
@@ -79,7 +79,7 @@ static void walk_tape(struct walk *w, struct clip_tape *t, const struct clip_con
     const struct clip_tower *tc = id == CLIP_VISION ? &c->vision : &c->text;
     size_t W = (size_t)tc->width, f = sizeof(float), layers = (size_t)tc->layers;
     size_t kept = recompute && layers > 1 ? 1 : layers - 1;
-    struct clip_block_tape none = {0};
+    struct clip_room none = {0};
     walk_stem(w, t, c, id, n, rows);
     for (size_t l = 0; l < layers; l++)
         BUFFER(w, t->x[l], rows * W * f);
@@ -117,8 +117,8 @@ size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, si
 void clip_tape_release(struct clip_grad *g, struct clip_tape *t)
 {
     struct walk w = {.what = FREE, .d = g->d, .act = g->d ? g->d->act_size : 0};
-    if (t->tower)
-        walk_tape(&w, t, &g->table->cfg, t->tower->id, 0, 0, t->recompute);
+    if (t->net)
+        walk_tape(&w, t, &g->table->cfg, t->net->id, 0, 0, t->recompute);
     free(t->x);
     free(t->blocks);
     free(t->host);
@@ -127,14 +127,14 @@ void clip_tape_release(struct clip_grad *g, struct clip_tape *t)
 
 static int first_use(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id id, struct err *e)
 {
-    size_t layers = (size_t)g->tower[id].cfg->layers;
+    size_t layers = (size_t)g->net[id].cfg->layers;
     if (!(t->x = mem_alloc(layers, sizeof *t->x, e)) ||
         !(t->blocks = mem_alloc(layers, sizeof *t->blocks, e))) {
         free(t->x);
         t->x = NULL;
         return -1;
     }
-    t->tower = &g->tower[id];
+    t->net = &g->net[id];
     t->recompute = g->recompute;
     return 0;
 }
@@ -147,9 +147,9 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
         rows = clip_tower_rows(c, tower, n);
     if (n > INT32_MAX || rows > INT32_MAX)
         return err_set(e, "a batch of %zu is too large", n);
-    if (!t->tower && first_use(g, t, tower, e))
+    if (!t->net && first_use(g, t, tower, e))
         return -1;
-    if (t->tower->id != tower)
+    if (t->net->id != tower)
         return err_set(e, "a tape serves one tower");
     if (n <= t->max_n && rows <= t->max_rows)
         return 0;
@@ -164,24 +164,18 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
         return -1;
     }
     t->host = host;
+    t->patch_rows = t->x[0]; // borrowed until ln_pre fills it
     t->max_n = n;
     t->indexed = 0;
     t->max_rows = rows;
     return 0;
 }
 
-struct clip_block_tape *clip_tape_block(struct clip_tape *t, int layer)
-{
-    if (layer + 1 == t->tower->cfg->layers)
-        return &t->last;
-    return &t->blocks[t->recompute ? 0 : layer];
-}
-
 size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies)
 {
     size_t packed = 0;
     for (size_t i = 0; i < t->n; i++)
-        if (t->t[i].rank >= 2 && t->t[i].kind != CLIP_K_TOKEN && t->t[i].kind != CLIP_K_POS)
+        if (clip_kind_is_matrix(t->t[i].kind))
             packed += t->t[i].numel;
     return 2 * t->n_flat * sizeof(float) + (size_t)copies * packed * act_size;
 }

@@ -65,11 +65,52 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
     memcpy(wants, all, sizeof all);
 }
 
+// What the rows of a block and those that go on in a split one share.
+static struct clip_room room_of(void *y, void *h, float *x)
+{
+    return (struct clip_room){.h1 = y, .qkv = h, .att = y, .x1 = x, .h2 = y, .mid = h};
+}
+
+static void lay_out(struct clip_work *w, struct clip_net *net)
+{
+    struct clip_tape *t = &w->tape;
+    bool split = clip_net_split(net, net->cfg->layers - 1);
+    t->net = net;
+    t->recompute = true; // one room for all blocks
+    for (int l = 0; l < net->cfg->layers; l++)
+        t->x[l] = w->x;
+    w->room = room_of(w->y, w->h, w->x);
+    t->blocks = &w->room;
+    t->last = w->room;
+    if (split) {
+        t->last = room_of(w->y_read, w->h, w->x_read);
+        t->last.h1 = w->y;
+        t->last.att = w->o;
+    }
+    t->pixels = w->pixels;
+    t->patches = w->h;
+    t->patch_rows = w->patch;
+    t->stem = w->x;
+    t->token = w->token;
+    t->start = w->start;
+    t->q_row = w->last;
+    t->sel = w->read;
+    t->h1s = t->hf = w->y_read;
+    t->q = w->q;
+    t->x0s = t->y = w->x_read;
+}
+
 int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e)
 {
     struct want wants[WANTS];
-    wants_of(&m->cfg, tower, m->dev, &m->work[tower], wants);
-    return take(m->dev, wants, WANTS, e);
+    struct clip_work *w = &m->work[tower];
+    size_t layers = (size_t)m->net[tower].cfg->layers;
+    wants_of(&m->cfg, tower, m->dev, w, wants);
+    if (take(m->dev, wants, WANTS, e) || !(w->tape.x = mem_alloc(layers, sizeof *w->tape.x, e)) ||
+        !(w->tape.host = mem_alloc(3 * w->seqs + 1 + w->rows, sizeof *w->tape.host, e)))
+        return -1;
+    lay_out(w, &m->net[tower]);
+    return 0;
 }
 
 // A layer whose result is scaled, or goes through an activation that no product applies, passes
@@ -88,7 +129,7 @@ static size_t weight_bytes(const struct clip_table *t, enum clip_tower_id tower,
     size_t sum = 0;
     for (size_t i = 0; i < t->n; i++) {
         const struct clip_tensor *x = &t->t[i];
-        bool matrix = x->rank >= 2 && x->kind != CLIP_K_TOKEN && x->kind != CLIP_K_POS;
+        bool matrix = clip_kind_is_matrix(x->kind);
         if (x->tower == tower)
             sum += x->numel * (matrix ? act : 4);
     }
@@ -133,5 +174,7 @@ void clip_work_release(struct clip_model *m, enum clip_tower_id tower)
                    w->q, w->o,     w->start,  w->read, w->last, w->token, w->pixels};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         d->op->free(d, all[i]);
+    free(w->tape.x);
+    free(w->tape.host);
     memset(w, 0, sizeof *w);
 }

@@ -15,32 +15,15 @@
 #include <stdint.h>
 
 #include "model/config.h"
+#include "model/tower.h"
 #include "model/weights.h"
 #include "device/dev.h"
 
-// One block's parameters; all float32 vectors are on the device.
-struct clip_block {
-    float *ln1_w, *ln1_b, *ln2_w, *ln2_b;
-    float *qkv_b, *out_b, *fc_b, *proj_b;
-    float *ls1, *ls2;       // NULL: no layer scale
-    struct dev_weight *qkv; // [3 W, W]; NULL in the last block, which has q and kv
-    struct dev_weight *q, *kv;
-    struct dev_weight *out, *fc, *proj;
-};
-
-struct clip_tower_model {
-    bool loaded;
-    struct clip_tower cfg;
-    struct clip_block *blocks; // [cfg.layers]
-    float *cls, *pos;          // vision's class row; positions
-    float *token;              // text's table
-    float *ln_pre_w, *ln_pre_b, *ln_final_w, *ln_final_b;
-    struct dev_weight *patch, *head;
-};
-
-// Buffers for up to `rows` rows of `seqs` sequences.
+// Buffers for up to `rows` rows of `seqs` sequences. What a pass does not need together shares one.
 struct clip_work {
     size_t rows, seqs;
+    struct clip_tape tape;        // over the buffers below
+    struct clip_room room;        // of all blocks but the last
     float *x, *patch;             // residual stream, rows of patches: [rows, W]
     float *x_read, *emb;          // rows that are read [seqs, W]; [seqs, max(E, W)]
     void *y, *h;                  // act [rows, W], [rows, max(3 W, MLP, patch values)]
@@ -48,7 +31,6 @@ struct clip_work {
     int32_t *start, *read, *last; // device [seqs + 1], rows to read, the same within a sequence
     int32_t *token;               // device [rows]
     uint8_t *pixels;              // device [seqs, size, size, 3]
-    size_t indexed;               // pictures that start, read and last are for
     struct dev_record *record;    // the image tower's operations for so many pictures
     size_t recorded;
     bool recorded_unit;
@@ -64,9 +46,8 @@ struct clip_model {
     struct dev *dev;
     struct clip_config cfg;
     bool whole, headless;
-    struct clip_tower_model tower[2]; // by enum clip_tower_id
+    struct clip_net net[2]; // by enum clip_tower_id; `cfg` is NULL where it is not loaded
     struct clip_work work[2];
-    int32_t *host; // for building index rows and rows of tokens
 };
 
 // Loads the towers, tensor by tensor: a matrix is converted and packed for the device, then its
@@ -104,9 +85,6 @@ int clip_model_images_start(struct clip_model *m, size_t n, const uint8_t *pixel
 int clip_model_texts_start(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,
                            float *out, uint64_t *number, struct err *e);
 int clip_model_wait(struct clip_model *m, uint64_t number, struct err *e);
-// The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
-// first largest id. tokens [context].
-int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);
 // Multiplications and additions (2 each) of one sample's matrix products: with the shortcuts or
 // without; `tokens` is the length that the text tower runs.
 double clip_model_flop(const struct clip_config *c, enum clip_tower_id tower, size_t tokens,

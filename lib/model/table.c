@@ -180,6 +180,12 @@ int clip_table_find(const struct clip_table *t, enum clip_tower_id tower, enum c
     return layer < 0 || layer >= tower_of(&t->cfg, tower)->layers ? -1 : first + layer * stride;
 }
 
+bool clip_kind_is_matrix(enum clip_kind k)
+{
+    return k == CLIP_K_PATCH || k == CLIP_K_HEAD || k == CLIP_K_QKV_W || k == CLIP_K_OUT_W ||
+           k == CLIP_K_FC_W || k == CLIP_K_PROJ_W || k == CLIP_K_Q_W || k == CLIP_K_KV_W;
+}
+
 int clip_table_find_name(const struct clip_table *t, const char *name)
 {
     if (strncmp(name, "text.", 5) == 0)

@@ -41,6 +41,9 @@ enum clip_kind {
     CLIP_K_PROJ_W, // [W, M]
     CLIP_K_PROJ_B, // [W]
     CLIP_K_LS2,    // [W], only with layer scale
+    // no tensors: queries, and keys and values, of a QKV_W that is used in two pieces
+    CLIP_K_Q_W,  // [W, W]
+    CLIP_K_KV_W, // [2 W, W]
     CLIP_K_COUNT
 };
 
@@ -73,6 +76,8 @@ void clip_table_release(struct clip_table *t);
 // Index of a tensor; layer is ignored for kinds outside blocks. -1: the model has none.
 int clip_table_find(const struct clip_table *t, enum clip_tower_id tower, enum clip_kind kind,
                     int layer);
+// Whether a matrix product reads it; vectors, tables of rows and positions are not.
+bool clip_kind_is_matrix(enum clip_kind k);
 // By name (with or without a leading "text."); -1: none.
 int clip_table_find_name(const struct clip_table *t, const char *name);
 

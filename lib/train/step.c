@@ -169,7 +169,7 @@ void train_core_close(struct train_core *c)
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
             if (all[k])
                 c->d->op->free(c->d, all[k]);
-        if (c->tape[i].tower)
+        if (c->tape[i].net)
             clip_tape_release(&c->model, &c->tape[i]);
     }
     if (c->teacher_norm)

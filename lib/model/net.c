@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parameters of a tower, from any source.
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/tower.h"
+#include "base/mem.h"
+
+bool clip_net_split(const struct clip_net *n, int layer)
+{
+    return layer + 1 == n->cfg->layers && !n->whole;
+}
+
+struct opening {
+    struct clip_net *net;
+    const struct clip_table *t;
+    const struct clip_net_source *s;
+};
+
+// Queries by themselves, keys and values together.
+static int take_split(struct opening *o, size_t i, struct clip_params *p, struct err *e)
+{
+    const struct clip_net_source *s = o->s;
+    size_t w = (size_t)o->net->cfg->width;
+    p->m[CLIP_K_Q_W] = s->matrix(s->user, i, 0, w, w, false, e);
+    if (!p->m[CLIP_K_Q_W])
+        return -1;
+    p->m[CLIP_K_KV_W] = s->matrix(s->user, i, w, 2 * w, w, false, e);
+    return p->m[CLIP_K_KV_W] ? 0 : -1;
+}
+
+static int take(struct opening *o, size_t i, struct clip_params *p, struct err *e)
+{
+    const struct clip_tensor *x = &o->t->t[i];
+    const struct clip_net_source *s = o->s;
+    if (!clip_kind_is_matrix(x->kind)) {
+        p->v[x->kind] = s->vector(s->user, i, e);
+        return p->v[x->kind] ? 0 : -1;
+    }
+    if (x->kind == CLIP_K_QKV_W && clip_net_split(o->net, x->layer))
+        return take_split(o, i, p, e);
+    bool transposed = x->kind == CLIP_K_HEAD;
+    size_t out = x->shape[transposed ? 1 : 0];
+    p->m[x->kind] = s->matrix(s->user, i, 0, out, x->numel / out, transposed, e);
+    return p->m[x->kind] ? 0 : -1;
+}
+
+int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct clip_config *c,
+                  enum clip_tower_id id, bool whole, const struct clip_net_source *s, struct err *e)
+{
+    const struct clip_tower *cfg = id == CLIP_VISION ? &c->vision : &c->text;
+    struct opening o = {n, t, s};
+    *n = (struct clip_net){.model = c, .cfg = cfg, .id = id, .whole = whole};
+    if (!(n->blocks = mem_alloc((size_t)cfg->layers, sizeof *n->blocks, e)))
+        return -1;
+    for (size_t i = 0; i < t->n; i++) {
+        const struct clip_tensor *x = &t->t[i];
+        if (x->tower != id || x->kind == CLIP_K_LOGIT_SCALE || x->kind == CLIP_K_LOGIT_BIAS)
+            continue;
+        if (take(&o, i, x->layer < 0 ? &n->once : &n->blocks[x->layer], e))
+            return -1;
+    }
+    return 0;
+}
+
+static void each(struct clip_params *p, struct dev *d, void (*f)(struct dev *, struct dev_weight *))
+{
+    for (int k = 0; k < CLIP_K_COUNT; k++)
+        if (p->m[k])
+            f(d, p->m[k]);
+}
+
+void clip_net_weights(struct clip_net *n, struct dev *d,
+                      void (*f)(struct dev *, struct dev_weight *))
+{
+    each(&n->once, d, f);
+    for (int l = 0; n->blocks && l < n->cfg->layers; l++)
+        each(&n->blocks[l], d, f);
+}
+
+static void free_vectors(struct clip_params *p, struct dev *d)
+{
+    for (int k = 0; k < CLIP_K_COUNT; k++)
+        d->op->free(d, p->v[k]);
+}
+
+void clip_net_close(struct clip_net *n, struct dev *d, bool vectors)
+{
+    clip_net_weights(n, d, d->op->weight_free);
+    if (vectors) {
+        free_vectors(&n->once, d);
+        for (int l = 0; n->blocks && l < n->cfg->layers; l++)
+            free_vectors(&n->blocks[l], d);
+    }
+    free(n->blocks);
+    memset(n, 0, sizeof *n);
+}

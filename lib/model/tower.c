@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way through a whole tower.
+#include "model/tower.h"
+
+#include <string.h>
+
+int clip_text_read_position(const struct clip_config *c, const int32_t *tokens)
+{
+    int best = 0;
+    for (int i = 0; i < c->context; i++) {
+        if (c->eos_id >= 0 && tokens[i] == c->eos_id)
+            return i;
+        // Hugging Face's argmax over (token == eos) is 0 where there is none.
+        if (c->eos_id < 0 && tokens[i] > tokens[best])
+            best = i;
+    }
+    return best;
+}
+
+size_t clip_text_length(const struct clip_config *c, const int32_t *tokens)
+{
+    return (size_t)clip_text_read_position(c, tokens) + 1;
+}
+
+int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e)
+{
+    for (size_t i = 0; i < n * (size_t)c->context; i++)
+        if (tokens[i] < 0 || tokens[i] >= c->vocab)
+            return err_set(e, "token %d is not in the model's vocabulary of %d", (int)tokens[i],
+                           c->vocab);
+    return 0;
+}
+
+static void upload_rows(struct dev *d, struct clip_tape *t, const int32_t *start,
+                        const int32_t *q_row, const int32_t *sel)
+{
+    d->op->upload(d, t->start, start, (t->n + 1) * sizeof *start);
+    d->op->upload(d, t->q_row, q_row, t->n * sizeof *q_row);
+    d->op->upload(d, t->sel, sel, t->n * sizeof *sel);
+}
+
+// The same whenever there are as many pictures.
+void clip_tape_images(struct dev *d, struct clip_tape *t)
+{
+    size_t n = t->n;
+    int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n;
+    t->max_len = (size_t)clip_config_positions(t->net->model);
+    t->rows = n * t->max_len;
+    if (t->indexed == n)
+        return;
+    for (size_t i = 0; i <= n; i++)
+        start[i] = (int32_t)(i * t->max_len);
+    memset(q_row, 0, n * sizeof *q_row);
+    memcpy(sel, start, n * sizeof *sel);
+    upload_rows(d, t, start, q_row, sel);
+    t->indexed = n;
+}
+
+void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole)
+{
+    const struct clip_config *c = t->net->model;
+    size_t n = t->n, context = (size_t)c->context, at = 0;
+    int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n, *flat = sel + n;
+    t->max_len = 1;
+    for (size_t i = 0; i < n; i++) {
+        const int32_t *row = tokens + i * context;
+        int read = clip_text_read_position(c, row);
+        size_t len = whole ? context : clip_text_length(c, row);
+        start[i] = (int32_t)at;
+        q_row[i] = read;
+        sel[i] = (int32_t)at + read;
+        memcpy(flat + at, row, len * sizeof *flat);
+        at += len;
+        t->max_len = len > t->max_len ? len : t->max_len;
+    }
+    start[n] = (int32_t)at;
+    t->rows = at;
+    upload_rows(d, t, start, q_row, sel);
+    d->op->upload(d, t->token, flat, at * sizeof *flat);
+}
+
+static void image_stem(struct dev *d, struct clip_tape *t)
+{
+    const struct clip_config *c = t->net->model;
+    const struct clip_params *p = &t->net->once;
+    size_t patches = (size_t)(c->grid * c->grid), patch = (size_t)c->patch_size;
+    size_t W = (size_t)c->vision.width;
+    float mean[3], std[3];
+    for (int i = 0; i < 3; i++) {
+        mean[i] = (float)c->preprocess.mean[i];
+        std[i] = (float)c->preprocess.std[i];
+    }
+    d->op->patchify(d, t->n, (size_t)c->image_size, patch, t->pixels, mean, std, t->patches);
+    d->op->linear(d, t->n * patches, t->patches, 3 * patch * patch, p->m[CLIP_K_PATCH], NULL,
+                  t->patch_rows, true);
+    d->op->assemble(d, t->n, patches, W, t->patch_rows, p->v[CLIP_K_CLASS], p->v[CLIP_K_POS],
+                    t->stem);
+    d->op->layer_norm(d, t->rows, W, t->stem, W, p->v[CLIP_K_LN_PRE_W], p->v[CLIP_K_LN_PRE_B],
+                      (float)c->vision.eps, t->x[0], true, t->mean0, t->rstd0);
+}
+
+static void text_stem(struct dev *d, struct clip_tape *t)
+{
+    const struct clip_params *p = &t->net->once;
+    struct dev_ragged r = {t->n, t->max_len, t->start};
+    d->op->embed(d, &r, (size_t)t->net->cfg->width, t->token, p->v[CLIP_K_TOKEN], p->v[CLIP_K_POS],
+                 t->x[0]);
+}
+
+// From the last block's rows to z.
+static void head(struct dev *d, struct clip_tape *t, bool headless, float *z)
+{
+    const struct clip_params *p = &t->net->once;
+    size_t W = (size_t)t->net->cfg->width;
+    d->op->layer_norm(d, t->n, W, t->y, W, p->v[CLIP_K_LN_FINAL_W], p->v[CLIP_K_LN_FINAL_B],
+                      (float)t->net->cfg->eps, headless ? (void *)z : t->hf, headless, t->mean_f,
+                      t->rstd_f);
+    if (!headless)
+        d->op->linear(d, t->n, t->hf, W, p->m[CLIP_K_HEAD], NULL, z, true);
+}
+
+void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z)
+{
+    int layers = t->net->cfg->layers;
+    if (t->net->id == CLIP_VISION)
+        image_stem(d, t);
+    else
+        text_stem(d, t);
+    for (int l = 0; l + 1 < layers; l++)
+        clip_block_forward(d, t, l, t->x[l + 1]);
+    if (clip_net_split(t->net, layers - 1)) {
+        clip_block_forward(d, t, layers - 1, t->y);
+    } else {
+        size_t W = (size_t)t->net->cfg->width;
+        float *x = t->x[layers - 1];
+        clip_block_forward(d, t, layers - 1, x);
+        d->op->gather(d, t->n, W, x, W, t->sel, t->y);
+    }
+    head(d, t, headless, z);
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// A tower on a device: its parameters, where a pass leaves its values, and the pass itself, written
+// once for embedding and training. Two shortcuts change no result (docs/method.md 4): a causal text
+// is run only up to the token at which it is read, and the last block computes queries, output
+// projection and MLP for the one row of each sample that is read.
+//
+// The residual stream is float32; the inputs of matrix products have the device's activation type
+// ("act" below). W is the tower's width, M its MLP's, E embed_dim.
+#ifndef MODEL_TOWER_H
+#define MODEL_TOWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/table.h"
+#include "device/dev.h"
+#include "base/err.h"
+
+// Parameters by kind, NULL where the tower has none: vectors and tables float32 on the device,
+// matrices as its products like them.
+struct clip_params {
+    float *v[CLIP_K_COUNT];
+    struct dev_weight *m[CLIP_K_COUNT];
+};
+
+struct clip_net {
+    const struct clip_config *model;
+    const struct clip_tower *cfg;
+    enum clip_tower_id id;
+    bool whole;                 // the last block runs all rows, too
+    struct clip_params once;    // kinds outside blocks
+    struct clip_params *blocks; // [cfg->layers]; queries apart from keys and values where
+                                // clip_net_split
+};
+
+// Where parameters come from. `i`: tensor of the table. Both give NULL with e set.
+struct clip_net_source {
+    // float32 [numel] on the device
+    float *(*vector)(void *user, size_t i, struct err *e);
+    // rows [first, first + out) of `in` columns of a matrix, or the whole of one that lies [in, out]
+    struct dev_weight *(*matrix)(void *user, size_t i, size_t first, size_t out, size_t in,
+                                 bool transposed, struct err *e);
+    void *user;
+};
+
+// c: the table's config, which must outlive the net. 0, or -1 with the net to be closed all the same.
+int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct clip_config *c,
+                  enum clip_tower_id id, bool whole, const struct clip_net_source *s,
+                  struct err *e);
+// Frees matrices, and with `vectors` those too; no-op on a zeroed net.
+void clip_net_close(struct clip_net *n, struct dev *d, bool vectors);
+// Calls f for each matrix.
+void clip_net_weights(struct clip_net *n, struct dev *d,
+                      void (*f)(struct dev *, struct dev_weight *));
+// Whether only one row of a sample goes on in block `layer`.
+bool clip_net_split(const struct clip_net *n, int layer);
+
+// What a block leaves: `rows` rows, of which `q_rows` go on (all of them, or in a split block one a
+// sample). A pass that keeps nothing has NULL for statistics and copies, and one buffer for values
+// that are not needed together.
+struct clip_room {
+    float *mean1, *rstd1; // [rows]
+    void *h1;             // act [rows, W]: after ln_1
+    void *qkv;            // act [rows, 3 W]; split: k, v [rows, 2 W]
+    float *lse;           // [q_rows, heads]
+    void *att;            // act [q_rows, W]
+    float *x1;            // [q_rows, W]: the stream after attention
+    float *mean2, *rstd2; // [q_rows]
+    void *h2;             // act [q_rows, W]
+    void *pre, *mid;      // act [q_rows, M]: before and after the activation
+    void *br1, *br2;      // act [q_rows, W]: branches before layer scale
+};
+
+// What a pass leaves of a tower for a batch.
+struct clip_tape {
+    struct clip_net *net;
+    bool recompute;           // blocks[0] serves all but the last
+    size_t n, rows;           // samples and rows in it
+    size_t max_n, max_rows;   // room
+    size_t indexed;           // vision: pictures that start, q_row and sel are for
+    float **x;                // [layers] device [rows, W]: what goes into each block
+    struct clip_room *blocks; // [layers - 1], or with recompute [1], filled again
+    struct clip_room last;
+    // vision
+    uint8_t *pixels;   // device [n, size, size, 3]
+    void *patches;     // act [n * patches, 3 P P]
+    float *patch_rows; // [n * patches, W]
+    float *stem;       // [rows, W], before ln_pre
+    float *mean0, *rstd0;
+    // text
+    int32_t *token; // device [rows]
+    // both
+    int32_t *start, *q_row, *sel; // device [n + 1], [n], [n]: ragged rows; the row read of each
+                                  // sample, from its start and in all rows
+    size_t max_len;               // longest sequence
+    void *h1s, *q;                // act [n, W]: split block, the rows read
+    float *x0s, *mean1s, *rstd1s; // [n, W], [n]
+    float *y;                     // [n, W]: the rows read, out of the last block
+    float *mean_f, *rstd_f;       // [n]
+    void *hf;                     // act [n, W]: after the final layer norm
+    int32_t *host;                // room for indices on their way
+    size_t host_cap;
+};
+
+struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
+
+// Rows of a batch of pictures: t->n is given; sets t->rows and t->max_len and uploads start, q_row
+// and sel where they are not there. t->host has room for 3 n + 1.
+void clip_tape_images(struct dev *d, struct clip_tape *t);
+// The same for texts, host tokens [n, context]; t->host has room for 3 n + 1 + rows, and t->token is
+// uploaded, too. With `whole` texts are run to their end.
+void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole);
+// 0, or -1: a token is not in the vocabulary.
+int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e);
+
+// From t->pixels or t->token to z, device float32 [n, E], or with `headless` [n, W]: rows after the
+// final layer norm.
+void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z);
+// x1 and what follows of a block, from t->x[layer]; y: the stream after the block [q_rows, W].
+void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y);
+// The attention of a block as its room has it.
+struct dev_attention clip_block_attention(struct dev *d, struct clip_tape *t, int layer);
+enum dev_act clip_dev_act(enum clip_act a);
+
+// The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
+// first largest id. tokens [context].
+int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);
+// Tokens of a caption that are run: up to and with the one at which it is read.
+size_t clip_text_length(const struct clip_config *c, const int32_t *tokens);
+
+#endif
