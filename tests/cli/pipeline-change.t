@@ -8,6 +8,7 @@ use Cwd qw(abs_path);
 use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
+use POSIX ();
 use Test::More;
 use lib 'tests/cli';
 use TestPipeline;
@@ -107,6 +108,26 @@ is_deeply([glob "$w/student.old-20000101-000000/*"], [], 'which is left alone');
 is(system("scripts/train-student $w/student params=$dir/conf.mk -- true 2>$dir/said"), 0, 'the same inputs');
 is(slurp("$dir/said"), '', 'move nothing');
 remove_tree($_) for glob "$w/student.old-*";
+# One that a run works in is not moved.
+{
+    my $host = (POSIX::uname())[1];
+    my $lock = "$w/student/.lock";
+    spew("$w/student/.inputs", "params x\n");
+    spew($lock, "tool distill-train\nhost $host\npid $$\nstart 1\nboot x\nsince 2001-02-03T04:05:06Z\n");
+    open my $held, '<', $lock or die;
+    flock $held, 2 or die;
+    is(system("scripts/train-student $w/student params=$dir/conf.mk -- touch $dir/ran 2>$dir/said") >> 8, 1, 'a folder in use');
+    like(slurp("$dir/said"), qr/in use: process $$ of host \Q$host\E, since 2001-02-03T04:05:06Z; end it first/, 'is told whose');
+    close $held;
+    spew($lock, "tool distill-train\nhost elsewhere\npid 77\nstart 1\nboot x\nsince 2001-02-03T04:05:06Z\n");
+    is(system("scripts/train-student $w/student params=$dir/conf.mk -- touch $dir/ran 2>$dir/said") >> 8, 1, 'one locked by another host');
+    like(slurp("$dir/said"), qr/process 77 of host elsewhere.*If it has ended, remove '\Q$lock\E'/, 'what to do is told');
+    ok(-e $lock && !glob("$w/student.old-*") && !-e "$dir/ran", 'neither is moved, nothing is run');
+    spew($lock, "tool distill-train\nhost $host\npid 77\nstart 1\nboot x\nsince 2001-02-03T04:05:06Z\n");
+    is(system("scripts/train-student $w/student params=$dir/conf.mk -- touch $dir/ran 2>$dir/said"), 0, 'one whose process is gone');
+    ok(-e "$dir/ran" && 1 == (() = glob "$w/student.old-*"), 'is moved aside');
+    remove_tree($_) for glob "$w/student.old-*";
+}
 
 # ---- a shard that is another one than when its index was made
 unlink "$w/embed/image/00001.npy";

@@ -138,6 +138,15 @@ make_path("$dir/packed");
 system("gzip -c $dir/shards/00000.tar >$dir/packed/00000.tar.gz");
 conf("SHARD_DIR := $dir/packed", 'SHARDS := 00000');
 refused('compressed shards', qr/00000\.tar\.gz' is compressed/);
+copy("$dir/shards/00001.tar", "$dir/packed/") or die;
+for my $ext ('tar.gz', 'tgz', 'tar.zst') {
+    rename((glob "$dir/packed/00000.*")[0], "$dir/packed/00000.$ext");
+    conf("SHARD_DIR := $dir/packed");
+    refused("one .$ext among others", qr/00000\.\Q$ext\E' is compressed: shards are \.tar files here; unpack them first/);
+}
+copy("$dir/shards/00000.tar", "$dir/packed/") or die;
+is(make('preflight'), 0, 'one beside its tar is nobody\'s matter') or diag $said;
+remove_tree("$dir/w");
 conf("TEACHER := $dir/none");
 is(make('index'), 0, 'the index needs no teacher') or diag $said;
 remove_tree("$dir/w");
