@@ -35,6 +35,7 @@ INLINE V scale_256(V p, V n)
 #define V_SCALE scale_256
 
 #include "device/cpu/exp-body.h"
+#include "device/cpu/exp-rows.h"
 
 const struct cpu_exp cpu_exp_avx2 = {gelu, quick_gelu, softmax_row};
 #endif

@@ -29,6 +29,7 @@ typedef __m512 V;
     _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ), no, yes)
 
 #include "device/cpu/exp-body.h"
+#include "device/cpu/exp-rows.h"
 
 const struct cpu_exp cpu_exp_avx512 = {gelu, quick_gelu, softmax_row};
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The body of exp-avx2.c and exp-avx512.c, over the vector type V of VN floats that
-// they define. No include guard: it is not a header.
+// The exponential and what is made of it, over a vector type V and its operations V_*, which who
+// includes this defines: exp-avx2.c and exp-avx512.c with fused multiply-adds, simd.h without (so
+// that all levels give the same bits). No include guard: it is not a header.
 
 INLINE V v_all(float x)
 {
@@ -49,57 +50,23 @@ INLINE V v_gelu(V x)
     return V_MUL(x, V_IF_NEGATIVE(x, half, V_SUB(v_all(1.0f), half)));
 }
 
+// d/dx x Phi(x) = Phi(x) + x phi(x)
+INLINE V v_gelu_slope(V x)
+{
+    V u = V_ABS(V_MUL(x, v_all(0.70710678118654752f))), half = V_MUL(v_all(0.5f), v_erfc(u));
+    V phi = V_MUL(v_all(0.39894228040143268f), v_exp(V_FNMA(u, u, v_all(0.0f))));
+    return V_FMA(x, phi, V_IF_NEGATIVE(x, half, V_SUB(v_all(1.0f), half)));
+}
+
 INLINE V v_quick_gelu(V x)
 {
     return V_DIV(x, V_ADD(v_all(1.0f), v_exp(V_MUL(v_all(-1.702f), x))));
 }
 
-// One vector's worth through memory, for what is left of a row.
-#define EACH_VECTOR(f)                                                                             \
-    size_t i = 0;                                                                                  \
-    for (; i + VN <= n; i += VN)                                                                   \
-        V_STORE(x + i, f(bias ? V_ADD(V_LOAD(x + i), V_LOAD(bias + i)) : V_LOAD(x + i)));          \
-    if (i < n) {                                                                                   \
-        float t[VN] = {0};                                                                         \
-        for (size_t k = 0; i + k < n; k++)                                                         \
-            t[k] = x[i + k] + (bias ? bias[i + k] : 0);                                            \
-        V_STORE(t, f(V_LOAD(t)));                                                                  \
-        memcpy(x + i, t, (n - i) * sizeof *t);                                                     \
-    }
-
-VECTOR static void gelu(const float *bias, float *x, size_t n){EACH_VECTOR(v_gelu)}
-
-VECTOR static void quick_gelu(const float *bias, float *x, size_t n){EACH_VECTOR(v_quick_gelu)}
-
-// Lanes added by halves.
-VECTOR static float sum_lanes(V v)
+// d/dx x s(a x) = s (1 + a x (1 - s)), a = 1.702; 1 - s as exp(-a x) s, which does not cancel
+INLINE V v_quick_slope(V x)
 {
-    float t[VN];
-    V_STORE(t, v);
-    for (int w = VN / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; i++)
-            t[i] += t[i + w];
-    return t[0];
-}
-
-VECTOR static float softmax_row(float *s, size_t n, size_t padded, float *max)
-{
-    size_t i, whole = n / VN * VN;
-    for (i = n; i < padded; i++)
-        s[i] = -INFINITY;
-    size_t end = whole < n ? whole + VN : whole;
-    V top = V_LOAD(s), sum = v_all(0);
-    for (i = VN; i < end; i += VN)
-        top = V_MAX(top, V_LOAD(s + i));
-    float t[VN];
-    V_STORE(t, top);
-    *max = t[0];
-    for (int k = 1; k < VN; k++)
-        *max = t[k] > *max ? t[k] : *max;
-    for (i = 0; i < end; i += VN)
-        V_STORE(s + i, v_exp(V_SUB(V_LOAD(s + i), v_all(*max))));
-    memset(s + n, 0, (padded - n) * sizeof *s);
-    for (i = 0; i < end; i += VN)
-        sum = V_ADD(sum, V_LOAD(s + i));
-    return sum_lanes(sum);
+    V ax = V_MUL(v_all(1.702f), x), one = v_all(1.0f), e = v_exp(V_SUB(v_all(0.0f), ax));
+    V s = V_DIV(one, V_ADD(one, e));
+    return V_MUL(s, V_FMA(ax, V_MUL(e, s), one));
 }

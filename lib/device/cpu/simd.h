@@ -34,6 +34,7 @@ enum { VF = 16 }; // floats of a vector
 
 typedef float vf __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(64), aligned(4), may_alias));
 
 SIMD_INLINE vf vf_load(const float *p)
 {
@@ -76,37 +77,72 @@ SIMD_INLINE float vf_sum(vf x)
     return t[0];
 }
 
+SIMD_INLINE vf vf_add(vf a, vf b)
+{
+    return a + b;
+}
+
+// Choices are made by integers: compilers take a comparison of vectors wider than the processor's
+// apart, value by value. A mask has all bits or none.
 SIMD_INLINE vf vf_select(vi mask, vf yes, vf no)
 {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
-SIMD_INLINE vf vf_max(vf a, vf b)
+// a < b, neither NaN.
+SIMD_INLINE vi vf_below(vf a, vf b)
 {
-    return vf_select(a > b, a, b);
+    return (vi)(a - b) >> 31;
 }
 
-// exp, within 2 ulp; 0 below -87.3 (and for -inf), held at exp(88.3) above; NaN gives NaN. Range
-// reduction and polynomial as in Cephes' expf.
+SIMD_INLINE vi vf_nan(vf x)
+{
+    return (0x7f800000 - ((vi)x & 0x7fffffff)) >> 31;
+}
+
+SIMD_INLINE vf vf_abs(vf x)
+{
+    return (vf)((vi)x & 0x7fffffff);
+}
+
+// To an integer, |x| < 2^22: adding 1.5 * 2^23 rounds to one.
+SIMD_INLINE vf vf_round(vf x)
+{
+    const vf magic = vf_all(12582912.0f);
+    return (x + magic) - magic;
+}
+
+// p 2^n, n an integer from -126 to 127: added to the exponent.
+SIMD_INLINE vf vf_scale(vf p, vf n)
+{
+    return (vf)((vu)p + ((vu)(n + vf_all(12582912.0f)) << 23));
+}
+
+typedef vf V;
+#define VN VF
+#define INLINE SIMD_INLINE
+#define V_SET1 vf_all
+#define V_LOAD vf_load
+#define V_STORE vf_store
+#define V_ADD vf_add
+#define V_SUB(a, b) ((a) - (b))
+#define V_MUL(a, b) ((a) * (b))
+#define V_DIV(a, b) ((a) / (b))
+#define V_MIN(a, b) vf_select(vf_below(a, b), a, b)
+#define V_MAX(a, b) vf_select(vf_below(b, a), a, b)
+#define V_FMA(a, b, c) ((a) * (b) + (c))
+#define V_FNMA(a, b, c) ((c) - (a) * (b))
+#define V_ABS vf_abs
+#define V_ROUND vf_round
+#define V_SCALE vf_scale
+#define V_IF_NEGATIVE(x, yes, no) vf_select((vi)(x) >> 31, yes, no)
+#include "device/cpu/exp-body.h"
+
+// exp for losses: 0 below -87.3 and for -inf, held at exp(88.3) above; NaN gives NaN.
 SIMD_INLINE vf vf_exp(vf x)
 {
-    vi gone = x < vf_all(-87.3f), nan = x != x;
-    vf z = vf_select(x > vf_all(88.3f), vf_all(88.3f), x);
-    z = vf_select(gone | nan, vf_all(0.0f), z);
-    const vf magic = vf_all(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
-    vf n = (z * vf_all(1.44269504088896341f) + magic) - magic;
-    vf r = z - n * vf_all(0.693359375f) - n * vf_all(-2.12194440e-4f);
-    vf p = vf_all(1.9875691500e-4f);
-    p = p * r + vf_all(1.3981999507e-3f);
-    p = p * r + vf_all(8.3334519073e-3f);
-    p = p * r + vf_all(4.1665795894e-2f);
-    p = p * r + vf_all(1.6666665459e-1f);
-    p = p * r + vf_all(5.0000001201e-1f);
-    p = p * r * r + r + vf_all(1.0f);
-    vi two_n = (__builtin_convertvector(n, vi) + 127) << 23;
-    p *= (vf)two_n;
-    p = vf_select(gone, vf_all(0.0f), p);
-    return vf_select(nan, x, p);
+    vf p = vf_select(vf_below(x, vf_all(-87.3f)), vf_all(0.0f), v_exp(x));
+    return vf_select(vf_nan(x), x, p);
 }
 
 // n values of an activation buffer from element `at`: the buffer itself, or `tmp` filled from

@@ -4,22 +4,22 @@
 #include "base/isa.h"
 
 struct block {
-    size_t k, lda, ldb, ldc;
+    size_t k, a_row, a_col, ldb, ldc;
 };
 
 // One row of SMALL_COLS values. The portable form multiplies, then adds: without hardware for it,
 // fmaf() costs about a hundred times as much.
 typedef float lanes __attribute__((vector_size(4 * SMALL_COLS), aligned(4), may_alias));
 
-static void small_plain(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
-                        size_t ldb, float *c, size_t ldc)
+static void small_plain(size_t m, size_t n, const struct block *s, const float *a, const float *b,
+                        float *c)
 {
     for (size_t j = 0; j < n; j += SMALL_COLS)
         for (size_t i = 0; i < m; i++) {
-            lanes s = {0};
-            for (size_t p = 0; p < k; p++)
-                s += a[i * lda + p] * *(const lanes *)(b + p * ldb + j);
-            *(lanes *)(c + i * ldc + j) = s;
+            lanes sum = {0};
+            for (size_t p = 0; p < s->k; p++)
+                sum += a[i * s->a_row + p * s->a_col] * *(const lanes *)(b + p * s->ldb + j);
+            *(lanes *)(c + i * s->ldc + j) = sum;
         }
 }
 
@@ -39,14 +39,14 @@ INLINE_512 void tile_512(int rows, int vecs, const struct block *s, const float 
 #pragma GCC unroll 6
         for (int v = 0; v < vecs; v++)
             acc[i][v] = _mm512_setzero_ps();
-    for (size_t p = 0; p < s->k; p++) {
+    for (size_t p = 0; p < s->k; p++, a += s->a_col, b += s->ldb) {
         __m512 y[4];
 #pragma GCC unroll 6
         for (int v = 0; v < vecs; v++)
-            y[v] = _mm512_loadu_ps(b + p * s->ldb + 16 * v);
+            y[v] = _mm512_loadu_ps(b + 16 * v);
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
-            __m512 x = _mm512_set1_ps(a[(size_t)i * s->lda + p]);
+            __m512 x = _mm512_set1_ps(a[(size_t)i * s->a_row]);
 #pragma GCC unroll 6
             for (int v = 0; v < vecs; v++)
                 acc[i][v] = _mm512_fmadd_ps(x, y[v], acc[i][v]);
@@ -64,25 +64,23 @@ INLINE_512 void strip_512(int vecs, size_t m, const struct block *s, const float
 {
     size_t i = 0;
     for (; i + 6 <= m; i += 6)
-        tile_512(6, vecs, s, a + i * s->lda, b, c + i * s->ldc);
+        tile_512(6, vecs, s, a + i * s->a_row, b, c + i * s->ldc);
     for (; i + 2 <= m; i += 2)
-        tile_512(2, vecs, s, a + i * s->lda, b, c + i * s->ldc);
+        tile_512(2, vecs, s, a + i * s->a_row, b, c + i * s->ldc);
     for (; i < m; i++)
-        tile_512(1, vecs, s, a + i * s->lda, b, c + i * s->ldc);
+        tile_512(1, vecs, s, a + i * s->a_row, b, c + i * s->ldc);
 }
 
-__attribute__((target("avx512f"))) static void small_512(size_t m, size_t n, size_t k,
-                                                         const float *a, size_t lda, const float *b,
-                                                         size_t ldb, float *c, size_t ldc)
+__attribute__((target("avx512f"))) static void small_512(size_t m, size_t n, const struct block *s,
+                                                         const float *a, const float *b, float *c)
 {
-    struct block s = {k, lda, ldb, ldc};
     size_t j = 0;
     for (; j + 64 <= n; j += 64)
-        strip_512(4, m, &s, a, b + j, c + j);
+        strip_512(4, m, s, a, b + j, c + j);
     for (; j + 32 <= n; j += 32)
-        strip_512(2, m, &s, a, b + j, c + j);
+        strip_512(2, m, s, a, b + j, c + j);
     for (; j < n; j += 16)
-        strip_512(1, m, &s, a, b + j, c + j);
+        strip_512(1, m, s, a, b + j, c + j);
 }
 
 INLINE_256 void tile_256(int rows, const struct block *s, const float *a, const float *b, float *c)
@@ -91,11 +89,11 @@ INLINE_256 void tile_256(int rows, const struct block *s, const float *a, const 
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
         acc[i][0] = acc[i][1] = _mm256_setzero_ps();
-    for (size_t p = 0; p < s->k; p++) {
-        __m256 y0 = _mm256_loadu_ps(b + p * s->ldb), y1 = _mm256_loadu_ps(b + p * s->ldb + 8);
+    for (size_t p = 0; p < s->k; p++, a += s->a_col, b += s->ldb) {
+        __m256 y0 = _mm256_loadu_ps(b), y1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 6
         for (int i = 0; i < rows; i++) {
-            __m256 x = _mm256_set1_ps(a[(size_t)i * s->lda + p]);
+            __m256 x = _mm256_set1_ps(a[(size_t)i * s->a_row]);
             acc[i][0] = _mm256_fmadd_ps(x, y0, acc[i][0]);
             acc[i][1] = _mm256_fmadd_ps(x, y1, acc[i][1]);
         }
@@ -107,35 +105,40 @@ INLINE_256 void tile_256(int rows, const struct block *s, const float *a, const 
     }
 }
 
-__attribute__((target("avx2,fma"))) static void small_256(size_t m, size_t n, size_t k,
-                                                          const float *a, size_t lda,
-                                                          const float *b, size_t ldb, float *c,
-                                                          size_t ldc)
+__attribute__((target("avx2,fma"))) static void small_256(size_t m, size_t n, const struct block *s,
+                                                          const float *a, const float *b, float *c)
 {
-    struct block s = {k, lda, ldb, ldc};
     for (size_t j = 0; j < n; j += 16) {
         size_t i = 0;
         for (; i + 6 <= m; i += 6)
-            tile_256(6, &s, a + i * lda, b + j, c + i * ldc + j);
+            tile_256(6, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
+        for (; i + 2 <= m; i += 2)
+            tile_256(2, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
         for (; i < m; i++)
-            tile_256(1, &s, a + i * lda, b + j, c + i * ldc + j);
+            tile_256(1, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
     }
+}
+#endif
+
+void small_gemm_at(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                   const float *b, size_t ldb, float *c, size_t ldc)
+{
+    const struct block s = {k, a_row, a_col, ldb, ldc};
+#if defined(__x86_64__)
+    if (isa_has(ISA_AVX512)) {
+        small_512(m, n, &s, a, b, c);
+        return;
+    }
+    if (isa_has(ISA_AVX2)) {
+        small_256(m, n, &s, a, b, c);
+        return;
+    }
+#endif
+    small_plain(m, n, &s, a, b, c);
 }
 
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc)
 {
-    if (isa_has(ISA_AVX512))
-        small_512(m, n, k, a, lda, b, ldb, c, ldc);
-    else if (isa_has(ISA_AVX2))
-        small_256(m, n, k, a, lda, b, ldb, c, ldc);
-    else
-        small_plain(m, n, k, a, lda, b, ldb, c, ldc);
+    small_gemm_at(m, n, k, a, lda, 1, b, ldb, c, ldc);
 }
-#else
-void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
-                size_t ldb, float *c, size_t ldc)
-{
-    small_plain(m, n, k, a, lda, b, ldb, c, ldc);
-}
-#endif

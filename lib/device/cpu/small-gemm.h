@@ -11,5 +11,8 @@ enum { SMALL_COLS = 16 }; // columns come in multiples of this
 // whatever m and n; with fused multiply-adds where the level has them (isa.h).
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc);
+// The same with element (i, p) of A at a[i * a_row + p * a_col].
+void small_gemm_at(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                   const float *b, size_t ldb, float *c, size_t ldc);
 
 #endif

@@ -297,6 +297,33 @@ static void test_act(struct dev *d, enum dev_act act)
     free(y);
 }
 
+static double slope_exact(enum dev_act a, double x)
+{
+    double s = 1 / (1 + exp(-1.702 * x));
+    return a == DEV_ACT_GELU
+               ? 0.5 * erfc(-x * 0.70710678118654752440) + x * exp(-x * x / 2) / sqrt(2 * acos(-1))
+               : s * (1 + 1.702 * x * (1 - s));
+}
+
+// The gradient of an activation: zeros stay zero, a NaN stays one.
+static void test_slope(struct dev *d, enum dev_act act)
+{
+    enum { N = 20001 };
+    static float x[N], dy[N], dx[N];
+    double err = 0;
+    for (int i = 0; i < N; i++) {
+        x[i] = -12.0f + 24.0f * (float)i / N;
+        dy[i] = i & 1 ? 1.0f : -2.0f;
+    }
+    x[N - 1] = NAN;
+    dy[7] = 0;
+    d->op->act_bwd(d, N, act, x, dy, dx);
+    for (int i = 0; i < N - 1; i++)
+        err = fmax(err, fabs((double)dx[i] - (double)dy[i] * slope_exact(act, (double)x[i])));
+    ok(err < 8e-7 && dx[7] == 0 && dx[N - 1] != dx[N - 1], "slope of activation %d: error %g",
+       (int)act, err);
+}
+
 // The forms for other processors.
 static void test_exp(const struct cpu_exp *k, const char *name)
 {
@@ -439,6 +466,8 @@ int main(void)
     test_norm(&d, 13);
     test_act(&d, DEV_ACT_GELU);
     test_act(&d, DEV_ACT_QUICK_GELU);
+    test_slope(&d, DEV_ACT_GELU);
+    test_slope(&d, DEV_ACT_QUICK_GELU);
     test_forms();
     test_inputs(&d);
     for (int i = 0; i < 4; i++)

@@ -4,17 +4,16 @@
 //     P = exp(scale Q K^T - lse)       dP = dO V^T        dS = scale P (dP - rows of dO.O)
 //     dQ = dS K                        dK = dS^T Q        dV = P^T dO
 // A sequence is one work item: its rows are nobody else's.
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 #include <stdlib.h>
 
 #include "device/cpu/simd.h"
+#include "device/cpu/small-gemm.h"
 #include "device/cpu/grad/grad.h"
-#include "base/isa.h"
 #include "base/mem.h"
 
-enum { TILE_ROWS = 4, TILE_COLS = 2 * VF };
+// Queries, or keys, that go through together: their scores stay in the first-level cache, and what
+// no query of them sees under a causal mask is left out.
+enum { RUN = 24 };
 
 struct att_job {
     struct dev *d;
@@ -22,7 +21,7 @@ struct att_job {
     const void *dout;
     void *dq, *dk, *dv;
     size_t hd;           // head_dim
-    size_t wide, length; // it and max_len, rounded up to whole tiles
+    size_t wide, length; // it and the sequence's length, rounded up to whole vectors
     float scale;
 };
 
@@ -47,76 +46,6 @@ static void head_place(struct head *h, float *at, size_t wide, size_t length)
         *rows[i] = at;
     h->p = at;
     h->ds = at + length * length;
-}
-
-// C[m, n] = A B, element (i, x) of A at a[i * a_row + x * a_col], B [k, n]; m and n are made up to
-// whole tiles, for which there is room.
-struct product {
-    size_t m, n, k, a_row, a_col, ldb, ldc;
-    const float *a, *b;
-    float *c;
-};
-
-#if defined(__GNUC__) && !defined(__clang__)
-#define UNROLL _Pragma("GCC unroll 4")
-#else
-#define UNROLL
-#endif
-
-#if defined(__x86_64__)
-// By intrinsics: compilers make sixteen masked broadcasts of a vector of one value.
-__attribute__((target("avx512f"))) static void tile_avx512(const struct product *p, const float *a,
-                                                           const float *b, float *c, bool two)
-{
-    __m512 s[TILE_ROWS][2];
-    size_t second = two ? VF : 0;
-    UNROLL
-    for (int i = 0; i < TILE_ROWS; i++)
-        s[i][0] = s[i][1] = _mm512_setzero_ps();
-    for (size_t x = 0; x < p->k; x++, a += p->a_col, b += p->ldb) {
-        __m512 b0 = _mm512_loadu_ps(b), b1 = _mm512_loadu_ps(b + second);
-        UNROLL
-        for (int i = 0; i < TILE_ROWS; i++) {
-            __m512 r = _mm512_set1_ps(a[(size_t)i * p->a_row]);
-            s[i][0] = _mm512_fmadd_ps(r, b0, s[i][0]);
-            s[i][1] = _mm512_fmadd_ps(r, b1, s[i][1]);
-        }
-    }
-    UNROLL
-    for (size_t i = 0; i < TILE_ROWS; i++) {
-        _mm512_storeu_ps(c + i * p->ldc, s[i][0]);
-        if (two)
-            _mm512_storeu_ps(c + i * p->ldc + VF, s[i][1]);
-    }
-}
-#endif
-
-static void tile_plain(const struct product *p, const float *a, const float *b, float *c, bool two)
-{
-    size_t n = two ? TILE_COLS : VF;
-    for (size_t i = 0; i < TILE_ROWS; i++) {
-        float s[TILE_COLS] = {0};
-        for (size_t x = 0; x < p->k; x++) {
-            float r = a[i * p->a_row + x * p->a_col];
-            for (size_t j = 0; j < n; j++)
-                s[j] += r * b[x * p->ldb + j];
-        }
-        memcpy(c + i * p->ldc, s, n * sizeof *s);
-    }
-}
-
-static void product(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
-                    const float *b, size_t ldb, float *c, size_t ldc)
-{
-    const struct product p = {m, n, k, a_row, a_col, ldb, ldc, a, b, c};
-    void (*tile)(const struct product *, const float *, const float *, float *, bool) = tile_plain;
-#if defined(__x86_64__)
-    if (isa_has(ISA_AVX512))
-        tile = tile_avx512;
-#endif
-    for (size_t i = 0; i < m; i += TILE_ROWS)
-        for (size_t j = 0; j < n; j += TILE_COLS)
-            tile(&p, a + i * a_row, b + j, c + i * ldc + j, j + VF < n);
 }
 
 static void get_row(const struct dev *d, const void *buf, size_t at, size_t n, float *row)
@@ -169,21 +98,41 @@ static void load_head(const struct att_job *j, struct head *h, size_t seq, size_
 #define LEVELS_OF "device/cpu/grad/attention-levels.h"
 #include "device/cpu/levels.h"
 
-static void sequence_head(const struct att_job *j, struct head *h, size_t seq, size_t head)
+// Scores of the queries from r0 on, their gradients, and dQ.
+static void query_run(const struct att_job *j, struct head *h, size_t seq, size_t head, size_t r0)
 {
     const struct dev_attention *a = j->a;
-    size_t col = head * j->hd, w = j->wide, l = j->length, row0 = (size_t)a->kv.start[seq];
-    load_head(j, h, seq, col);
-    product(h->nq, h->nk, j->hd, h->q, w, 1, h->kt, l, h->p, l);
-    product(h->nq, h->nk, j->hd, h->dout, w, 1, h->vt, l, h->ds, l);
-    for (size_t i = 0; i < h->nq; i++) {
-        size_t pos = a->last_only ? (size_t)a->q_row[seq] : i;
+    size_t w = j->wide, l = j->length, n = size_min(RUN, h->nq - r0);
+    size_t last = a->last_only ? (size_t)a->q_row[seq] : r0 + n - 1;
+    size_t seen = a->causal ? last + 1 : h->nk, whole = blocks_of(seen, VF) * VF;
+    small_gemm(n, whole, j->hd, h->q + r0 * w, w, h->kt, l, h->p + r0 * l, l);
+    small_gemm(n, whole, j->hd, h->dout + r0 * w, w, h->vt, l, h->ds + r0 * l, l);
+    for (size_t i = r0; i < r0 + n; i++) {
+        size_t pos = a->last_only ? last : i;
         AT_LEVEL(query)
         (j, h, i, a->causal ? pos + 1 : h->nk, a->lse[query_row(a, seq, i) * a->heads + head]);
     }
-    product(h->nq, j->hd, h->nk, h->ds, l, 1, h->k, w, h->dq, w);
-    product(h->nk, j->hd, h->nq, h->ds, 1, l, h->q, w, h->dk, w);
-    product(h->nk, j->hd, h->nq, h->p, 1, l, h->dout, w, h->dv, w);
+    small_gemm(n, w, seen, h->ds + r0 * l, l, h->k, w, h->dq + r0 * w, w);
+}
+
+// dK and dV of the keys from c0 on.
+static void key_run(const struct att_job *j, struct head *h, size_t c0)
+{
+    size_t w = j->wide, l = j->length, n = size_min(RUN, h->nk - c0);
+    size_t first = j->a->causal && !j->a->last_only ? c0 : 0, at = first * l + c0;
+    small_gemm_at(n, w, h->nq - first, h->ds + at, 1, l, h->q + first * w, w, h->dk + c0 * w, w);
+    small_gemm_at(n, w, h->nq - first, h->p + at, 1, l, h->dout + first * w, w, h->dv + c0 * w, w);
+}
+
+static void sequence_head(const struct att_job *j, struct head *h, size_t seq, size_t head)
+{
+    const struct dev_attention *a = j->a;
+    size_t col = head * j->hd, w = j->wide, row0 = (size_t)a->kv.start[seq];
+    load_head(j, h, seq, col);
+    for (size_t r = 0; r < h->nq; r += RUN)
+        query_run(j, h, seq, head, r);
+    for (size_t c = 0; c < h->nk; c += RUN)
+        key_run(j, h, c);
     for (size_t i = 0; i < h->nq; i++)
         put_row(j->d, j->dq, query_row(a, seq, i) * a->q_ld + col, j->hd, h->dq + i * w);
     for (size_t r = 0; r < h->nk; r++) {
@@ -199,7 +148,7 @@ static void sequence(void *ctx, size_t seq)
     struct head h;
     h.nk = (size_t)(j.a->kv.start[seq + 1] - j.a->kv.start[seq]);
     h.nq = j.a->last_only ? 1 : h.nk;
-    j.length = blocks_of(h.nk, TILE_COLS) * TILE_COLS;
+    j.length = blocks_of(h.nk, VF) * VF;
     float *room = mem_alloc(head_floats(j.wide, j.length), sizeof *room, &e);
     if (!room) {
         cpu_fail(j.d, &e);
@@ -215,6 +164,6 @@ void dev_cpu_attention_bwd(struct dev *d, const struct dev_attention *a, const v
                            void *dk, void *dv)
 {
     struct att_job j = {d, a, dout, dq, dk, dv, a->head_dim, 0, 0, 1 / sqrtf((float)a->head_dim)};
-    j.wide = blocks_of(a->head_dim, TILE_COLS) * TILE_COLS;
+    j.wide = blocks_of(a->head_dim, VF) * VF;
     dev_par(d, a->kv.n, sequence, &j);
 }

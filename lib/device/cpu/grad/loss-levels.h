@@ -57,7 +57,7 @@ static void LEVEL(soft_ce_row)(const struct loss_job *j, size_t r)
             memset(live + k, 0, (VF - k) * sizeof *live);
             p = vf_load(live);
         }
-        vi some = p > zero;
+        vi some = vf_below(zero, p);
         loss -= (double)vf_sum(vf_select(some, p * a, zero));
         entropy -= (double)vf_sum(vf_select(some, p * c, zero));
     }
