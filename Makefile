@@ -34,6 +34,13 @@ CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 FAISS_C := build/faiss/libfaiss_c.a
 LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
 
+# Shards on S3 and the web (lib/remote), where libcurl and libcrypto are found; remote=no leaves them out.
+remote ?= $(if $(shell pkg-config --exists libcurl libcrypto && echo yes),yes,no)
+ifeq ($(remote),yes)
+CPPFLAGS += -DCLIPCID_REMOTE
+LDLIBS += -lcurl -lcrypto
+endif
+
 # The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
 # against the stand-in of tests/cuda-on-cpu; with CUDA=1, on the GPU.
 CXX := g++

@@ -18,6 +18,7 @@
 #include "shards/read.h"
 #include "formats/samples-write.h"
 #include "shards/shard-list.h"
+#include "shards/shard-remote.h"
 #include "system/signals.h"
 
 enum { DESCRIBED = 10, IMAGES_YES = 0, IMAGES_NO, IMAGES_RAW, CROP_CENTER = 0, CROP_RANDOM };
@@ -28,6 +29,8 @@ static int resize_mode, crop_mode, alpha, images, captions;
 static const char *scale = "0.9,1.0", *model, *part = "1/1", *keep, *index_file, *pixels_file,
                   *files_from;
 static bool flip, fast, size_given, resize_given, scale_given, max_bad_given;
+static struct remote_options remote = REMOTE_DEFAULTS;
+static const char *counts;
 static struct cli_count max_bad = {100, true};
 
 static const struct cli_option options[] = {
@@ -86,6 +89,11 @@ static const struct cli_option options[] = {
      .no_default = true,
      .help = "stop after N samples"},
     {.name = "part", .type = CLI_TEXT, .to = &part, .arg = "A/B", .help = "the A-th of B parts"},
+    {.name = "counts",
+     .type = CLI_TEXT,
+     .to = &counts,
+     .arg = "DIR",
+     .help = "with --part: count by the files of DIR, not the headers"},
     {.name = "keep",
      .type = CLI_TEXT,
      .to = &keep,
@@ -135,6 +143,7 @@ static const struct cli_option options[] = {
      .to = &pixels_file,
      .arg = "FILE",
      .help = "write the pixels as NPY too"},
+    SHARD_REMOTE_OPTIONS(remote),
 };
 
 static const struct cli cli = {
@@ -164,7 +173,7 @@ struct job {
 static int on_begin(void *ctx, struct read_shard *s, struct err *e)
 {
     struct job *job = ctx;
-    return samples_begin_shard(job->writer, s->path, &s->id, e);
+    return samples_begin_shard(job->writer, s->name, &s->id, e);
 }
 
 static void describe(struct job *job, const struct read_shard *s, const struct samples_record *r)
@@ -299,6 +308,7 @@ static int make_options(struct read_options *o, struct err *e)
                                .epoch = epoch,
                                .skip = skip,
                                .limit = limit,
+                               .counts = counts,
                                .keep = keep};
     struct crop_params *c = &o->picture.crop;
     *c = crop_params_default;
@@ -317,6 +327,8 @@ static int make_options(struct read_options *o, struct err *e)
         return err_set(e, "--scale needs --crop random");
     if (resize_given && c->random)
         return err_set(e, "--crop random resizes what it cuts out: --resize has no meaning");
+    if (counts && o->n_parts == 1)
+        return err_set(e, "--counts needs --part");
     if (pixels_file && images != IMAGES_YES)
         return err_set(e, "--pixels needs --images yes");
     return 0;
@@ -443,14 +455,16 @@ static int verdict(struct job *job)
     return CLI_FAILED;
 }
 
-static int run(struct job *job, bool quiet, struct read_options *o, const struct clip_config *cfg,
-               const char *output)
+static int run(struct job *job, bool quiet, struct read_options *o, struct shard_list *shards,
+               const struct clip_config *cfg, const char *output)
 {
     struct err e;
     const struct read_sink sink = {job, on_begin, on_sample, on_end, on_skipped};
     int status = CLI_FAILED;
-    job->many_shards = o->shards->n > 1;
-    if (read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&
+    o->shards = shards;
+    int opened = shard_remote_open(shards, &remote, &o->remote, &e);
+    job->many_shards = shards->n > 1;
+    if (!opened && read_check(o, &e) == 0 && shard_list_check_names(o->shards, &e) == 0 &&
         open_outputs(job, o, cfg, output, &e) == 0) {
         if (!quiet)
             signals_tell_at_death(
@@ -464,6 +478,7 @@ static int run(struct job *job, bool quiet, struct read_options *o, const struct
             status = CLI_OK;
     }
     close_outputs(job);
+    remote_free(o->remote);
     if (status != CLI_OK) {
         log_error(&job->log, "%s", e.text);
         return status;
@@ -520,9 +535,8 @@ int main(int argc, char **argv)
         log_error(&job.log, "%s; try --help", e.text);
         status = CLI_WRONG_USAGE;
     } else {
-        o.shards = &shards;
         o.threads = (int)common.threads;
-        status = run(&job, common.quiet, &o, model ? &cfg : NULL, common.output);
+        status = run(&job, common.quiet, &o, &shards, model ? &cfg : NULL, common.output);
     }
     lines_release(&more);
     shard_list_release(&shards);

@@ -15,6 +15,7 @@
 #include "system/log.h"
 #include "model/digest.h"
 #include "shards/shard-list.h"
+#include "shards/shard-remote.h"
 #include "system/signals.h"
 
 static const char stdout_name[] = "-";
@@ -26,6 +27,7 @@ static int dtype, out_dtype;
 static int alpha; // enum image_alpha
 static bool batch_given, normalize = true, shortcuts = true, emulate, partial;
 static struct cli_list shard_specs;
+static struct remote_options remote = REMOTE_DEFAULTS;
 
 static const struct cli_option options[] = {
     {.name = "model",
@@ -108,6 +110,7 @@ static const struct cli_option options[] = {
      .arg = "N",
      .min = 1,
      .help = "with --shards: refuse larger pictures"},
+    SHARD_REMOTE_OPTIONS(remote),
 };
 
 static const struct cli cli = {
@@ -214,6 +217,8 @@ static int open_input(struct job *job, const struct cli_common *common, struct e
                                .threads = (int)common->threads};
     if (shard_specs.n) {
         s->shards = &job->shards;
+        if (shard_remote_open(&job->shards, &remote, &s->remote, e))
+            return -1;
     } else {
         s->stream = samples_open(common->n_operands ? common->operands[0] : "-", e);
         if (!s->stream)
@@ -319,6 +324,7 @@ static void release(struct job *job)
     clip_model_release(&job->model);
     dev_close(&job->dev);
     samples_close(job->source.stream);
+    remote_free(job->source.remote);
     tokenizer_free(job->tokenizer);
     clip_weights_close(&job->weights);
     sidecar_release(&job->sidecar);

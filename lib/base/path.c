@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "base/mem.h"
+#include "base/url.h"
 
 int path_format(char to[PATH_BYTES], struct err *e, const char *fmt, ...)
 {
@@ -48,22 +49,29 @@ char *path_new(const char *folder, const char *name, struct err *e)
 
 const char *path_base(const char *path)
 {
-    const char *slash = strrchr(path, '/');
+    const char *slash = memrchr(path, '/', url_path_end(path));
     return slash ? slash + 1 : path;
 }
 
-size_t path_stem(const char *name)
+static size_t stem_of(const char *name, size_t n)
 {
     static const char *const ends[] = {".tar",     ".tar.gz",   ".tar.bz2", ".tar.xz",
                                        ".tar.zst", ".tar.zstd", ".tar.lz4", ".tgz",
                                        ".tbz2",    ".txz",      ".tzst"};
-    size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
         size_t m = strlen(ends[i]);
-        if (n > m && strcasecmp(name + n - m, ends[i]) == 0)
+        if (n > m && strncasecmp(name + n - m, ends[i], m) == 0)
             return n - m;
     }
-    return n;
+    return 0;
+}
+
+size_t path_stem(const char *name)
+{
+    size_t whole = strlen(name), n = stem_of(name, strcspn(name, "?"));
+    if (!n)
+        n = stem_of(name, whole);
+    return n ? n : whole;
 }
 
 static int by_name(const void *a, const void *b)

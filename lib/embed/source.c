@@ -58,6 +58,7 @@ static int check_stream(const struct embed_source *s, const struct samples_heade
 static void make_read(const struct embed_source *s, struct read_options *o)
 {
     *o = (struct read_options){.shards = s->shards,
+                               .remote = s->remote,
                                .images = s->images ? SAMPLES_PIXELS : SAMPLES_NO_IMAGES,
                                .captions = s->captions,
                                .n_parts = 1,

@@ -9,11 +9,13 @@
 #include "base/err.h"
 #include "image/image.h"
 #include "formats/samples.h"
+#include "remote/remote.h"
 #include "shards/shard-list.h"
 
 struct embed_source {
     struct samples_reader *stream;   // or
     const struct shard_list *shards; // read with `threads` threads
+    struct remote *remote;           // reads URLs among them, or NULL
     const struct clip_config *cfg;
     bool partial;           // take shards that end in damage
     bool images, captions;  // wanted

@@ -11,6 +11,7 @@
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
+#include "base/url.h"
 
 int sidecar_init(struct sidecar *s, const char *tool, struct err *e)
 {
@@ -50,7 +51,8 @@ static const struct {
 } no_effect[] = {
     {"-t", true},         {"--threads", true}, {"-o", true},      {"--output", true},
     {"-q", false},        {"--quiet", false},  {"-v", false},     {"--verbose", false},
-    {"--progress", true}, {"--mem", true},     {"--batch", true},
+    {"--progress", true}, {"--mem", true},     {"--batch", true}, {"--retries", true},
+    {"--timeout", true},
 };
 
 // How many of the arguments from `arg` on (1, or 2 with a value of its own) have no effect on the
@@ -70,8 +72,13 @@ static int to_leave_out(const char *arg)
 
 static int add_arg(struct sidecar *s, const char *arg, struct err *e)
 {
-    s->args[s->n_args] = mem_strdup(arg, e);
-    return s->args[s->n_args] ? (s->n_args++, 0) : -1;
+    size_t room = 2 * strlen(arg) + 8;
+    char *shown = mem_alloc(room, 1, e);
+    if (!shown)
+        return -1;
+    url_show(arg, shown, room); // a pre-signed URL is a key
+    s->args[s->n_args++] = shown;
+    return 0;
 }
 
 // "-qvt4": the letters that have no effect go, with what belongs to them. What is left of the

@@ -169,10 +169,8 @@ static int list_names(const char *path, struct lines *l, struct err *e)
 {
     if (lines_read(l, path, e))
         return -1;
-    for (size_t i = 0; i < l->n; i++) {
-        const char *slash = strrchr(l->line[i], '/');
-        l->line[i] = slash ? slash + 1 : l->line[i];
-    }
+    for (size_t i = 0; i < l->n; i++)
+        l->line[i] = path_base(l->line[i]);
     qsort(l->line, l->n, sizeof *l->line, by_stem);
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "image/image.h"
 #include "system/lines.h"
 #include "base/mem.h"
+#include "base/url.h"
 #include "system/threads.h"
 #include "shards/read-json.h"
 #include "shards/read-order.h"
@@ -270,6 +271,8 @@ int read_run(const struct read_options *o, const struct read_sink *sink, struct 
 static int check_input(const struct read_options *o, const char *path, struct err *e)
 {
     struct stat st;
+    if (url_is(path)) // whether it is there shows when it is opened
+        return 0;
     if (access(path, R_OK) || stat(path, &st))
         return err_errno(e, "cannot open '%s'", path);
     if (S_ISDIR(st.st_mode))

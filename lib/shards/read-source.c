@@ -6,8 +6,11 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "base/url.h"
+#include "shards/read-count.h"
 #include "shards/read-keep.h"
 #include "shards/read-order.h"
+#include "shards/read-shard.h"
 #include "shards/shard.h"
 
 enum { MEMBER_MAX = 64 << 20, SAMPLE_MAX = 80 << 20 };
@@ -26,6 +29,8 @@ struct read_source {
     struct read_shard *cur;
     bool announced; // cur
     struct read_keep keep;
+    size_t cur_at;    // of cur in the list
+    uint64_t *counts; // of each shard of the list, or NULL
     struct shard_keys *keys;
     struct read_shard *shards; // all that are alive, the newest first
     uint64_t seen;             // places of the source sequence behind us
@@ -40,12 +45,6 @@ struct read_source {
     size_t i_before, i_window, i_after;
 };
 
-static void free_shard(struct read_shard *s)
-{
-    digest_free(s->digest);
-    free(s);
-}
-
 // Frees the shards whose end has been handled.
 static void reap(struct read_source *s)
 {
@@ -53,7 +52,7 @@ static void reap(struct read_source *s)
         struct read_shard *one = *p;
         if (one != s->cur && atomic_load(&one->done)) {
             *p = one->next;
-            free_shard(one);
+            read_shard_free(one);
         } else {
             p = &one->next;
         }
@@ -75,10 +74,11 @@ void read_source_free(struct read_source *s)
     read_keep_close(&s->keep);
     while (s->shards) {
         struct read_shard *next = s->shards->next;
-        free_shard(s->shards);
+        read_shard_free(s->shards);
         s->shards = next;
     }
     shard_keys_free(s->keys);
+    free(s->counts);
     read_skip_release(&s->skip);
     free_events(&s->before);
     free_events(&s->window);
@@ -97,29 +97,46 @@ static int push(struct events *v, enum read_kind kind, struct read_shard *shard,
     return 0;
 }
 
+// The place in the list of the shard that comes as number i.
+static size_t place_of(const struct read_source *s, size_t i)
+{
+    size_t n = s->o->shards->n;
+    return s->o->shuffle ? (size_t)read_order_shard(&s->order, n, i) : i;
+}
+
+// The first block of the next shard comes while the current one is read.
+static void read_ahead(const struct read_source *s)
+{
+    if (!s->o->remote || s->next_shard >= s->o->shards->n)
+        return;
+    const char *next = s->o->shards->names[place_of(s, s->next_shard)];
+    if (url_is(next))
+        remote_ahead(s->o->remote, next);
+}
+
 static int open_shard(struct read_source *s, bool pass, struct err *e)
 {
-    const struct shard_list *l = s->o->shards;
-    uint64_t i = s->next_shard++;
-    const char *path = l->names[s->o->shuffle ? read_order_shard(&s->order, l->n, i) : i];
-    const char *slash = strrchr(path, '/');
+    s->cur_at = place_of(s, s->next_shard++);
+    const char *path = s->o->shards->names[s->cur_at];
     reap(s);
     struct read_shard *cur = mem_alloc(1, sizeof *cur, e);
     if (!cur)
         return -1;
-    cur->path = path;
-    cur->name = slash ? slash + 1 : path;
     cur->next = s->shards;
     s->shards = s->cur = cur;
     s->announced = false;
     cur->digest = digest_new(e);
-    if (!cur->digest)
+    if (!cur->digest || read_shard_name(cur, path, e))
         return -1;
-    struct shard_limits lim = {
-        .member_bytes = MEMBER_MAX, .sample_bytes = SAMPLE_MAX, .scan = pass, .keys = s->keys};
+    struct shard_limits lim = {.member_bytes = MEMBER_MAX,
+                               .sample_bytes = SAMPLE_MAX,
+                               .scan = pass,
+                               .keys = s->keys,
+                               .remote = s->o->remote};
     s->shard = shard_open(path, &lim, e);
     if (!s->shard)
-        return err_wrap(e, "%s", path);
+        return err_wrap(e, "%s", cur->path);
+    read_ahead(s);
     if (s->o->keep && read_keep_open(&s->keep, s->o->keep, cur->name, e))
         return -1;
     return 0;
@@ -230,6 +247,17 @@ static int drop_sample(struct read_source *s, const struct shard_sample *from, b
     return to->key ? 0 : -1;
 }
 
+// At the end of the current shard: are there as many samples as the parts were cut by?
+static int check_count(const struct read_source *s, struct err *e)
+{
+    uint64_t n = s->cur->rows - s->cur->dropped;
+    if (!s->counts || s->counts[s->cur_at] == n)
+        return 0;
+    err_set(e, "%llu samples, and the counts say %llu: the parts would not fit together",
+            (unsigned long long)n, (unsigned long long)s->counts[s->cur_at]);
+    return err_wrap(e, "%s", s->cur->path);
+}
+
 enum { END_RUN = -2 };
 
 // shard_next for the current shard: 1 a sample, 0 its end, -1 its end by damage, which the shard
@@ -269,7 +297,7 @@ static int take(struct read_source *s, bool pass, struct err *e)
         if (rc == END_RUN)
             return -1;
         if (rc <= 0) {
-            if (close_shard(s, true, e))
+            if (check_count(s, e) || close_shard(s, true, e))
                 return -1;
             continue;
         }
@@ -295,14 +323,16 @@ static int take(struct read_source *s, bool pass, struct err *e)
 }
 
 // Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
-// known. Only a file is read on: a pipe may have no end. What is damaged there is no fault of the
-// slice. 1 when the end was reached, 0 when not, -1.
+// known. Only a file is read on: a pipe may have no end, and --limit of a remote shard must not fetch
+// the rest of it. What is damaged there is no fault of the slice. 1 when the end was reached, 0 when not, -1.
 static int read_on(struct read_source *s, struct shard_sample *from, struct err *e)
 {
     struct stat st;
     struct err why;
     int rc = 1;
-    if (strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
+    if (url_is(s->cur->path)
+            ? s->o->limit != READ_ALL
+            : strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
         return 0;
     for (; rc > 0; rc = shard_next(s->shard, from, &why)) {
         s->cur->rows++;
@@ -341,6 +371,26 @@ static int pass_window(struct read_source *s, uint64_t size, struct err *e)
     return rc;
 }
 
+// Passes over shards that lie before the part without opening them, and over samples up to the next
+// window. 1, 0 when the samples end there, -1.
+static int jump(struct read_source *s, uint64_t size, struct err *e)
+{
+    uint64_t window = s->skip.from / size * size;
+    int rc = 1;
+    for (; s->counts && !s->shard && s->next_shard < s->o->shards->n; s->next_shard++) {
+        uint64_t n = s->counts[place_of(s, s->next_shard)];
+        if (s->seen + n > window)
+            break;
+        s->seen += n;
+    }
+    uint64_t at = s->seen;
+    while (s->seen % size && rc > 0)
+        rc = take(s, true, e);
+    if (rc >= 0 && s->seen > at)
+        read_skip_window(&s->skip, &s->order, at / size, at);
+    return rc;
+}
+
 // Reads the next window, passing over those before the slice. 1, 0 at the end, -1.
 static int fill(struct read_source *s, struct err *e)
 {
@@ -349,6 +399,11 @@ static int fill(struct read_source *s, struct err *e)
     s->i_before = s->i_window = s->i_after = 0;
     if (s->stopped)
         return 0;
+    if (!s->seen) {
+        int rc = jump(s, size, e);
+        if (rc <= 0)
+            return rc;
+    }
     while (s->seen < s->end && s->first - (s->seen < s->first ? s->seen : s->first) >= size) {
         int rc = pass_window(s, size, e);
         if (rc <= 0)
@@ -447,7 +502,7 @@ struct read_source *read_source_new(const struct read_options *o, struct err *e)
     if (!s)
         return NULL;
     if (o->n_parts > 1) {
-        if (count(o, &total, e)) {
+        if (o->counts ? read_counts(o, &s->counts, &total, e) : count(o, &total, e)) {
             read_source_free(s);
             return NULL;
         }

@@ -22,6 +22,7 @@
 #include "base/err.h"
 #include "image/picture.h"
 #include "formats/samples.h"
+#include "remote/remote.h"
 #include "shards/shard-list.h"
 
 #define READ_ALL UINT64_MAX
@@ -36,12 +37,14 @@ struct read_options {
     uint64_t part, n_parts; // part 0 .. n_parts - 1 of the output sequence, in nearly equal slices
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
+    const char *counts; // with parts: folder of files that give the counts (read-count.h), or NULL
+    struct remote *remote; // reads URLs; NULL where there are none
     int threads;
 };
 
 // One shard of the run. The pipeline's; sinks use it between begin and end.
 struct read_shard {
-    const char *path, *name; // name: its last part
+    const char *path, *name; // to be shown, a URL without secrets; name: its last part
     uint64_t rows;           // samples read from it so far; all of them at its end
     uint64_t delivered;      // samples handed out so far
     uint64_t dropped;        // left out by the keep mask
@@ -55,6 +58,7 @@ struct read_shard {
     uint32_t id;           // for the sink to use
 
     // the pipeline's own
+    char *names; // owns path and name
     struct digest *digest;
     atomic_bool done;
     struct read_shard *next;

@@ -11,17 +11,32 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/url.h"
 
 enum { READ_BLOCK = 1 << 20, SCAN_BLOCK = 4096 };
+
+static ssize_t read_remote(struct shard_input *in)
+{
+    const uint8_t *data = NULL;
+    ssize_t n = remote_next(in->object, &data, &in->why);
+    if (n < 0)
+        in->error = EIO;
+    in->block = data;
+    return n;
+}
 
 static ssize_t read_block(struct shard_input *in)
 {
     ssize_t n;
-    do
-        n = read(in->fd, in->block, in->block_bytes);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        in->error = errno;
+    if (in->object) {
+        n = read_remote(in);
+    } else {
+        do
+            n = read(in->fd, in->own_block, in->block_bytes);
+        while (n < 0 && errno == EINTR);
+        if (n < 0)
+            in->error = errno;
+    }
     if (n > 0) {
         in->n_block = (size_t)n;
         in->n_read += (uint64_t)n;
@@ -45,6 +60,11 @@ static la_int64_t on_skip(struct archive *a, void *ctx, la_int64_t want)
 {
     struct shard_input *in = ctx;
     (void)a;
+    if (in->object) {
+        la_int64_t n = want > 0 ? (la_int64_t)remote_skip(in->object, (uint64_t)want) : 0;
+        in->n_read += (uint64_t)n;
+        return n;
+    }
     if (!in->can_seek || in->size < 0)
         return 0;
     la_int64_t left = in->size - (la_int64_t)in->n_read;
@@ -59,6 +79,10 @@ static la_int64_t on_skip(struct archive *a, void *ctx, la_int64_t want)
 static int failed(const struct shard_input *in, struct err *e)
 {
     const char *why = archive_error_string(in->a);
+    if (in->object && in->error) {
+        *e = in->why;
+        return err_wrap(e, "cannot read");
+    }
     if (in->error) {
         errno = in->error;
         return err_errno(e, "cannot read");
@@ -115,7 +139,7 @@ static int open_fd(struct shard_input *in, const char *path, bool scan, struct e
         in->size = at > 0 ? st.st_size - at : st.st_size;
     }
     in->block_bytes = scan ? SCAN_BLOCK : READ_BLOCK;
-    in->block = mem_alloc_unset(in->block_bytes, 1, e);
+    in->block = in->own_block = mem_alloc_unset(in->block_bytes, 1, e);
     return in->block ? 0 : -1;
 }
 
@@ -126,10 +150,23 @@ static int opened(struct shard_input *in, int rc, struct err *e)
     return rc != ARCHIVE_OK && failed(in, e) && e->machine ? -1 : 0;
 }
 
-int shard_input_open(struct shard_input *in, const char *path, bool scan, struct err *e)
+static int open_object(struct shard_input *in, const char *name, struct remote *r, struct err *e)
+{
+    if (!r)
+        return err_machine(e, "cannot open: only local files are read here");
+    in->object = remote_open(r, name, e);
+    if (!in->object)
+        return err_wrap(e, "cannot open");
+    in->size = (off_t)remote_size(in->object);
+    return 0;
+}
+
+int shard_input_open(struct shard_input *in, const char *path, bool scan, struct remote *r,
+                     struct err *e)
 {
     *in = (struct shard_input){.fd = -1, .size = -1};
-    if (open_fd(in, path, scan, e) || new_archive(in, e))
+    int rc = url_is(path) ? open_object(in, path, r, e) : open_fd(in, path, scan, e);
+    if (rc || new_archive(in, e))
         return -1;
     archive_read_set_read_callback(in->a, on_read);
     archive_read_set_skip_callback(in->a, on_skip);
@@ -153,7 +190,8 @@ void shard_input_close(struct shard_input *in)
         archive_read_free(in->a);
     if (in->own_fd)
         close(in->fd);
-    free(in->block);
+    free(in->own_block);
+    remote_close(in->object);
     *in = (struct shard_input){.fd = -1};
 }
 
@@ -167,7 +205,7 @@ static bool zeros(const uint8_t *p, size_t n)
 // lost. 0 or -1.
 static int check_rest(struct shard_input *in, struct err *e)
 {
-    if (in->fd < 0 || archive_filter_code(in->a, 0) == ARCHIVE_FILTER_NONE)
+    if ((in->fd < 0 && !in->object) || archive_filter_code(in->a, 0) == ARCHIVE_FILTER_NONE)
         return 0;
     uint64_t used = (uint64_t)archive_filter_bytes(in->a, -1);
     size_t n = in->n_read > used ? (size_t)(in->n_read - used) : 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of one shard as libarchive reads them: a file, standard input or memory. Knows why a
+// The bytes of one shard as libarchive reads them: a file, a URL, standard input or memory. Knows why a
 // call of libarchive failed: a read that the system refused and memory that ran out are errors of
 // the machine, all others damage of the archive.
 #ifndef SHARDS_SHARD_INPUT_H
@@ -11,25 +11,31 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "remote/remote.h"
 
 struct archive;
 struct archive_entry;
 
 struct shard_input {
     struct archive *a;
-    int fd;         // -1: memory
-    bool own_fd;    // to be closed
-    bool can_seek;  // a plain file
-    int error;      // errno of a read that failed, or 0
-    off_t size;     // bytes of a plain file from where reading began, or -1
-    uint8_t *block; // the last bytes read, n_block of them
+    int fd;               // -1: memory
+    bool own_fd;          // to be closed
+    bool can_seek;        // a plain file
+    int error;            // errno of a read that failed, or 0
+    off_t size;           // bytes of a plain file from where reading began, or -1
+    const uint8_t *block; // the last bytes read, n_block of them
+    uint8_t *own_block;
     size_t block_bytes, n_block;
-    uint64_t n_read; // bytes of all blocks and of what was skipped, so far
+    struct remote_object *object; // a file on another machine, or NULL
+    struct err why;               // of `error` there
+    uint64_t n_read;              // bytes of all blocks and of what was skipped, so far
 };
 
 // Opens a file, or standard input when path is "-"; with `scan` in small blocks, for a reader that
-// skips most members. 0; -1 with e set. What is not a tar shows at the first header.
-int shard_input_open(struct shard_input *in, const char *path, bool scan, struct err *e);
+// skips most members. A URL is read by `r`, which outlives the input. 0; -1 with e set. What is not a
+// tar shows at the first header.
+int shard_input_open(struct shard_input *in, const char *path, bool scan, struct remote *r,
+                     struct err *e);
 // The same over memory, the caller's until shard_input_close.
 int shard_input_open_memory(struct shard_input *in, const void *data, size_t n, struct err *e);
 void shard_input_close(struct shard_input *in); // safe on a zeroed one

@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "base/path.h"
+#include "base/url.h"
 
 enum { BYTES_MAX = 256 << 20, GROUPS_MAX = 64 };
 
@@ -34,8 +35,11 @@ static int check_name(const struct shard_list *l, const char *name, struct err *
         return err_set(e, "empty shard name");
     if (strncmp(name, "pipe:", 5) == 0)
         return err_set(e, "%s: commands are not run; pipe the shard in and name it '-'", name);
-    if (strstr(name, "://"))
-        return err_set(e, "%s: nothing is fetched; pipe the shard in and name it '-'", name);
+    if (strstr(name, "://") && !url_is(name))
+        return err_set(e,
+                       "%s: only s3://, https:// and http:// are fetched; pipe the shard in and "
+                       "name it '-'",
+                       name);
     for (size_t i = 0; strcmp(name, "-") == 0 && i < l->n; i++)
         if (strcmp(l->names[i], "-") == 0)
             return err_set(e, "'-' is given twice");
@@ -244,17 +248,11 @@ int shard_list_add(struct shard_list *l, const char *spec, struct err *e)
     }
 }
 
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 // Orders paths by their stems, equal stems by the whole path.
 static int by_stem(const void *a, const void *b)
 {
     const char *x = *(char *const *)a, *y = *(char *const *)b;
-    const char *p = base_name(x), *q = base_name(y);
+    const char *p = path_base(x), *q = path_base(y);
     size_t n = path_stem(p), m = path_stem(q);
     int c = memcmp(p, q, n < m ? n : m);
     if (c == 0 && n != m)
@@ -264,22 +262,34 @@ static int by_stem(const void *a, const void *b)
 
 static bool same_stem(const char *x, const char *y)
 {
-    const char *p = base_name(x), *q = base_name(y);
+    const char *p = path_base(x), *q = path_base(y);
     size_t n = path_stem(p);
     return n == path_stem(q) && memcmp(p, q, n) == 0;
+}
+
+static int one_name(const char *x, const char *y, struct err *e)
+{
+    char a[SHARD_NAME_MAX], b[SHARD_NAME_MAX];
+    url_show(x, a, sizeof a);
+    url_show(y, b, sizeof b);
+    return err_set(e,
+                   "'%s' and '%s' have one name: the rows of a shard's other files, its mask "
+                   "and its random numbers are found by it; rename one",
+                   a, b);
 }
 
 // Two paths of one stem. 0 when both are one file that can be read twice.
 static int check_pair(const char *x, const char *y, struct err *e)
 {
     struct stat a, b;
+    if (strcmp(x, y) == 0 && url_is(x))
+        return 0;
+    if (url_is(x) || url_is(y))
+        return one_name(x, y, e);
     if (stat(x, &a) || stat(y, &b))
         return err_errno(e, "cannot open '%s'", y);
     if (a.st_dev != b.st_dev || a.st_ino != b.st_ino)
-        return err_set(e,
-                       "'%s' and '%s' have one name: the rows of a shard's other files, its mask "
-                       "and its random numbers are found by it; rename one",
-                       x, y);
+        return one_name(x, y, e);
     if (!S_ISREG(a.st_mode))
         return err_set(e, "'%s' is given twice and can be read only once", y);
     return 0;

@@ -18,8 +18,8 @@ struct shard_list {
 };
 
 // Appends the names of `spec`. Errors: a brace that is not closed, a group with nothing to choose
-// from, an empty name, `-` twice, more than SHARD_LIST_MAX names, `pipe:` and URLs (nothing is run
-// or fetched here). On an error the list may hold the names before it. 0 or -1.
+// from, an empty name, `-` twice, more than SHARD_LIST_MAX names, `pipe:` and URLs but those of
+// url.h (nothing is run here). On an error the list may hold the names before it. 0 or -1.
 int shard_list_add(struct shard_list *l, const char *spec, struct err *e);
 // Appends one name as it stands: braces, `::` and backslashes are of the name. Errors: as above.
 int shard_list_add_name(struct shard_list *l, const char *name, struct err *e);

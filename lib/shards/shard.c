@@ -102,7 +102,7 @@ static struct shard *opened(struct shard *s, int rc)
 struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e)
 {
     struct shard *s = new_shard(limits, e);
-    return s ? opened(s, shard_input_open(&s->in, path, s->lim.scan, e)) : NULL;
+    return s ? opened(s, shard_input_open(&s->in, path, s->lim.scan, s->lim.remote, e)) : NULL;
 }
 
 struct shard *shard_open_memory(const void *data, size_t size, const struct shard_limits *limits,

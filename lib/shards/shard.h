@@ -20,6 +20,7 @@
 // Keys seen in the shards of a run; safe to share between threads. Memory is bounded (64 MB): after
 // some three million keys the oldest shards are forgotten, and a single shard of more has its later
 // keys not remembered.
+struct remote;
 struct shard_keys;
 struct shard_keys *shard_keys_new(struct err *e);
 void shard_keys_free(struct shard_keys *k);
@@ -32,6 +33,7 @@ struct shard_limits {
     size_t members;          // 64 in one sample; more is an error
     bool scan;               // mostly passed over (shard_pass_over): small reads, so that seeks pay
     struct shard_keys *keys; // keys of all shards, or NULL: this one's only
+    struct remote *remote;   // reads URLs; NULL: they are refused
 };
 
 enum {
@@ -60,7 +62,7 @@ struct shard_sample {
 
 struct shard;
 
-// Opens a file, or standard input when path is "-". `limits` may be NULL. NULL with e set on error;
+// Opens a file, a URL (url.h), or standard input when path is "-". `limits` may be NULL. NULL with e set on error;
 // what is not a tar shows only at the first shard_next.
 struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e);
 // The same over `size` bytes of memory, which the caller keeps until shard_close.

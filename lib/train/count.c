@@ -115,7 +115,7 @@ static int from_list(struct survey *v, const char *path, struct err *e)
         return -1;
     int rc = 0;
     for (size_t i = 0; i < l.n && !rc; i++) {
-        const char *slash = strrchr(l.line[i], '/'), *name = slash ? slash + 1 : l.line[i];
+        const char *name = path_base(l.line[i]);
         if (*name)
             rc = add_shard(v, name, path_stem(name), e);
     }

@@ -8,6 +8,8 @@ use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
 use File::Temp qw(tempdir);
 use Test::More;
+use lib abs_path('tests/lib');
+use Store;
 my $bin = abs_path($ENV{BIN} // 'bin');
 my $data = abs_path('tests/data');
 my @tools = map { s{.*/}{}r =~ s{\.c$}{}r } glob('tools/*.c');
@@ -31,6 +33,8 @@ my %example = map { $_ => [examples("man/$_.1")] } @tools;
 
 # ---- what the pages name
 chdir tempdir(CLEANUP => 1) or die;
+my $store = Store->new_at(do { make_path('store/public/laion'); 'store' });
+$ENV{AWS_ENDPOINT_URL} = $store->url;
 my @pictures = sort grep { -s $_ > 500 } map { glob "$data/images/$_" } qw(4*.jpg *grey.png palette.png prog*.jpg page.jpg);
 sub tar { my ($to, $n, $fn) = @_;
     make_path('stage', $to =~ s{/[^/]*$}{}r) if $to =~ m{/};
@@ -48,6 +52,7 @@ sub tar { my ($to, $n, $fn) = @_;
 my $caption = sub { (txt => "a thing, number $_[0]") };
 sub layout {
     tar("0000$_.tar", 12, $caption) for 0, 1;
+    copy('00000.tar', 'store/public/laion/00000.tar') or die;
     tar("shards/0000$_.tar", 8, $caption) for 0 .. 7;
     for my $model ('ViT', 'models/ViT-B-32', 'models/ViT-L-14', 'vocab') {
         make_path($model);

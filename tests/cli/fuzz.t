@@ -39,6 +39,14 @@ seed('plain.added', '{"<a>":600,"th":601}');
 $seeds{'formats/ledger'} = "$dir/ledger.tsv";
 $seeds{'text/added-tokens'} = "$dir/*.added";
 $seeds{'formats/samples'} = "tests/data/formats/*.samples $dir/*.samples";
+seed('page.xml', '<?xml version="1.0"?><ListBucketResult xmlns="x"><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;=</NextContinuationToken>'
+    . '<Contents><Key>a+b%2B.tar</Key><LastModified>2013-05-24T00:00:00.000Z</LastModified><ETag>&quot;x&quot;</ETag><Size>12</Size></Contents><Contents><Key>&#60;&#xfc;</Key><Size>1</Size></Contents></ListBucketResult>');
+seed('head.http', "HTTP/1.1 206 X\r\nETag: \"a-1\"\r\nContent-Range: bytes 5-9/100\r\nContent-Length: 5\r\nLast-Modified: Fri, 24 May 2013 00:00:00 GMT\r\n"
+    . "Retry-After: 7\r\nretry-after: Fri, 24 May 2033 00:00:00 GMT\r\nx-amz-bucket-region: eu-1\r\n\r\n<Error><Code>SlowDown</Code></Error>");
+seed('config.aws', "# c\n[default]\nregion = a ; b\n[profile me]\ns3 =\n  endpoint_url = http://h\naws_access_key_id=x\r\n[services y]\n");
+$seeds{'remote/listing'} = "$dir/*.xml";
+$seeds{'remote/answer'} = "$dir/*.http";
+$seeds{'remote/ini'} = "$dir/*.aws";
 my %known = map { s{^.*/fuzz/}{}r => 1 } @fuzzers;
 is(join(' ', grep { !$known{$_} } sort keys %seeds), '', 'every list of seeds is of a fuzzer');
 for my $f (@fuzzers) {

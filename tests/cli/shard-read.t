@@ -5,8 +5,11 @@ use strict;
 use warnings;
 use Cwd qw(abs_path);
 use Digest::MD5 qw(md5_hex);
+use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use Test::More;
+use lib abs_path('tests/lib');
+use Store;
 my $bin = abs_path($ENV{BIN} // 'bin');
 my $tool = "$bin/shard-read";
 my $data = abs_path('tests/data/shards');
@@ -143,11 +146,52 @@ is(run("-o s3 $data/missing.tar"), 1, 'no such shard');
 like($said, qr/^shard-read: cannot open '.*missing.tar': No such file/, 'says so');
 is(run("-o s3 --part 1/2 - < $data/00002.tar"), 1, 'standard input has no parts');
 
+# --counts: the same parts, without opening the shards before.
+{
+    mkdir $_ for qw(counts shards3 npy);
+    my @three;
+    for my $i (0 .. 2) {
+        symlink "$data/0000$i.tar", "shards3/$i.tar";
+        is(run("-q --images no --index counts/$i.tsv -o /dev/null shards3/$i.tar"), 0, "index $i");
+        push @three, "shards3/$i.tar";
+    }
+    for my $order ('', '--shuffle 9 --seed 4', '--shuffle 1000') {
+        for my $part (1 .. 5) {
+            my $o = "-q --images no $order --part $part/5";
+            is(run("$o -o plain.s --index plain.tsv @three"), 0, "$order part $part, by headers");
+            is(run("$o --counts counts -o counted.s --index counted.tsv @three"), 0, "and by counts") or diag($said);
+            # Keys of the shards before are not seen, so what only they have is not a duplicate.
+            is(slurp('counted.tsv') =~ s{\tduplicate-key\tkey used before in another shard}{\tok\t-}gr,
+                slurp('plain.tsv') =~ s{\tduplicate-key\tkey used before in another shard}{\tok\t-}gr, "the same samples");
+        }
+    }
+    my $opened = `strace -f -e trace=openat $tool -q --images no --part 5/5 --counts counts -o /dev/null @three 2>&1`;
+    SKIP: {
+        skip 'no strace', 2 if $? || $opened !~ /openat/;
+        unlike($opened, qr{shards3/0\.tar}, 'the first shard is not opened');
+        like($opened, qr{shards3/2\.tar}, 'the last one is');
+    }
+    my @lines = split /^/m, slurp('counts/2.tsv');
+    open my $f, '>', 'counts/2.tsv' or die;
+    print $f @lines[1 .. $#lines];
+    close $f;
+    is(run("-q --images no --part 2/2 --counts counts -o short.s @three"), 1, 'a wrong count');
+    like($said, qr{shards3/2\.tar: \d+ samples, and the counts say \d+}, 'is named');
+    unlink 'counts/2.tsv';
+    is(run("-q --images no --part 1/2 --counts counts -o short.s @three"), 1, 'no count');
+    like($said, qr{counts/2\.tsv}, 'is named');
+    is(run("-q --counts counts -o short.s @three"), 2, '--counts without --part');
+}
+
 # The examples of the man page.
 my ($examples) = slurp($page) =~ /^\.Sh EXAMPLES\n(.*?)^\.Sh /ms;
 my @commands = map { s/\\e/\\/gr } $examples =~ /^\$ (.*)$/mg;
 ok(@commands >= 5, 'the man page has examples');
 symlink "$data/0000$_.tar", "0000$_.tar" for 0, 1;
+make_path('store/public/laion');
+symlink "$data/00000.tar", 'store/public/laion/00000.tar';
+my $store = Store->new_at('store');
+$ENV{AWS_ENDPOINT_URL} = $store->url;
 my $script = "set -e -o pipefail\nPATH=$bin:\$PATH\n" . join("\n", @commands) . "\n";
 open my $s, '>', 'examples.sh' or die;
 print $s $script;

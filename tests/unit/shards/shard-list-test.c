@@ -68,7 +68,8 @@ static void test_errors(void)
     refuses("{0..999999999999}", "error: more than 1000000 shards");
     refuses("{0..9999}{0..9999}", "error: more than 1000000 shards");
     refuses("pipe:curl x", "error: pipe:curl x: commands are not run");
-    refuses("s3://b/{0..1}.tar", "error: s3://b/0.tar: nothing is fetched");
+    refuses("gs://b/{0..1}.tar", "error: gs://b/0.tar: only s3://, https:// and http:// are");
+    gives("s3://b/{0..1}.tar::https://h/x?a=b", "s3://b/0.tar s3://b/1.tar https://h/x?a=b");
     refuses("-::-", "error: '-' is given twice");
     char deep[400];
     memset(deep, '{', sizeof deep - 1);
