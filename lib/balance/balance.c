@@ -42,8 +42,8 @@ static int hold_rows(struct balance_run *b, struct err *e)
     double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
     double rows = n * ((double)row_store_value(b->source) * dim + 8);
     double panels = (n + DOT_RIGHT * cells) * (4 * dim + 24);
-    if (dot_best_kernel() == DOT_BF16)
-        panels = (n + DOT_RIGHT * cells) * (2 * dim + 20) + 1536 * cells;
+    if (dot_best_kernel() != DOT_F32)
+        panels = (n + DOT_RIGHT * cells) * (2 * dim + 28) + 1536 * cells;
     if (rows + panels + 4e6 > (double)b->block_mem * 0.98)
         return 0;
     b->block_mem -= (uint64_t)rows;

@@ -95,10 +95,9 @@ static int try_int8(struct balance_run *b, struct err *e)
 
 int balance_choose_kernel(struct balance_run *b, struct err *e)
 {
-    static const char *const names[DOT_KERNELS] = {"float32", "bfloat16", "int8"};
     b->kernel = dot_best_kernel();
     if (!b->o->device && b->usable && dot_has_kernel(DOT_I8, b->dim) && try_int8(b, e))
         return -1;
-    b->r->kernel = b->o->device ? "the device's" : names[b->kernel];
+    b->r->kernel = b->o->device ? "the device's" : dot_kernel_name(b->kernel);
     return 0;
 }

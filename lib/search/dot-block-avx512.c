@@ -105,31 +105,4 @@ __attribute__((target("avx512f"))) size_t dot_above_avx512(const float *v, size_
     return found;
 }
 
-#else
-
-double dot_exact_avx512(const float *a, const float *b, size_t dim)
-{
-    return dot_exact(a, b, dim);
-}
-
-double dot_exact_half_avx512(const uint16_t *a, const uint16_t *b, size_t dim)
-{
-    return dot_exact_half(a, b, dim);
-}
-
-void dot_scale_avx512(const float *in, double by, float *out, size_t n)
-{
-    dot_scale(in, by, out, n);
-}
-
-float dot_max_avx512(const float *v, size_t n)
-{
-    return dot_max(v, n);
-}
-
-size_t dot_above_avx512(const float *v, size_t n, float least, uint32_t *at)
-{
-    return dot_above(v, n, least, at);
-}
-
 #endif

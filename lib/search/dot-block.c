@@ -14,7 +14,8 @@
 #include "search/dot-block-kernel.h"
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool fast, has[DOT_KERNELS];
+static enum isa level;
+static bool has[DOT_KERNELS];
 
 extern void openblas_set_num_threads(int n) __attribute__((weak));
 
@@ -22,25 +23,39 @@ extern void openblas_set_num_threads(int n) __attribute__((weak));
 // only slow them down.
 static void look(void)
 {
-    fast = isa_has(ISA_AVX512);
+    level = isa_level();
     has[DOT_F32] = true;
+    has[DOT_I16] = isa_has(ISA_AVX2);
     has[DOT_BF16] = isa_has(ISA_AVX512_BF16);
     has[DOT_I8] = isa_has(ISA_AVX512_VNNI);
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
 }
 
-// The sums of DOT_I8 have 31 bits: 255 x 127 a value.
+// The sums of DOT_I8 have 31 bits: 255 x 127 a value. Rows of DOT_I16 are scaled so that theirs
+// have, too.
 bool dot_has_kernel(enum dot_kernel kernel, size_t dim)
 {
     pthread_once(&once, look);
     return has[kernel] && (kernel != DOT_I8 || dim <= INT32_MAX / (255 * 127));
 }
 
+// With AVX-512, products of float32 are as fast as those of AVX2's 16 bits.
 enum dot_kernel dot_best_kernel(void)
 {
     pthread_once(&once, look);
-    return has[DOT_BF16] ? DOT_BF16 : DOT_F32;
+    return has[DOT_BF16] ? DOT_BF16 : level == ISA_AVX2 ? DOT_I16 : DOT_F32;
+}
+
+const char *dot_kernel_name(enum dot_kernel kernel)
+{
+    static const char *const names[DOT_KERNELS] = {"float32", "bfloat16", "int16", "int8"};
+    return names[kernel];
+}
+
+static bool has_scale(enum dot_kernel kernel)
+{
+    return kernel == DOT_I16 || kernel == DOT_I8;
 }
 
 static size_t height(enum dot_side side)
@@ -51,7 +66,7 @@ static size_t height(enum dot_side side)
 // 32-bit words of a row.
 static size_t words_of(enum dot_kernel kernel, size_t dim)
 {
-    size_t a_word = kernel == DOT_I8 ? 4 : kernel == DOT_BF16 ? 2 : 1;
+    size_t a_word = kernel == DOT_I8 ? 4 : kernel == DOT_F32 ? 1 : 2;
     return dim / a_word + (dim % a_word != 0);
 }
 
@@ -74,7 +89,7 @@ static size_t data_bytes(enum dot_kernel kernel, enum dot_side side, size_t cap,
 size_t dot_panel_bytes(enum dot_kernel kernel, enum dot_side side, size_t cap, size_t dim)
 {
     size_t extra, sum, data = data_bytes(kernel, side, cap, dim);
-    size_t a_row = kernel == DOT_I8 ? 4 * sizeof(float) : 2 * sizeof(float);
+    size_t a_row = has_scale(kernel) ? 4 * sizeof(float) : 2 * sizeof(float);
     if (!data || !mem_mul(whole_groups(side, cap), a_row, &extra) || !mem_add(data, extra, &sum))
         return 0;
     return sum;
@@ -84,7 +99,8 @@ size_t dot_panel_most_bytes(enum dot_side side, size_t cap, size_t dim)
 {
     size_t most = 0;
     for (int kernel = 0; kernel < DOT_KERNELS; kernel++) {
-        bool can = dot_has_kernel(kernel, dim) && (kernel != DOT_F32 || !has[DOT_BF16]);
+        bool can =
+            kernel == DOT_I8 ? dot_has_kernel(kernel, dim) : kernel == (int)dot_best_kernel();
         size_t bytes = can ? dot_panel_bytes(kernel, side, cap, dim) : 0;
         if (can && !bytes)
             return 0;
@@ -106,7 +122,7 @@ int dot_panel_init(struct dot_panel *p, enum dot_kernel kernel, enum dot_side si
     p->norm = p->data ? mem_alloc(rows, sizeof(float), e) : NULL;
     p->lost = p->norm ? mem_alloc(rows, sizeof(float), e) : NULL;
     bool full = p->lost != NULL;
-    if (full && kernel == DOT_I8) {
+    if (full && has_scale(kernel)) {
         p->scale = mem_alloc(rows, sizeof(float), e);
         p->minus = p->scale ? mem_alloc(rows, sizeof *p->minus, e) : NULL;
         full = p->minus != NULL;
@@ -137,22 +153,35 @@ static float least_over(double v, size_t dim)
     return round_up(sqrt(v * (1 + 1.2e-7 * (double)(dim + 8)))); // v was summed in float32
 }
 
+static float norm_of(const float *row, size_t dim)
+{
+    return round_up(sqrt(dot_exact(row, row, dim)));
+}
+
+// A sum of squares under it may have lost some to the end of float32's range.
+static const float SMALL = 1e-20f;
+
 static void pack_group(struct dot_panel *p, const float *rows, size_t first, size_t n)
 {
     size_t lanes = height(p->side);
     uint32_t *data = (uint32_t *)p->data + first * words_of(p->kernel, p->dim);
     float norm2[DOT_RIGHT], lost2[DOT_RIGHT];
     struct dot_packed to = {norm2, lost2, NULL, NULL};
-    if (p->kernel == DOT_I8) {
+    if (has_scale(p->kernel)) {
         to.scale = p->scale + first;
         to.minus = p->minus + first;
-        dot_pack_i8(data, lanes, rows, n, p->dim, p->side == DOT_SIDE_LEFT ? DOT_FLIP : 0, &to);
-    } else {
-        dot_pack_bf16(data, lanes, rows, n, p->dim, &to);
     }
+    if (p->kernel == DOT_I8)
+        dot_pack_i8(data, lanes, rows, n, p->dim, p->side == DOT_SIDE_LEFT ? DOT_FLIP : 0, &to);
+    else if (p->kernel == DOT_I16)
+        dot_pack_i16(data, lanes, rows, n, p->dim, &to);
+    else
+        dot_pack_bf16(data, lanes, rows, n, p->dim, &to);
     for (size_t i = 0; i < n; i++) {
         p->norm[first + i] = least_over(norm2[i], p->dim);
         p->lost[first + i] = lost2[i] > 0 ? least_over(lost2[i], p->dim) : 0;
+        if (norm2[i] < SMALL) // squares were lost; no value loses more than itself
+            p->lost[first + i] = p->norm[first + i] = norm_of(rows + i * p->dim, p->dim);
     }
 }
 
@@ -166,8 +195,7 @@ void dot_panel_part(struct dot_panel *p, const float *rows, size_t first, size_t
     }
     memcpy((float *)p->data + first * p->dim, rows, n * p->dim * sizeof(float));
     for (size_t i = 0; i < n; i++)
-        p->norm[first + i] =
-            round_up(sqrt(dot_exact(rows + i * p->dim, rows + i * p->dim, p->dim)));
+        p->norm[first + i] = norm_of(rows + i * p->dim, p->dim);
 }
 
 void dot_panel_done(struct dot_panel *p)
@@ -216,7 +244,7 @@ static void take_groups(struct dot_panel *left, const struct dot_panel *right, s
                    n - i < DOT_LEFT ? n - i : DOT_LEFT);
     for (size_t i = 0; left->kernel == DOT_I8 && i < groups * words; i++)
         data[i] ^= DOT_FLIP;
-    if (left->kernel == DOT_I8)
+    if (has_scale(left->kernel))
         memcpy(left->scale, right->scale + first, n * sizeof *left->scale);
 }
 
@@ -244,7 +272,7 @@ static void tile(const struct dot_panel *a, size_t i, const struct dot_panel *b,
         return;
     }
     struct dot_bytes x = {pa, a->scale + i, NULL}, y = {pb, b->scale + j, b->minus + j};
-    dot_tile_i8(&x, &y, words, out, ld);
+    (a->kernel == DOT_I8 ? dot_tile_i8 : dot_tile_i16)(&x, &y, words, out, ld);
 }
 
 void dot_block(const struct dot_panel *a, size_t a0, size_t m, const struct dot_panel *b, size_t b0,
@@ -266,11 +294,11 @@ void dot_block(const struct dot_panel *a, size_t a0, size_t m, const struct dot_
 // in some order: its error is at most g |x'| |y'| with g = n u / (1 - n u), u = 2^-24 (Higham,
 // Accuracy and Stability of Numerical Algorithms, 3.1; fused products only do better), n = dim + 1
 // for the rounding of products. bf16 products are exact but may be flushed to zero below 2^-126:
-// 1e-30 covers that, and dot_exact's own error is a 2^-29th of g. int8 sums are exact; their way to
-// float32 and the two scales round three times.
+// 1e-30 covers that, and dot_exact's own error is a 2^-29th of g. int16 and int8 sums are exact; their
+// way to float32 and the two scales round three times.
 float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b)
 {
-    double nu = (double)(a->kernel == DOT_I8 ? 3 : a->dim + 2) * 0x1p-24;
+    double nu = (double)(has_scale(a->kernel) ? 3 : a->dim + 2) * 0x1p-24;
     double g = nu < 0.5 ? nu / (1 - nu) * 1.001 : 1e30;
     double x = a->norm[i], lost = a->lost[i];
     double bound = x * b->worst + lost * ((double)b->most + b->worst) +
@@ -281,8 +309,10 @@ float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b)
 double dot_exact(const float *a, const float *b, size_t dim)
 {
     pthread_once(&once, look);
-    if (fast)
-        return dot_exact_avx512(a, b, dim);
+#if defined(__x86_64__)
+    if (level >= ISA_AVX2)
+        return level == ISA_AVX512 ? dot_exact_avx512(a, b, dim) : dot_exact_avx2(a, b, dim);
+#endif
     double s[16] = {0};
     size_t i = 0;
     for (; i + 16 <= dim; i += 16)
@@ -299,8 +329,11 @@ double dot_exact(const float *a, const float *b, size_t dim)
 double dot_exact_half(const uint16_t *a, const uint16_t *b, size_t dim)
 {
     pthread_once(&once, look);
-    if (fast)
-        return dot_exact_half_avx512(a, b, dim);
+#if defined(__x86_64__)
+    if (level >= ISA_AVX2)
+        return level == ISA_AVX512 ? dot_exact_half_avx512(a, b, dim)
+                                   : dot_exact_half_avx2(a, b, dim);
+#endif
     double s[16] = {0};
     for (size_t i = 0; i < dim; i++)
         s[i % 16] += (double)half_to_f32_one(a[i]) * (double)half_to_f32_one(b[i]);
@@ -313,10 +346,12 @@ double dot_exact_half(const uint16_t *a, const uint16_t *b, size_t dim)
 void dot_scale(const float *in, double by, float *out, size_t n)
 {
     pthread_once(&once, look);
-    if (fast) {
-        dot_scale_avx512(in, by, out, n);
+#if defined(__x86_64__)
+    if (level >= ISA_AVX2) {
+        (level == ISA_AVX512 ? dot_scale_avx512 : dot_scale_avx2)(in, by, out, n);
         return;
     }
+#endif
     for (size_t i = 0; i < n; i++)
         out[i] = (float)(in[i] * by);
 }
@@ -324,8 +359,10 @@ void dot_scale(const float *in, double by, float *out, size_t n)
 float dot_max(const float *v, size_t n)
 {
     pthread_once(&once, look);
-    if (fast)
-        return dot_max_avx512(v, n);
+#if defined(__x86_64__)
+    if (level >= ISA_AVX2)
+        return level == ISA_AVX512 ? dot_max_avx512(v, n) : dot_max_avx2(v, n);
+#endif
     float best = v[0];
     for (size_t i = 1; i < n; i++)
         best = v[i] > best ? v[i] : best;
@@ -335,8 +372,11 @@ float dot_max(const float *v, size_t n)
 size_t dot_above(const float *v, size_t n, float least, uint32_t *at)
 {
     pthread_once(&once, look);
-    if (fast)
-        return dot_above_avx512(v, n, least, at);
+#if defined(__x86_64__)
+    if (level >= ISA_AVX2)
+        return level == ISA_AVX512 ? dot_above_avx512(v, n, least, at)
+                                   : dot_above_avx2(v, n, least, at);
+#endif
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
         if (v[i] >= least)

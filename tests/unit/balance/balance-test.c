@@ -188,7 +188,7 @@ static void check_kernel(float far, bool half, uint64_t spare, const char *kerne
        "%s rows, a value of %g, %s memory: %llu pairs, as a plain loop %s",
        half ? "float16" : "float32", (double)far, spare ? "little" : "enough",
        (unsigned long long)r.pairs, e.text);
-    const char *plain = dot_best_kernel() == DOT_BF16 ? "bfloat16" : "float32";
+    const char *plain = dot_kernel_name(dot_best_kernel());
     if (!kernel || !dot_has_kernel(DOT_I8, D))
         kernel = plain;
     ok(!status && !strcmp(r.kernel, kernel), "by %s products", kernel);

@@ -107,6 +107,8 @@ static void check_bound(enum dot_kernel kernel, size_t dim, float size)
     for (size_t i = 0; i < N * dim; i++) {
         x[i] *= size;
         x[i] *= i / dim == 7 ? 0 : i % dim == 2 ? 30 : 1; // zeros, and a value far from the others
+        x[i] *= i / dim == 9 ? 1e-20f / size : 1;         // whose squares are lost
+        y[i] = i / dim == 13 ? size : y[i];               // the greatest sum with itself
     }
     int r = dot_panel_init(&a, kernel, DOT_SIDE_LEFT, N, dim, &e) ||
             dot_panel_init(&b, kernel, DOT_SIDE_RIGHT, N, dim, &e) ||
@@ -176,6 +178,7 @@ int main(void)
         check_bound(kernel, 64, 1e-3f);
         check_bound(kernel, 67, 1e-33f);
         check_bound(kernel, 1000, 1e6f);
+        check_bound(kernel, 2100, 1e-20f);
         check(kernel, 300, 700, 48, 1, 0, 2);
         check(kernel, 127, 33, 1, 1, 0, 1);
         check(kernel, 50, 600, 17, 1, 3, 2);
