@@ -5,7 +5,10 @@
 #include "device/cpu/simd.h"
 #include "base/isa.h"
 
+#define LEVEL(name) name##_portable
+#define VF 4
 #define VECTOR
+#include "device/cpu/simd-vec.h"
 #include "device/cpu/exp-rows.h"
 
 const struct cpu_exp cpu_exp_plain = {gelu, quick_gelu, softmax_row};

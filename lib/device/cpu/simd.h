@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vectors of sixteen float32, by the compilers' vector types, for the CPU device. The functions that
-// use them are compiled once for each level of isa.h (device/cpu/levels.h). There is no fused
-// multiply-add, so all levels give the same bits.
+// Vectors of float32, by the compilers' vector types, for the CPU device. The functions that use them
+// are compiled once for each level of isa.h (device/cpu/levels.h), with vectors as wide as the
+// level's (device/cpu/simd-vec.h). There is no fused multiply-add, and sums are taken in LANES
+// lanes whatever the width, so all levels give the same bits.
 #ifndef DEVICE_CPU_SIMD_H
 #define DEVICE_CPU_SIMD_H
 
@@ -30,95 +31,37 @@
 #endif
 #define SIMD_INLINE static inline __attribute__((always_inline, unused))
 
-enum { VF = 16 }; // floats of a vector
+enum { LANES = 16 };
 
-typedef float vf __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t vu __attribute__((vector_size(64), aligned(4), may_alias));
+// The names of simd-vec.h and exp-body.h have a form for each level.
+#define vf LEVEL(vf)
+#define vi LEVEL(vi)
+#define vu LEVEL(vu)
+#define vsum LEVEL(vsum)
+#define vf_load LEVEL(vf_load)
+#define vf_store LEVEL(vf_store)
+#define vf_all LEVEL(vf_all)
+#define vf_load_n LEVEL(vf_load_n)
+#define vf_store_n LEVEL(vf_store_n)
+#define vf_total LEVEL(vf_total)
+#define vf_add LEVEL(vf_add)
+#define vf_select LEVEL(vf_select)
+#define vf_below LEVEL(vf_below)
+#define vf_nan LEVEL(vf_nan)
+#define vf_abs LEVEL(vf_abs)
+#define vf_round LEVEL(vf_round)
+#define vf_scale LEVEL(vf_scale)
+#define vf_exp LEVEL(vf_exp)
+#define v_all LEVEL(v_all)
+#define v_exp LEVEL(v_exp)
+#define v_erfc LEVEL(v_erfc)
+#define v_gelu LEVEL(v_gelu)
+#define v_gelu_slope LEVEL(v_gelu_slope)
+#define v_quick_gelu LEVEL(v_quick_gelu)
+#define v_quick_slope LEVEL(v_quick_slope)
 
-SIMD_INLINE vf vf_load(const float *p)
-{
-    return *(const vf *)p;
-}
-
-SIMD_INLINE void vf_store(float *p, vf x)
-{
-    *(vf *)p = x;
-}
-
-SIMD_INLINE vf vf_all(float x)
-{
-    return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
-}
-
-// The first n (< 16) of p, the rest zero.
-SIMD_INLINE vf vf_load_n(const float *p, size_t n)
-{
-    float t[VF] = {0};
-    memcpy(t, p, n * sizeof(float));
-    return vf_load(t);
-}
-
-SIMD_INLINE void vf_store_n(float *p, vf x, size_t n)
-{
-    float t[VF];
-    vf_store(t, x);
-    memcpy(p, t, n * sizeof(float));
-}
-
-// Sum of the lanes, by halves.
-SIMD_INLINE float vf_sum(vf x)
-{
-    float t[VF];
-    vf_store(t, x);
-    for (int w = VF / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; i++)
-            t[i] += t[i + w];
-    return t[0];
-}
-
-SIMD_INLINE vf vf_add(vf a, vf b)
-{
-    return a + b;
-}
-
-// Choices are made by integers: compilers take a comparison of vectors wider than the processor's
-// apart, value by value. A mask has all bits or none.
-SIMD_INLINE vf vf_select(vi mask, vf yes, vf no)
-{
-    return (vf)((mask & (vi)yes) | (~mask & (vi)no));
-}
-
-// a < b, neither NaN.
-SIMD_INLINE vi vf_below(vf a, vf b)
-{
-    return (vi)(a - b) >> 31;
-}
-
-SIMD_INLINE vi vf_nan(vf x)
-{
-    return (0x7f800000 - ((vi)x & 0x7fffffff)) >> 31;
-}
-
-SIMD_INLINE vf vf_abs(vf x)
-{
-    return (vf)((vi)x & 0x7fffffff);
-}
-
-// To an integer, |x| < 2^22: adding 1.5 * 2^23 rounds to one.
-SIMD_INLINE vf vf_round(vf x)
-{
-    const vf magic = vf_all(12582912.0f);
-    return (x + magic) - magic;
-}
-
-// p 2^n, n an integer from -126 to 127: added to the exponent.
-SIMD_INLINE vf vf_scale(vf p, vf n)
-{
-    return (vf)((vu)p + ((vu)(n + vf_all(12582912.0f)) << 23));
-}
-
-typedef vf V;
+// The operations of exp-body.h.
+#define V vf
 #define VN VF
 #define INLINE SIMD_INLINE
 #define V_SET1 vf_all
@@ -136,14 +79,14 @@ typedef vf V;
 #define V_ROUND vf_round
 #define V_SCALE vf_scale
 #define V_IF_NEGATIVE(x, yes, no) vf_select((vi)(x) >> 31, yes, no)
-#include "device/cpu/exp-body.h"
 
-// exp for losses: 0 below -87.3 and for -inf, held at exp(88.3) above; NaN gives NaN.
-SIMD_INLINE vf vf_exp(vf x)
-{
-    vf p = vf_select(vf_below(x, vf_all(-87.3f)), vf_all(0.0f), v_exp(x));
-    return vf_select(vf_nan(x), x, p);
-}
+#if defined(__GNUC__) && !defined(__clang__)
+#define UNROLL_PARTS _Pragma("GCC unroll 4")
+#else
+#define UNROLL_PARTS
+#endif
+// The vectors that LANES values are.
+#define EACH_PART(p) UNROLL_PARTS for (size_t p = 0; p < LANES / VF; p++)
 
 // n values of an activation buffer from element `at`: the buffer itself, or `tmp` filled from
 // bfloat16.

@@ -21,7 +21,7 @@ struct att_job {
     const void *dout;
     void *dq, *dk, *dv;
     size_t hd;           // head_dim
-    size_t wide, length; // it and the sequence's length, rounded up to whole vectors
+    size_t wide, length; // it and the sequence's length, rounded up to LANES
     float scale;
 };
 
@@ -104,7 +104,7 @@ static void query_run(const struct att_job *j, struct head *h, size_t seq, size_
     const struct dev_attention *a = j->a;
     size_t w = j->wide, l = j->length, n = size_min(RUN, h->nq - r0);
     size_t last = a->last_only ? (size_t)a->q_row[seq] : r0 + n - 1;
-    size_t seen = a->causal ? last + 1 : h->nk, whole = blocks_of(seen, VF) * VF;
+    size_t seen = a->causal ? last + 1 : h->nk, whole = blocks_of(seen, LANES) * LANES;
     small_gemm(n, whole, j->hd, h->q + r0 * w, w, h->kt, l, h->p + r0 * l, l);
     small_gemm(n, whole, j->hd, h->dout + r0 * w, w, h->vt, l, h->ds + r0 * l, l);
     for (size_t i = r0; i < r0 + n; i++) {
@@ -148,7 +148,7 @@ static void sequence(void *ctx, size_t seq)
     struct head h;
     h.nk = (size_t)(j.a->kv.start[seq + 1] - j.a->kv.start[seq]);
     h.nq = j.a->last_only ? 1 : h.nk;
-    j.length = blocks_of(h.nk, VF) * VF;
+    j.length = blocks_of(h.nk, LANES) * LANES;
     float *room = mem_alloc(head_floats(j.wide, j.length), sizeof *room, &e);
     if (!room) {
         cpu_fail(j.d, &e);
@@ -164,6 +164,6 @@ void dev_cpu_attention_bwd(struct dev *d, const struct dev_attention *a, const v
                            void *dk, void *dv)
 {
     struct att_job j = {d, a, dout, dq, dk, dv, a->head_dim, 0, 0, 1 / sqrtf((float)a->head_dim)};
-    j.wide = blocks_of(a->head_dim, VF) * VF;
+    j.wide = blocks_of(a->head_dim, LANES) * LANES;
     dev_par(d, a->kv.n, sequence, &j);
 }

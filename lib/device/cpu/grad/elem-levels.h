@@ -12,16 +12,12 @@ static void LEVEL(act_block)(void *ctx, size_t b)
         float *out = act_begin(j->d, j->dpre, at, t3);
         for (size_t c = 0; c < n; c += VF) {
             size_t k = size_min(VF, n - c);
-            vf v = k == VF ? vf_load(x + c) : vf_load_n(x + c, k);
-            vf g = k == VF ? vf_load(dy + c) : vf_load_n(dy + c, k);
+            vf v = vf_load_n(x + c, k), g = vf_load_n(dy + c, k);
             if (j->act == DEV_ACT_GELU)
                 g *= v_gelu_slope(v);
             else if (j->act == DEV_ACT_QUICK_GELU)
                 g *= v_quick_slope(v);
-            if (k == VF)
-                vf_store(out + c, g);
-            else
-                vf_store_n(out + c, g, k);
+            vf_store_n(out + c, g, k);
         }
         act_put(j->d, j->dpre, at, n, t3);
     }

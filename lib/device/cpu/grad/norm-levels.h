@@ -6,22 +6,29 @@ static void LEVEL(norm_row)(const struct norm_job *j, size_t r)
 {
     const float *x = j->x + r * j->x_ld;
     float *dx = j->dx + r * j->dx_ld, tmp[CHUNK];
-    vf mean = vf_all(j->mean[r]), rstd = vf_all(j->rstd[r]), sg = {0}, sgh = {0};
+    vf mean = vf_all(j->mean[r]), rstd = vf_all(j->rstd[r]);
+    vsum sg = {0}, sgh = {0};
     for (size_t c0 = 0; c0 < j->cols; c0 += CHUNK) {
         size_t n = size_min(CHUNK, j->cols - c0), c = 0;
         const float *dy = read_dy(j, r * j->cols + c0, n, tmp);
-        for (; c + VF <= n; c += VF) {
-            vf g = vf_load(dy + c) * vf_load(j->gain + c0 + c);
-            sg += g;
-            sgh += g * (vf_load(x + c0 + c) - mean) * rstd;
-        }
-        if (c < n) {
-            vf g = vf_load_n(dy + c, n - c) * vf_load_n(j->gain + c0 + c, n - c);
-            sg += g;
-            sgh += g * (vf_load_n(x + c0 + c, n - c) - mean) * rstd;
-        }
+        for (; c + LANES <= n; c += LANES)
+            EACH_PART(p)
+            {
+                size_t at = c + p * VF;
+                vf g = vf_load(dy + at) * vf_load(j->gain + c0 + at);
+                sg.part[p] += g;
+                sgh.part[p] += g * (vf_load(x + c0 + at) - mean) * rstd;
+            }
+        if (c < n)
+            EACH_PART(p)
+            {
+                size_t at = size_min(n, c + p * VF), k = size_min(VF, n - at);
+                vf g = vf_load_n(dy + at, k) * vf_load_n(j->gain + c0 + at, k);
+                sg.part[p] += g;
+                sgh.part[p] += g * (vf_load_n(x + c0 + at, k) - mean) * rstd;
+            }
     }
-    vf mg = vf_all(vf_sum(sg) / (float)j->cols), mgh = vf_all(vf_sum(sgh) / (float)j->cols);
+    vf mg = vf_all(vf_total(&sg) / (float)j->cols), mgh = vf_all(vf_total(&sgh) / (float)j->cols);
     for (size_t c0 = 0; c0 < j->cols; c0 += CHUNK) {
         size_t n = size_min(CHUNK, j->cols - c0), c = 0;
         const float *dy = read_dy(j, r * j->cols + c0, n, tmp);
