@@ -107,7 +107,16 @@ one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is no
 hash := \#
 empty :=
 backslash := \$(empty)
-plain_path = $(foreach c,: % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
+unplain := % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash)
+refuse_in = $(foreach c,$2,$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
+plain_path = $(call refuse_in,$1,: $(unplain))
+# SHARD_DIR on other machines: one folder or several.
+REMOTE := $(filter s3://% https://% http://%,$(SHARD_DIR))
+ifneq ($(REMOTE),)
+$(call refuse_in,SHARD_DIR,$(unplain))
+$(if $(filter-out $(REMOTE),$(SHARD_DIR)),$(error SHARD_DIR is '$(SHARD_DIR)': folders of this machine and of others do not go together))
+override SHARD_DIR := $(W)/remote
+endif
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
@@ -119,13 +128,26 @@ $(foreach v,MEM DEVICE,$(call plain_word,$v))
 $(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
-	preflight status help clean-tmp
+	preflight status help clean-tmp remote
 TAKEN := $(strip $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s)))
 ifneq ($(TAKEN),)
 $(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; take another)
 endif
 twice = $(if $(filter-out $(words $($1)),$(words $(sort $($1)))),$(error $1 names '$(firstword $(foreach x,$(sort $($1)),$(if $(word 2,$(filter $x,$($1))),$x)))' twice))
 $(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
+
+DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
+QUESTIONS := help status clean-tmp
+
+# ---- shards on other machines: for each a link in SHARD_DIR, with the shard's time, made and removed as the list says
+
+ifeq ($(and $(REMOTE),$(filter yes,$(LOCKED)),$(if $(or $(DRY),$(filter $(QUESTIONS),$(GOALS))),,yes)),yes)
+$(shell mkdir -p $(W)/params)$(file >$(W)/params/.names,$(strip $(SHARDS)))
+LISTED := $(shell scripts/list-remote $(BIN) $(W) $(REMOTE) 2>&1)
+ifneq ($(LISTED),)
+$(error $(LISTED))
+endif
+endif
 
 # ---- files
 
@@ -154,8 +176,6 @@ WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # ---- one run at a time in a folder; LOCK=no for jobs that each make files of their own
 
-DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
-QUESTIONS := help status clean-tmp
 ifeq ($(or $(DRY),$(filter yes,$(LOCKED)),$(filter $(QUESTIONS),$(GOALS))),)
 .PHONY: locked outcome $(GOALS)
 REASON := $(W)/.reason.$(shell echo $$PPID)
@@ -257,10 +277,10 @@ CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED) embed balance $(W)/em
 	$(if $(filter-out $(BEFORE_EMBED),$(GOALS)),teacher) \
 	$(if $(filter-out $(BEFORE_TRAIN) $(W)/eval/teacher.json,$(GOALS)),student) \
 	$(if $(filter all report preflight eval $(W)/eval/% $(W)/report.html,$(GOALS)),eval))
-STAMP_preflight = 1 $(CHECKS) $(SHARD_DIR) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
+STAMP_preflight = 1 $(CHECKS) $(or $(REMOTE),$(SHARD_DIR)) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
 	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM)
 FILES_preflight := $(if $(filter teacher,$(CHECKS)),$(FILES_teacher)) $(if $(filter student,$(CHECKS)),$(STUDENT)) $(if $(filter eval,$(CHECKS)),$(FILES_eval))
-PREFLIGHT_KNOWS := CHECKS W BIN SHARD_DIR TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
+PREFLIGHT_KNOWS := CHECKS W BIN SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
 	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) EVAL_SETS EVAL MEM DEVICE T_embed T_big
 $(eval $(call stamp,preflight,$(FILES_preflight)))
 ifneq ($(filter preflight,$(GOALS)),)

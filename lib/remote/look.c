@@ -96,7 +96,7 @@ static int read_page(struct remote *r, const char *prefix, const char *after, st
 
 int remote_list(struct remote *r, const char *prefix, struct remote_list *l, struct err *e)
 {
-    char *after = mem_strdup("", e);
+    char *after = remote_start(r, e) ? NULL : mem_strdup("", e);
     int rc = after ? 0 : -1;
     for (int pages = 0; !rc && after; pages++) {
         struct listing page = {0};
@@ -118,7 +118,7 @@ int remote_list(struct remote *r, const char *prefix, struct remote_list *l, str
 
 int remote_look(struct remote *r, const char *name, struct remote_entry *one, struct err *e)
 {
-    struct place *place = mem_alloc(1, sizeof *place, e);
+    struct place *place = remote_start(r, e) ? NULL : mem_alloc(1, sizeof *place, e);
     struct answer a;
     struct http_request q = {.place = place, .head = true};
     *one = (struct remote_entry){0};

@@ -250,7 +250,7 @@ static int start_threads(struct remote_object *o, size_t n, struct err *e)
 
 static struct remote_object *begin(struct remote *r, const char *name, struct err *e)
 {
-    struct remote_object *o = mem_alloc(1, sizeof *o, e);
+    struct remote_object *o = remote_start(r, e) ? NULL : mem_alloc(1, sizeof *o, e);
     if (!o)
         return NULL;
     o->r = r;

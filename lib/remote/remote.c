@@ -29,17 +29,22 @@ struct remote *remote_new(const struct remote_options *o, struct err *e)
         return NULL;
     r->o = *o;
     divide(r);
-    if (curl_global_init(CURL_GLOBAL_DEFAULT)) {
-        err_machine(e, "libcurl cannot be used");
-        free(r);
-        return NULL;
-    }
     pthread_mutex_init(&r->lock, NULL);
-    if (aws_read(&r->aws, e) == 0)
-        return r;
-    remote_free(r);
-    e->machine = true;
-    return NULL;
+    return r;
+}
+
+int remote_start(struct remote *r, struct err *e)
+{
+    int rc = 0;
+    pthread_mutex_lock(&r->lock);
+    if (!r->library && !(r->library = curl_global_init(CURL_GLOBAL_DEFAULT) == 0))
+        rc = err_machine(e, "libcurl cannot be used");
+    if (!rc && !r->started && !(rc = aws_read(&r->aws, e)))
+        r->started = true;
+    pthread_mutex_unlock(&r->lock);
+    if (rc)
+        e->machine = true;
+    return rc;
 }
 
 void remote_free(struct remote *r)
@@ -55,7 +60,8 @@ void remote_free(struct remote *r)
     free(r->buffers);
     aws_release(&r->aws);
     pthread_mutex_destroy(&r->lock);
-    curl_global_cleanup();
+    if (r->library)
+        curl_global_cleanup();
     free(r);
 }
 
@@ -81,22 +87,36 @@ void remote_give_buffer(struct remote *r, uint8_t *buffer)
 }
 
 #else // no libcurl
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+struct remote {
+    struct remote_options o;
+};
 
 struct remote *remote_new(const struct remote_options *o, struct err *e)
 {
-    (void)o;
-    err_machine(e, "this build reads local files only: it was made without libcurl");
-    return NULL;
+    struct remote *r = mem_alloc(1, sizeof *r, e);
+    if (r)
+        r->o = *o;
+    return r;
 }
 
 void remote_free(struct remote *r)
 {
-    (void)r;
+    free(r);
+}
+
+static int missing(struct err *e)
+{
+    return err_machine(e, "this build reads local files only: it was made without libcurl");
 }
 
 struct remote_object *remote_open(struct remote *r, const char *name, struct err *e)
 {
-    (void)r, (void)name, (void)e;
+    (void)r, (void)name;
+    missing(e);
     return NULL;
 }
 
@@ -113,8 +133,8 @@ uint64_t remote_size(const struct remote_object *o)
 
 ssize_t remote_next(struct remote_object *o, const uint8_t **data, struct err *e)
 {
-    (void)o, (void)data, (void)e;
-    return -1;
+    (void)o, (void)data;
+    return missing(e);
 }
 
 uint64_t remote_skip(struct remote_object *o, uint64_t n)
@@ -130,13 +150,13 @@ void remote_close(struct remote_object *o)
 
 int remote_list(struct remote *r, const char *prefix, struct remote_list *l, struct err *e)
 {
-    (void)r, (void)prefix, (void)l, (void)e;
-    return -1;
+    (void)r, (void)prefix, (void)l;
+    return missing(e);
 }
 
 int remote_look(struct remote *r, const char *name, struct remote_entry *one, struct err *e)
 {
-    (void)r, (void)name, (void)one, (void)e;
-    return -1;
+    (void)r, (void)name, (void)one;
+    return missing(e);
 }
 #endif

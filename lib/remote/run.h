@@ -16,8 +16,9 @@ enum { REMOTE_BLOCK_MAX = 8 << 20, REMOTE_CONNECTIONS = 32 };
 struct remote {
     struct remote_options o;
     struct aws aws;
-    size_t block;    // bytes of a buffer
-    size_t n_blocks; // of the object that is read; the one ahead has one more
+    size_t block;          // bytes of a buffer
+    size_t n_blocks;       // of the object that is read; the one ahead has one more
+    bool library, started; // libcurl is up, `aws` is read
     pthread_mutex_t lock;
     void **idle; // connections that are not in use (CURL *)
     size_t n_idle, cap_idle;
@@ -27,6 +28,8 @@ struct remote {
     struct remote_object *ahead;
 };
 
+// What the first request needs: the library, and who we are. Safe from several threads. 0 or -1.
+int remote_start(struct remote *r, struct err *e);
 uint8_t *remote_take_buffer(struct remote *r, struct err *e);
 void remote_give_buffer(struct remote *r, uint8_t *buffer);
 

@@ -8,6 +8,7 @@
 #include "image/thumb.h"
 #include "base/mem.h"
 #include "report/report.h"
+#include "remote/remote.h"
 #include "shards/shard.h"
 
 enum { THUMB_SIDE = 112, THUMB_QUALITY = 85 };
@@ -47,8 +48,8 @@ static int fill(struct report_pick *k, const struct shard_sample *s, struct thum
 }
 
 // All picks of one shard in one pass; what lies behind damage stays without.
-static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct thumb *t,
-                      struct err *e)
+static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct remote *r,
+                      struct thumb *t, struct err *e)
 {
     uint64_t last = 0;
     size_t wanted = 0;
@@ -59,8 +60,9 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
         if (p->pick[i].ordinal > last)
             last = p->pick[i].ordinal;
     }
+    const struct shard_limits limits = {.remote = r};
     struct err why = {.text = ""};
-    struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, NULL, &why) : NULL;
+    struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, &limits, &why) : NULL;
     struct shard_sample sample;
     int rc = 0;
     while (s && rc == 0 && shard_next(s, &sample, &why) > 0 && sample.index <= last)
@@ -79,13 +81,16 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
 int report_pick_load(const char *shards, const struct path_names *s, struct report_picks *p,
                      struct err *e)
 {
+    const struct remote_options o = REMOTE_DEFAULTS;
+    struct remote *r = remote_new(&o, e);
     struct thumb t = {0};
-    int rc = 0;
+    int rc = r ? 0 : -1;
     for (size_t k = 0; rc == 0 && k < s->n; k++) {
         char path[PATH_BYTES];
         rc = path_format(path, e, "%s/%s.tar", shards, s->names[k]);
-        rc = rc ? rc : load_shard(path, (uint32_t)k, p, &t, e);
+        rc = rc ? rc : load_shard(path, (uint32_t)k, p, r, &t, e);
     }
     thumb_release(&t);
+    remote_free(r);
     return rc;
 }

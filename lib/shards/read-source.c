@@ -11,6 +11,7 @@
 #include "shards/read-keep.h"
 #include "shards/read-order.h"
 #include "shards/read-shard.h"
+#include "shards/shard-link.h"
 #include "shards/shard.h"
 
 enum { MEMBER_MAX = 64 << 20, SAMPLE_MAX = 80 << 20 };
@@ -110,8 +111,11 @@ static void read_ahead(const struct read_source *s)
     if (!s->o->remote || s->next_shard >= s->o->shards->n)
         return;
     const char *next = s->o->shards->names[place_of(s, s->next_shard)];
+    char url[SHARD_NAME_MAX];
     if (url_is(next))
         remote_ahead(s->o->remote, next);
+    else if (shard_link_of(next, url) && *url)
+        remote_ahead(s->o->remote, url);
 }
 
 static int open_shard(struct read_source *s, bool pass, struct err *e)
@@ -330,7 +334,7 @@ static int read_on(struct read_source *s, struct shard_sample *from, struct err 
     struct stat st;
     struct err why;
     int rc = 1;
-    if (url_is(s->cur->path)
+    if (shard_is_remote(s->shard)
             ? s->o->limit != READ_ALL
             : strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
         return 0;

@@ -38,7 +38,7 @@ struct read_options {
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
     const char *counts; // with parts: folder of files that give the counts (read-count.h), or NULL
-    struct remote *remote; // reads URLs; NULL where there are none
+    struct remote *remote; // reads URLs
     int threads;
 };
 

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/url.h"
+#include "shards/shard-link.h"
 
 enum { READ_BLOCK = 1 << 20, SCAN_BLOCK = 4096 };
 
@@ -161,11 +162,21 @@ static int open_object(struct shard_input *in, const char *name, struct remote *
     return 0;
 }
 
+static int open_link(struct shard_input *in, const char *url, struct remote *r, struct err *e)
+{
+    if (!*url)
+        return err_set(e, "cannot open: the link to a remote shard is spoilt");
+    return open_object(in, url, r, e) ? err_wrap(e, "%s", url) : 0;
+}
+
 int shard_input_open(struct shard_input *in, const char *path, bool scan, struct remote *r,
                      struct err *e)
 {
     *in = (struct shard_input){.fd = -1, .size = -1};
-    int rc = url_is(path) ? open_object(in, path, r, e) : open_fd(in, path, scan, e);
+    char url[SHARD_NAME_MAX];
+    int rc = url_is(path)                                    ? open_object(in, path, r, e)
+             : strcmp(path, "-") && shard_link_of(path, url) ? open_link(in, url, r, e)
+                                                             : open_fd(in, path, scan, e);
     if (rc || new_archive(in, e))
         return -1;
     archive_read_set_read_callback(in->a, on_read);

@@ -32,7 +32,7 @@ struct shard_input {
 };
 
 // Opens a file, or standard input when path is "-"; with `scan` in small blocks, for a reader that
-// skips most members. A URL is read by `r`, which outlives the input. 0; -1 with e set. What is not a
+// skips most members. A URL, or a link (shard-link.h), is read by `r`, which outlives the input. 0; -1 with e set. What is not a
 // tar shows at the first header.
 int shard_input_open(struct shard_input *in, const char *path, bool scan, struct remote *r,
                      struct err *e);

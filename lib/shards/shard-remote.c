@@ -50,14 +50,9 @@ static int expand(struct shard_list *l, struct remote *r, struct err *e)
 int shard_remote_open(struct shard_list *l, const struct remote_options *o, struct remote **r,
                       struct err *e)
 {
-    bool any = false, folders = false;
-    *r = NULL;
-    for (size_t i = 0; i < l->n; i++) {
-        any |= url_is(l->names[i]);
+    bool folders = false;
+    for (size_t i = 0; i < l->n; i++)
         folders |= is_folder(l->names[i]);
-    }
-    if (!any)
-        return 0;
     *r = remote_new(o, e);
     return !*r || (folders && expand(l, *r, e)) ? -1 : 0;
 }

@@ -8,9 +8,9 @@
 #include "shards/shard-list.h"
 #include "system/cli.h"
 
-// Where the list has URLs: *r reads them, and each s3:// name that ends with a slash is replaced by
+// *r is for reading the URLs of the list, and those that links (shard-link.h) lead to. Each s3:// name that ends with a slash is replaced by
 // the objects directly below it that are called like archives (.tar, .tar.gz ...), in the order of
-// their names. *r is NULL otherwise; the caller frees it. Errors: a folder without such objects, or
+// their names. The caller frees *r, on an error too. Errors: a folder without such objects, or
 // one of a web server, which cannot be listed. 0 or -1.
 int shard_remote_open(struct shard_list *l, const struct remote_options *o, struct remote **r,
                       struct err *e);

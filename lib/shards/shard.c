@@ -257,6 +257,11 @@ void shard_pass_over(struct shard *s, bool on)
     s->pass_over = on;
 }
 
+bool shard_is_remote(const struct shard *s)
+{
+    return s->in.object != NULL;
+}
+
 // Whether the pending entry goes on with the current sample.
 static bool belongs(const struct shard *s)
 {

@@ -62,7 +62,7 @@ struct shard_sample {
 
 struct shard;
 
-// Opens a file, a URL (url.h), or standard input when path is "-". `limits` may be NULL. NULL with e set on error;
+// Opens a file, a URL (url.h), a link to one (shard-link.h), or standard input when path is "-". `limits` may be NULL. NULL with e set on error;
 // what is not a tar shows only at the first shard_next.
 struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e);
 // The same over `size` bytes of memory, which the caller keeps until shard_close.
@@ -80,6 +80,9 @@ void shard_close(struct shard *s);
 // While on, the bytes of members are passed over (by seeking, where the file allows it) and members
 // have size 0; keys, flags, counts and damage are as they would be otherwise.
 void shard_pass_over(struct shard *s, bool on);
+
+// Is it on another machine?
+bool shard_is_remote(const struct shard *s);
 
 // The member with this extension, or NULL.
 const struct shard_member *shard_find(const struct shard_sample *s, const char *ext);

@@ -44,6 +44,8 @@ seed('page.xml', '<?xml version="1.0"?><ListBucketResult xmlns="x"><EncodingType
 seed('head.http', "HTTP/1.1 206 X\r\nETag: \"a-1\"\r\nContent-Range: bytes 5-9/100\r\nContent-Length: 5\r\nLast-Modified: Fri, 24 May 2013 00:00:00 GMT\r\n"
     . "Retry-After: 7\r\nretry-after: Fri, 24 May 2033 00:00:00 GMT\r\nx-amz-bucket-region: eu-1\r\n\r\n<Error><Code>SlowDown</Code></Error>");
 seed('config.aws', "# c\n[default]\nregion = a ; b\n[profile me]\ns3 =\n  endpoint_url = http://h\naws_access_key_id=x\r\n[services y]\n");
+seed('00000.link', "clip-cid remote shard\ns3://bucket/laion/00000.tar\nbytes\t368640\ntime\t1369353600\netag\t\"0f34\"\n");
+$seeds{'shards/link'} = "$dir/*.link";
 $seeds{'remote/listing'} = "$dir/*.xml";
 $seeds{'remote/answer'} = "$dir/*.http";
 $seeds{'remote/ini'} = "$dir/*.aws";

@@ -110,6 +110,41 @@ good('an odd key', '--files-from', 'list');
     ok(same(), 'is read');
 }
 
+# ---- shard-list and its links
+{
+    my $s = Store->new_at('root', page => 2);
+    my %e = $s->env;
+    my $list = "$bin/shard-list";
+    is(run(\%e, $list, '-o', 'l', 's3://b', 's3://b/sub'), 0, 'shard-list') or diag($said);
+    is(join(' ', map { (split /\t/)[0] } split /\n/, slurp('l')), 's3://b/00000.tar s3://b/00001.tar s3://b/sub/z.tar s3://b/zero-byte.tar',
+        'the archives of both folders, sorted by their stems');
+    like(slurp('l'), qr{^s3://b/00000\.tar\t368640\t\d+\t"\w+"$}m, 'bytes, time and tag');
+    Store::put('names', "00001 nope\n00000\n");
+    is(run(\%e, $list, '-o', 'l', '--names', 'names', $s->url . '/web'), 0, 'of a web server') or diag($said);
+    is(join(' ', map { (split /\t/)[0] } split /\n/, slurp('l')), $s->url . '/web/00000.tar', 'those that are there');
+    is(run(\%e, $list, '-o', 'l', $s->url . '/web'), 1, 'a web server without names');
+    like($said, qr/cannot be listed/, 'is refused');
+    is(run(\%e, $list, '-o', 'l', 's3://b', 's3://b'), 1, 'a shard twice');
+    like($said, qr/have one name/, 'is refused');
+    is(run(\%e, $list, 'here'), 2, 'a folder of this machine is wrong usage');
+    mkdir 'links';
+    Store::put('links/mine.tar', 'a file of mine');
+    Store::put('links/gone.tar', "clip-cid remote shard\ns3://b/gone.tar\n");
+    is(run(\%e, $list, '--links', 'links', 's3://b'), 0, 'links') or diag($said);
+    is(join(' ', map { s{.*/}{}r } glob 'links/*'), '00000.tar 00001.tar mine.tar zero-byte.tar', 'one for each shard; those that are gone are removed, other files are left');
+    local_is("$data/shards/0000{0,1}.tar");
+    is(reads(\%e, 'links/00000.tar', 'links/00001.tar'), 0, 'a link is read') or diag($said);
+    ok(same(), 'as what it stands for');
+    is(reads(\%e, '--limit', 3, 'links/00000.tar'), 0, '--limit');
+    ok((grep { m{GET /b/00000.tar bytes=262144} } $s->log) < 3, 'does not read on');
+    Store::put('links/bad.tar', "clip-cid remote shard\ngopher://x\n");
+    bad('a spoilt link', qr{links/bad\.tar: cannot open: the link to a remote shard is spoilt}, \%e, 'links/bad.tar');
+    bad('a link to nothing', qr{gone2\.tar: s3://b/gone\.tar: cannot open: there is no such object}, \%e, do { Store::put('gone2.tar', "clip-cid remote shard\ns3://b/gone.tar\n"); 'gone2.tar' });
+    Store::put('links/00000.tar', 'mine now');
+    is(run(\%e, $list, '--links', 'links', 's3://b'), 1, 'a file in the way of a link');
+    is(slurp('links/00000.tar'), 'mine now', 'is kept');
+}
+
 # ---- what passes
 local_is("$data/shards/00000.tar");
 $store->faults('00000 3 cut 1000');
@@ -119,7 +154,7 @@ $store->faults('00000 2 close');
 good('closed before the answer', 's3://b/00000.tar');
 $store->faults('00000 1 503 Retry-After:_1');
 my $start = time;
-good('503', 's3://b/00000.tar');
+good('status 503', 's3://b/00000.tar');
 ok(time - $start >= 1, 'Retry-After is followed');
 $store->faults('00000 1 503 Retry-After:_Fri,_24_May_2013_00:00:00_GMT', '00000 1 429', '00000 1 500');
 good('a date that is over, 429 and 500', 's3://b/00000.tar');
@@ -247,7 +282,8 @@ int main(void)
 {
     const struct remote_options o = REMOTE_DEFAULTS;
     struct err e;
-    return remote_new(&o, &e) ? 1 : puts(e.text) < 0;
+    struct remote *r = remote_new(&o, &e);
+    return !r || remote_open(r, "s3://b/k", &e) || puts(e.text) < 0;
 }
 C
 Store::put('probe.c', $probe);

@@ -157,8 +157,8 @@ sub fault {
 
 sub answer {
     my ($s, $c, $status, $body, @headers) = @_;
+    $s->note($status);
     print $c "HTTP/1.1 $status X\r\nContent-Length: " . length($body) . "\r\n" . join('', map { "$_\r\n" } @headers) . "\r\n" . ($s->{head} ? '' : $body);
-    $s->{status} = $status;
 }
 sub failed { my ($s, $c, $status, $code, @headers) = @_; answer($s, $c, $status, "<?xml version=\"1.0\"?>\n<Error><Code>$code</Code><Message>no &lt; $ID</Message></Error>", @headers); }
 
@@ -175,19 +175,28 @@ sub serve {
             $h{lc $k} = $v;
         }
         $s->{head} = $method eq 'HEAD';
-        $s->{status} = 0;
         sleep $s->{latency} if $s->{latency};
+        $s->{asked} = "$method $target " . ($h{range} // '-');
         my $open = eval { $s->one($c, $method, $target, \%h) };
-        open my $log, '>>', "$s->{dir}/.log" or die;
-        syswrite $log, "$method $target " . ($h{range} // '-') . " $s->{status}\n";
+        $s->note(0);
         return if !$open;
     }
+}
+
+# Notes a request in the log, once, before its answer goes out: who has the answer finds it there.
+sub note {
+    my ($s, $status) = @_;
+    return if !defined $s->{asked};
+    open my $log, '>>', "$s->{dir}/.log" or die;
+    syswrite $log, "$s->{asked} $status\n";
+    $s->{asked} = undef;
 }
 
 # Answers a request; false: the connection is to be closed.
 sub one {
     my ($s, $c, $method, $target, $h) = @_;
     my ($what, $arg) = $s->fault($target);
+    if ($what eq 'close' || $what eq 'raw') { $s->note(0); }
     return 0 if $what eq 'close';
     if ($what eq 'raw') { print $c pack 'H*', $arg; return 0; }
     my $wrong = $s->check($method, $target, $h);
@@ -201,7 +210,11 @@ sub one {
     return $s->object($c, $file, $h, $what, $arg);
 }
 
-sub etag { my ($f, $weak) = @_; my @st = stat $f; return ($weak ? 'W/' : '') . '"' . substr(sha256_hex("$st[7] $st[9]"), 0, 32) . '"'; }
+sub etag {
+    my ($f, $weak) = @_;
+    my $of = -s $f < 4 << 20 ? Digest::SHA->new(256)->addfile($f, 'b')->hexdigest : sha256_hex(join ' ', (stat $f)[7, 9]);
+    return ($weak ? 'W/' : '') . '"' . substr($of, 0, 32) . '"';
+}
 
 sub object {
     my ($s, $c, $file, $h, $what, $arg) = @_;
@@ -218,8 +231,8 @@ sub object {
     my @head = ("HTTP/1.1 $status X", 'Content-Length: ' . ($what eq 'more' ? $n + 7 : $n), 'Last-Modified: ' . strftime('%a, %d %b %Y %H:%M:%S GMT', gmtime((stat $f)[9])));
     push @head, "ETag: $etag" if $what !~ /no-etag/;
     push @head, "Content-Range: bytes $shown-$to/$size" if $status == 206;
+    $s->note($status);
     print $c join("\r\n", @head) . "\r\n\r\n";
-    $s->{status} = $status;
     return 1 if $s->{head};
     my $cut = $what eq 'cut' || $what eq 'stall' ? $arg : $n;
     seek $f, $from, SEEK_SET;

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// A small file that stands for a shard on another machine, so that what knows files only (make, a
+// test for existence) can go by its name and its time. Text: a line with the mark, the shard's URL,
+// and what is known of it, TAB before each value:
+//
+//     clip-cid remote shard
+//     s3://bucket/laion/00000.tar
+//     bytes	368640
+//     time	1369353600
+//     etag	"0f343b0931126a20f133d67c2b018a3b"
+#ifndef SHARD_LINK_H
+#define SHARD_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "remote/remote.h"
+#include "shards/shard-list.h"
+
+enum { SHARD_LINK_MAX = SHARD_NAME_MAX + 1024 }; // bytes of the file
+
+// Does the text, of n bytes, begin as a link? Then *url[SHARD_NAME_MAX] is its URL, or "" where the
+// link is spoilt.
+bool shard_link_read(const char *text, size_t n, char *url);
+// The same of the file at `path`; false for one that cannot be read.
+bool shard_link_of(const char *path, char *url);
+// The text of a link, NUL-terminated, into to[SHARD_LINK_MAX]. 0 or -1: the name is too long.
+int shard_link_text(const struct remote_entry *at, char *to, struct err *e);
+
+// Archives of a folder on another machine.
+struct shard_links {
+    struct shard_link {
+        char *stem; // owned
+        struct remote_entry at;
+    } * links;
+    size_t n, cap;
+};
+// Appends the archives of `folder`, an s3:// or http(s):// name. An S3 store is asked for a list; of
+// a web server each file FOLDER/NAME.tar of the n names is looked for, on `threads` connections.
+// With names, only those shards are taken, in any case. 0 or -1.
+int shard_links_find(struct shard_links *l, struct remote *r, const char *folder,
+                     const char *const *names, size_t n, int threads, struct err *e);
+// Sorts by stem; refuses two shards of one stem. 0 or -1.
+int shard_links_sort(struct shard_links *l, struct err *e);
+void shard_links_release(struct shard_links *l);
+// Makes the folder hold a link STEM.tar for each, sorted, and removes links to others; files that are
+// no links are left. A new link has its shard's time, one whose text is another now the present time;
+// the rest is not touched. 0 or -1.
+int shard_links_write(const struct shard_links *l, const char *folder, struct err *e);
+
+#endif
