@@ -74,6 +74,7 @@ RUN_cluster = $(RUN_train)
 RUN_labels = $(RUN_gpu)
 RUN_eval = $(RUN_gpu)
 RUN_report :=
+NFS_WAIT := 60
 MAX_DROPPED := 60
 PREFLIGHT ?= yes
 LOCK ?= yes
@@ -84,7 +85,7 @@ BAR ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN LABEL_SHARDS TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
-	MAX_DROPPED PREFLIGHT LOCK V DATA WORK CONF
+	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK V DATA WORK CONF
 
 OWN := $(foreach v,$(.VARIABLES),$(if $(filter file override,$(origin $v)),$v))
 OWN_FILES := $(MAKEFILE_LIST)
@@ -120,7 +121,7 @@ endif
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
-$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS MAX_DROPPED T_read T_embed T_big,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
+$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS NFS_WAIT MAX_DROPPED T_read T_embed T_big,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
 $(foreach v,SIZE TRAIN_SIZE,$(call whole,$v))
 # What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
 plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(findstring $c,$($1))))),$(error $1 is '$($1)': it must be one plain word))
@@ -170,7 +171,8 @@ PRESENT := $(filter $(HERE),$(SHARDS))
 Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
-log = $(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2
+export CID_NFS_WAIT := $(NFS_WAIT)
+log = $(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@)
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 

@@ -253,7 +253,10 @@ static int already_done(struct train_run *r, struct err *e)
 static const char *stop_name(void)
 {
     int sig = signals_stop_signal();
-    return sig == SIGINT ? "SIGINT" : sig == SIGHUP ? "SIGHUP" : "SIGTERM";
+    return sig == SIGINT    ? "SIGINT"
+           : sig == SIGHUP  ? "SIGHUP"
+           : sig == SIGUSR2 ? "SIGUSR2"
+                            : "SIGTERM";
 }
 
 // The last line, quiet or not: the run did not do what it was started for.

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "system/crash.h"
@@ -32,6 +33,8 @@ static struct watched {
 
 static atomic_bool progress_flag, catching_stop;
 static atomic_int stop_signal, guarded_group;
+static atomic_llong first_order; // when the first SIGTERM or SIGINT came, in milliseconds; 0: none
+enum { SAME_TERM_MS = 5000 };
 
 static void take_lock(void)
 {
@@ -188,15 +191,34 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     die_of(sig);
 }
 
-// Is this the request to stop, or one more of SIGHUP? A terminal that goes away sends that one
-// twice, from the shell and from the system: it never counts as the second signal, which kills.
+static long long milliseconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return 1 + (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000; // 0 = never
+}
+
+// Is this the request to stop, or one that belongs to it? A terminal that goes away sends SIGHUP
+// twice, from the shell and from the system, and SIGUSR2 only ever asks: neither counts as the
+// second signal, which kills. Batch systems send SIGTERM twice at a time limit, once for the job
+// and once for its step: one that comes soon after the first is the same.
 static bool asks_to_stop(int sig)
 {
-    int none = 0, hangup = SIGHUP;
-    if (!atomic_load(&catching_stop) || (sig != SIGTERM && sig != SIGINT && sig != SIGHUP))
+    long long never = 0, now = milliseconds();
+    int none = 0;
+    if (!atomic_load(&catching_stop))
         return false;
-    return atomic_compare_exchange_strong(&stop_signal, &none, sig) || sig == SIGHUP ||
-           atomic_compare_exchange_strong(&stop_signal, &hangup, sig);
+    if (sig == SIGHUP || sig == SIGUSR2) {
+        atomic_compare_exchange_strong(&stop_signal, &none, sig);
+        return true;
+    }
+    if (sig != SIGTERM && sig != SIGINT)
+        return false;
+    if (atomic_compare_exchange_strong(&first_order, &never, now)) {
+        atomic_store(&stop_signal, sig);
+        return true;
+    }
+    return sig == SIGTERM && atomic_load(&stop_signal) == SIGTERM && now - never < SAME_TERM_MS;
 }
 
 static struct {
@@ -252,7 +274,7 @@ static void on_progress(int sig)
 
 void signals_install(void)
 {
-    static const int fatal[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGXCPU, SIGXFSZ};
+    static const int fatal[] = {SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR2, SIGXCPU, SIGXFSZ};
     struct sigaction a;
     memset(&a, 0, sizeof a);
     sigemptyset(&a.sa_mask);

@@ -11,8 +11,9 @@
 
 // Installs the handlers; once, at the start of main.
 void signals_install(void);
-// From now on the first SIGTERM, SIGINT or SIGHUP only makes signals_stop_wanted() true; a second
-// SIGTERM or SIGINT kills. More of SIGHUP do not: a terminal that goes away sends two.
+// From now on the first SIGTERM, SIGINT, SIGHUP or SIGUSR2 only makes signals_stop_wanted() true; a
+// second SIGTERM or SIGINT kills. More of SIGHUP or SIGUSR2 do not, nor does a SIGTERM within 5 s
+// of the first: a terminal that goes away sends two, and a batch system at its time limit.
 void signals_catch_stop(void);
 bool signals_stop_wanted(void);
 // The signal that asked for the stop (0 = none), and dying of it once everything is saved.

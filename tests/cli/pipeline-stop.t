@@ -94,6 +94,36 @@ for my $end (sort keys %ends) {
 }
 is(system("@make BIN=$bin >$dir/said 2>&1"), 0, 'and a later run goes on') or diag slurp("$dir/said");
 
+# ---- carried elsewhere by something that says 0 whatever becomes of it, kills at TERM and passes USR2 on
+make_path("$dir/path");
+spew("$dir/path/srun", "#!/bin/bash\n" . <<"EOS");
+[ ! -e $dir/dead ] || exit 0
+"\$\@" &
+trap 'kill -KILL \$!; exit 0' TERM
+trap 'kill -USR2 \$!' USR2
+while kill -0 \$! 2>/dev/null; do wait; done
+exit 0
+EOS
+chmod 0755, "$dir/path/srun";
+$ENV{PATH} = "$dir/path:$ENV{PATH}";
+spew("$dir/dead", '');
+system('rm', '-rf', "$dir/w");
+isnt(system("@make BIN=$bin RUN_index=srun NFS_WAIT=1 index >$dir/said 2>&1"), 0, 'a machine that died is a failure');
+like((split /\n/, slurp("$dir/said"))[-1], qr{index: status 0, and '\S+/index/00000\.tsv' is not there: the machine}, 'in the last line');
+unlink "$dir/dead";
+is(system("@make BIN=$bin RUN_index=srun index >$dir/said 2>&1"), 0, 'one that lives is not') or diag slurp("$dir/said");
+edit("$dir/slow/distill-train", qr/trap 'echo saved/, "trap 'exit 9' TERM\ntrap 'echo saved");
+edit("$dir/slow/distill-train", qr/exit 1' TERM/, "exit 1' USR2");
+{
+    my $pid = start("BIN=$dir/slow", 'RUN_train=srun', 'train');
+    ok(until_true(sub { -e "$dir/up" }), 'training elsewhere is at work') or diag slurp("$dir/said");
+    my @stage = split ' ', slurp("$dir/up");
+    kill 'TERM', $pid;
+    waitpid $pid, 0;
+    ok(until_true(sub { !alive($stage[0]) && !alive($stage[1]) }), 'stopped, nothing is left running') or kill 'KILL', @stage;
+    is(slurp("$dir/saved"), "saved\n", 'and it has saved');
+}
+
 # ---- the reason
 fake("$dir/bad", 'teacher-embed', 'for a; do [[ $a != *00001* ]] || { echo "teacher-embed: the reason is seven" >&2; exit 1; }; done; exec ' . "$bin/teacher-embed \"\$@\"\n");
 for my $args ('', '-j4', '-k -j4') {

@@ -116,7 +116,7 @@ refused("-m $model --text-out x.npy s", 1, qr/odd/, 'no vocabulary');
 refused("$with -o x.npy none", 1, qr/none/, 'no samples');
 refused("$with -o x.npy --shards none.tar", 1, qr/none\.tar/, 'no shard');
 refused("$with --device cuda -o x.npy s", 1, qr/CUDA/, 'no CUDA') if !-e '/dev/nvidiactl';
-refused("$with --device abacus -o x.npy s", 1, qr/abacus/, 'no such device');
+refused("$with --device abacus -o x.npy s", 2, qr/abacus/, 'no such device');
 refused("-m $data/models/quick -o x.npy s", 1, qr/29 pixels.*32/, 'pictures of another size');
 system("$bin/shard-read -q --size 29 --resize squash -o squash $shards; $bin/shard-read -q --images no -o noimg $shards");
 system("$bin/shard-read -q --size 29 --captions no -o nocap $shards");

@@ -8,7 +8,7 @@ use File::Copy qw(copy);
 use File::Path qw(make_path remove_tree);
 use JSON::PP;
 use Test::More;
-$SIG{$_} = 'DEFAULT' for qw(HUP INT TERM); # ignored under nohup, which a test of signals cannot use
+$SIG{$_} = 'DEFAULT' for qw(HUP INT TERM USR2); # ignored under nohup, which a test of signals cannot use
 use Train;
 
 shard('a/00000.tar', 40, 'a');
@@ -72,14 +72,16 @@ is(join(' ', map { s/.*\///r } glob('full2/*.safetensors full2/checkpoints/* ful
 # Signals: saved, and the last line says where it goes on, quiet or not. The command does not outlive its reader.
 my $slow = "--steps 100000 --data 'sh -c \"cat s.samples; sleep 0.1\"'";
 sub running { my ($out) = @_; return -s "$out/log.jsonl" && slurp("$out/log.jsonl") =~ /\n.*\n/; }
-for my $sig (qw(TERM INT HUP)) {
+for my $sig (qw(TERM INT HUP USR2 TWICE)) {
     my $pid = start("$clip -q -o s$sig $slow", "said.$sig");
     ok(wait_for(sub { running("s$sig") }), "SIG$sig: running");
-    kill $sig, $pid;
+    # A batch system sends SIGTERM twice at a time limit.
+    my @send = $sig eq 'TWICE' ? ('TERM', 'TERM') : ($sig);
+    kill $_, $pid or die for @send;
     waitpid $pid, 0;
-    is($? & 127, { TERM => 15, INT => 2, HUP => 1 }->{$sig}, '... dies of it');
+    is($? & 127, { TERM => 15, INT => 2, HUP => 1, USR2 => 12 }->{$send[0]}, '... dies of it');
     my $step = state("s$sig")->{step};
-    is(slurp("said.$sig"), "distill-train: stopped by SIG$sig; --resume goes on after step $step, from '" . (sort glob "s$sig/checkpoints/step-*")[-1] . "'\n", '... and says where it goes on');
+    is(slurp("said.$sig"), "distill-train: stopped by SIG$send[0]; --resume goes on after step $step, from '" . (sort glob "s$sig/checkpoints/step-*")[-1] . "'\n", '... and says where it goes on');
     ok(!-e "s$sig/.lock", '... and gives the folder back');
 }
 # Before the first sample has come the first signal ends the run, and the second does so at once: the command goes as well.

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "balance/balance.h"
 #include "unit/child.h"
@@ -51,6 +52,44 @@ static uint64_t term_twice(void)
     signals_catch_stop();
     raise(SIGTERM);
     raise(SIGTERM);
+    return (uint64_t)signals_stop_signal();
+}
+
+static uint64_t term_late(void)
+{
+    struct timespec wait = {5, 200000000};
+    term_twice();
+    while (nanosleep(&wait, &wait))
+        ;
+    raise(SIGTERM);
+    return 1;
+}
+
+static uint64_t term_then_interrupt(void)
+{
+    term_twice();
+    raise(SIGINT);
+    return 1;
+}
+
+// What a batch system sends: the warning, then at the time limit SIGTERM twice.
+static uint64_t warned(void)
+{
+    signals_install();
+    signals_catch_stop();
+    raise(SIGUSR2);
+    raise(SIGUSR2);
+    int first = signals_stop_signal();
+    raise(SIGTERM);
+    raise(SIGTERM);
+    raise(SIGUSR2);
+    return (uint64_t)first << 8 | (unsigned)signals_stop_signal();
+}
+
+static uint64_t warned_uncaught(void)
+{
+    signals_install();
+    raise(SIGUSR2);
     return 1;
 }
 
@@ -79,7 +118,16 @@ static void test_signals(void)
     status = child("T", "", hangup_then_term, &r);
     ok(status == 0 && r == SIGTERM, "nor does a first SIGTERM after it");
     status = child("T", "", term_twice, &r);
-    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "a second SIGTERM kills");
+    ok(status == 0 && r == SIGTERM, "a second SIGTERM at once is the same one");
+    status = child("T", "", term_late, &r);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM, "one after more than 5 s kills");
+    status = child("T", "", term_then_interrupt, &r);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGINT, "so does SIGINT after it");
+    status = child("T", "", warned, &r);
+    ok(status == 0 && r == (SIGUSR2 << 8 | SIGTERM),
+       "SIGUSR2 asks for a stop, and SIGTERM after it does not kill");
+    status = child("T", "", warned_uncaught, &r);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR2, "SIGUSR2 ends a tool that cannot stop");
     status = child("T", "", ignored, &r);
     ok(status == 0 && r == 1, "SIGHUP that nohup ignores stays ignored");
     status = child("T", "", uncaught, &r);
