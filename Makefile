@@ -72,7 +72,7 @@ LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(shell find lib -name "*.c" | LC
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(shell find tests/unit -name '*.c' | LC_ALL=C sort))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(shell find tests/fuzz -name '*.c' ! -name driver.c | LC_ALL=C sort))
-BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c))
+BENCH := $(patsubst bench/%.c,$(BUILD)/bench/%,$(wildcard bench/*.c)) $(if $(CUDA),$(BUILD)/bench/gpu-profile.so)
 GOLDEN := $(BIN)/golden $(BIN)/golden-cuda
 # Tools that can open the device "cuda" in the tests.
 CUDA_TOOLS := $(patsubst %,$(BUILD)/cuda-tools/%,teacher-embed distill-train kmeans-cluster sem-balance)
@@ -131,6 +131,10 @@ $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/l
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/bench/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+# The driver loads it into a program whose kernels are to be timed; libcupti is the CUDA Toolkit's.
+$(BUILD)/bench/gpu-profile.so: bench/gpu/profile.c Makefile
+	@mkdir -p $(@D)
+	$(say)$(CC) $(CPPFLAGS) -isystem $(CUDA_HOME)/include $(CFLAGS) -fPIC -shared -o $@ $< -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/extras/CUPTI/lib64 -L$(CUDA_HOME)/lib -lcupti
 $(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)

@@ -286,17 +286,13 @@ static void fill(struct bench *b, void *dst, size_t n)
         b->d.op->upload(&b->d, (float *)dst + i, x, (n - i < RUN ? n - i : RUN) * sizeof *x);
 }
 
+// Over master values, as in training: products in both directions.
 static struct dev_weight *weight(struct bench *b, size_t out, size_t in)
 {
     struct err e;
-    float *host = malloc(out * in * sizeof *host);
-    struct rng r;
-    rng_init(&r, 2, 0);
-    for (size_t i = 0; host && i < out * in; i++)
-        host[i] = 0.03f * (float)rng_normal(&r);
-    struct dev_weight *w =
-        host ? b->d.op->weight_new(&b->d, host, DEV_F32, out, in, false, &e) : NULL;
-    free(host);
+    float *master = room(b, out * in * sizeof *master);
+    fill(b, master, out * in);
+    struct dev_weight *w = b->d.op->weight_view(&b->d, master, out, in, false, &e);
     if (!w)
         die(&e);
     return w;

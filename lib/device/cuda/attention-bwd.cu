@@ -4,7 +4,8 @@
 //     p = exp(scale q.k - lse)       dv += p dout        D = dout . out
 //     ds = p (dout.v - D) scale      dq += ds k          dk += ds q
 // One kernel goes over the keys for 64 queries and makes dq, another over the queries for 64 keys
-// and makes dk and dv: the scores are made twice, nothing is added by two blocks.
+// and makes dk and dv: the scores are made twice, nothing is added by two blocks. In bfloat16 a
+// sequence of 64 rows or fewer has a block of its own instead (attention-short.cu).
 #include "device/cuda/attention.h"
 
 // Keys, or queries, of a step: fewer where float32 heads are wide, as forward does (attention.cu).
@@ -16,8 +17,8 @@ template <class T, int DP> __host__ __device__ constexpr int att_step()
 template <class T, int DP> constexpr size_t att_bwd_shared()
 {
     constexpr int STEP = att_step<T, DP>();
-    return ((2 * ATT_ROWS + 2 * STEP) * att_ld<T, DP>() + ATT_ROWS * att_ld<T, STEP>()) *
-               sizeof(T) +
+    size_t own = sizeof(T) == 4 ? ATT_ROWS * att_ld<T, STEP>() : 0; // for sums_product
+    return ((2 * ATT_ROWS + 2 * STEP) * att_ld<T, DP>() + own) * sizeof(T) +
            2 * STEP * sizeof(float);
 }
 
@@ -26,7 +27,7 @@ template <class T>
 __global__ void __launch_bounds__(ATT_BLOCK) delta_kernel(att_args g, float *delta)
 {
     size_t i = (size_t)blockIdx.x * ATT_WARPS + threadIdx.x / CUDA_WARP;
-    size_t row = i / g.heads, head = i % g.heads;
+    size_t row = quotient(i, g.heads), head = i - row * g.heads;
     size_t rows = g.last ? g.n : (size_t)g.start[g.n];
     if (row >= rows)
         return;
@@ -49,7 +50,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
     T *sv = sk + STEP * L, *ss = sv + STEP * L;
     att_place p = att_where(g, ATT_ROWS);
     int queries = p.nq - p.first < ATT_ROWS ? p.nq - p.first : ATT_ROWS;
-    if (queries <= 0)
+    if (queries <= 0 || att_short<T>(p))
         return;
     int warp = threadIdx.x / CUDA_WARP, lane = threadIdx.x % CUDA_WARP, mine = 16 * warp;
     size_t col = p.head * g.head_dim, q_first = att_row(g, p, p.first);
@@ -61,17 +62,17 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
     int end = p.nk, limit[2];
     if (g.causal)
         end = min(end, att_position(g, p, p.first + queries - 1) + 1);
-    float lse[2] = {0, 0}, delta[2] = {0, 0};
+    float lse[2] = {0, 0}, delta[2] = {0, 0}, by = g.scale * LOG2_E;
     for (int h = 0; h < 2; h++) {
         int r = mine + lane / 4 + 8 * h;
         limit[h] = 0;
         if (r >= queries)
             continue;
         limit[h] = g.causal ? min(end, att_position(g, p, p.first + r) + 1) : end;
-        lse[h] = g.lse[(q_first + r) * g.heads + p.head];
+        lse[h] = g.lse[(q_first + r) * g.heads + p.head] * LOG2_E;
         delta[h] = g.delta[(q_first + r) * g.heads + p.head];
     }
-    float dq[ND][4];
+    float dq[1][ND][4];
     tile_clear(dq);
     ss += mine * PL;
     for (int key0 = 0; key0 < end; key0 += STEP) {
@@ -79,34 +80,32 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
         __syncthreads();
         att_load<T, DP>(sk, k + (size_t)key0 * g.kv_ld, g.kv_ld, rows, keys, g);
         att_load<T, DP>(sv, v + (size_t)key0 * g.kv_ld, g.kv_ld, rows, keys, g);
+        copies_wait();
         __syncthreads();
         if (mine >= queries)
             continue;
-        float s[STEP_PIECES][4], dp[STEP_PIECES][4];
+        float s[1][STEP_PIECES][4], dp[1][STEP_PIECES][4];
         tile_clear(s);
         tile_clear(dp);
-        tile_product<STEP_PIECES, false>(s, sq + mine * L, L, sk, L, DP, rows);
-        tile_product<STEP_PIECES, false>(dp, sg + mine * L, L, sv, L, DP, rows);
+        tile_product<1, STEP_PIECES, false>(s, sq + mine * L, L, sk, L, DP, rows);
+        tile_product<1, STEP_PIECES, false>(dp, sg + mine * L, L, sv, L, DP, rows);
 #pragma unroll
         for (int n = 0; n < STEP_PIECES; n++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 bool seen = key0 + n * 8 + lane % 4 * 2 + i % 2 < limit[i / 2];
-                float e = seen ? expf(s[n][i] * g.scale - lse[i / 2]) : 0.0f;
-                s[n][i] = e * (dp[n][i] - delta[i / 2]) * g.scale;
+                float e = seen ? exp2_fast(fmaf(s[0][n][i], by, -lse[i / 2])) : 0.0f;
+                s[0][n][i] = e * (dp[0][n][i] - delta[i / 2]) * g.scale;
                 if (cuda_planted<PLANT_attention_bwd>)
-                    s[n][i] *= 1.25f;
+                    s[0][n][i] *= 1.25f;
             }
-        tile_put<T, STEP_PIECES>(ss, PL, s);
-        __syncwarp();
-        tile_product<ND, true>(dq, ss, PL, sk, L, rows, DP);
-        __syncwarp();
+        sums_product(dq, s, ss, PL, sk, L, rows);
     }
     if (mine >= queries)
         return;
-    const float by[2] = {1, 1};
-    tile_store<T, ND>((T *)g.dq + (q_first + mine) * g.q_ld + col, g.q_ld, queries - mine,
-                      (int)g.head_dim, dq, by);
+    const float one[2] = {1, 1};
+    tile_store<T, ND>((T *)g.dq + (q_first + mine) * g.q_ld + col, g.q_ld, queries - mine, g, dq[0],
+                      one);
 }
 
 template <class T, int DP>
@@ -119,13 +118,13 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
     T *sg = sq + STEP * L, *sp = sg + STEP * L;
     att_place p = att_where(g, ATT_ROWS);
     int keys = p.nk - p.first < ATT_ROWS ? p.nk - p.first : ATT_ROWS;
-    if (keys <= 0)
+    if (keys <= 0 || att_short<T>(p))
         return;
     int warp = threadIdx.x / CUDA_WARP, lane = threadIdx.x % CUDA_WARP, mine = 16 * warp;
     size_t col = p.head * g.head_dim, key_first = p.row0 + (size_t)p.first;
     att_load<T, DP>(sk, (const T *)g.k + key_first * g.kv_ld + col, g.kv_ld, ATT_ROWS, keys, g);
     att_load<T, DP>(sv, (const T *)g.v + key_first * g.kv_ld + col, g.kv_ld, ATT_ROWS, keys, g);
-    float dk[ND][4], dv[ND][4];
+    float dk[1][ND][4], dv[1][ND][4], by = g.scale * LOG2_E;
     tile_clear(dk);
     tile_clear(dv);
     sp += mine * PL;
@@ -137,17 +136,18 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
         att_load<T, DP>(sq, (const T *)g.q + q_row * g.q_ld + col, g.q_ld, rows, queries, g);
         att_load<T, DP>(sg, (const T *)g.dout + q_row * g.out_ld + col, g.out_ld, rows, queries, g);
         if ((int)threadIdx.x < queries) {
-            lse[threadIdx.x] = g.lse[(q_row + threadIdx.x) * g.heads + p.head];
+            lse[threadIdx.x] = g.lse[(q_row + threadIdx.x) * g.heads + p.head] * LOG2_E;
             delta[threadIdx.x] = g.delta[(q_row + threadIdx.x) * g.heads + p.head];
         }
+        copies_wait();
         __syncthreads();
         if (mine >= keys)
             continue;
-        float s[STEP_PIECES][4], ds[STEP_PIECES][4];
+        float s[1][STEP_PIECES][4], ds[1][STEP_PIECES][4];
         tile_clear(s);
         tile_clear(ds);
-        tile_product<STEP_PIECES, false>(s, sk + mine * L, L, sq, L, DP, rows);
-        tile_product<STEP_PIECES, false>(ds, sv + mine * L, L, sg, L, DP, rows);
+        tile_product<1, STEP_PIECES, false>(s, sk + mine * L, L, sq, L, DP, rows);
+        tile_product<1, STEP_PIECES, false>(ds, sv + mine * L, L, sg, L, DP, rows);
 #pragma unroll
         for (int n = 0; n < STEP_PIECES; n++)
 #pragma unroll
@@ -157,25 +157,19 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
                 bool seen = q < queries && key < p.nk;
                 if (seen && g.causal)
                     seen = key <= att_position(g, p, q0 + q);
-                float e = seen ? expf(s[n][i] * g.scale - lse[q]) : 0.0f;
-                ds[n][i] = seen ? e * (ds[n][i] - delta[q]) * g.scale : 0.0f;
-                s[n][i] = e;
+                float e = seen ? exp2_fast(fmaf(s[0][n][i], by, -lse[q])) : 0.0f;
+                ds[0][n][i] = seen ? e * (ds[0][n][i] - delta[q]) * g.scale : 0.0f;
+                s[0][n][i] = e;
             }
-        tile_put<T, STEP_PIECES>(sp, PL, s);
-        __syncwarp();
-        tile_product<ND, true>(dv, sp, PL, sg, L, rows, DP);
-        __syncwarp();
-        tile_put<T, STEP_PIECES>(sp, PL, ds);
-        __syncwarp();
-        tile_product<ND, true>(dk, sp, PL, sq, L, rows, DP);
-        __syncwarp();
+        sums_product(dv, s, sp, PL, sg, L, rows);
+        sums_product(dk, ds, sp, PL, sq, L, rows);
     }
     if (mine >= keys)
         return;
-    const float by[2] = {1, 1};
+    const float one[2] = {1, 1};
     size_t at = (key_first + mine) * g.kv_ld + col;
-    tile_store<T, ND>((T *)g.dk + at, g.kv_ld, keys - mine, (int)g.head_dim, dk, by);
-    tile_store<T, ND>((T *)g.dv + at, g.kv_ld, keys - mine, (int)g.head_dim, dv, by);
+    tile_store<T, ND>((T *)g.dk + at, g.kv_ld, keys - mine, g, dk[0], one);
+    tile_store<T, ND>((T *)g.dv + at, g.kv_ld, keys - mine, g, dv[0], one);
 }
 
 struct delta_run {
@@ -203,13 +197,12 @@ struct dkv_run {
     }
 };
 
-void cuda_attention_bwd(struct dev *d, const struct dev_attention *a, const void *dout, void *dq,
-                        void *dk, void *dv)
+// Sequences over 64 rows, and all in float32.
+static void backward_long(struct dev *d, att_args g)
 {
-    att_args g = att_of(d, a);
-    size_t tiles = cuda_blocks(a->kv.max_len, ATT_ROWS), rows;
-    if (!mem_mul(a->kv.n * (a->last_only ? 1 : tiles * ATT_ROWS), a->heads * sizeof(float),
-                 &rows)) {
+    size_t rows;
+    g.tiles = cuda_blocks(g.max_len, ATT_ROWS);
+    if (!mem_mul(g.n * (g.last ? 1 : g.tiles * ATT_ROWS), g.heads * sizeof(float), &rows)) {
         cuda_fail(d, "attention backward: too large");
         return;
     }
@@ -217,15 +210,26 @@ void cuda_attention_bwd(struct dev *d, const struct dev_attention *a, const void
     if (!delta)
         return;
     g.delta = delta;
+    if (!att_dispatch<delta_run>(d, g))
+        return;
+    att_dispatch<dkv_run>(d, g);
+    g.tiles = g.last ? 1 : g.tiles;
+    att_dispatch<dq_run>(d, g);
+}
+
+void cuda_attention_bwd(struct dev *d, const struct dev_attention *a, const void *dout, void *dq,
+                        void *dk, void *dv)
+{
+    att_args g = att_of(d, a);
     g.dout = dout;
     g.dq = dq;
     g.dk = dk;
     g.dv = dv;
-    g.wide = g.wide && att_wide(dout, a->out_ld, d->act_size);
-    g.tiles = tiles;
-    if (!att_dispatch<delta_run>(d, g))
-        return;
-    att_dispatch<dkv_run>(d, g);
-    g.tiles = a->last_only ? 1 : tiles;
-    att_dispatch<dq_run>(d, g);
+    g.wide = g.wide && att_wide(dout, a->out_ld, d->act_size) &&
+             att_wide(dq, a->q_ld, d->act_size) && att_wide(dk, a->kv_ld, d->act_size) &&
+             att_wide(dv, a->kv_ld, d->act_size);
+    if (d->act == DEV_BF16)
+        cuda_attention_bwd_short(d, g);
+    if (d->act == DEV_F32 || g.max_len > ATT_SHORT)
+        backward_long(d, g);
 }

@@ -46,11 +46,18 @@ bool cuda_enter(struct dev *d)
     return true;
 }
 
+// cuBLASLt says only that a launch failed where its kernel found no memory to be loaded into.
 bool cuda_check_lt(struct dev *d, cublasStatus_t s, const char *what)
 {
+    static const size_t SCARCE = (size_t)256 << 20;
+    size_t available, total;
     if (s == CUBLAS_STATUS_SUCCESS)
         return true;
-    cuda_fail(d, "%s: %s", what, cublasLtGetStatusString(s));
+    if (cudaMemGetInfo(&available, &total) == cudaSuccess && available < SCARCE)
+        cuda_fail(d, "%s: %s; only %zu MiB of memory are free: use a smaller batch", what,
+                  cublasLtGetStatusString(s), available >> 20);
+    else
+        cuda_fail(d, "%s: %s", what, cublasLtGetStatusString(s));
     return false;
 }
 

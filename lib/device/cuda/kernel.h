@@ -39,6 +39,90 @@ template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x)
     return __float2bfloat16_rn(x);
 }
 
+// Eight values at a 16-byte boundary: one access of 16 bytes, or two for float32.
+struct alignas(16) words_4 {
+    unsigned w[4];
+};
+__device__ __forceinline__ words_4 load_words(const void *p)
+{
+    words_4 v;
+#ifdef CUDA_ON_CPU
+    memcpy(&v, p, sizeof v);
+#else
+    uint4 u = *(const uint4 *)p;
+    v = {{u.x, u.y, u.z, u.w}};
+#endif
+    return v;
+}
+__device__ __forceinline__ void store_words(void *p, const words_4 &v)
+{
+#ifdef CUDA_ON_CPU
+    memcpy(p, &v, sizeof v);
+#else
+    *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
+#endif
+}
+__device__ __forceinline__ void store_word(void *p, unsigned w)
+{
+#ifdef CUDA_ON_CPU
+    memcpy(p, &w, sizeof w);
+#else
+    *(unsigned *)p = w;
+#endif
+}
+__device__ __forceinline__ float float_of(unsigned bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+__device__ __forceinline__ unsigned bits_of(float f)
+{
+    unsigned bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+// Two values as bfloat16, the first in the low half.
+__device__ __forceinline__ unsigned pair_of(float lo, float hi)
+{
+    bf16 a = __float2bfloat16_rn(lo), b = __float2bfloat16_rn(hi);
+    unsigned short x, y;
+    memcpy(&x, &a, sizeof x);
+    memcpy(&y, &b, sizeof y);
+    return (unsigned)x | (unsigned)y << 16;
+}
+__device__ __forceinline__ void load_8(const bf16 *p, float (&v)[8])
+{
+    words_4 w = load_words(p);
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = float_of(w.w[i] << 16);
+        v[2 * i + 1] = float_of(w.w[i] & 0xffff0000u);
+    }
+}
+__device__ __forceinline__ void load_8(const float *p, float (&v)[8])
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        words_4 w = load_words(p + 4 * h);
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            v[4 * h + i] = float_of(w.w[i]);
+    }
+}
+__device__ __forceinline__ void store_8(bf16 *p, const float (&v)[8])
+{
+    store_words(
+        p, {{pair_of(v[0], v[1]), pair_of(v[2], v[3]), pair_of(v[4], v[5]), pair_of(v[6], v[7])}});
+}
+__device__ __forceinline__ void store_8(float *p, const float (&v)[8])
+{
+#pragma unroll
+    for (int h = 0; h < 8; h += 4)
+        store_words(p + h,
+                    {{bits_of(v[h]), bits_of(v[h + 1]), bits_of(v[h + 2]), bits_of(v[h + 3])}});
+}
+
 // a / b, a % b: by 32-bit division, a quarter of the work, where both fit.
 __device__ __forceinline__ size_t quotient(size_t a, size_t b)
 {
@@ -98,27 +182,56 @@ template <class F> void cuda_each(struct dev *d, const char *what, size_t n, F f
     cuda_launch(d, what, each_kernel<F>, cuda_blocks(n, CUDA_BLOCK * EACH), CUDA_BLOCK, 0, n, f);
 }
 
+// f.one(i) for every i in [0, n), or where all of f's arrays are 16-byte aligned f.eight(i) for i, i +
+// 8, ...: eight values at i.
+template <class F> struct eights_op {
+    F f;
+    __device__ void operator()(size_t i) const
+    {
+        f.eight(8 * i);
+    }
+};
+template <class F> struct ones_op {
+    F f;
+    size_t first;
+    __device__ void operator()(size_t i) const
+    {
+        f.one(first + i);
+    }
+};
+template <class F> void cuda_map(struct dev *d, const char *what, size_t n, bool aligned, F f)
+{
+    size_t eights = aligned ? n / 8 : 0;
+    cuda_each(d, what, eights, eights_op<F>{f});
+    cuda_each(d, what, n - 8 * eights, ones_op<F>{f, 8 * eights});
+}
+static inline bool cuda_aligned(const void *p)
+{
+    return (size_t)p % 16 == 0;
+}
+
 // Sums over rows of f(r, c, v), which gives N values; sums[o][c] += the o-th. Two kernels: partial
 // sums over runs of rows, then the runs in order.
-static constexpr int COLS_RUN = 256;
+// A run has a multiple of 256 rows, so many that the runs are few enough to be joined quickly.
+static constexpr size_t COLS_RUN = 256, COLS_RUNS_MOST = 128;
 template <int N> struct col_targets {
     float *sums[N];
 };
 template <class F, int N>
 __global__ void __launch_bounds__(CUDA_BLOCK)
-    col_part_kernel(size_t rows, size_t cols, size_t runs, F f, float *part)
+    col_part_kernel(size_t rows, size_t cols, size_t runs, size_t length, F f, float *part)
 {
     const int lanes = CUDA_BLOCK / CUDA_WARP;
     float *room = shared_memory<float>(); // [N][lanes][CUDA_WARP]
     size_t run = blockIdx.x % runs, c = blockIdx.x / runs * CUDA_WARP + threadIdx.x % CUDA_WARP;
     int lane = threadIdx.x / CUDA_WARP;
-    size_t end = run * COLS_RUN + COLS_RUN < rows ? run * COLS_RUN + COLS_RUN : rows;
+    size_t end = run * length + length < rows ? run * length + length : rows;
     float s[N];
 #pragma unroll
     for (int o = 0; o < N; o++)
         s[o] = 0;
     if (c < cols)
-        for (size_t r = run * COLS_RUN + lane; r < end; r += lanes) {
+        for (size_t r = run * length + lane; r < end; r += lanes) {
             float v[N];
             f(r, c, v);
 #pragma unroll
@@ -157,9 +270,10 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
 template <class F, int N>
 void cuda_cols(struct dev *d, const char *what, size_t rows, size_t cols, F f, col_targets<N> to)
 {
-    size_t runs = cuda_blocks(rows, COLS_RUN), values, bytes;
     if (!rows || !cols)
         return;
+    size_t length = cuda_blocks(rows, COLS_RUN * COLS_RUNS_MOST) * COLS_RUN;
+    size_t runs = cuda_blocks(rows, length), values, bytes;
     if (!mem_mul(runs * N, cols, &values) || !mem_mul(values, sizeof(float), &bytes)) {
         cuda_fail(d, "%s: too large", what);
         return;
@@ -168,7 +282,7 @@ void cuda_cols(struct dev *d, const char *what, size_t rows, size_t cols, F f, c
     if (!part)
         return;
     cuda_launch(d, what, col_part_kernel<F, N>, runs * cuda_blocks(cols, CUDA_WARP), CUDA_BLOCK,
-                N * CUDA_BLOCK * sizeof(float), rows, cols, runs, f, part);
+                N * CUDA_BLOCK * sizeof(float), rows, cols, runs, length, f, part);
     cuda_launch(d, what, col_join_kernel<N>, cuda_blocks(N * cols, CUDA_BLOCK), CUDA_BLOCK, 0, cols,
                 runs, (const float *)part, to);
 }

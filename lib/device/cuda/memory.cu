@@ -371,9 +371,13 @@ static void staging_close(struct dev *d, struct cuda_staging *s)
     }
 }
 
+// The driver loads a kernel, cuBLASLt's too, when it is first launched; without room for it the
+// launch fails.
+static const size_t LOADED = (size_t)256 << 20, SLOTS = (size_t)64 << 20; // sums, keys, biases
+
 size_t cuda_own_bytes(void)
 {
-    return UP_PIECES * UP + cuda_gemm_workspace() + ((size_t)64 << 20); // sums, keys, biases
+    return UP_PIECES * UP + cuda_gemm_workspace() + SLOTS + LOADED;
 }
 
 int cuda_memory_open(struct dev *d, struct err *e)

@@ -118,9 +118,11 @@ static uint64_t *sorted_pairs(struct dev *d, size_t n, const int32_t *live, cons
     return pair;
 }
 
-static constexpr int RUN_BLOCK = 128;
+static constexpr int RUN_BLOCK = 128, RUN_AHEAD = 16;
 
-// Block i: when pair i is the first of its row, the sum of the row's run.
+// Block i: when pair i is the first of its row, the sum of the row's run. A frequent token has a
+// run of thousands, added one by one for the same bits whatever the schedule; its values are read
+// RUN_AHEAD at a time.
 __global__ void __launch_bounds__(RUN_BLOCK) run_kernel(size_t n, size_t cols, const uint64_t *pair,
                                                         const float *src, float *dst, size_t dst_ld)
 {
@@ -129,9 +131,18 @@ __global__ void __launch_bounds__(RUN_BLOCK) run_kernel(size_t n, size_t cols, c
     if (pair[i] == NO_PAIR || (i && pair[i - 1] >> 32 == row))
         return;
     for (size_t c = threadIdx.x; c < cols; c += RUN_BLOCK) {
-        float s = dst[row * dst_ld + c];
-        for (size_t j = i + cuda_planted<PLANT_rows>; j < n && pair[j] >> 32 == row; j++)
-            s += src[(pair[j] & 0xffffffffu) * cols + c];
+        float s = dst[row * dst_ld + c], v[RUN_AHEAD];
+        for (size_t j = i + cuda_planted<PLANT_rows>; j < n && pair[j] >> 32 == row;
+             j += RUN_AHEAD) {
+#pragma unroll
+            for (int k = 0; k < RUN_AHEAD; k++) {
+                bool more = j + k < n && pair[j + k] >> 32 == row;
+                v[k] = more ? src[(pair[j + k] & 0xffffffffu) * cols + c] : -0.0f;
+            }
+#pragma unroll
+            for (int k = 0; k < RUN_AHEAD; k++)
+                s += v[k];
+        }
         dst[row * dst_ld + c] = s;
     }
 }
@@ -152,6 +163,7 @@ void cuda_scatter_add(struct dev *d, size_t n, size_t cols, const float *src, co
 }
 
 // -- inputs of the towers
+// A thread takes a line of one channel of a patch.
 template <class T> struct patchify_op {
     size_t size, patch, grid;
     const uint8_t *pixels;
@@ -159,14 +171,26 @@ template <class T> struct patchify_op {
     T *out;
     __device__ void operator()(size_t i) const
     {
-        size_t area = patch * patch, row = quotient(i, 3 * area), at = i - row * 3 * area;
-        size_t c = quotient(at, area), in = at - c * area, y = quotient(in, patch);
-        size_t x = in - y * patch, picture = quotient(row, grid * grid);
+        size_t row = quotient(i, 3 * patch), at = i - row * 3 * patch, c = quotient(at, patch);
+        size_t y = at - c * patch, picture = quotient(row, grid * grid);
         size_t cell = row - picture * grid * grid, py = quotient(cell, grid), px = cell - py * grid;
-        size_t p = (picture * size + py * patch + y) * size + px * patch + x;
+        size_t p = (picture * size + py * patch + y) * size + px * patch;
+        const uint8_t *from = pixels + 3 * p + c;
+        T *to = out + i * patch;
         float k = c == 0 ? scale[0] : c == 1 ? scale[1] : scale[2];
         float s = c == 0 ? shift[0] : c == 1 ? shift[1] : shift[2];
-        out[i] = from_f32<T>((float)pixels[3 * p + c] * k + s);
+        size_t x = 0;
+        if (patch % 8 == 0)
+            for (; x < patch; x += 8) {
+                float v[8];
+#pragma unroll
+                for (int j = 0; j < 8; j++)
+                    v[j] = (float)from[3 * (x + j)] * k + s;
+                store_8(to + x, v);
+            }
+#pragma unroll 2
+        for (; x < patch; x++)
+            to[x] = from_f32<T>((float)from[3 * x] * k + s);
     }
 };
 
@@ -180,7 +204,7 @@ static void patchify(struct dev *d, size_t n, size_t size, size_t patch, const u
         op.scale[c] = (float)(1 / (255.0 * (double)std[c]));
         op.shift[c] = (float)(-(double)mean[c] / (double)std[c]);
     }
-    cuda_each(d, "patches", n * grid * grid * 3 * patch * patch, op);
+    cuda_each(d, "patches", n * grid * grid * 3 * patch, op);
 }
 
 void cuda_patchify(struct dev *d, size_t n, size_t size, size_t patch, const uint8_t *pixels,
