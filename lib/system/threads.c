@@ -20,25 +20,94 @@ int threads_cpus(void)
     return n > 0 ? n : 1;
 }
 
+// Threads that have nothing to do wait for the next call, of this or another caller: a loop over a
+// few thousand rows is shorter than starting sixteen threads. They live as long as the process.
+struct crew {
+    void *(*entry)(void *);
+    void *arg;
+    size_t wanted, busy; // threads that may still join; those at work
+    pthread_cond_t back;
+    struct crew *next;
+};
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t called;
+    struct crew *crews;  // those that want threads
+    size_t wanted, idle; // by all crews; threads at hand, the ones that are being started too
+} hall = {.lock = PTHREAD_MUTEX_INITIALIZER, .called = PTHREAD_COND_INITIALIZER};
+
+// n of the threads that c wants are there, or are wanted no longer.
+static void want_less(struct crew *c, size_t n)
+{
+    struct crew **at = &hall.crews;
+    c->wanted -= n;
+    hall.wanted -= n;
+    while (!c->wanted && *at && *at != c)
+        at = &(*at)->next;
+    if (!c->wanted && *at)
+        *at = c->next;
+}
+
+static void *thread_main(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&hall.lock);
+    for (;;) {
+        while (!hall.crews)
+            pthread_cond_wait(&hall.called, &hall.lock);
+        struct crew *c = hall.crews;
+        want_less(c, 1);
+        c->busy++;
+        hall.idle--;
+        pthread_mutex_unlock(&hall.lock);
+        c->entry(c->arg);
+        pthread_mutex_lock(&hall.lock);
+        hall.idle++;
+        if (--c->busy == 0)
+            pthread_cond_signal(&c->back);
+    }
+    return NULL;
+}
+
+static int start_thread(void)
+{
+    pthread_attr_t detached;
+    pthread_t id;
+    if (pthread_attr_init(&detached))
+        return -1;
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    int rc = pthread_create(&id, &detached, thread_main, NULL);
+    pthread_attr_destroy(&detached);
+    hall.idle += rc == 0;
+    return rc;
+}
+
 // Runs `entry` on `threads` threads, the caller's among them.
 static int run_threads(int threads, void *(*entry)(void *), void *arg, struct err *e)
 {
-    if (threads < 1)
-        threads = 1;
-    pthread_t *ids = mem_alloc((size_t)threads, sizeof *ids, e);
-    if (!ids)
-        return -1;
-    int started = 1, rc = 0;
-    for (; started < threads; started++) {
-        if (pthread_create(&ids[started], NULL, entry, arg)) {
-            rc = err_set(e, "cannot start thread %d of %d", started + 1, threads);
-            break;
-        }
+    struct crew c = {.entry = entry, .arg = arg, .back = PTHREAD_COND_INITIALIZER};
+    int rc = 0;
+    pthread_mutex_lock(&hall.lock);
+    if (threads > 1) {
+        c.wanted = (size_t)threads - 1;
+        hall.wanted += c.wanted;
+        c.next = hall.crews;
+        hall.crews = &c;
     }
+    while (hall.idle < hall.wanted && !rc)
+        if (start_thread())
+            rc = err_set(e, "cannot start thread %zu of %d", (size_t)threads - c.wanted + 1,
+                         threads);
+    pthread_cond_broadcast(&hall.called);
+    pthread_mutex_unlock(&hall.lock);
     entry(arg); // the work is done even when a thread is missing; the caller still learns of it
-    for (int i = 1; i < started; i++)
-        pthread_join(ids[i], NULL);
-    free(ids);
+    pthread_mutex_lock(&hall.lock);
+    if (c.wanted)
+        want_less(&c, c.wanted); // all is done: nobody need come any more
+    while (c.busy)
+        pthread_cond_wait(&c.back, &hall.lock);
+    pthread_mutex_unlock(&hall.lock);
+    pthread_cond_destroy(&c.back);
     return rc;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // rng and par: known answers, permutations, and a pipeline whose output has one order for any
 // number of threads.
+#include <dirent.h>
 #include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +111,52 @@ static void test_permutation(void)
     }
 }
 
+static size_t tasks_of_process(void)
+{
+    DIR *d = opendir("/proc/self/task");
+    size_t n = 0;
+    for (struct dirent *f; d && (f = readdir(d));)
+        n += f->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static void add_one(void *ctx, size_t i)
+{
+    atomic_size_t *sum = ctx;
+    atomic_fetch_add(sum, i);
+}
+
+static void *many_loops(void *arg)
+{
+    struct err e;
+    size_t *wrong = arg;
+    for (int t = 0; t < 300; t++) {
+        atomic_size_t sum = 0;
+        if (threads_for(1 + t % 8, 100, add_one, &sum, &e) || sum != 4950)
+            ++*wrong;
+    }
+    return NULL;
+}
+
+// A short loop that starts its threads anew costs more than it saves.
+static void test_threads_stay(void)
+{
+    pthread_t id[3];
+    size_t wrong[4] = {0}, most;
+    many_loops(&wrong[0]);
+    most = tasks_of_process();
+    ok(!wrong[0] && most <= 8, "300 loops on up to 8 threads: %zu threads are there", most);
+    for (int i = 0; i < 3; i++)
+        pthread_create(&id[i], NULL, many_loops, &wrong[i + 1]);
+    for (int i = 0; i < 3; i++)
+        pthread_join(id[i], NULL);
+    most = tasks_of_process();
+    ok(!wrong[1] && !wrong[2] && !wrong[3] && most <= 24, "loops of three callers at once: %zu",
+       most);
+}
+
 int main(void)
 {
     uint32_t b[4];
@@ -142,5 +191,6 @@ int main(void)
     }
     ok(threads_cpus() >= 1, "there is a processor");
     test_pipeline();
+    test_threads_stay();
     return tap_done();
 }
