@@ -41,6 +41,33 @@ __global__ void __launch_bounds__(ATT_BLOCK) delta_kernel(att_args g, float *del
         delta[i] = s;
 }
 
+// s = a b' and t = c d' for the `rows` first of a step's rows b and d.
+template <class T, int DP, int N>
+__device__ __forceinline__ void two_products(float (&s)[1][N][4], float (&t)[1][N][4], const T *a,
+                                             const T *b, const T *c, const T *d, int rows)
+{
+    const int L = att_ld<T, DP>();
+    tile_clear(s);
+    tile_clear(t);
+    if (rows == 8 * N) {
+        tile_product<1, N, false, true>(s, a, L, b, L, DP, rows);
+        tile_product<1, N, false, true>(t, c, L, d, L, DP, rows);
+    } else {
+        tile_product<1, N, false>(s, a, L, b, L, DP, rows);
+        tile_product<1, N, false>(t, c, L, d, L, DP, rows);
+    }
+}
+
+template <class T, int N, int ND>
+__device__ __forceinline__ void add_sums(float (&c)[1][ND][4], const float (&p)[1][N][4], T *room,
+                                         int ld, const T *b, int ldb, int rows)
+{
+    if (rows == 8 * N)
+        sums_product<true>(c, p, room, ld, b, ldb, rows);
+    else
+        sums_product<false>(c, p, room, ld, b, ldb, rows);
+}
+
 template <class T, int DP>
 __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
 {
@@ -85,10 +112,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
         if (mine >= queries)
             continue;
         float s[1][STEP_PIECES][4], dp[1][STEP_PIECES][4];
-        tile_clear(s);
-        tile_clear(dp);
-        tile_product<1, STEP_PIECES, false>(s, sq + mine * L, L, sk, L, DP, rows);
-        tile_product<1, STEP_PIECES, false>(dp, sg + mine * L, L, sv, L, DP, rows);
+        two_products<T, DP>(s, dp, sq + mine * L, sk, sg + mine * L, sv, rows);
 #pragma unroll
         for (int n = 0; n < STEP_PIECES; n++)
 #pragma unroll
@@ -99,7 +123,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dq_kernel(att_args g)
                 if (cuda_planted<PLANT_attention_bwd>)
                     s[0][n][i] *= 1.25f;
             }
-        sums_product(dq, s, ss, PL, sk, L, rows);
+        add_sums(dq, s, ss, PL, sk, L, rows);
     }
     if (mine >= queries)
         return;
@@ -144,10 +168,7 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
         if (mine >= keys)
             continue;
         float s[1][STEP_PIECES][4], ds[1][STEP_PIECES][4];
-        tile_clear(s);
-        tile_clear(ds);
-        tile_product<1, STEP_PIECES, false>(s, sk + mine * L, L, sq, L, DP, rows);
-        tile_product<1, STEP_PIECES, false>(ds, sv + mine * L, L, sg, L, DP, rows);
+        two_products<T, DP>(s, ds, sk + mine * L, sq, sv + mine * L, sg, rows);
 #pragma unroll
         for (int n = 0; n < STEP_PIECES; n++)
 #pragma unroll
@@ -161,8 +182,8 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_dkv_kernel(att_args g)
                 ds[0][n][i] = seen ? e * (ds[0][n][i] - delta[q]) * g.scale : 0.0f;
                 s[0][n][i] = e;
             }
-        sums_product(dv, s, sp, PL, sg, L, rows);
-        sums_product(dk, ds, sp, PL, sq, L, rows);
+        add_sums(dv, s, sp, PL, sg, L, rows);
+        add_sums(dk, ds, sp, PL, sq, L, rows);
     }
     if (mine >= keys)
         return;

@@ -39,8 +39,9 @@ __device__ __forceinline__ void short_delta(const att_args &g, const att_place &
         delta[r] = s;
 }
 
-// The warp's 16 queries: p and ds of all keys, into shared memory, and dq.
-template <int DP>
+// The warp's 16 queries: p and ds of all keys, into shared memory, and dq. FULL: there are more than
+// 48 keys.
+template <bool FULL, int DP>
 __device__ __forceinline__ void short_queries(const att_args &g, const att_place &p, int mine,
                                               const bf16 *q, const bf16 *dout, const bf16 *k,
                                               const bf16 *v, const float *delta, bf16 *sp, bf16 *sd)
@@ -51,8 +52,8 @@ __device__ __forceinline__ void short_queries(const att_args &g, const att_place
     tile_clear(s);
     tile_clear(ds);
     tile_clear(dq);
-    tile_product<1, KEY_PIECES, false>(s, q + mine * L, L, k, L, DP, rows);
-    tile_product<1, KEY_PIECES, false>(ds, dout + mine * L, L, v, L, DP, rows);
+    tile_product<1, KEY_PIECES, false, FULL>(s, q + mine * L, L, k, L, DP, rows);
+    tile_product<1, KEY_PIECES, false, FULL>(ds, dout + mine * L, L, v, L, DP, rows);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int r = mine + lane / 4 + 8 * h, limit = 0;
@@ -75,7 +76,7 @@ __device__ __forceinline__ void short_queries(const att_args &g, const att_place
     }
     tile_put<bf16, KEY_PIECES>(sp + mine * SHORT_LD, SHORT_LD, s[0]);
     tile_put<bf16, KEY_PIECES>(sd + mine * SHORT_LD, SHORT_LD, ds[0]);
-    sums_product(dq, ds, (bf16 *)nullptr, 0, k, L, rows);
+    sums_product<FULL>(dq, ds, (bf16 *)nullptr, 0, k, L, rows);
     const float one[2] = {1, 1};
     size_t at = att_row(g, p, mine) * g.q_ld + p.head * g.head_dim;
     tile_store<bf16, DP / 8>((bf16 *)g.dq + at, g.q_ld, p.nq - mine, g, dq[0], one);
@@ -124,8 +125,10 @@ template <int DP> __global__ void __launch_bounds__(ATT_BLOCK) attention_short_k
     short_delta(g, p, delta);
     copies_wait();
     __syncthreads();
-    if (mine < p.nq)
-        short_queries<DP>(g, p, mine, q, dout, k, v, delta, sp, sd);
+    if (mine < p.nq && rows == ATT_SHORT)
+        short_queries<true, DP>(g, p, mine, q, dout, k, v, delta, sp, sd);
+    else if (mine < p.nq)
+        short_queries<false, DP>(g, p, mine, q, dout, k, v, delta, sp, sd);
     __syncthreads();
     if (mine >= p.nk)
         return;

@@ -103,7 +103,8 @@ template <int DP, int M> struct att_sums {
 };
 
 // `keys` keys of a tile for the warp's rows from `mine` on; seen[m][h]: how many of them each sees.
-template <class T, int DP, int M>
+// FULL: the tile's rows are all there.
+template <bool FULL, class T, int DP, int M>
 __device__ __forceinline__ void att_step(const att_tiles<T, DP, M> &at, int stage, int mine,
                                          int keys, const int (&seen)[M][2], float by,
                                          att_sums<DP, M> &a)
@@ -111,7 +112,7 @@ __device__ __forceinline__ void att_step(const att_tiles<T, DP, M> &at, int stag
     constexpr int KEY_PIECES = att_keys<T, DP>() / 8, ND = DP / 8, L = at.L;
     float s[M][KEY_PIECES][4], keep[2];
     tile_clear(s);
-    tile_product<M, KEY_PIECES, false>(s, at.q + mine * L, L, at.k(stage), L, DP, up16(keys));
+    tile_product<M, KEY_PIECES, false, FULL>(s, at.q + mine * L, L, at.k(stage), L, DP, up16(keys));
 #pragma unroll
     for (int m = 0; m < M; m++) {
         soften(s[m], seen[m], by, a.top[m], a.sum[m], keep);
@@ -121,7 +122,7 @@ __device__ __forceinline__ void att_step(const att_tiles<T, DP, M> &at, int stag
             for (int i = 0; i < 4; i++)
                 a.o[m][n][i] *= keep[i / 2];
     }
-    sums_product(a.o, s, at.p + mine * at.PL, at.PL, at.v(stage), L, up16(keys));
+    sums_product<FULL>(a.o, s, at.p + mine * at.PL, at.PL, at.v(stage), L, up16(keys));
 }
 
 template <class T, int DP, int M>
@@ -194,9 +195,11 @@ __global__ void __launch_bounds__(ATT_BLOCK) attention_kernel(att_args g)
 #pragma unroll
             for (int h = 0; h < 2; h++)
                 seen[m][h] = limit[m][h] - key0;
-        if (mine < queries)
-            att_step<T, DP, M>(at, stage, mine, min((int)KEYS, end - key0), seen, g.scale * LOG2_E,
-                               sums);
+        int keys = min((int)KEYS, end - key0);
+        if (mine < queries && up16(keys) == KEYS)
+            att_step<true, T, DP, M>(at, stage, mine, keys, seen, g.scale * LOG2_E, sums);
+        else if (mine < queries)
+            att_step<false, T, DP, M>(at, stage, mine, keys, seen, g.scale * LOG2_E, sums);
         stage = STAGES > 1 ? 1 - stage : 0;
     }
     if (mine < queries)

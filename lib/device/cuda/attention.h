@@ -98,8 +98,9 @@ __device__ __forceinline__ int up16(int n)
 
 // C[16 M, 8 NT] += A[16 M, k] B. A: rows of lda. B element (k, n) at b[n * ldb + k], or with K_ROWS
 // at b[k * ldb + n]. k a multiple of 16; pieces from column `live`, a multiple of 16, on are left
-// out.
-template <int M, int NT, bool K_ROWS>
+// out. FULL: there are none to leave out; without a branch between them the loads of a piece overlap
+// the products of the one before.
+template <int M, int NT, bool K_ROWS, bool FULL = false>
 __device__ __forceinline__ void tile_product(float (&c)[M][NT][4], const bf16 *a, int lda,
                                              const bf16 *b, int ldb, int k, int live)
 {
@@ -111,7 +112,7 @@ __device__ __forceinline__ void tile_product(float (&c)[M][NT][4], const bf16 *a
             load_a(fa[m], a + 16 * m * lda + k0, lda);
 #pragma unroll
         for (int n = 0; n < NT; n += 2) {
-            if (n * 8 >= live)
+            if (!FULL && n * 8 >= live)
                 continue;
             load_b2<K_ROWS>(fb, K_ROWS ? b + k0 * ldb + n * 8 : b + n * 8 * ldb + k0, ldb);
 #pragma unroll
@@ -123,15 +124,16 @@ __device__ __forceinline__ void tile_product(float (&c)[M][NT][4], const bf16 *a
     }
 }
 
-// C[16 M, 8 NT] += P B for the warp's own sums P[16 M, k], rounded to bfloat16; B with K_ROWS.
-template <int M, int KT, int NT>
+// C[16 M, 8 NT] += P B for the warp's own sums P[16 M, k], rounded to bfloat16; B with K_ROWS. FULL: k
+// is 8 KT.
+template <bool FULL, int M, int KT, int NT>
 __device__ __forceinline__ void sums_product(float (&c)[M][NT][4], const float (&p)[M][KT][4],
                                              bf16 *, int, const bf16 *b, int ldb, int k)
 {
 #pragma unroll
     for (int j = 0; j < KT / 2; j++) {
         unsigned fa[M][4], fb[4];
-        if (16 * j >= k)
+        if (!FULL && 16 * j >= k)
             continue;
 #pragma unroll
         for (int m = 0; m < M; m++)
@@ -148,7 +150,7 @@ __device__ __forceinline__ void sums_product(float (&c)[M][NT][4], const float (
     }
 }
 
-template <int M, int NT, bool K_ROWS>
+template <int M, int NT, bool K_ROWS, bool FULL = false>
 __device__ __forceinline__ void tile_product(float (&all)[M][NT][4], const float *a, int lda,
                                              const float *b, int ldb, int k, int live)
 {
@@ -159,7 +161,7 @@ __device__ __forceinline__ void tile_product(float (&all)[M][NT][4], const float
         float a0 = a[g * lda + i], a1 = a[(g + 8) * lda + i];
 #pragma unroll
         for (int n = 0; n < NT; n++) {
-            if (n * 8 >= live)
+            if (!FULL && n * 8 >= live)
                 continue;
             int j = n * 8 + t;
             float b0 = K_ROWS ? b[i * ldb + j] : b[j * ldb + i];
@@ -196,13 +198,13 @@ __device__ __forceinline__ void tile_put(T *to, int ld, const float (&c)[NT][4])
 }
 
 // The same product in float32: P goes through `room` [16, ld] of shared memory, the warp's own.
-template <int M, int KT, int NT>
+template <bool FULL, int M, int KT, int NT>
 __device__ __forceinline__ void sums_product(float (&c)[M][NT][4], const float (&p)[M][KT][4],
                                              float *room, int ld, const float *b, int ldb, int k)
 {
     tile_put(room, ld, p[0]);
     __syncwarp();
-    tile_product<M, NT, true>(c, room, ld, b, ldb, k, 8 * NT);
+    tile_product<M, NT, true, true>(c, room, ld, b, ldb, k, 8 * NT);
     __syncwarp();
 }
 
