@@ -7,18 +7,30 @@
 
 static const double GIB = 1024.0 * 1024 * 1024;
 
-static int check_device(const struct clip_model_memory *m, struct dev *d,
-                        char text[EMBED_MEMORY_TEXT], struct err *e)
+enum { PASS_LEAST = 1024 }; // rows of a device's pass: fewer are not worth its while
+
+// Shorter passes where the usual ones do not fit: the embeddings are the same. `m` is counted anew.
+static int check_device(const struct clip_table *t, const struct clip_model_options *o,
+                        struct clip_model_memory *m, struct dev *d, char text[EMBED_MEMORY_TEXT],
+                        struct err *e)
 {
     size_t left, total;
     if (d->op->memory(d, &left, &total, e))
         return -1;
+    while (m->total > left && d->pass_rows / 2 >= PASS_LEAST) {
+        d->pass_rows /= 2;
+        if (clip_model_memory(t, d, o, m, e))
+            return -1;
+    }
     snprintf(text, EMBED_MEMORY_TEXT,
              "%.2f GiB on %s (weights %.2f, buffers %.2f, the device's own %.2f); %.2f of %.2f are "
              "free",
              (double)m->total / GIB, d->name, (double)m->weights / GIB, (double)m->work / GIB,
              (double)m->own / GIB, (double)left / GIB, (double)total / GIB);
-    return m->total <= left ? 0 : err_set(e, "this needs %s. --dtype bf16 takes less", text);
+    if (m->total <= left)
+        return 0;
+    return err_set(e, "this needs at least %s%s", text,
+                   d->act == DEV_F32 ? ". --dtype bf16 takes less" : "");
 }
 
 // `model`: bytes of it that are the host's.
@@ -50,5 +62,5 @@ int embed_check_memory(const struct clip_table *t, const struct clip_model_optio
         return -1;
     if (check_host(own ? 0 : (double)m.total, s, text, e))
         return -1;
-    return own && m.total ? check_device(&m, d, text, e) : 0;
+    return own && m.total ? check_device(t, o, &m, d, text, e) : 0;
 }

@@ -39,10 +39,20 @@ for my $what ('i', 't') {
 }
 is(gpu('teacher-embed', "-q $embed --batch 5 --image-out hi.npy --text-out ht.npy s"), 0, 'smaller batches, from graphs') or diag $said;
 ok(slurp("h$_.npy") eq slurp("g$_.npy"), 'the same bytes') for 'i', 't';
-is(gpu('teacher-embed', "-q $embed --batch 5 --image-out hi.npy --text-out ht.npy s", 'CUDA_ON_CPU_GRAPHS=0'), 0, 'without graphs') or diag $said;
+is(gpu('teacher-embed', "-q $embed --batch 5 --image-out hi.npy --text-out ht.npy s", 'CLIP_CID_CUDA_GRAPHS=0'), 0, 'without graphs') or diag $said;
 ok(slurp("h$_.npy") eq slurp("g$_.npy"), 'the same bytes') for 'i', 't';
+is(gpu('teacher-embed', "$embed --image-out hi.npy --text-out ht.npy s"), 0, 'what it needs') or diag $said;
+my ($usual) = $said =~ /memory: ([\d.]+) GiB on cuda:0/;
+my $short = int(($usual - 0.02) * (1 << 30));
+is(gpu('teacher-embed', "$embed --image-out hi.npy --text-out ht.npy s", "CUDA_ON_CPU_MEMORY=$short"), 0, 'with less it goes in shorter passes') or diag $said;
+my ($taken) = $said =~ /memory: ([\d.]+) GiB on cuda:0/;
+cmp_ok($taken, '<', $usual, 'which need less');
+ok(slurp("h$_.npy") eq slurp("g$_.npy"), 'the same bytes') for 'i', 't';
+is(gpu('teacher-embed', "-q $embed --batch 5 --image-out no.npy s", 'CUDA_ON_CPU_FAIL=2'), 1, 'a kernel that went astray');
+like($said, qr/an illegal memory access/, 'is found at a wait');
+like($said, qr/given last: [a-z].*, .*CUDA_LAUNCH_BLOCKING=1/, 'which names the kernels given last');
 is(gpu('teacher-embed', "$embed --image-out no.npy s", 'CUDA_ON_CPU_MEMORY=100000000'), 1, 'too little memory');
-like($said, qr/this needs [\d.]+ GiB on cuda:0 .*; 0\.09 of 0\.09 are free/, 'is said with the sizes, before the first batch');
+like($said, qr/this needs at least [\d.]+ GiB on cuda:0 .*; 0\.09 of 0\.09 are free/, 'is said with the sizes, before the first batch');
 ok(!-e 'no.npy', 'and no file is there');
 
 open my $h, '>', 'student.json';

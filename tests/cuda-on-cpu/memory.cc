@@ -58,6 +58,14 @@ size_t from_env(const char *name, size_t otherwise)
     return s && *s ? (size_t)strtoull(s, nullptr, 10) : otherwise;
 }
 
+// CUDA_ON_CPU_FAIL=N: the N-th wait for work finds that a kernel went astray.
+cudaError_t fate_of_wait()
+{
+    static const size_t fails = from_env("CUDA_ON_CPU_FAIL", 0);
+    static size_t waits;
+    return ++waits == fails ? cudaErrorIllegalAddress : cudaSuccess;
+}
+
 size_t memory_size()
 {
     return from_env("CUDA_ON_CPU_MEMORY", (size_t)4 << 30);
@@ -147,6 +155,8 @@ const char *cudaGetErrorString(cudaError_t e)
         return "no CUDA-capable device is detected";
     case cudaErrorInvalidDevice:
         return "invalid device ordinal";
+    case cudaErrorIllegalAddress:
+        return "an illegal memory access was encountered";
     default:
         return "invalid argument";
     }
@@ -273,9 +283,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
     if (s->capture)
         return cudaErrorStreamCaptureUnsupported;
-    cuda_on_cpu_counts.waits += !s->queue.empty();
+    if (s->queue.empty())
+        return cudaSuccess;
+    cuda_on_cpu_counts.waits++;
     run(s);
-    return cudaSuccess;
+    return fate_of_wait();
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
@@ -314,11 +326,11 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
 {
-    if (e->done < e->recorded) {
-        cuda_on_cpu_counts.waits++;
-        run(e->by, e, e->recorded);
-    }
-    return cudaSuccess;
+    if (e->done >= e->recorded)
+        return cudaSuccess;
+    cuda_on_cpu_counts.waits++;
+    run(e->by, e, e->recorded);
+    return fate_of_wait();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)

@@ -72,6 +72,9 @@ struct cuda_staging {
     } copy[CUDA_PIECES_MAX];
 };
 
+// A kernel that fails is found out at a wait: the ones given last are named then.
+static constexpr size_t CUDA_LAUNCHED = 6;
+
 struct cuda {
     int ordinal;
     bool tf32;
@@ -84,8 +87,10 @@ struct cuda {
     uint64_t fetches, delivered;         // downloads begun, finished
     void *slot[SLOT_COUNT];
     size_t slot_bytes[SLOT_COUNT];
-    uint64_t slot_moves;          // how often a slot got other memory
-    struct dev_record *recording; // or NULL
+    uint64_t slot_moves;                 // how often a slot got other memory
+    struct dev_record *recording;        // or NULL
+    const char *launched[CUDA_LAUNCHED]; // the kernels given last, by number
+    size_t launches;
 };
 
 static inline struct cuda *cuda_of(struct dev *d)
@@ -147,6 +152,7 @@ void cuda_launch(struct dev *d, const char *what, void (*kernel)(P...), size_t b
     c.blockDim = dim3(threads);
     c.dynamicSmemBytes = shared;
     c.stream = cuda_of(d)->stream;
+    cuda_of(d)->launched[cuda_of(d)->launches++ % CUDA_LAUNCHED] = what;
     if (e == cudaSuccess)
         e = cudaLaunchKernelEx(&c, kernel, P(args)...);
     if (e != cudaSuccess)

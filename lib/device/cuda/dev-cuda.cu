@@ -24,11 +24,33 @@ void cuda_fail(struct dev *d, const char *fmt, ...)
     err_set(&d->failure, "%s: %s", d->name, text);
 }
 
+// The kernels given last, the latest first: one of them failed, or one before.
+static void say_launched(const struct cuda *c, char *text, size_t room)
+{
+    size_t n = c->launches < CUDA_LAUNCHED ? c->launches : CUDA_LAUNCHED, at = 0;
+    text[0] = 0;
+    for (size_t i = 1; i <= n && at < room; i++)
+        at += (size_t)snprintf(text + at, room - at, "%s%s", i > 1 ? ", " : "",
+                               c->launched[(c->launches - i) % CUDA_LAUNCHED]);
+}
+
+static bool of_a_kernel(cudaError_t e)
+{
+    return e == cudaErrorIllegalAddress || e == cudaErrorLaunchFailure ||
+           e == cudaErrorMisalignedAddress || e == cudaErrorIllegalInstruction;
+}
+
 bool cuda_check(struct dev *d, cudaError_t e, const char *what)
 {
+    char names[200];
     if (e == cudaSuccess)
         return true;
-    cuda_fail(d, "%s: %s", what, cudaGetErrorString(e));
+    say_launched(cuda_of(d), names, sizeof names);
+    if (of_a_kernel(e) && names[0])
+        cuda_fail(d, "%s: %s; given last: %s. With CUDA_LAUNCH_BLOCKING=1 the kernel is named",
+                  what, cudaGetErrorString(e), names);
+    else
+        cuda_fail(d, "%s: %s", what, cudaGetErrorString(e));
     return false;
 }
 
@@ -181,7 +203,7 @@ int dev_cuda_open(struct dev *d, const char *name, enum dev_type act, struct err
     struct cuda *c = (struct cuda *)mem_alloc(1, sizeof *c, e);
     if (!c)
         return -1;
-    const char *tf32 = getenv("CLIPCID_TF32");
+    const char *tf32 = getenv("CLIP_CID_TF32");
     c->ordinal = n;
     c->tf32 = tf32 && tf32[0] == '1';
     snprintf(c->name, sizeof c->name, "cuda:%d", n);
