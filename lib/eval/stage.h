@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What zs-eval does: opens a model, evaluates it on each set, writes a line of JSON for each.
+#ifndef EVAL_STAGE_H
+#define EVAL_STAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "system/cli.h"
+#include "system/log.h"
+
+// The choices of --task and --features.
+enum { EVAL_TASK_AUTO, EVAL_TASK_ZEROSHOT, EVAL_TASK_RETRIEVAL, EVAL_TASK_PROBE };
+enum { EVAL_FEATURES_EMBEDDING, EVAL_FEATURES_TOWER };
+
+// The options of zs-eval(1), by their names.
+struct eval_stage_options {
+    const char *model, *split, *tokenizer, *classnames, *templates, *cache, *predictions, *device;
+    int task, features; // as above
+    int dtype;          // enum dev_type
+    uint64_t batch, confusions, seed, iterations;
+    double c, min_acc1;
+    bool shortcuts, min_given; // min_given: --min-acc1
+    struct cli_count max_bad;
+};
+
+// Options that do not go together, or are missing: -1 with wrong usage in e.
+int eval_stage_check(const struct eval_stage_options *o, const struct cli_common *common,
+                     struct err *e);
+// Evaluates every set; the failed ones are named and the results of the others kept. *missed: a set
+// stays below --min-acc1, which the log has said. 0, or -1 where any failed.
+int eval_stage_run(const struct eval_stage_options *o, const struct cli_common *common,
+                   struct log *l, bool *missed, struct err *e);
+
+#endif
