@@ -12,7 +12,7 @@
 
 enum { CHUNK = 16384, TASK = 1024 }; // rows read at once; by one thread
 
-struct pass {
+struct cell_pass {
     struct balance_run *b;
     struct loop_error fail;
     uint64_t first;
@@ -34,7 +34,7 @@ static void class_held(struct balance_run *b, uint64_t first, size_t n, float *u
 
 static void read_task(void *ctx, size_t i)
 {
-    struct pass *p = ctx;
+    struct cell_pass *p = ctx;
     struct balance_run *b = p->b;
     size_t at = i * TASK, n = p->n - at < TASK ? p->n - at : TASK;
     float *rows = p->rows + at * b->dim;
@@ -64,7 +64,7 @@ static void count_states(struct balance_run *b)
 }
 
 // One cell: the mean of all unit rows stands for its centroid.
-static void add_to_mean(struct balance_run *b, const struct pass *p)
+static void add_to_mean(struct balance_run *b, const struct cell_pass *p)
 {
     for (size_t i = 0; i < p->n; i++)
         for (size_t d = 0; d < b->dim; d++)
@@ -72,7 +72,8 @@ static void add_to_mean(struct balance_run *b, const struct pass *p)
 }
 
 // The cell of each row, and the next ones that it looks into.
-static int find_cells(struct balance_run *b, struct nearest *a, const struct pass *p, struct err *e)
+static int find_cells(struct balance_run *b, struct nearest *a, const struct cell_pass *p,
+                      struct err *e)
 {
     size_t top = b->probe + 1;
     int32_t *labels = mem_alloc(p->n * top, sizeof *labels, e);
@@ -97,7 +98,7 @@ static int find_cells(struct balance_run *b, struct nearest *a, const struct pas
 
 static int read_all(struct balance_run *b, struct nearest *a, struct err *e)
 {
-    struct pass p = {.b = b};
+    struct cell_pass p = {.b = b};
     p.rows = mem_alloc(CHUNK * b->dim, sizeof *p.rows, e);
     if (!p.rows)
         return -1;
@@ -153,7 +154,7 @@ double balance_to_centroid(const struct balance_run *b, const float *raw, double
 
 static void key_task(void *ctx, size_t i)
 {
-    struct pass *p = ctx;
+    struct cell_pass *p = ctx;
     struct balance_run *b = p->b;
     struct err e;
     uint64_t first = i * TASK, n = b->n - first < TASK ? b->n - first : TASK;
@@ -232,7 +233,7 @@ static int rank_cells(struct balance_run *b, const double *key, struct err *e)
 // SemDeDup's order within each cell.
 static int sort_by_rank(struct balance_run *b, struct err *e)
 {
-    struct pass p = {.b = b};
+    struct cell_pass p = {.b = b};
     if (b->o->survivor == BALANCE_HARD || b->o->survivor == BALANCE_EASY) {
         p.key = mem_alloc(b->usable, sizeof *p.key, e);
         if (!p.key || threads_for_stop(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||

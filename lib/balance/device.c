@@ -19,7 +19,7 @@ static const uint64_t MOST_SCORES = 1u << 31; // of a run: the list's counter ha
 enum { PIECES = 1 << 16, ITEMS = 1 << 17 }; // of a turn
 
 // Part of a block on the device.
-struct piece {
+struct pair_piece {
     uint32_t block, first, n; // in the block
     uint32_t at;              // its first row there
     size_t before;            // 1 + the piece of the same block that came before; 0 = none
@@ -30,7 +30,7 @@ struct item {
 };
 
 // Where the pairs, or the blocks of scores, are being walked through.
-struct walk {
+struct piece_walk {
     size_t pair;
     uint32_t a, b;
 };
@@ -41,8 +41,8 @@ struct device_turn {
     struct balance_found *found;
     const struct balance_pair *pairs;
     size_t n_pairs;
-    struct walk next; // pair, and the pieces of its blocks
-    struct piece *pieces;
+    struct piece_walk next; // pair, and the pieces of its blocks
+    struct pair_piece *pieces;
     size_t n_pieces, pieces_room;
     struct item *items;
     size_t n_items, items_room;
@@ -67,14 +67,14 @@ static uint32_t count_pieces(const struct device_turn *t, uint32_t block)
     return n / most + (n % most != 0);
 }
 
-static struct piece make_piece(const struct device_turn *t, uint32_t block, uint32_t i)
+static struct pair_piece make_piece(const struct device_turn *t, uint32_t block, uint32_t i)
 {
     uint32_t most = piece_rows(t), first = i * most, left = t->b->blocks[block].n - first;
-    return (struct piece){.block = block, .first = first, .n = left < most ? left : most};
+    return (struct pair_piece){.block = block, .first = first, .n = left < most ? left : most};
 }
 
 // 1 + the piece, where the turn has it; else 0.
-static size_t find_piece(const struct device_turn *t, const struct piece *p)
+static size_t find_piece(const struct device_turn *t, const struct pair_piece *p)
 {
     size_t i = t->latest[p->block];
     while (i && t->pieces[i - 1].first != p->first)
@@ -83,7 +83,7 @@ static size_t find_piece(const struct device_turn *t, const struct piece *p)
 }
 
 // The piece's number in *at, which is 1 + it where it was there already.
-static int add_piece(struct device_turn *t, struct piece p, size_t *at, struct err *e)
+static int add_piece(struct device_turn *t, struct pair_piece p, size_t *at, struct err *e)
 {
     if (*at)
         return 0;
@@ -101,7 +101,7 @@ static int add_piece(struct device_turn *t, struct piece p, size_t *at, struct e
 static int add_item(struct device_turn *t, struct err *e)
 {
     const struct balance_pair *p = &t->pairs[t->next.pair];
-    struct piece a = make_piece(t, p->a, t->next.a), b = make_piece(t, p->b, t->next.b);
+    struct pair_piece a = make_piece(t, p->a, t->next.a), b = make_piece(t, p->b, t->next.b);
     bool same = a.block == b.block && a.first == b.first;
     size_t at = find_piece(t, &a), bt = find_piece(t, &b);
     size_t more = (at ? 0 : a.n) + (bt || same ? 0 : b.n);
@@ -120,14 +120,14 @@ static int add_item(struct device_turn *t, struct err *e)
 static void step(struct device_turn *t)
 {
     const struct balance_pair *p = &t->pairs[t->next.pair];
-    struct walk *w = &t->next;
+    struct piece_walk *w = &t->next;
     if (++w->b < count_pieces(t, p->b))
         return;
     w->b = p->a == p->b ? ++w->a : 0;
     w->a += p->a != p->b;
     if (w->a < count_pieces(t, p->a))
         return;
-    *w = (struct walk){.pair = w->pair + 1};
+    *w = (struct piece_walk){.pair = w->pair + 1};
 }
 
 // The items of a turn.
@@ -146,7 +146,7 @@ static int fill(struct device_turn *t, struct err *e)
     return r < 0 ? -1 : 0;
 }
 
-static const struct piece *piece_of(const struct device_turn *t, uint32_t row)
+static const struct pair_piece *piece_of(const struct device_turn *t, uint32_t row)
 {
     size_t low = 0, high = t->n_pieces - 1;
     while (low < high) {
@@ -172,7 +172,7 @@ static void pack_task(void *ctx, size_t task)
     }
     end = end < t->rows ? end : t->rows;
     for (uint32_t i = first; i < end && i < first + TASK; i++) {
-        const struct piece *p = piece_of(t, i);
+        const struct pair_piece *p = piece_of(t, i);
         balance_unit(b, &b->blocks[p->block], p->first + i - p->at, unit);
         search_device_pack(t->s, unit, search_device_row(t->s, t->s->act, i - t->packed),
                            &t->norm[i], &t->lost[i]);
@@ -233,7 +233,7 @@ static void compare(struct device_turn *t, const struct item *it, uint32_t row, 
 
 // Starts at most n blocks of scores from *w on (pair: the item; a, b: row and column in it), with
 // an empty list. *area: their scores. Returns how many there were.
-static size_t launch(struct device_turn *t, struct walk *w, size_t n, double *area)
+static size_t launch(struct device_turn *t, struct piece_walk *w, size_t n, double *area)
 {
     struct search_device *s = t->s;
     size_t done = 0;
@@ -241,7 +241,7 @@ static size_t launch(struct device_turn *t, struct walk *w, size_t n, double *ar
     s->d->op->zero(s->d, s->hits.n, sizeof *s->hits.n);
     for (; done < n && w->pair < t->n_items; done++) {
         const struct item *it = &t->items[w->pair];
-        const struct piece *a = &t->pieces[it->a], *b = &t->pieces[it->b];
+        const struct pair_piece *a = &t->pieces[it->a], *b = &t->pieces[it->b];
         uint32_t rows = a->n - w->a < s->rows ? a->n - w->a : (uint32_t)s->rows;
         uint32_t cols = b->n - w->b < s->cols ? b->n - w->b : (uint32_t)s->cols;
         if (done && sum + (uint64_t)rows * cols > MOST_SCORES)
@@ -254,7 +254,7 @@ static size_t launch(struct device_turn *t, struct walk *w, size_t n, double *ar
         w->b = 0;
         w->a += rows;
         if (w->a >= a->n)
-            *w = (struct walk){.pair = w->pair + 1};
+            *w = (struct piece_walk){.pair = w->pair + 1};
     }
     *area = (double)sum;
     return done;
@@ -273,7 +273,7 @@ static void decide_task(void *ctx, size_t task)
             loop_error_set(&t->fail, &e);
             break;
         }
-        const struct piece *a = piece_of(t, h->row), *b = piece_of(t, h->col);
+        const struct pair_piece *a = piece_of(t, h->row), *b = piece_of(t, h->col);
         struct balance_meeting m = {.a = &t->b->blocks[a->block],
                                     .b = &t->b->blocks[b->block],
                                     .i = a->first + h->row - a->at,
@@ -308,7 +308,7 @@ static int run_turn(struct device_turn *t, double pairs, double *done, double to
     struct search_device *s = t->s;
     double all = 0, seen = 0, area, start = *done;
     size_t run = FIRST_RUN;
-    struct walk began = {0}, next = {0};
+    struct piece_walk began = {0}, next = {0};
     for (size_t i = 0; i < t->n_items; i++)
         all += (double)t->pieces[t->items[i].a].n * t->pieces[t->items[i].b].n;
     size_t flying = launch(t, &next, run, &area);

@@ -11,7 +11,7 @@
 
 enum { TRIALS = 16, ROWS = 7 * DOT_RIGHT };
 
-struct trial {
+struct pair_trial {
     struct balance_run *b;
     struct dot_panel left, right;
     float *unit; // ROWS x dim
@@ -19,7 +19,7 @@ struct trial {
     double pairs, doubts;
 };
 
-static int trial_init(struct trial *t, struct err *e)
+static int trial_init(struct pair_trial *t, struct err *e)
 {
     size_t dim = t->b->dim;
     if (dot_panel_init(&t->left, DOT_I8, DOT_SIDE_LEFT, ROWS, dim, e) ||
@@ -30,7 +30,7 @@ static int trial_init(struct trial *t, struct err *e)
     return t->out ? 0 : -1;
 }
 
-static void trial_release(struct trial *t)
+static void trial_release(struct pair_trial *t)
 {
     dot_panel_release(&t->left);
     dot_panel_release(&t->right);
@@ -39,7 +39,7 @@ static void trial_release(struct trial *t)
 }
 
 // The rows at places first .. first + n, made unit.
-static int fetch(struct trial *t, uint32_t first, uint32_t n, struct err *e)
+static int fetch(struct pair_trial *t, uint32_t first, uint32_t n, struct err *e)
 {
     const struct balance_run *b = t->b;
     uint64_t rows[ROWS];
@@ -55,7 +55,7 @@ static int fetch(struct trial *t, uint32_t first, uint32_t n, struct err *e)
     return 0;
 }
 
-static void count(struct trial *t, uint32_t n)
+static void count(struct pair_trial *t, uint32_t n)
 {
     double distance = t->b->distance >= 0 ? t->b->distance : 0.1; // not known yet: a likely one
     for (uint32_t i = 0; i < n; i++) {
@@ -67,7 +67,7 @@ static void count(struct trial *t, uint32_t n)
 }
 
 // The rows of one cell from place `at` on.
-static int run_trial(struct trial *t, uint32_t at, struct err *e)
+static int run_trial(struct pair_trial *t, uint32_t at, struct err *e)
 {
     const struct balance_run *b = t->b;
     size_t row = b->order[at], cell = b->cell ? b->cell[row] : 0;
@@ -83,7 +83,7 @@ static int run_trial(struct trial *t, uint32_t at, struct err *e)
 
 static int try_int8(struct balance_run *b, struct err *e)
 {
-    struct trial t = {.b = b};
+    struct pair_trial t = {.b = b};
     int r = trial_init(&t, e);
     for (uint64_t i = 0; i < TRIALS && !r; i++)
         r = run_trial(&t, (uint32_t)(i * b->usable / TRIALS), e);

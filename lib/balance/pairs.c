@@ -12,7 +12,7 @@
 enum { STRIPES_A_TURN = 4096 };
 
 // One thread's memory.
-struct scratch {
+struct pair_scratch {
     struct dot_panel left;
     float *unit;                  // DOT_BLOCK_ROWS x dim
     float *out;                   // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
@@ -20,13 +20,13 @@ struct scratch {
     uint32_t at[DOT_BLOCK_COLS];
 };
 
-struct turn {
+struct pair_turn {
     struct balance_run *b;
     const struct balance_pair *pairs;
     uint64_t *stripes; // before pair i; n + 1
     size_t n;
     uint64_t first; // stripe of this turn
-    struct scratch *scratch;
+    struct pair_scratch *scratch;
     struct balance_found *found;
     int threads;
 };
@@ -135,7 +135,7 @@ void balance_meet(struct balance_run *b, struct balance_found *f, const struct b
     }
 }
 
-static void scan(struct balance_run *b, struct scratch *s, struct balance_found *f,
+static void scan(struct balance_run *b, struct pair_scratch *s, struct balance_found *f,
                  const struct balance_meeting *r, const float *v, uint32_t first, size_t n)
 {
     size_t hits = dot_above(v, n, balance_least(b, r->bound), s->at);
@@ -144,7 +144,7 @@ static void scan(struct balance_run *b, struct scratch *s, struct balance_found 
 }
 
 // A block that has its own panel gives the packed rows; those of visitors are packed here.
-static void pack_left(struct balance_run *b, struct scratch *s, const struct balance_block *k,
+static void pack_left(struct balance_run *b, struct pair_scratch *s, const struct balance_block *k,
                       uint32_t first, uint32_t m)
 {
     if (!k->visitors) {
@@ -157,7 +157,7 @@ static void pack_left(struct balance_run *b, struct scratch *s, const struct bal
 }
 
 // Products of m rows of the stripe from i on with the n rows of c from j on.
-static void compare_block(struct balance_run *b, struct scratch *s, struct balance_found *f,
+static void compare_block(struct balance_run *b, struct pair_scratch *s, struct balance_found *f,
                           struct balance_meeting *r, uint32_t first, uint32_t i, uint32_t m,
                           uint32_t j, uint32_t n)
 {
@@ -170,7 +170,7 @@ static void compare_block(struct balance_run *b, struct scratch *s, struct balan
 }
 
 // Of a block with itself, what is right of the diagonal: few rows at a time, which waste little.
-static void compare(struct balance_run *b, struct scratch *s, struct balance_found *f,
+static void compare(struct balance_run *b, struct pair_scratch *s, struct balance_found *f,
                     const struct balance_pair *p, uint32_t first)
 {
     const struct balance_block *a = &b->blocks[p->a], *c = &b->blocks[p->b];
@@ -201,7 +201,7 @@ struct balance_found *balance_found_take(struct balance_found *all, int threads)
 
 static void stripe(void *ctx, size_t i)
 {
-    struct turn *t = ctx;
+    struct pair_turn *t = ctx;
     uint64_t at = t->first + i;
     size_t low = 0, high = t->n - 1;
     while (low < high) {
@@ -250,7 +250,7 @@ int balance_progress(struct balance_run *b, double done, double total, struct er
 }
 
 // Compares pairs whose blocks are loaded, in turns so that progress can be seen.
-static int run_batch(struct turn *t, double *done, double total, struct err *e)
+static int run_batch(struct pair_turn *t, double *done, double total, struct err *e)
 {
     t->stripes = mem_alloc(t->n + 1, sizeof *t->stripes, e);
     if (!t->stripes)
@@ -272,14 +272,14 @@ static int run_batch(struct turn *t, double *done, double total, struct err *e)
     return r ? -1 : 0;
 }
 
-static void scratch_release(struct scratch *s)
+static void scratch_release(struct pair_scratch *s)
 {
     dot_panel_release(&s->left);
     free(s->unit);
     free(s->out);
 }
 
-static int scratch_init(struct scratch *s, const struct balance_run *b, struct err *e)
+static int scratch_init(struct pair_scratch *s, const struct balance_run *b, struct err *e)
 {
     if (dot_panel_init(&s->left, b->kernel, DOT_SIDE_LEFT, DOT_BLOCK_ROWS, b->dim, e))
         return -1;
@@ -296,7 +296,7 @@ static int found_init(struct balance_found *f, const struct balance_run *b, stru
     return b->forest && !f->edges ? -1 : 0;
 }
 
-static int run_all(struct turn *t, const struct balance_pair *pairs, size_t n, struct err *e)
+static int run_all(struct pair_turn *t, const struct balance_pair *pairs, size_t n, struct err *e)
 {
     struct balance_run *b = t->b;
     double total = 0, done = 0;
@@ -323,7 +323,7 @@ static int run_all(struct turn *t, const struct balance_pair *pairs, size_t n, s
 
 int balance_pairs(struct balance_run *b, const struct balance_pair *pairs, size_t n, struct err *e)
 {
-    struct turn t = {.b = b, .threads = b->o->threads};
+    struct pair_turn t = {.b = b, .threads = b->o->threads};
     size_t threads = (size_t)t.threads;
     t.found = mem_alloc(threads, sizeof *t.found, e);
     t.scratch = t.found ? mem_alloc(threads, sizeof *t.scratch, e) : NULL;

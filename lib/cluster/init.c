@@ -22,7 +22,7 @@ static int by_point(const void *x, const void *y)
     return a->at < b->at ? -1 : a->at > b->at;
 }
 
-struct reading {
+struct init_reading {
     const struct kmeans_job *j;
     struct drawn *drawn; // m
     uint64_t at[AT_ONCE];
@@ -32,7 +32,7 @@ struct reading {
 };
 
 // Reads the m points drawn, each to its slot behind `to`.
-static int read_drawn(struct reading *r, uint64_t m, float *to, struct err *e)
+static int read_drawn(struct init_reading *r, uint64_t m, float *to, struct err *e)
 {
     size_t dim = r->j->points->source->dim;
     qsort(r->drawn, m, sizeof *r->drawn, by_point);
@@ -52,7 +52,7 @@ static int read_drawn(struct reading *r, uint64_t m, float *to, struct err *e)
 }
 
 // Fills the centroids; *found: how many usable points there were.
-static int draw(struct reading *r, size_t *found, struct err *e)
+static int draw(struct init_reading *r, size_t *found, struct err *e)
 {
     const struct kmeans_job *j = r->j;
     size_t dim = j->points->source->dim;
@@ -75,7 +75,7 @@ static int draw(struct reading *r, size_t *found, struct err *e)
 int kmeans_init(const struct kmeans_job *j, struct err *e)
 {
     size_t dim = j->points->source->dim, found = 0;
-    struct reading *r = mem_alloc(1, sizeof *r, e);
+    struct init_reading *r = mem_alloc(1, sizeof *r, e);
     if (!r)
         return -1;
     r->j = j;

@@ -10,7 +10,7 @@
 
 enum { PART = 512 }; // points read by one task
 
-struct reading {
+struct points_reading {
     const struct kmeans_points *p;
     uint64_t first, n;
     float *out;
@@ -20,7 +20,7 @@ struct reading {
 
 static void read_task(void *ctx, size_t i)
 {
-    struct reading *r = ctx;
+    struct points_reading *r = ctx;
     const struct kmeans_points *p = r->p;
     const struct row_source *s = p->source;
     uint64_t at = i * PART, n = r->n - at < PART ? r->n - at : PART, rows[PART];
@@ -43,7 +43,7 @@ static void read_task(void *ctx, size_t i)
 static int fill(const struct kmeans_points *p, int threads, uint64_t first, uint64_t n, float *out,
                 uint8_t *state, struct err *e)
 {
-    struct reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
+    struct points_reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
     return threads_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
                    loop_error_check(&r.fail, e)
                ? -1

@@ -14,7 +14,7 @@
 
 static const char magic[8] = {'K', 'M', 'E', 'A', 'N', 'S', '2', '\n'};
 
-struct head {
+struct state_head {
     char magic[8];
     char options[40], rows[40];
     int64_t level, iteration;
@@ -50,7 +50,7 @@ int kmeans_state_save(const struct kmeans_state *s, const struct kmeans_tag *tag
 {
     struct out o = {.fd = -1};
     struct arrays a;
-    struct head h = {
+    struct state_head h = {
         .level = s->level, .iteration = s->iteration, .k1 = s->k1, .dim = s->dim, .k = s->k};
     struct digest *d = digest_new(e);
     uint64_t sum = 0;
@@ -80,7 +80,7 @@ int kmeans_state_save(const struct kmeans_state *s, const struct kmeans_tag *tag
 static int parse(struct kmeans_state *s, const struct kmeans_tag *tag, const struct map *m,
                  struct err *e)
 {
-    struct head h;
+    struct state_head h;
     struct arrays a;
     char hex[DIGEST_HEX];
     uint64_t sum;

@@ -10,7 +10,7 @@
 enum { PAIRS = 10, LINE_STEPS = 25 };
 static const double ARMIJO = 1e-4, CURVATURE = 0.9;
 
-struct state {
+struct lbfgs_state {
     size_t n;
     lbfgs_fn *fn;
     void *user;
@@ -38,7 +38,7 @@ static double max_abs(size_t n, const double *a)
     return m;
 }
 
-static int state_init(struct state *t, size_t n, struct err *e)
+static int state_init(struct lbfgs_state *t, size_t n, struct err *e)
 {
     size_t all;
     if (!mem_mul(n, 4 + 2 * PAIRS, &all))
@@ -60,7 +60,7 @@ static int state_init(struct state *t, size_t n, struct err *e)
 }
 
 // d = -H g by the two-loop recursion (algorithm 7.4).
-static void direction(struct state *t)
+static void direction(struct lbfgs_state *t)
 {
     double alpha[PAIRS];
     size_t n = t->n;
@@ -87,7 +87,8 @@ static void direction(struct state *t)
 }
 
 // Value and slope along d at x + step d.
-static int probe_step(struct state *t, double step, double *value, double *slope, struct err *e)
+static int probe_step(struct lbfgs_state *t, double step, double *value, double *slope,
+                      struct err *e)
 {
     for (size_t i = 0; i < t->n; i++)
         t->x_try[i] = t->x[i] + step * t->d[i];
@@ -116,7 +117,7 @@ static double between(double a, double fa, double da, double b, double fb, doubl
 
 // Strong Wolfe (algorithms 3.5 and 3.6 in one loop): [lo, hi] brackets once hi is set. 1: found,
 // the trial is accepted. 0: no step lowers the value any more. -1: error.
-static int line_search(struct state *t, double f0, double slope0, double first, double *value,
+static int line_search(struct lbfgs_state *t, double f0, double slope0, double first, double *value,
                        struct err *e)
 {
     double lo = 0, f_lo = f0, d_lo = slope0, hi = 0, f_hi = 0, d_hi = 0, step = first;
@@ -158,7 +159,7 @@ static int line_search(struct state *t, double f0, double slope0, double first, 
 }
 
 // The pair is left out when the curvature along it is not positive to rounding.
-static void remember(struct state *t)
+static void remember(struct lbfgs_state *t)
 {
     int at = (t->newest + 1) % PAIRS;
     double *s = t->s[at], *y = t->y[at];
@@ -175,7 +176,7 @@ static void remember(struct state *t)
         t->n_pairs++;
 }
 
-static int iterate(struct state *t, const struct lbfgs_options *o, struct lbfgs_result *r,
+static int iterate(struct lbfgs_state *t, const struct lbfgs_options *o, struct lbfgs_result *r,
                    struct err *e)
 {
     for (;; r->iterations++) {
@@ -215,7 +216,7 @@ static int iterate(struct state *t, const struct lbfgs_options *o, struct lbfgs_
 int lbfgs_minimise(size_t n, double *x, lbfgs_fn *fn, void *user, const struct lbfgs_options *o,
                    struct lbfgs_result *r, struct err *e)
 {
-    struct state t = {.fn = fn, .user = user, .x = x};
+    struct lbfgs_state t = {.fn = fn, .user = user, .x = x};
     *r = (struct lbfgs_result){0};
     if (state_init(&t, n, e))
         return -1;

@@ -14,7 +14,7 @@ enum { BLOCK_ROWS = 2048, CLASS_TILE = 32, ROW_TILE = 64, GRID_FIRST_STEP = 16 }
 
 // Buffers of one fit. The objective is divided by C n, so that its value stays near one for any C
 // and float32 gradients keep their digits.
-struct fit {
+struct probe_fit {
     struct dev *dev;
     const struct probe_data *d;
     double penalty;              // 1 / (C n)
@@ -30,7 +30,7 @@ static size_t block_rows(const struct probe_data *d)
     return d->n < BLOCK_ROWS ? d->n : BLOCK_ROWS;
 }
 
-static void fit_release(struct fit *f)
+static void fit_release(struct probe_fit *f)
 {
     void *const of_device[] = {f->w,      f->bias, f->grad, f->bias_grad,
                                f->logits, f->loss, f->ones, f->label};
@@ -40,7 +40,7 @@ static void fit_release(struct fit *f)
     free(f->host_bias);
 }
 
-static int fit_fill(struct fit *f, struct err *e)
+static int fit_fill(struct probe_fit *f, struct err *e)
 {
     size_t rows = block_rows(f->d);
     float *one = mem_alloc(rows, sizeof *one, e);
@@ -55,10 +55,10 @@ static int fit_fill(struct fit *f, struct err *e)
     return rc;
 }
 
-static int fit_init(struct fit *f, struct dev *dev, const struct probe_data *d, double c,
+static int fit_init(struct probe_fit *f, struct dev *dev, const struct probe_data *d, double c,
                     struct err *e)
 {
-    *f = (struct fit){.dev = dev, .d = d, .penalty = 1 / (c * (double)d->n)};
+    *f = (struct probe_fit){.dev = dev, .d = d, .penalty = 1 / (c * (double)d->n)};
     size_t cells = d->classes * d->dim, rows = block_rows(d);
     struct {
         float **to;
@@ -83,7 +83,7 @@ static int fit_init(struct fit *f, struct dev *dev, const struct probe_data *d, 
 }
 
 // Weights and biases, which lie side by side in the variables, to the device.
-static void send(struct fit *f, const double *w)
+static void send(struct probe_fit *f, const double *w)
 {
     size_t classes = f->d->classes, dim = f->d->dim;
     for (size_t c = 0; c < classes; c++) {
@@ -98,7 +98,7 @@ static void send(struct fit *f, const double *w)
 }
 
 // Rows [at, at + rows): their gradients are added to the device's, their losses returned.
-static double block(struct fit *f, size_t at, size_t rows)
+static double block(struct probe_fit *f, size_t at, size_t rows)
 {
     const struct probe_data *d = f->d;
     const struct dev_ops *op = f->dev->op;
@@ -118,7 +118,7 @@ static double block(struct fit *f, size_t at, size_t rows)
 
 static int objective(void *user, const double *w, double *value, double *g, struct err *e)
 {
-    struct fit *f = user;
+    struct probe_fit *f = user;
     const struct probe_data *d = f->d;
     size_t classes = d->classes, dim = d->dim, stride = dim + 1;
     double loss = 0, square = 0;
@@ -145,7 +145,7 @@ static int objective(void *user, const double *w, double *value, double *g, stru
 // is flat undecided. The last iterations therefore run in float64, from where the fast ones ended.
 
 struct exact {
-    struct fit fit;
+    struct probe_fit fit;
     float *rows;   // [BLOCK_ROWS, dim], from the device
     double *x, *p; // the same rows; logits, then softmax - onehot [BLOCK_ROWS, classes]
     double *loss;  // [BLOCK_ROWS]

@@ -15,7 +15,7 @@
 
 enum { SLOTS_A_THREAD = 4, PATH_ROOM = 4096 };
 
-struct slot {
+struct read_slot {
     struct eval_sample sample;
     char *key;
     size_t cap_key;
@@ -32,7 +32,7 @@ struct slot {
     char shard_name[32];
 };
 
-struct reader {
+struct set_reader {
     const struct eval_set *set;
     const char *split;
     const struct read_picture *picture;
@@ -58,7 +58,8 @@ static int copy_bytes(void *to_pointer, size_t *cap, const void *from, size_t n,
 
 // ---- labels
 
-static int parse_class(struct slot *t, const struct shard_member *m, size_t classes, struct err *e)
+static int parse_class(struct read_slot *t, const struct shard_member *m, size_t classes,
+                       struct err *e)
 {
     const char *text = (const char *)m->data;
     char *end;
@@ -106,7 +107,7 @@ static double target_at(const struct npy_header *h, const uint8_t *rows, size_t 
     return -1;
 }
 
-static int parse_targets(struct slot *t, const struct shard_member *m, size_t classes,
+static int parse_targets(struct read_slot *t, const struct shard_member *m, size_t classes,
                          struct err *e)
 {
     struct npy_header h;
@@ -135,7 +136,7 @@ static bool text_is_utf8(const char *text)
 }
 
 // One caption a line; empty lines are none.
-static int parse_captions(struct slot *t, const struct shard_member *m, struct err *e)
+static int parse_captions(struct read_slot *t, const struct shard_member *m, struct err *e)
 {
     if (memchr(m->data, '\0', m->size))
         return err_set(e, "txt holds a NUL byte");
@@ -161,8 +162,8 @@ static int parse_captions(struct slot *t, const struct shard_member *m, struct e
     return n ? 0 : err_set(e, "txt holds no caption");
 }
 
-static int parse_label(const struct reader *r, struct slot *t, const struct shard_sample *s,
-                       struct err *e)
+static int parse_label(const struct set_reader *r, struct read_slot *t,
+                       const struct shard_sample *s, struct err *e)
 {
     static const char *const ext[] = {
         [EVAL_CLASSES] = "cls", [EVAL_MULTILABEL] = "npy", [EVAL_RETRIEVAL] = "txt"};
@@ -183,7 +184,7 @@ static int parse_label(const struct reader *r, struct slot *t, const struct shar
 // ---- the pipeline's steps
 
 // The next sample of any shard: 1, 0 at the end of all, -1.
-static int next_sample(struct reader *r, struct shard_sample *s, struct err *e)
+static int next_sample(struct set_reader *r, struct shard_sample *s, struct err *e)
 {
     for (;;) {
         char path[PATH_ROOM];
@@ -208,8 +209,8 @@ static int next_sample(struct reader *r, struct shard_sample *s, struct err *e)
 
 static int step_read(void *ctx, void *item, struct err *e)
 {
-    struct reader *r = ctx;
-    struct slot *t = item;
+    struct set_reader *r = ctx;
+    struct read_slot *t = item;
     struct shard_sample s;
     int rc = next_sample(r, &s, e);
     if (rc <= 0)
@@ -230,8 +231,8 @@ static int step_read(void *ctx, void *item, struct err *e)
 
 static int step_work(void *ctx, void *item, struct err *e)
 {
-    const struct reader *r = ctx;
-    struct slot *t = item;
+    const struct set_reader *r = ctx;
+    struct read_slot *t = item;
     uint32_t width, height;
     struct rng rng;
     rng_init(&rng, 0, t->sample.row);
@@ -254,14 +255,14 @@ static int step_work(void *ctx, void *item, struct err *e)
 
 static int step_write(void *ctx, void *item, struct err *e)
 {
-    struct reader *r = ctx;
-    struct slot *t = item;
+    struct set_reader *r = ctx;
+    struct read_slot *t = item;
     return r->sink(r->user, &t->sample, e);
 }
 
 // ---- slots
 
-static void slots_free(struct slot *slots, size_t n)
+static void slots_free(struct read_slot *slots, size_t n)
 {
     for (size_t i = 0; slots && i < n; i++) {
         free(slots[i].key);
@@ -275,9 +276,9 @@ static void slots_free(struct slot *slots, size_t n)
     free(slots);
 }
 
-static struct slot *slots_new(const struct reader *r, size_t n, struct err *e)
+static struct read_slot *slots_new(const struct set_reader *r, size_t n, struct err *e)
 {
-    struct slot *slots = mem_alloc(n, sizeof *slots, e);
+    struct read_slot *slots = mem_alloc(n, sizeof *slots, e);
     size_t side = r->picture ? (size_t)r->picture->crop.size : 0;
     for (size_t i = 0; slots && i < n; i++) {
         slots[i].pixels = mem_alloc(side * side, 3, e);
@@ -293,13 +294,14 @@ static struct slot *slots_new(const struct reader *r, size_t n, struct err *e)
 int eval_set_read(const struct eval_set *s, const char *split, const struct read_picture *picture,
                   int threads, eval_sink_fn *sink, void *user, struct err *e)
 {
-    struct reader r = {.set = s, .split = split, .picture = picture, .sink = sink, .user = user};
+    struct set_reader r = {
+        .set = s, .split = split, .picture = picture, .sink = sink, .user = user};
     if (eval_set_shards(s, split, &r.n_shards, e))
         return -1;
     if (r.n_shards == 0)
         return err_set(e, "'%s' has no split '%s'", s->folder, split);
     size_t n = (size_t)threads * SLOTS_A_THREAD;
-    struct slot *slots = slots_new(&r, n, e);
+    struct read_slot *slots = slots_new(&r, n, e);
     void **items = slots ? mem_alloc(n, sizeof *items, e) : NULL;
     int rc = -1;
     if (items) {

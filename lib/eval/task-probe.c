@@ -13,17 +13,17 @@ enum { VALIDATION_FIFTHS = 5 };
 enum { UPLOAD_ROWS = 4096 };
 
 // Rows of a split on the device, the failed ones left out.
-struct rows {
+struct probe_rows {
     float *x; // device [n, dim]
     int32_t *label;
     size_t n;
 };
 
-static void rows_release(struct rows *r, struct dev *d)
+static void rows_release(struct probe_rows *r, struct dev *d)
 {
     d->op->free(d, r->x);
     free(r->label);
-    *r = (struct rows){0};
+    *r = (struct probe_rows){0};
 }
 
 // Gathers rows row[0..n) of f into buffers of UPLOAD_ROWS and sends them to x, device [n, dim].
@@ -45,10 +45,10 @@ static int upload_rows(struct dev *d, float *x, const struct eval_features *f, c
 }
 
 // Those rows i of f for which take(i) holds.
-static int rows_take(struct rows *r, struct dev *d, const struct eval_features *f,
+static int rows_take(struct probe_rows *r, struct dev *d, const struct eval_features *f,
                      const uint8_t *take, struct err *e)
 {
-    *r = (struct rows){0};
+    *r = (struct probe_rows){0};
     size_t *row = mem_alloc(f->n, sizeof *row, e);
     r->label = row ? mem_alloc(f->n, sizeof *r->label, e) : NULL;
     for (size_t i = 0; r->label && i < f->n; i++)
@@ -64,9 +64,9 @@ static int rows_take(struct rows *r, struct dev *d, const struct eval_features *
     return rc;
 }
 
-struct search {
+struct c_search {
     struct dev *d;
-    struct rows fit, validation;
+    struct probe_rows fit, validation;
     size_t dim, classes;
     int max_iterations;
     struct probe probe; // each fit starts where the last one ended
@@ -75,7 +75,7 @@ struct search {
 
 static int score_at(void *user, double c, double *share, struct err *e)
 {
-    struct search *s = user;
+    struct c_search *s = user;
     const struct probe_data data = {s->fit.x, s->fit.label, s->fit.n, s->dim, s->classes};
     if (probe_fit(s->d, &data, c, s->max_iterations, false, &s->probe, e) ||
         probe_scores(s->d, &s->probe, s->validation.x, s->validation.n, s->scores, e))
@@ -90,7 +90,7 @@ static int score_at(void *user, double c, double *share, struct err *e)
     return 0;
 }
 
-static int search_c(struct search *s, const struct eval_features *train, uint64_t seed, double *c,
+static int search_c(struct c_search *s, const struct eval_features *train, uint64_t seed, double *c,
                     struct err *e)
 {
     int best, rc = -1;
@@ -143,13 +143,13 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
                       const struct eval_features *train, const struct eval_features *test, double c,
                       int max_iterations, uint64_t seed, struct eval_result *r, struct err *e)
 {
-    struct search search = {.d = m->clip->dev,
-                            .dim = train->dim,
-                            .classes = s->classes.n,
-                            .max_iterations = max_iterations};
+    struct c_search search = {.d = m->clip->dev,
+                              .dim = train->dim,
+                              .classes = s->classes.n,
+                              .max_iterations = max_iterations};
     *r = (struct eval_result){.task = "linear_probe"};
     int rc = c > 0 ? 0 : search_c(&search, train, seed, &c, e);
-    struct rows all = {0};
+    struct probe_rows all = {0};
     uint8_t *take = rc == 0 ? mem_alloc(train->n, 1, e) : NULL;
     if (take) {
         memset(take, 1, train->n);

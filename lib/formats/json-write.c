@@ -102,14 +102,14 @@ cJSON *json_add_array(cJSON *o, const char *name, struct err *e)
 }
 
 // The text as it grows. An error stays in `failed`, so that the printers need not check each piece.
-struct text {
+struct json_out {
     char *s;
     size_t n, cap;
     bool pretty, failed;
     struct err *e;
 };
 
-static void put(struct text *t, const char *s, size_t n)
+static void put(struct json_out *t, const char *s, size_t n)
 {
     void *p = t->s;
     if (t->failed || mem_grow(&p, &t->cap, t->n + n + 1, 1, t->e)) {
@@ -122,7 +122,7 @@ static void put(struct text *t, const char *s, size_t n)
     t->s[t->n] = '\0';
 }
 
-static void puts_text(struct text *t, const char *s)
+static void puts_text(struct json_out *t, const char *s)
 {
     put(t, s, strlen(s));
 }
@@ -145,7 +145,7 @@ static size_t sequence(const unsigned char *s)
     return good ? len : 0;
 }
 
-static void put_string(struct text *t, const char *value)
+static void put_string(struct json_out *t, const char *value)
 {
     puts_text(t, "\"");
     for (const unsigned char *s = (const unsigned char *)value; *s;) {
@@ -169,7 +169,7 @@ static void put_string(struct text *t, const char *value)
     puts_text(t, "\"");
 }
 
-static void new_line(struct text *t, int level)
+static void new_line(struct json_out *t, int level)
 {
     if (!t->pretty)
         return;
@@ -178,7 +178,7 @@ static void new_line(struct text *t, int level)
         puts_text(t, "  ");
 }
 
-static void put_value(struct text *t, const cJSON *v, int level);
+static void put_value(struct json_out *t, const cJSON *v, int level);
 
 // An array of plain values stays on one line, so that a list of numbers is readable.
 static bool on_one_line(const cJSON *a)
@@ -189,7 +189,7 @@ static bool on_one_line(const cJSON *a)
     return cJSON_IsArray(a);
 }
 
-static void put_container(struct text *t, const cJSON *v, int level)
+static void put_container(struct json_out *t, const cJSON *v, int level)
 {
     bool object = cJSON_IsObject(v), one_line = on_one_line(v);
     puts_text(t, object ? "{" : "[");
@@ -211,7 +211,7 @@ static void put_container(struct text *t, const cJSON *v, int level)
     puts_text(t, object ? "}" : "]");
 }
 
-static void put_value(struct text *t, const cJSON *v, int level)
+static void put_value(struct json_out *t, const cJSON *v, int level)
 {
     char number[40];
     if (cJSON_IsObject(v) || cJSON_IsArray(v))
@@ -229,7 +229,7 @@ static void put_value(struct text *t, const cJSON *v, int level)
 
 char *json_text(const cJSON *o, bool pretty, struct err *e)
 {
-    struct text t = {.pretty = pretty, .e = e};
+    struct json_out t = {.pretty = pretty, .e = e};
     put_value(&t, o, 0);
     if (pretty)
         puts_text(&t, "\n");

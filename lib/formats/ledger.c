@@ -119,27 +119,27 @@ int ledger_sum(const struct ledger *l, const char *stage, struct ledger_row *sum
 }
 
 // The rows of one stage stand together, sorted by shard.
-struct range {
+struct name_range {
     const struct ledger_row *rows;
     size_t n;
 };
 
-static struct range find_stage(const struct ledger *l, const char *stage)
+static struct name_range find_stage(const struct ledger *l, const char *stage)
 {
     size_t i = 0, j;
     while (i < l->n && strcmp(l->rows[i].stage, stage))
         i++;
     for (j = i; j < l->n && strcmp(l->rows[j].stage, stage) == 0; j++)
         ;
-    return (struct range){l->rows + i, j - i};
+    return (struct name_range){l->rows + i, j - i};
 }
 
-static bool is_total(struct range s)
+static bool is_total(struct name_range s)
 {
     return s.n == 1 && strcmp(s.rows[0].shard, "*") == 0;
 }
 
-static int check_totals(struct range a, struct range b, struct err *e)
+static int check_totals(struct name_range a, struct name_range b, struct err *e)
 {
     uint64_t out = 0, in = 0;
     for (size_t i = 0; i < a.n; i++)
@@ -153,7 +153,7 @@ static int check_totals(struct range a, struct range b, struct err *e)
 }
 
 // Both lists are sorted by shard and walked together.
-static int check_shards(struct range a, struct range b, struct err *e)
+static int check_shards(struct name_range a, struct name_range b, struct err *e)
 {
     const char *before = a.rows[0].stage, *after = b.rows[0].stage;
     for (size_t i = 0, j = 0; i < a.n || j < b.n; i++, j++) {
@@ -175,12 +175,12 @@ static int check_shards(struct range a, struct range b, struct err *e)
 
 int ledger_check(const struct ledger *l, const char *const *stages, struct err *e)
 {
-    struct range last = {0};
+    struct name_range last = {0};
     for (size_t i = 0; i < l->n; i++)
         if (ledger_row_check(&l->rows[i], e))
             return -1;
     for (; *stages; stages++) {
-        struct range s = find_stage(l, *stages);
+        struct name_range s = find_stage(l, *stages);
         if (!s.n)
             continue;
         if (last.n &&

@@ -39,22 +39,22 @@ const char *npy_type_name(enum npy_type t)
     return types[t].name;
 }
 
-struct text {
+struct npy_text {
     const char *p, *end;
 };
 
-static int peek(const struct text *t)
+static int peek(const struct npy_text *t)
 {
     return t->p < t->end ? (unsigned char)*t->p : -1;
 }
 
-static void skip_space(struct text *t)
+static void skip_space(struct npy_text *t)
 {
     while (t->p < t->end && memchr(" \t\n\r", *t->p, 4))
         t->p++;
 }
 
-static bool take(struct text *t, char c)
+static bool take(struct npy_text *t, char c)
 {
     skip_space(t);
     if (peek(t) != c)
@@ -63,7 +63,7 @@ static bool take(struct text *t, char c)
     return true;
 }
 
-static bool take_word(struct text *t, const char *word)
+static bool take_word(struct npy_text *t, const char *word)
 {
     size_t n = strlen(word);
     skip_space(t);
@@ -74,7 +74,7 @@ static bool take_word(struct text *t, const char *word)
 }
 
 // A quoted string without escapes, which the names and types in question do not have.
-static bool take_string(struct text *t, char *out, size_t room)
+static bool take_string(struct npy_text *t, char *out, size_t room)
 {
     skip_space(t);
     int quote = peek(t);
@@ -92,7 +92,7 @@ static bool take_string(struct text *t, char *out, size_t room)
 
 // A type: a string, or the list of a structured type, kept as text without its spaces and with
 // single quotes.
-static bool take_descr(struct text *t, char *out, size_t room)
+static bool take_descr(struct npy_text *t, char *out, size_t room)
 {
     skip_space(t);
     if (peek(t) != '[')
@@ -116,7 +116,7 @@ static bool take_descr(struct text *t, char *out, size_t room)
     return false;
 }
 
-static bool take_u64(struct text *t, uint64_t *out)
+static bool take_u64(struct npy_text *t, uint64_t *out)
 {
     uint64_t v = 0;
     skip_space(t);
@@ -135,7 +135,7 @@ static bool take_u64(struct text *t, uint64_t *out)
 }
 
 // (), (n,), (n, m) ...
-static int take_shape(struct text *t, struct npy_header *h, struct err *e)
+static int take_shape(struct npy_text *t, struct npy_header *h, struct err *e)
 {
     bool comma = true;
     h->n_dims = 0;
@@ -179,7 +179,8 @@ static int set_type(struct npy_header *h, const char *descr, struct err *e)
 
 enum { HAS_DESCR = 1, HAS_ORDER = 2, HAS_SHAPE = 4 };
 
-static int take_entry(struct text *t, struct npy_header *h, char *descr, int *has, struct err *e)
+static int take_entry(struct npy_text *t, struct npy_header *h, char *descr, int *has,
+                      struct err *e)
 {
     char name[32];
     int bit;
@@ -210,7 +211,7 @@ static int take_entry(struct text *t, struct npy_header *h, char *descr, int *ha
 
 static int parse_dictionary(struct npy_header *h, const char *p, size_t n, struct err *e)
 {
-    struct text t = {p, p + n};
+    struct npy_text t = {p, p + n};
     char descr[DESCR_MAX] = "";
     int has = 0;
     bool comma = true;

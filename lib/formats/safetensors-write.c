@@ -8,14 +8,14 @@
 #include "formats/safetensors.h"
 
 // A growing text; the first failure sticks.
-struct text {
+struct header_text {
     char *s;
     size_t n, cap;
     bool failed;
     struct err *e;
 };
 
-static void add(struct text *t, const char *s, size_t n)
+static void add(struct header_text *t, const char *s, size_t n)
 {
     size_t need;
     if (t->failed || !mem_add(t->n, n, &need) || mem_grow(&t->s, &t->cap, need + 1, 1, t->e)) {
@@ -26,18 +26,18 @@ static void add(struct text *t, const char *s, size_t n)
     t->n += n;
 }
 
-static void add_text(struct text *t, const char *s)
+static void add_text(struct header_text *t, const char *s)
 {
     add(t, s, strlen(s));
 }
 
-static void add_number(struct text *t, uint64_t v)
+static void add_number(struct header_text *t, uint64_t v)
 {
     char s[24];
     add(t, s, (size_t)snprintf(s, sizeof s, "%llu", (unsigned long long)v));
 }
 
-static void add_string(struct text *t, const char *s)
+static void add_string(struct header_text *t, const char *s)
 {
     add_text(t, "\"");
     for (; *s; s++) {
@@ -89,7 +89,7 @@ static int spec_bytes(const struct st_spec *s, size_t *out, struct err *e)
     return fits ? 0 : err_set(e, "tensor '%.200s': size overflows", s->name);
 }
 
-static int add_spec(struct text *t, const struct st_spec *s, uint64_t *at, struct err *e)
+static int add_spec(struct header_text *t, const struct st_spec *s, uint64_t *at, struct err *e)
 {
     size_t n;
     if (spec_bytes(s, &n, e))
@@ -112,7 +112,7 @@ static int add_spec(struct text *t, const struct st_spec *s, uint64_t *at, struc
     return 0;
 }
 
-static int build_header(struct text *t, const struct st_spec *specs, size_t n,
+static int build_header(struct header_text *t, const struct st_spec *specs, size_t n,
                         const struct st_meta *meta, size_t n_meta, uint64_t *total)
 {
     static const char pad[8] = "        ";
@@ -140,7 +140,7 @@ static int build_header(struct text *t, const struct st_spec *specs, size_t n,
 int st_writer_begin(struct st_writer *w, struct out *o, struct st_spec *specs, size_t n,
                     const struct st_meta *meta, size_t n_meta, struct err *e)
 {
-    struct text t = {.e = e};
+    struct header_text t = {.e = e};
     uint8_t len[8];
     *w = (struct st_writer){.out = o};
     if (check_names(specs, n, e))

@@ -99,18 +99,18 @@ static int join(struct safetensors *s, size_t *cap, struct safetensors *one, str
     return 0;
 }
 
-struct place {
+struct tensor_place {
     const char *name, *file;
 };
 
 static int by_file(const void *a, const void *b)
 {
-    return strcmp(((const struct place *)a)->file, ((const struct place *)b)->file);
+    return strcmp(((const struct tensor_place *)a)->file, ((const struct tensor_place *)b)->file);
 }
 
 static int by_place_name(const void *a, const void *b)
 {
-    return strcmp(((const struct place *)a)->name, ((const struct place *)b)->name);
+    return strcmp(((const struct tensor_place *)a)->name, ((const struct tensor_place *)b)->name);
 }
 
 static int open_part(struct safetensors *s, size_t *cap, const char *dir, size_t n_dir,
@@ -135,7 +135,7 @@ static int open_part(struct safetensors *s, size_t *cap, const char *dir, size_t
     return rc;
 }
 
-static int open_parts(struct safetensors *s, struct place *w, size_t n, const char *path,
+static int open_parts(struct safetensors *s, struct tensor_place *w, size_t n, const char *path,
                       struct err *e)
 {
     const char *slash = strrchr(path, '/');
@@ -154,7 +154,8 @@ static int open_parts(struct safetensors *s, struct place *w, size_t n, const ch
 }
 
 // Both lists sorted by name must be the same list.
-static int compare_index(const struct safetensors *s, struct place *w, size_t n, struct err *e)
+static int compare_index(const struct safetensors *s, struct tensor_place *w, size_t n,
+                         struct err *e)
 {
     if (n)
         qsort(w, n, sizeof *w, by_place_name);
@@ -177,7 +178,7 @@ static int open_map(struct safetensors *s, const cJSON *map, const char *path, s
     size_t n = 0;
     for (const cJSON *c = map->child; c; c = c->next)
         n++;
-    struct place *w = mem_alloc(n, sizeof *w, e);
+    struct tensor_place *w = mem_alloc(n, sizeof *w, e);
     if (!w)
         return -1;
     int rc = 0;
@@ -186,7 +187,7 @@ static int open_map(struct safetensors *s, const cJSON *map, const char *path, s
         if (!cJSON_IsString(c))
             rc = err_set(e, "weight_map: '%.200s' is not a string", c->string);
         else
-            w[n++] = (struct place){c->string, c->valuestring};
+            w[n++] = (struct tensor_place){c->string, c->valuestring};
     }
     if (!rc)
         rc = open_parts(s, w, n, path, e) || compare_index(s, w, n, e) ? -1 : 0;

@@ -20,7 +20,7 @@ enum {
     PIPE = 1 << 20,  // wanted size of the pipe that feeds us
 };
 
-struct shard {
+struct stream_shard {
     struct samples_shard pub;
     uint64_t n, next; // samples read, and highest ordinal + 1
 };
@@ -36,7 +36,7 @@ struct samples_reader {
     uint8_t *input;
     uint8_t *block; // the current block, 64-byte aligned
     size_t cap;
-    struct shard *shards;
+    struct stream_shard *shards;
     size_t n_shards, shards_cap;
     size_t first_shard;    // of this stream
     size_t streams;        // begun
@@ -179,13 +179,13 @@ static int announce_shard(struct samples_reader *r, const uint8_t *p, size_t n, 
     r->shards = q;
     const struct samples_header *h = &r->header;
     struct samples_shard *s = &r->shards[r->n_shards].pub;
-    r->shards[r->n_shards] = (struct shard){.pub.stream = r->streams - 1};
+    r->shards[r->n_shards] = (struct stream_shard){.pub.stream = r->streams - 1};
     s->slice = h->skip || h->limit != UINT64_MAX || h->n_parts > 1;
     s->name = mem_strdup((const char *)p + 4, e);
     return s->name ? (r->n_shards++, 0) : -1;
 }
 
-static struct shard *find_shard(struct samples_reader *r, uint32_t id)
+static struct stream_shard *find_shard(struct samples_reader *r, uint32_t id)
 {
     return id < r->n_shards - r->first_shard ? &r->shards[r->first_shard + id] : NULL;
 }
@@ -194,7 +194,7 @@ static int end_shard(struct samples_reader *r, const uint8_t *p, size_t n, struc
 {
     if (n != SAMPLES_ENDING)
         return err_set(e, "corrupt: the end of a shard has a wrong length");
-    struct shard *s = find_shard(r, samples_get32(p));
+    struct stream_shard *s = find_shard(r, samples_get32(p));
     if (!s || s->pub.ended)
         return err_set(e, "corrupt: the end of a shard that is not open");
     s->pub.ended = true;
@@ -283,7 +283,7 @@ static int parse_sample(struct samples_reader *r, size_t n, struct samples_recor
     bool has_caption = flags & SAMPLES_HAS_CAPTION, has_image = flags & SAMPLES_HAS_IMAGE;
     if (status >= SAMPLE_N_STATUS || (has_caption ? !r->header.captions : len[2] > 0))
         return err_set(e, "corrupt: unknown status, or a caption that should not be there");
-    struct shard *s = find_shard(r, samples_get32(p + 8));
+    struct stream_shard *s = find_shard(r, samples_get32(p + 8));
     if (!s || s->pub.ended)
         return err_set(e, "corrupt: a sample of a shard that is not open");
     if (check_image(r, has_image, n - image_at, e) ||

@@ -8,7 +8,7 @@
 
 #include "image/codec.h"
 
-struct reader {
+struct jpeg_reader {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_error_mgr errors;
     struct jpeg_progress_mgr progress;
@@ -21,7 +21,7 @@ struct reader {
 
 static _Noreturn void on_error(j_common_ptr c)
 {
-    struct reader *r = c->client_data;
+    struct jpeg_reader *r = c->client_data;
     char text[JMSG_LENGTH_MAX];
     c->err->format_message(c, text);
     err_set(r->e, "JPEG: %s", text);
@@ -31,7 +31,7 @@ static _Noreturn void on_error(j_common_ptr c)
 // A warning is counted, except that the data ended before the last row, which Pillow refuses too.
 static void on_message(j_common_ptr c, int level)
 {
-    struct reader *r = c->client_data;
+    struct jpeg_reader *r = c->client_data;
     if (level >= 0)
         return;
     if (c->err->msg_code == JWRN_JPEG_EOF && !r->whole) {
@@ -44,7 +44,7 @@ static void on_message(j_common_ptr c, int level)
 // libjpeg calls this as it goes through the input, so a file of endless scans is stopped early.
 static void on_progress(j_common_ptr c)
 {
-    struct reader *r = c->client_data;
+    struct jpeg_reader *r = c->client_data;
     if (r->jpeg.input_scan_number > r->lim->max_scans) {
         err_set(r->e, "JPEG: more than %d scans", r->lim->max_scans);
         longjmp(r->jump, 1);
@@ -94,7 +94,7 @@ static void read_cmyk(struct jpeg_decompress_struct *j, struct image *im)
     }
 }
 
-static int read_picture(struct reader *r, const uint8_t *bytes, size_t n)
+static int read_picture(struct jpeg_reader *r, const uint8_t *bytes, size_t n)
 {
     struct jpeg_decompress_struct *j = &r->jpeg;
     struct image *im = r->im;
@@ -128,7 +128,7 @@ static int read_picture(struct reader *r, const uint8_t *bytes, size_t n)
 }
 
 // In a function of its own, so that no variable of the caller is in doubt after a longjmp.
-static int guarded(struct reader *r, const uint8_t *bytes, size_t n)
+static int guarded(struct jpeg_reader *r, const uint8_t *bytes, size_t n)
 {
     if (setjmp(r->jump))
         return -1;
@@ -140,7 +140,7 @@ static int guarded(struct reader *r, const uint8_t *bytes, size_t n)
 int image_jpeg(struct image *im, const uint8_t *bytes, size_t n, const struct image_limits *lim,
                struct err *e)
 {
-    struct reader r = {.im = im, .lim = lim, .e = e};
+    struct jpeg_reader r = {.im = im, .lim = lim, .e = e};
     r.jpeg.err = jpeg_std_error(&r.errors);
     r.errors.error_exit = on_error;
     r.errors.emit_message = on_message;

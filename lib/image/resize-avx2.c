@@ -24,23 +24,23 @@ static void split(uint8_t *out, const int32_t *weight)
     memcpy(out, part, sizeof part);
 }
 
-struct sums {
+struct avx2_sums {
     __m256i high, low;
 };
 
-RESIZE_AVX2_INLINE void clear(struct sums *s)
+RESIZE_AVX2_INLINE void clear(struct avx2_sums *s)
 {
     s->high = _mm256_setzero_si256();
     s->low = _mm256_set1_epi32(HALF);
 }
 
-RESIZE_AVX2_INLINE void add(struct sums *s, __m256i pairs, __m256i high, __m256i low)
+RESIZE_AVX2_INLINE void add(struct avx2_sums *s, __m256i pairs, __m256i high, __m256i low)
 {
     s->high = _mm256_add_epi32(s->high, _mm256_madd_epi16(pairs, high));
     s->low = _mm256_add_epi32(s->low, _mm256_madd_epi16(pairs, low));
 }
 
-RESIZE_AVX2_INLINE __m256i join(const struct sums *s)
+RESIZE_AVX2_INLINE __m256i join(const struct avx2_sums *s)
 {
     return _mm256_add_epi32(_mm256_slli_epi32(s->high, LOW_BITS), s->low);
 }
@@ -59,7 +59,7 @@ RESIZE_AVX2_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t
                          6, -1, 9, -1, 7, -1, 10, -1, 8, -1, 11, -1, -1, -1, -1, -1);
     size_t at_i = (size_t)a->from[i] * 3, at_j = (size_t)a->from[j] * 3;
     const uint8_t *w_i = a->split + i * step * 4, *w_j = a->split + j * step * 4;
-    struct sums s[RESIZE_ROWS];
+    struct avx2_sums s[RESIZE_ROWS];
 #pragma GCC unroll 4
     for (int r = 0; r < RESIZE_ROWS; r++)
         clear(&s[r]);
@@ -115,7 +115,7 @@ RESIZE_AVX2_INLINE void columns(uint8_t *dst, const uint8_t *src, size_t src_pit
                                 const uint8_t *w)
 {
     const __m256i zero = _mm256_setzero_si256();
-    struct sums s[4];
+    struct avx2_sums s[4];
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
         clear(&s[k]);

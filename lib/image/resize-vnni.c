@@ -27,24 +27,24 @@ static void split(uint8_t *out, const int32_t *weight)
     }
 }
 
-struct sums {
+struct vnni_sums {
     __m256i d0, d1, d2;
 };
 
-VNNI_INLINE void clear(struct sums *s)
+VNNI_INLINE void clear(struct vnni_sums *s)
 {
     s->d0 = _mm256_set1_epi32(1 << (RESIZE_BITS - 1));
     s->d1 = s->d2 = _mm256_setzero_si256();
 }
 
-VNNI_INLINE void add(struct sums *s, __m256i fours, const __m256i w[3])
+VNNI_INLINE void add(struct vnni_sums *s, __m256i fours, const __m256i w[3])
 {
     s->d0 = _mm256_dpbusd_epi32(s->d0, fours, w[0]);
     s->d1 = _mm256_dpbusd_epi32(s->d1, fours, w[1]);
     s->d2 = _mm256_dpbusd_epi32(s->d2, fours, w[2]);
 }
 
-VNNI_INLINE __m256i join(const struct sums *s)
+VNNI_INLINE __m256i join(const struct vnni_sums *s)
 {
     __m256i upper = _mm256_add_epi32(_mm256_slli_epi32(s->d2, 8), s->d1);
     return _mm256_add_epi32(_mm256_slli_epi32(upper, 8), s->d0);
@@ -59,7 +59,7 @@ VNNI_INLINE void two_pixels(uint8_t *dst, size_t dst_pitch, const uint8_t *const
                                             0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, -1, -1, -1, -1);
     size_t at_i = (size_t)a->from[i] * 3, at_j = (size_t)a->from[j] * 3;
     const uint8_t *w_i = a->split + i * step * 4, *w_j = a->split + j * step * 4;
-    struct sums s[RESIZE_ROWS];
+    struct vnni_sums s[RESIZE_ROWS];
 #pragma GCC unroll 4
     for (int r = 0; r < RESIZE_ROWS; r++)
         clear(&s[r]);
@@ -111,7 +111,7 @@ VNNI static void pass_x(uint8_t *dst, size_t dst_pitch, const uint8_t *const *sr
 VNNI_INLINE void columns(uint8_t *dst, const uint8_t *src, size_t src_pitch, int taps,
                          const uint8_t *w)
 {
-    struct sums s[4];
+    struct vnni_sums s[4];
 #pragma GCC unroll 4
     for (int k = 0; k < 4; k++)
         clear(&s[k]);

@@ -13,7 +13,7 @@ static size_t rows_wanted(const struct resize_axis *y)
     return 2 * y->step + RESIZE_ROWS;
 }
 
-struct pass {
+struct resize_pass {
     struct resizer *r;
     const struct resize_passes *f;
     const struct resize_view *src;
@@ -26,7 +26,7 @@ struct pass {
 };
 
 // The source row y, copied where SIMD could read past the end of the picture.
-static const uint8_t *source_row(struct pass *p, size_t y, size_t slot)
+static const uint8_t *source_row(struct resize_pass *p, size_t y, size_t slot)
 {
     const struct resize_view *s = p->src;
     size_t n = (size_t)s->width * 3, below = (size_t)s->height - 1 - y;
@@ -40,7 +40,7 @@ static const uint8_t *source_row(struct pass *p, size_t y, size_t slot)
 }
 
 // Makes source rows [from, from + n) present in r->rows; returns the first of them.
-static const uint8_t *fetch(struct pass *p, size_t from, size_t n)
+static const uint8_t *fetch(struct resize_pass *p, size_t from, size_t n)
 {
     uint8_t *rows = p->r->rows;
     if (from > p->first + p->have) {
@@ -65,7 +65,7 @@ static const uint8_t *fetch(struct pass *p, size_t from, size_t n)
     return rows + (from - p->first) * p->pitch;
 }
 
-static const uint8_t *input_rows(struct pass *p, size_t from, size_t n)
+static const uint8_t *input_rows(struct resize_pass *p, size_t from, size_t n)
 {
     if (p->in_place)
         return p->src->rgb + from * p->src->pitch + p->left;
@@ -82,7 +82,7 @@ static int check(const struct resize_view *s, const struct resize_window *w, str
     return 0;
 }
 
-static int prepare(struct pass *p, const struct resize_window *w, enum resize_filter f,
+static int prepare(struct resize_pass *p, const struct resize_window *w, enum resize_filter f,
                    struct err *e)
 {
     struct resizer *r = p->r;
@@ -105,12 +105,12 @@ int resize_rgb(struct resizer *r, const struct resize_view *src, const struct re
 {
     if (check(src, win, e))
         return -1;
-    struct pass p = {.r = r,
-                     .f = r->passes ? r->passes : resize_passes_best(),
-                     .src = src,
-                     .in_place = src->width == win->full_width,
-                     .left = (size_t)win->left * 3,
-                     .row_bytes = (size_t)win->width * 3};
+    struct resize_pass p = {.r = r,
+                            .f = r->passes ? r->passes : resize_passes_best(),
+                            .src = src,
+                            .in_place = src->width == win->full_width,
+                            .left = (size_t)win->left * 3,
+                            .row_bytes = (size_t)win->width * 3};
     if (prepare(&p, win, filter, e))
         return -1;
     bool same_height = src->height == win->full_height;

@@ -27,12 +27,12 @@ int report_names_get(struct path_names *s, const char *work, struct err *e)
 // ---- one shard
 
 // What the index says of each row.
-struct rows {
+struct counted_rows {
     uint8_t *status;
     size_t n, cap;
 };
 
-static int parse_index(struct rows *r, const char *text, size_t n, struct err *e)
+static int parse_index(struct counted_rows *r, const char *text, size_t n, struct err *e)
 {
     const char *end = text + n;
     for (const char *p = text; p < end;) {
@@ -64,7 +64,7 @@ static int parse_index(struct rows *r, const char *text, size_t n, struct err *e
     return 0;
 }
 
-static int read_index(struct rows *r, const char *work, const char *name, struct err *e)
+static int read_index(struct counted_rows *r, const char *work, const char *name, struct err *e)
 {
     char path[PATH_BYTES];
     struct map m;
@@ -141,7 +141,8 @@ static bool usable(uint8_t status)
     return status == SAMPLE_OK || status == SAMPLE_DUPLICATE_KEY || status == SAMPLE_BAD_JSON;
 }
 
-static int add_read(struct ledger *l, const struct rows *rows, const char *name, struct err *e)
+static int add_read(struct ledger *l, const struct counted_rows *rows, const char *name,
+                    struct err *e)
 {
     uint64_t count[SAMPLE_N_STATUS] = {0};
     struct ledger_row r;
@@ -163,7 +164,7 @@ static int add_read(struct ledger *l, const struct rows *rows, const char *name,
 
 static int count_shard(struct ledger *l, const char *work, const char *name, struct err *e)
 {
-    struct rows rows = {0};
+    struct counted_rows rows = {0};
     struct npy keep = {0}, label = {0};
     uint64_t ok = 0, kept = 0, labelled = 0;
     int rc = read_index(&rows, work, name, e), has_keep = 0, has_label = 0;

@@ -68,11 +68,11 @@ int html_done(const struct html *h)
 
 // ---- curves
 
-struct range {
+struct axis_range {
     double low, high;
 };
 
-static void widen(struct range *r, double v)
+static void widen(struct axis_range *r, double v)
 {
     if (!isfinite(v))
         return;
@@ -80,19 +80,19 @@ static void widen(struct range *r, double v)
     r->high = fmax(r->high, v);
 }
 
-static double across(const struct range *r, double v)
+static double across(const struct axis_range *r, double v)
 {
     return LEFT + (v - r->low) / (r->high - r->low) * (WIDTH - LEFT - RIGHT);
 }
 
-static double up(const struct range *r, double v)
+static double up(const struct axis_range *r, double v)
 {
     return HEIGHT - BOTTOM - (v - r->low) / (r->high - r->low) * (HEIGHT - BOTTOM - TOP);
 }
 
 // A round step, 1, 2 or 5 times a power of ten, of which about `most` fit into the range; at least
 // `least`.
-static double tick_step(const struct range *r, int most, double least)
+static double tick_step(const struct axis_range *r, int most, double least)
 {
     double raw = (r->high - r->low) / most, power = pow(10, floor(log10(raw)));
     double step = raw <= power       ? power
@@ -103,12 +103,13 @@ static double tick_step(const struct range *r, int most, double least)
 }
 
 // The k-th tick at or above the range's low end.
-static double tick(const struct range *r, double step, int k)
+static double tick(const struct axis_range *r, double step, int k)
 {
     return (ceil(r->low / step - 1e-9) + k) * step;
 }
 
-static void axes(struct html *h, const struct range *x, const struct range *y, const char *x_name)
+static void axes(struct html *h, const struct axis_range *x, const struct axis_range *y,
+                 const char *x_name)
 {
     enum { TICKS_Y = 5, TICKS_X = 6, TICKS_MAX = 40 };
     double step = tick_step(y, TICKS_Y, 0), v;
@@ -125,8 +126,8 @@ static void axes(struct html *h, const struct range *x, const struct range *y, c
 }
 
 // One series, thinned to POINTS_MAX means.
-static void curve(struct html *h, const struct html_series *s, size_t k, const struct range *x,
-                  const struct range *y)
+static void curve(struct html *h, const struct html_series *s, size_t k, const struct axis_range *x,
+                  const struct axis_range *y)
 {
     size_t step = s->n / POINTS_MAX + 1;
     html_put(h, "<polyline class='c%zu' points='", k % 8);
@@ -151,7 +152,7 @@ static void curve(struct html *h, const struct html_series *s, size_t k, const s
 
 void html_curves(struct html *h, const struct html_series *s, size_t n_series, const char *x_name)
 {
-    struct range x = {INFINITY, -INFINITY}, y = {INFINITY, -INFINITY};
+    struct axis_range x = {INFINITY, -INFINITY}, y = {INFINITY, -INFINITY};
     for (size_t k = 0; k < n_series; k++)
         for (size_t i = 0; i < s[k].n; i++) {
             widen(&x, s[k].x[i]);

@@ -14,7 +14,7 @@
 #include "base/path.h"
 
 // nftw has no argument for its callback; one walk at a time.
-static struct walk {
+static struct log_walk {
     struct report_cost *cost;
     size_t n, root;
     struct err *e;
@@ -152,7 +152,7 @@ int report_costs(const char *work, struct report_cost cost[REPORT_STAGES_MAX], s
     char path[PATH_BYTES];
     if (path_format(path, e, "%s/log", work))
         return -1;
-    walk = (struct walk){.cost = cost, .root = strlen(path) + 1, .e = e};
+    walk = (struct log_walk){.cost = cost, .root = strlen(path) + 1, .e = e};
     *n = 0;
     if (access(path, F_OK) == 0 && nftw(path, on_file, 16, FTW_PHYS))
         return err_errno(e, "cannot read '%s'", path);

@@ -48,13 +48,13 @@ static bool apart(const struct train_core *c, const struct optim_slot *s)
     return clip_table_find_name(&c->table, s->name) < 0;
 }
 
-struct piece {
+struct state_piece {
     char name[OPTIM_NAME_MAX + 4];
     float *at;
     size_t n;
 };
 
-static size_t list_pieces(const struct train_core *c, struct piece *p)
+static size_t list_pieces(const struct train_core *c, struct state_piece *p)
 {
     size_t n = 0;
     for (size_t i = 0; i < c->optim.n; i++)
@@ -69,8 +69,8 @@ static size_t list_pieces(const struct train_core *c, struct piece *p)
     return n;
 }
 
-static int put_piece(struct st_writer *w, struct train_core *c, const struct piece *p, float *buf,
-                     struct err *e)
+static int put_piece(struct st_writer *w, struct train_core *c, const struct state_piece *p,
+                     float *buf, struct err *e)
 {
     for (size_t at = 0; at < p->n; at += CHUNK) {
         size_t n = p->n - at < CHUNK ? p->n - at : CHUNK;
@@ -81,7 +81,7 @@ static int put_piece(struct st_writer *w, struct train_core *c, const struct pie
     return 0;
 }
 
-static int write_pieces(const char *path, struct train_core *c, struct piece *p, size_t n,
+static int write_pieces(const char *path, struct train_core *c, struct state_piece *p, size_t n,
                         struct st_spec *specs, float *buf, struct err *e)
 {
     struct out o;
@@ -104,7 +104,7 @@ static int write_pieces(const char *path, struct train_core *c, struct piece *p,
 static int write_optimizer(const char *path, struct train_core *c, struct err *e)
 {
     size_t most = N_PARTS * c->optim.n;
-    struct piece *p = mem_alloc(most, sizeof *p, e);
+    struct state_piece *p = mem_alloc(most, sizeof *p, e);
     struct st_spec *specs = p ? mem_alloc(most, sizeof *specs, e) : NULL;
     float *buf = specs ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
     int rc = buf ? write_pieces(path, c, p, list_pieces(c, p), specs, buf, e) : -1;
@@ -114,8 +114,8 @@ static int write_optimizer(const char *path, struct train_core *c, struct err *e
     return rc;
 }
 
-static int read_piece(const struct safetensors *s, struct train_core *c, const struct piece *p,
-                      float *buf, struct err *e)
+static int read_piece(const struct safetensors *s, struct train_core *c,
+                      const struct state_piece *p, float *buf, struct err *e)
 {
     const struct st_tensor *t = st_find(s, p->name);
     if (!t || t->numel != p->n)
@@ -135,7 +135,7 @@ static int read_piece(const struct safetensors *s, struct train_core *c, const s
 static int read_optimizer(const char *path, struct train_core *c, struct err *e)
 {
     struct safetensors s;
-    struct piece *p = mem_alloc(N_PARTS * c->optim.n, sizeof *p, e);
+    struct state_piece *p = mem_alloc(N_PARTS * c->optim.n, sizeof *p, e);
     float *buf = p ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
     int rc = buf ? st_open(&s, path, e) : -1;
     if (!rc) {

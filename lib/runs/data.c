@@ -17,7 +17,7 @@
 
 enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
-struct slot {
+struct batch_slot {
     struct train_made made;
     uint8_t *pixels;
     int32_t *tokens, *labels;
@@ -46,7 +46,7 @@ struct train_data {
     int rc;                   // 0 at the end of the data, -1 with `failure`
     struct err failure;
     size_t left;
-    struct slot slots[SLOTS];
+    struct batch_slot slots[SLOTS];
     size_t in, out; // batches made, taken
 };
 
@@ -130,7 +130,7 @@ static int alloc_slots(struct train_data *d, struct err *e)
 {
     size_t b = d->set.batch, context = (size_t)d->cfg.context;
     for (int i = 0; i < SLOTS; i++) {
-        struct slot *s = &d->slots[i];
+        struct batch_slot *s = &d->slots[i];
         if (!(s->pixels = mem_alloc(b, d->picture, e)) ||
             !(s->tokens = mem_alloc(b, context * sizeof *s->tokens, e)) ||
             !(s->labels = mem_alloc(b, d->n_label * sizeof *s->labels, e)) ||
@@ -155,8 +155,8 @@ static int lacks(struct train_data *d, enum train_lack what)
 }
 
 // Sample into place i: 1, or 0 when it lacks something.
-static int take(struct train_data *d, struct slot *s, size_t i, const struct samples_record *r,
-                struct err *e)
+static int take(struct train_data *d, struct batch_slot *s, size_t i,
+                const struct samples_record *r, struct err *e)
 {
     size_t context = (size_t)d->cfg.context, n;
     void *place[3] = {s->teacher[0] + i * d->dim_t, s->teacher[1] + i * d->dim_t,
@@ -197,7 +197,7 @@ static int next_sample(struct train_data *d, struct samples_record *r, bool *fre
 }
 
 // Fills a slot: 1, 0 at the end of the data, -1.
-static int fill(struct train_data *d, struct slot *s, struct err *e)
+static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
 {
     uint32_t shards = 0;
     for (size_t i = 0; i < d->set.batch;) {

@@ -11,7 +11,7 @@
 
 static const double GIB = 1024.0 * 1024 * 1024, WITH_SPARE = 0.9, ALL = 1;
 
-struct fit {
+struct memory_fit {
     const struct clip_table *t;
     struct train_set s;
     struct dev *d;
@@ -22,14 +22,14 @@ struct fit {
     uint64_t data;            // batches, on the host
 };
 
-static void measure(struct fit *f)
+static void measure(struct memory_fit *f)
 {
     const struct train_set *s = &f->s;
     train_memory(f->t, s, f->d, &f->m);
     f->data = train_data_bytes(&f->t->cfg, s->batch, s->dim_t, s->n_label);
 }
 
-static bool fits(struct fit *f, size_t pieces, double share)
+static bool fits(struct memory_fit *f, size_t pieces, double share)
 {
     f->s.accumulate = pieces;
     measure(f);
@@ -40,7 +40,7 @@ static bool fits(struct fit *f, size_t pieces, double share)
 }
 
 // Pieces of one size cost nothing more: the towers run twice for any number above 1.
-static size_t even(const struct fit *f, size_t least)
+static size_t even(const struct memory_fit *f, size_t least)
 {
     for (size_t n = least; n <= least + least / 4; n++)
         if (f->s.batch % n == 0)
@@ -49,7 +49,7 @@ static size_t even(const struct fit *f, size_t least)
 }
 
 // The fewest pieces that fit; 0: not even pieces of one sample do.
-static size_t fewest(struct fit *f, double share)
+static size_t fewest(struct memory_fit *f, double share)
 {
     size_t bad = 1, good = f->s.batch;
     if (fits(f, 1, share))
@@ -66,16 +66,16 @@ static size_t fewest(struct fit *f, double share)
     return even(f, good);
 }
 
-static size_t choose(struct fit *f)
+static size_t choose(struct memory_fit *f)
 {
     size_t n = fewest(f, WITH_SPARE);
     return n ? n : fewest(f, ALL);
 }
 
 // An option that makes it fit, in the order of what it costs.
-static void advice(const struct fit *was, char *text, size_t room)
+static void advice(const struct memory_fit *was, char *text, size_t room)
 {
-    struct fit f = *was;
+    struct memory_fit f = *was;
     size_t n;
     if ((n = choose(&f))) {
         snprintf(text, room, "--accumulate %zu fits", n);
@@ -102,7 +102,7 @@ static void advice(const struct fit *was, char *text, size_t room)
                                                : "a smaller student");
 }
 
-static int refuse(struct fit *f, const char *parts, struct err *e)
+static int refuse(struct memory_fit *f, const char *parts, struct err *e)
 {
     char hint[128], there[MEMORY_BY + 64];
     measure(f);
@@ -116,14 +116,14 @@ static int refuse(struct fit *f, const char *parts, struct err *e)
     return err_set(e, "this needs %s; %s: %s", parts, there, hint);
 }
 
-static void describe(const struct fit *f, char text[TRAIN_FIT_TEXT])
+static void describe(const struct memory_fit *f, char text[TRAIN_FIT_TEXT])
 {
     char parts[256];
     train_setup_memory_text(&f->m, parts, sizeof parts);
     snprintf(text, TRAIN_FIT_TEXT, "%s, data %.2f GiB", parts, (double)f->data / GIB);
 }
 
-static int open_limits(struct fit *f, struct err *e)
+static int open_limits(struct memory_fit *f, struct err *e)
 {
     f->on_cpu = !strncmp(f->d->name, "cpu", 3);
     memory_limit_read("", &f->host);
@@ -134,7 +134,7 @@ int train_fit(const struct clip_config *cfg, struct train_set *s, struct dev *d,
               char text[TRAIN_FIT_TEXT], struct err *e)
 {
     struct clip_table t;
-    struct fit f = {.t = &t, .s = *s, .d = d};
+    struct memory_fit f = {.t = &t, .s = *s, .d = d};
     if (clip_table_init(&t, cfg, e))
         return -1;
     int rc = open_limits(&f, e);

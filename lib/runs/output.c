@@ -229,33 +229,33 @@ int train_output_keep_shards(const struct train_output *o, const char *names, st
 // -- finishing
 
 // What tells one version of a file from another.
-struct version {
+struct output_version {
     ino_t ino;
     struct timespec changed;
 };
 
-static void look(const char *dir, struct version v[N_EXPORTED])
+static void look(const char *dir, struct output_version v[N_EXPORTED])
 {
     char path[PATH_MAX];
     struct err unused;
     struct stat st;
     for (int i = 0; i < N_EXPORTED; i++) {
         bool is = !path_join(path, dir, exported[i], &unused) && !stat(path, &st);
-        v[i] = is ? (struct version){st.st_ino, st.st_ctim} : (struct version){0};
+        v[i] = is ? (struct output_version){st.st_ino, st.st_ctim} : (struct output_version){0};
     }
 }
 
-static bool same(const struct version *a, const struct version *b)
+static bool same(const struct output_version *a, const struct output_version *b)
 {
     return a->ino == b->ino && a->changed.tv_sec == b->changed.tv_sec &&
            a->changed.tv_nsec == b->changed.tv_nsec;
 }
 
-static int add_files(cJSON *j, const char *dir, const struct version before[N_EXPORTED],
+static int add_files(cJSON *j, const char *dir, const struct output_version before[N_EXPORTED],
                      struct err *e)
 {
     char path[PATH_MAX], hex[DIGEST_HEX];
-    struct version after[N_EXPORTED];
+    struct output_version after[N_EXPORTED];
     cJSON *files = json_add_object(j, "files", e);
     look(dir, after);
     for (int i = 0; files && i < N_EXPORTED; i++)
@@ -267,7 +267,7 @@ static int add_files(cJSON *j, const char *dir, const struct version before[N_EX
 }
 
 static int write_finished(const char *dir, const struct train_state *s,
-                          const struct version before[N_EXPORTED], struct err *e)
+                          const struct output_version before[N_EXPORTED], struct err *e)
 {
     char path[PATH_MAX];
     cJSON *j = cJSON_CreateObject(), *options = cJSON_Duplicate(s->options, true);
@@ -286,7 +286,7 @@ static int write_finished(const char *dir, const struct train_state *s,
 int train_output_finish(const struct train_output *o, struct train_core *c,
                         const struct train_state *s, const char *tokenizer, bool hf, struct err *e)
 {
-    struct version before[N_EXPORTED];
+    struct output_version before[N_EXPORTED];
     look(o->dir, before);
     return train_export(o->dir, c, tokenizer, hf, e) || write_finished(o->dir, s, before, e) ? -1
                                                                                              : 0;

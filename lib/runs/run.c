@@ -96,7 +96,7 @@ static bool stop_follows(void)
 }
 
 // The batch of the next step, as train_data_next gives it.
-struct turn {
+struct run_turn {
     bool there, ahead; // asked for; while the step before it was on the device
     int rc;
     const struct train_made *m;
@@ -104,7 +104,7 @@ struct turn {
     struct err e;
 };
 
-static void next_batch(struct train_run *r, struct turn *t, bool ahead)
+static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 {
     double start = now();
     t->rc = train_data_next(r->data, &t->m, &t->e);
@@ -114,7 +114,8 @@ static void next_batch(struct train_run *r, struct turn *t, bool ahead)
 }
 
 // A device that works by itself gets the next step's pictures meanwhile; *t is then the next turn.
-static int compute(struct train_run *r, struct turn *t, double *loss, double *norm, struct err *e)
+static int compute(struct train_run *r, struct run_turn *t, double *loss, double *norm,
+                   struct err *e)
 {
     if (train_core_begin(&r->core, &t->m->b, e))
         return -1;
@@ -127,7 +128,7 @@ static int compute(struct train_run *r, struct turn *t, double *loss, double *no
     return train_core_end(&r->core, loss, norm, e);
 }
 
-static int one_step(struct train_run *r, struct turn *t, struct err *e)
+static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
 {
     const struct train_made m = *t->m; // the batch itself is given back before the end
     double start = now(), wait = t->wait, before = t->ahead ? 0 : wait;
@@ -182,7 +183,7 @@ static int data_ended(struct train_run *r, struct err *e)
 static int train(struct train_run *r, struct err *e)
 {
     uint64_t n = r->set.optim.steps;
-    struct turn t = {0};
+    struct run_turn t = {0};
     r->last_checkpoint = now();
     while (r->state.step < n && !signals_stop_wanted()) {
         if (!t.there)

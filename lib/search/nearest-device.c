@@ -15,12 +15,12 @@
 
 enum { TASK = 64, LEFT_OVER = 1024 }; // rows decided by one task; searched here at once
 
-struct candidate {
+struct listed_row {
     uint32_t at;
     float score;
 };
 
-struct job {
+struct device_job {
     struct nearest *a;
     struct search_device *s;
     const float *rows;
@@ -32,7 +32,7 @@ struct job {
     float *slack[2]; // of the rows of a flight
     uint32_t *found; // flight + 1
     size_t *end;     // per row of the flight: the end of its candidates
-    struct candidate *candidates;
+    struct listed_row *candidates;
     size_t room;
     size_t first, count; // the flight that is decided
     int side;            // its half
@@ -66,7 +66,7 @@ int nearest_device_init(struct nearest *a, int threads, struct err *e)
 }
 
 // Packs the rows of a flight and sends them into a half of `left`.
-static int send_left(struct job *j, size_t first, size_t n, int side, struct err *e)
+static int send_left(struct device_job *j, size_t first, size_t n, int side, struct err *e)
 {
     struct search_device *s = j->s;
     const struct nearest *a = j->a;
@@ -89,7 +89,7 @@ static int send_left(struct job *j, size_t first, size_t n, int side, struct err
 }
 
 // The blocks of scores of n rows with the centroids [first, first + k) that `right` holds.
-static void search(struct job *j, size_t n, int side, size_t first, size_t k)
+static void search(struct device_job *j, size_t n, int side, size_t first, size_t k)
 {
     struct search_device *s = j->s;
     const struct dev_ops *op = s->d->op;
@@ -113,7 +113,7 @@ static void search(struct job *j, size_t n, int side, size_t first, size_t k)
         }
 }
 
-static int launch(struct job *j, size_t n, int side, struct err *e)
+static int launch(struct device_job *j, size_t n, int side, struct err *e)
 {
     struct search_device *s = j->s;
     size_t k = j->a->k;
@@ -127,7 +127,7 @@ static int launch(struct job *j, size_t n, int side, struct err *e)
 }
 
 // Where each row's candidates begin; how many there are in all.
-static int lay_out(struct job *j, size_t *all, struct err *e)
+static int lay_out(struct device_job *j, size_t *all, struct err *e)
 {
     *all = 0;
     for (size_t i = 0; i < j->count; i++) {
@@ -143,7 +143,7 @@ static int lay_out(struct job *j, size_t *all, struct err *e)
 }
 
 // Waits for the flight, and sorts its candidates by rows.
-static int collect(struct job *j, struct err *e)
+static int collect(struct device_job *j, struct err *e)
 {
     struct search_device *s = j->s;
     const struct dev_ops *op = s->d->op;
@@ -159,14 +159,14 @@ static int collect(struct job *j, struct err *e)
             const struct dev_hit *h = &s->listed[i];
             if (h->row >= j->count || h->col >= j->a->k || j->end[h->row] >= all)
                 return err_set(e, "%s: a candidate that cannot be", s->d->name);
-            j->candidates[j->end[h->row]++] = (struct candidate){h->col, h->score};
+            j->candidates[j->end[h->row]++] = (struct listed_row){h->col, h->score};
         }
     }
     return 0;
 }
 
 // The top-th greatest score; -inf where there are fewer.
-static float nth(const struct candidate *c, size_t n, size_t top)
+static float nth(const struct listed_row *c, size_t n, size_t top)
 {
     float best[DEV_TOP_MAX];
     if (n < top)
@@ -182,12 +182,12 @@ static float nth(const struct candidate *c, size_t n, size_t top)
     return best[top - 1];
 }
 
-static void decide(const struct job *j, size_t i)
+static void decide(const struct device_job *j, size_t i)
 {
     const struct nearest *a = j->a;
     struct nearest_pick best[DEV_TOP_MAX];
     size_t n = j->found[i], at = (j->first + i) * j->top, n_best = 0, in = 0, last = 0;
-    const struct candidate *c = n ? j->candidates + (j->end[i] - n) : NULL;
+    const struct listed_row *c = n ? j->candidates + (j->end[i] - n) : NULL;
     float least = nth(c, n, j->top) - j->slack[j->side][i];
     const float *row = j->rows + (j->first + i) * a->dim;
     for (size_t k = 0; k < n; k++)
@@ -207,7 +207,7 @@ static void decide(const struct job *j, size_t i)
 
 static void decide_task(void *ctx, size_t task)
 {
-    struct job *j = ctx;
+    struct device_job *j = ctx;
     size_t end = (task + 1) * TASK < j->count ? (task + 1) * TASK : j->count;
     for (size_t i = task * TASK; i < end; i++)
         if (!(j->found[i] & DEV_TOP_FULL))
@@ -215,7 +215,7 @@ static void decide_task(void *ctx, size_t task)
 }
 
 // Searches up to LEFT_OVER listed rows of the flight here.
-static int search_here(struct job *j, const uint32_t *list, size_t n, struct err *e)
+static int search_here(struct device_job *j, const uint32_t *list, size_t n, struct err *e)
 {
     const struct nearest *a = j->a;
     float *rows = mem_alloc(n * a->dim, sizeof *rows, e);
@@ -237,7 +237,7 @@ static int search_here(struct job *j, const uint32_t *list, size_t n, struct err
     return r ? -1 : 0;
 }
 
-static int settle(struct job *j, struct err *e)
+static int settle(struct device_job *j, struct err *e)
 {
     uint32_t list[LEFT_OVER];
     size_t n = 0;
@@ -257,7 +257,7 @@ static int settle(struct job *j, struct err *e)
     return 0;
 }
 
-static int fly(struct job *j, struct err *e)
+static int fly(struct device_job *j, struct err *e)
 {
     size_t flight = j->s->flight, n = j->n < flight ? j->n : flight;
     int side = 0;
@@ -281,15 +281,15 @@ int nearest_rows_device(struct nearest *a, int threads, const float *rows, size_
                         struct err *e)
 {
     struct search_device *s = a->device;
-    struct job j = {.a = a,
-                    .s = s,
-                    .rows = rows,
-                    .state = state,
-                    .n = n,
-                    .top = top,
-                    .labels = labels,
-                    .sims = sims,
-                    .threads = threads};
+    struct device_job j = {.a = a,
+                           .s = s,
+                           .rows = rows,
+                           .state = state,
+                           .n = n,
+                           .top = top,
+                           .labels = labels,
+                           .sims = sims,
+                           .threads = threads};
     if (top < 1 || top > s->top)
         return err_set(e, "%s was not made ready for %zu labels a row", s->d->name, top);
     if (!n)

@@ -10,7 +10,7 @@
 
 enum { TRIALS = 2 * DOT_LEFT, MOST_TOP = 32, FEWEST_ROWS = 64 * TRIALS, FEWEST_CENTROIDS = 64 };
 
-struct trial {
+struct nearest_trial {
     const struct nearest *a;
     struct dot_panel left;
     float *rows, *out; // TRIALS x dim; TRIALS x DOT_BLOCK_COLS
@@ -19,7 +19,7 @@ struct trial {
     double near;                  // products within the bound of these
 };
 
-static void take_rows(struct trial *t, const float *rows, size_t n, const uint8_t *state)
+static void take_rows(struct nearest_trial *t, const float *rows, size_t n, const uint8_t *state)
 {
     size_t dim = t->a->dim;
     for (size_t i = 0; i < TRIALS; i++) {
@@ -53,7 +53,7 @@ static size_t count(const float *v, size_t n, float least)
     return found;
 }
 
-static void scan_block(struct trial *t, size_t i, size_t n, bool counting)
+static void scan_block(struct nearest_trial *t, size_t i, size_t n, bool counting)
 {
     const float *v = t->out + i * DOT_BLOCK_COLS;
     float bound = dot_bound(&t->left, i, &t->a->panel);
@@ -63,7 +63,7 @@ static void scan_block(struct trial *t, size_t i, size_t n, bool counting)
         keep_best(t->best[i], t->top, v, n);
 }
 
-static void run(struct trial *t)
+static void run(struct nearest_trial *t)
 {
     const struct nearest *a = t->a;
     for (size_t i = 0; i < t->n; i++)
@@ -82,7 +82,7 @@ static void run(struct trial *t)
 static int pays(const struct nearest *a, const float *rows, size_t n, const uint8_t *state,
                 size_t top, struct err *e)
 {
-    struct trial t = {.a = a, .top = top};
+    struct nearest_trial t = {.a = a, .top = top};
     int r = dot_panel_init(&t.left, DOT_I8, DOT_SIDE_LEFT, TRIALS, a->dim, e);
     t.rows = r ? NULL : mem_alloc(TRIALS * a->dim, sizeof *t.rows, e);
     t.out = t.rows ? mem_alloc((size_t)TRIALS * DOT_BLOCK_COLS, sizeof *t.out, e) : NULL;

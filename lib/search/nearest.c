@@ -23,7 +23,7 @@ struct guess {
 };
 
 // One row's search.
-struct search {
+struct row_search {
     struct nearest_pick *best; // top of them, by sim descending, then number
     size_t n_best;
     struct guess *found;
@@ -33,24 +33,24 @@ struct search {
 };
 
 // One thread's memory.
-struct scratch {
+struct nearest_scratch {
     atomic_flag busy;
     struct dot_panel left;
     float *out;   // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
     uint32_t *at; // DOT_BLOCK_COLS positions
     struct nearest_pick *best;
     struct guess *found;
-    struct search rows[DOT_BLOCK_ROWS];
+    struct row_search rows[DOT_BLOCK_ROWS];
 };
 
-struct job {
+struct nearest_job {
     const struct nearest *a;
     const float *rows;
     const uint8_t *state;
     size_t n, top, room;
     int32_t *labels;
     double *sims;
-    struct scratch *scratch; // one a thread
+    struct nearest_scratch *scratch; // one a thread
     int threads;
 };
 
@@ -70,7 +70,7 @@ size_t nearest_thread_bytes(size_t dim, size_t top)
     if (top > SIZE_MAX / 4 || !mem_mul(room_of(top), sizeof(struct guess), &row) || !panel ||
         !mem_add(row, top * sizeof(struct nearest_pick), &row) ||
         !mem_mul(row, DOT_BLOCK_ROWS, &row) || !mem_add(row, panel, &all) ||
-        !mem_add(all, sizeof(struct scratch) + (1u << 19), &all))
+        !mem_add(all, sizeof(struct nearest_scratch) + (1u << 19), &all))
         return 0;
     return all;
 }
@@ -152,7 +152,7 @@ float nearest_below(double v)
 }
 
 // Drops the candidates that are out by the approximate products alone, and raises `least`.
-static void thin(struct search *s, size_t top)
+static void thin(struct row_search *s, size_t top)
 {
     if (s->n_found < top || s->n_found < 2)
         return;
@@ -163,7 +163,7 @@ static void thin(struct search *s, size_t top)
 }
 
 // Decides all candidates exactly.
-static void settle(struct search *s, const struct nearest *a, const float *row, size_t top)
+static void settle(struct row_search *s, const struct nearest *a, const float *row, size_t top)
 {
     for (size_t i = 0; i < s->n_found; i++)
         if (s->found[i].sim >= s->least)
@@ -175,8 +175,8 @@ static void settle(struct search *s, const struct nearest *a, const float *row, 
         s->least = fmaxf(s->least, nearest_below(s->best[top - 1].sim - s->bound));
 }
 
-static void add(struct search *s, const struct nearest *a, const float *row, size_t top, float sim,
-                uint32_t at)
+static void add(struct row_search *s, const struct nearest *a, const float *row, size_t top,
+                float sim, uint32_t at)
 {
     if (s->n_found == s->room) {
         thin(s, top);
@@ -228,8 +228,8 @@ static float about_nth(const float *v, size_t n, size_t top)
     return nth(most, groups, top);
 }
 
-static void scan(const struct job *j, struct scratch *t, struct search *s, const float *row,
-                 const float *v, size_t first, size_t n)
+static void scan(const struct nearest_job *j, struct nearest_scratch *t, struct row_search *s,
+                 const float *row, const float *v, size_t first, size_t n)
 {
     if (j->top == 1)
         s->least = fmaxf(s->least, nearest_below((double)dot_max(v, n) - 2.0 * s->bound));
@@ -252,7 +252,7 @@ void nearest_write(const struct nearest_pick *best, size_t n, size_t top, int32_
     }
 }
 
-static void finish(const struct job *j, struct search *s, const float *row, size_t i)
+static void finish(const struct nearest_job *j, struct row_search *s, const float *row, size_t i)
 {
     thin(s, j->top);
     settle(s, j->a, row, j->top);
@@ -260,18 +260,19 @@ static void finish(const struct job *j, struct search *s, const float *row, size
                   j->sims ? j->sims + i * j->top : NULL);
 }
 
-static void begin(const struct job *j, struct scratch *t, size_t m)
+static void begin(const struct nearest_job *j, struct nearest_scratch *t, size_t m)
 {
     for (size_t i = 0; i < m; i++)
-        t->rows[i] = (struct search){.best = t->best + i * j->top,
-                                     .found = t->found + i * j->room,
-                                     .room = j->room,
-                                     .least = -INFINITY,
-                                     .bound = dot_bound(&t->left, i, &j->a->panel)};
+        t->rows[i] = (struct row_search){.best = t->best + i * j->top,
+                                         .found = t->found + i * j->room,
+                                         .room = j->room,
+                                         .least = -INFINITY,
+                                         .bound = dot_bound(&t->left, i, &j->a->panel)};
 }
 
 // Looks for a stop between blocks of centroids, as many take seconds; threads_for_stop returns it.
-static void search_rows(const struct job *j, struct scratch *t, size_t first, size_t m)
+static void search_rows(const struct nearest_job *j, struct nearest_scratch *t, size_t first,
+                        size_t m)
 {
     const struct nearest *a = j->a;
     const float *rows = j->rows + first * a->dim;
@@ -290,7 +291,7 @@ static void search_rows(const struct job *j, struct scratch *t, size_t first, si
 
 static void task(void *ctx, size_t i)
 {
-    struct job *j = ctx;
+    struct nearest_job *j = ctx;
     int slot = 0;
     while (atomic_flag_test_and_set(&j->scratch[slot].busy)) // one is free: as many as threads
         slot = (slot + 1) % j->threads;
@@ -299,7 +300,7 @@ static void task(void *ctx, size_t i)
     atomic_flag_clear(&j->scratch[slot].busy);
 }
 
-static void scratch_release(struct scratch *t)
+static void scratch_release(struct nearest_scratch *t)
 {
     dot_panel_release(&t->left);
     free(t->out);
@@ -308,7 +309,7 @@ static void scratch_release(struct scratch *t)
     free(t->found);
 }
 
-static int scratch_init(struct scratch *t, const struct job *j, struct err *e)
+static int scratch_init(struct nearest_scratch *t, const struct nearest_job *j, struct err *e)
 {
     size_t n_best, n_found;
     atomic_flag_clear(&t->busy);
@@ -334,14 +335,14 @@ int nearest_rows_here(struct nearest *a, int threads, const float *rows, size_t 
                       const uint8_t *state, size_t top, int32_t *labels, double *sims,
                       struct err *e)
 {
-    struct job j = {.a = a,
-                    .rows = rows,
-                    .state = state,
-                    .n = n,
-                    .top = top,
-                    .room = room_of(top),
-                    .labels = labels,
-                    .sims = sims};
+    struct nearest_job j = {.a = a,
+                            .rows = rows,
+                            .state = state,
+                            .n = n,
+                            .top = top,
+                            .room = room_of(top),
+                            .labels = labels,
+                            .sims = sims};
     size_t tasks = (n + DOT_BLOCK_ROWS - 1) / DOT_BLOCK_ROWS;
     if (top < 1 || top > INT32_MAX / 4)
         return err_set(e, "cannot give %zu labels a row", top);

@@ -10,17 +10,17 @@
 
 enum { DEPTH_MAX = 512 };
 
-struct text {
+struct json_text_at {
     const char *p, *end;
 };
 
-static void space(struct text *t)
+static void space(struct json_text_at *t)
 {
     while (t->p < t->end && strchr(" \t\r\n", *t->p) && *t->p)
         t->p++;
 }
 
-static bool word(struct text *t, const char *w)
+static bool word(struct json_text_at *t, const char *w)
 {
     size_t n = strlen(w);
     if ((size_t)(t->end - t->p) < n || memcmp(t->p, w, n) != 0)
@@ -29,7 +29,7 @@ static bool word(struct text *t, const char *w)
     return true;
 }
 
-static bool digits(struct text *t)
+static bool digits(struct json_text_at *t)
 {
     const char *start = t->p;
     while (t->p < t->end && isdigit((unsigned char)*t->p))
@@ -37,7 +37,7 @@ static bool digits(struct text *t)
     return t->p > start;
 }
 
-static bool number(struct text *t)
+static bool number(struct json_text_at *t)
 {
     word(t, "-");
     if (word(t, "Infinity"))
@@ -53,7 +53,7 @@ static bool number(struct text *t)
     return digits(t);
 }
 
-static bool escape(struct text *t)
+static bool escape(struct json_text_at *t)
 {
     if (t->p == t->end)
         return false;
@@ -66,7 +66,7 @@ static bool escape(struct text *t)
     return true;
 }
 
-static bool string(struct text *t)
+static bool string(struct json_text_at *t)
 {
     if (!word(t, "\""))
         return false;
@@ -80,7 +80,7 @@ static bool string(struct text *t)
     return false;
 }
 
-static bool scalar(struct text *t)
+static bool scalar(struct json_text_at *t)
 {
     if (t->p == t->end)
         return false;
@@ -100,7 +100,7 @@ static bool scalar(struct text *t)
     }
 }
 
-static bool name(struct text *t)
+static bool name(struct json_text_at *t)
 {
     space(t);
     if (!string(t))
@@ -110,7 +110,7 @@ static bool name(struct text *t)
 }
 
 // One value: without recursion, `open` holds the brackets that wait to be closed.
-static bool value(struct text *t)
+static bool value(struct json_text_at *t)
 {
     char open[DEPTH_MAX];
     size_t depth = 0;
@@ -143,7 +143,7 @@ static bool value(struct text *t)
 
 int read_json_check(const uint8_t *text, size_t n, struct err *e)
 {
-    struct text t = {(const char *)text + lines_mark(text, n), (const char *)text + n};
+    struct json_text_at t = {(const char *)text + lines_mark(text, n), (const char *)text + n};
     size_t at;
     if (read_caption_status(text, n, &at) == SAMPLE_BAD_UTF8)
         return err_set(e, "json is not UTF-8 at byte %zu", at);

@@ -21,7 +21,7 @@
 enum { SLOTS_PER_THREAD = 2, SLOTS_MORE = 4, CAPTION_MAX = 1 << 20 };
 
 // One place in flight.
-struct slot {
+struct sample_slot {
     struct read_event ev;
     struct samples_record out; // of a sample
     bool bad;                  // see struct read_sink
@@ -34,7 +34,7 @@ struct run {
     const struct read_sink *sink;
     struct read_source *source;
     struct read_order order;
-    struct slot *slots;
+    struct sample_slot *slots;
     size_t n_slots;
     pthread_mutex_t lock;
     struct read_scratch *scratch; // one a thread
@@ -50,7 +50,7 @@ static size_t picture_bytes(const struct read_options *o)
 static int step_read(void *ctx, void *item, struct err *e)
 {
     struct run *run = ctx;
-    struct slot *slot = item;
+    struct sample_slot *slot = item;
     return read_source_next(run->source, &slot->ev, e);
 }
 
@@ -70,7 +70,7 @@ static void give_scratch(struct run *run, struct read_scratch *s)
 }
 
 // The first thing wrong with a sample is its status; what comes later does not replace it.
-static void blame(struct slot *slot, enum sample_status status, const char *why)
+static void blame(struct sample_slot *slot, enum sample_status status, const char *why)
 {
     if (slot->out.status != SAMPLE_OK)
         return;
@@ -80,7 +80,7 @@ static void blame(struct slot *slot, enum sample_status status, const char *why)
 }
 
 // 0, also for a bad picture; -1 when the machine failed.
-static int do_pixels(struct run *run, struct slot *slot, struct err *e)
+static int do_pixels(struct run *run, struct sample_slot *slot, struct err *e)
 {
     const struct read_sample *s = &slot->ev.sample;
     struct samples_record *r = &slot->out;
@@ -104,7 +104,7 @@ static int do_pixels(struct run *run, struct slot *slot, struct err *e)
     return 0;
 }
 
-static int do_image(struct run *run, struct slot *slot, struct err *e)
+static int do_image(struct run *run, struct sample_slot *slot, struct err *e)
 {
     const struct read_sample *s = &slot->ev.sample;
     if (!s->image) {
@@ -120,7 +120,7 @@ static int do_image(struct run *run, struct slot *slot, struct err *e)
     return 0;
 }
 
-static void do_caption(struct slot *slot)
+static void do_caption(struct sample_slot *slot)
 {
     const struct read_sample *s = &slot->ev.sample;
     if (!s->caption) {
@@ -151,7 +151,7 @@ static void do_caption(struct slot *slot)
     }
 }
 
-static void do_json(struct slot *slot)
+static void do_json(struct sample_slot *slot)
 {
     const struct read_sample *s = &slot->ev.sample;
     struct err why;
@@ -162,7 +162,7 @@ static void do_json(struct slot *slot)
 static int step_work(void *ctx, void *item, struct err *e)
 {
     struct run *run = ctx;
-    struct slot *slot = item;
+    struct sample_slot *slot = item;
     const struct read_sample *s = &slot->ev.sample;
     slot->reason.text[0] = 0;
     slot->out = (struct samples_record){
@@ -191,7 +191,7 @@ static int step_work(void *ctx, void *item, struct err *e)
 static int step_write(void *ctx, void *item, struct err *e)
 {
     struct run *run = ctx;
-    struct slot *slot = item;
+    struct sample_slot *slot = item;
     const struct read_sink *sink = run->sink;
     struct read_shard *shard = slot->ev.shard;
     int rc;

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 // A slot: 96 bits of the key's hash and the shard it was seen in.
-struct slot {
+struct key_slot {
     uint64_t low;
     uint32_t high;
     uint32_t shard; // 0 = free
@@ -17,7 +17,7 @@ struct slot {
 
 struct shard_keys {
     pthread_mutex_t lock;
-    struct slot *slots;
+    struct key_slot *slots;
     size_t n, size; // size is a power of two
     uint32_t shards;
 };
@@ -58,7 +58,7 @@ uint32_t shard_keys_begin(struct shard_keys *k)
     return shard;
 }
 
-static struct slot *find(struct slot *slots, size_t size, uint64_t low, uint32_t high)
+static struct key_slot *find(struct key_slot *slots, size_t size, uint64_t low, uint32_t high)
 {
     size_t i = low & (size - 1);
     while (slots[i].shard && (slots[i].low != low || slots[i].high != high))
@@ -69,7 +69,7 @@ static struct slot *find(struct slot *slots, size_t size, uint64_t low, uint32_t
 static int grow(struct shard_keys *k, struct err *e)
 {
     size_t size = k->size * 2; // SHARD_KEYS_MAX bounds it
-    struct slot *slots = mem_alloc(size, sizeof *slots, e);
+    struct key_slot *slots = mem_alloc(size, sizeof *slots, e);
     if (!slots)
         return -1;
     for (size_t i = 0; i < k->size; i++)
@@ -85,12 +85,12 @@ static int add(struct shard_keys *k, uint32_t shard, XXH128_hash_t h, struct err
 {
     if (k->n >= k->size / 4 * 3 && k->n < SHARD_KEYS_MAX && grow(k, e))
         return -1;
-    struct slot *s = find(k->slots, k->size, h.low64, (uint32_t)h.high64);
+    struct key_slot *s = find(k->slots, k->size, h.low64, (uint32_t)h.high64);
     if (s->shard)
         return s->shard == shard ? 1 : 2;
     if (k->n >= SHARD_KEYS_MAX)
         return 0;
-    *s = (struct slot){.low = h.low64, .high = (uint32_t)h.high64, .shard = shard};
+    *s = (struct key_slot){.low = h.low64, .high = (uint32_t)h.high64, .shard = shard};
     k->n++;
     return 0;
 }

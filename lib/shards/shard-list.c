@@ -13,7 +13,7 @@
 
 enum { BYTES_MAX = 256 << 20, GROUPS_MAX = 64 };
 
-struct state {
+struct list_state {
     struct shard_list *list;
     char name[SHARD_NAME_MAX];
     size_t len;
@@ -46,7 +46,7 @@ static int check_name(const struct shard_list *l, const char *name, struct err *
     return 0;
 }
 
-static int put_name(struct state *t)
+static int put_name(struct list_state *t)
 {
     struct shard_list *l = t->list;
     t->name[t->len] = 0;
@@ -67,7 +67,7 @@ static int put_name(struct state *t)
     return 0;
 }
 
-static int put(struct state *t, const char *p, size_t n)
+static int put(struct list_state *t, const char *p, size_t n)
 {
     if (n >= sizeof t->name - t->len)
         return err_set(t->e, "shard name over %d bytes", SHARD_NAME_MAX - 1);
@@ -106,13 +106,13 @@ static bool read_number(const char **p, unsigned long long *v, int *digits)
     return *digits > 0;
 }
 
-struct range {
+struct number_range {
     unsigned long long from, to, step;
     int width; // zero padding, 0 for none
 };
 
 // `A..B` or `A..B..STEP` up to end; padded to the wider side when either starts with a zero.
-static bool read_range(const char *p, const char *end, struct range *r)
+static bool read_range(const char *p, const char *end, struct number_range *r)
 {
     int a, b, c;
     const char *first = p;
@@ -133,9 +133,9 @@ static bool read_range(const char *p, const char *end, struct range *r)
     return p == end;
 }
 
-static int expand(struct state *t, const char *p);
+static int expand(struct list_state *t, const char *p);
 
-static int expand_range(struct state *t, const struct range *r, const char *rest)
+static int expand_range(struct list_state *t, const struct number_range *r, const char *rest)
 {
     size_t len = t->len;
     unsigned long long span = r->from < r->to ? r->to - r->from : r->from - r->to;
@@ -154,7 +154,7 @@ static int expand_range(struct state *t, const struct range *r, const char *rest
     return 0;
 }
 
-static int expand_list(struct state *t, const char *p, const char *end, const char *rest)
+static int expand_list(struct list_state *t, const char *p, const char *end, const char *rest)
 {
     size_t len = t->len, tail = strlen(rest);
     for (;; p++) {
@@ -176,10 +176,10 @@ static int expand_list(struct state *t, const char *p, const char *end, const ch
     }
 }
 
-static int expand_group(struct state *t, const char *open)
+static int expand_group(struct list_state *t, const char *open)
 {
     const char *end = part_end(open + 1, "}");
-    struct range r;
+    struct number_range r;
     if (!*end)
         return err_set(t->e, "brace not closed: %s", open);
     if (t->depth >= GROUPS_MAX)
@@ -196,7 +196,7 @@ static int expand_group(struct state *t, const char *open)
     return rc;
 }
 
-static int expand(struct state *t, const char *p)
+static int expand(struct list_state *t, const char *p)
 {
     for (; *p; p++) {
         if (*p == '{')
@@ -213,7 +213,7 @@ static int expand(struct state *t, const char *p)
 
 int shard_list_add_name(struct shard_list *l, const char *name, struct err *e)
 {
-    struct state t = {.list = l, .e = e};
+    struct list_state t = {.list = l, .e = e};
     return put(&t, name, strlen(name)) || put_name(&t) ? -1 : 0;
 }
 
@@ -228,7 +228,7 @@ static const char *source_end(const char *p)
 
 int shard_list_add(struct shard_list *l, const char *spec, struct err *e)
 {
-    struct state t = {.list = l, .e = e};
+    struct list_state t = {.list = l, .e = e};
     if (strlen(spec) >= SHARD_NAME_MAX * 16)
         return err_set(e, "shard list over %d bytes", SHARD_NAME_MAX * 16);
     for (const char *p = spec;; p += 2) {

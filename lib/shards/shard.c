@@ -17,7 +17,7 @@ enum { GROW_STEP = 1 << 20 };
 #define SHORT_MEMBER "truncated (member shorter than its header says)"
 
 // A member while its sample is being gathered: places in the buffer, which may still move.
-struct place {
+struct member_place {
     size_t ext, data, size;
 };
 
@@ -35,7 +35,7 @@ struct shard {
     size_t key_len;              // of name
     char *buf;                   // key, extensions and bytes of the current sample
     size_t len, cap;
-    struct place *place;
+    struct member_place *place;
     size_t n, place_cap;
     struct shard_member *member;
     size_t member_cap;
@@ -285,7 +285,7 @@ static int put_member(struct shard *s)
     s->place = at;
     if (rc)
         return -1;
-    struct place *p = &s->place[s->n];
+    struct member_place *p = &s->place[s->n];
     p->ext = s->len;
     if (put_text(s, s->ext, strlen(s->ext), true))
         return -1;

@@ -13,17 +13,17 @@
 enum { LINE = 2 * PATH_MAX + 256 };
 
 // Names of the files of one version of control groups.
-struct version {
+struct cgroup_version {
     const char *limit, *used, *cache; // cache: the line of memory.stat
 };
-static const struct version versions[] = {
+static const struct cgroup_version versions[] = {
     {"memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "},
     {"memory.max", "memory.current", "inactive_file "},
 };
 // Version 1 writes "no limit" as the largest multiple of a page.
 static const uint64_t NO_LIMIT = UINT64_C(1) << 60;
 
-struct group {
+struct cgroup {
     const char *root;
     int version;          // index of versions
     char mount[PATH_MAX]; // where the hierarchy is mounted
@@ -86,7 +86,7 @@ static void look_at_ulimit(const char *root, struct memory_limit *m)
 
 // "ID PARENT DEVICE SHOWN MOUNT OPTIONS [FIELDS] - TYPE SOURCE SUPER", spaces in names as \040,
 // which no control group has in practice.
-static void find_mount(struct group *g)
+static void find_mount(struct cgroup *g)
 {
     char line[LINE], shown[PATH_MAX], mount[PATH_MAX];
     FILE *f = open_under(g->root, "/proc/self/mountinfo");
@@ -108,7 +108,7 @@ static void find_mount(struct group *g)
 }
 
 // "N:CONTROLLERS:PATH"; version 2 has no controllers.
-static void find_member(struct group *g)
+static void find_member(struct cgroup *g)
 {
     char line[LINE];
     FILE *f = open_under(g->root, "/proc/self/cgroup");
@@ -130,7 +130,7 @@ static void find_member(struct group *g)
         fclose(f);
 }
 
-static uint64_t group_number(const struct group *g, const char *path, const char *file,
+static uint64_t group_number(const struct cgroup *g, const char *path, const char *file,
                              const char *name)
 {
     char full[LINE];
@@ -138,9 +138,9 @@ static uint64_t group_number(const struct group *g, const char *path, const char
     return n > 0 && (size_t)n < sizeof full ? number_in(g->root, full, name) : UINT64_MAX;
 }
 
-static void look_at_group(const struct group *g, const char *path, struct memory_limit *m)
+static void look_at_group(const struct cgroup *g, const char *path, struct memory_limit *m)
 {
-    const struct version *v = &versions[g->version];
+    const struct cgroup_version *v = &versions[g->version];
     char by[MEMORY_BY];
     uint64_t limit = group_number(g, path, v->limit, ""), used = group_number(g, path, v->used, "");
     uint64_t cache = group_number(g, path, "memory.stat", v->cache);
@@ -155,7 +155,7 @@ static void look_at_group(const struct group *g, const char *path, struct memory
 // The group and all above it up to the mount: each may have a limit of its own.
 static void look_at_groups(const char *root, int version, struct memory_limit *m)
 {
-    struct group g = {.root = root, .version = version};
+    struct cgroup g = {.root = root, .version = version};
     find_mount(&g);
     find_member(&g);
     if (!g.mounted || !g.member)

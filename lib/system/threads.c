@@ -156,7 +156,7 @@ int threads_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), v
 
 enum slot_state { SLOT_FREE, SLOT_READ, SLOT_WORKING, SLOT_DONE };
 
-struct slot {
+struct pipeline_slot {
     enum slot_state state;
     int failed; // the error of work is kept until its turn to be written
     struct err error;
@@ -169,7 +169,7 @@ struct pipeline {
     pthread_cond_t changed;
     const struct pipeline_steps *steps;
     void *ctx, **items;
-    struct slot *slots;
+    struct pipeline_slot *slots;
     size_t n_slots, n_read, n_taken, n_written;
     bool reading, writing, ended, stopped;
     int read_failed, rc;
@@ -199,7 +199,7 @@ static void stop(struct pipeline *p, int rc, const struct err *why)
 static void step_write(struct pipeline *p)
 {
     size_t i = p->n_written % p->n_slots;
-    struct slot *s = &p->slots[i];
+    struct pipeline_slot *s = &p->slots[i];
     struct err why = s->error;
     int rc = s->failed;
     p->writing = true;
@@ -217,7 +217,7 @@ static void step_write(struct pipeline *p)
 static void step_work(struct pipeline *p)
 {
     size_t i = p->n_taken++ % p->n_slots;
-    struct slot *s = &p->slots[i];
+    struct pipeline_slot *s = &p->slots[i];
     s->state = SLOT_WORKING;
     pthread_mutex_unlock(&p->lock);
     int rc = p->steps->work(p->ctx, p->items[i], &s->error);
@@ -239,7 +239,7 @@ static void step_read(struct pipeline *p)
         p->read_failed = rc < 0;
         return;
     }
-    p->slots[i] = (struct slot){.state = SLOT_READ};
+    p->slots[i] = (struct pipeline_slot){.state = SLOT_READ};
     p->n_read++;
 }
 
