@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "system/cli.h"
 #include "system/io.h"
 #include "system/log.h"
@@ -81,9 +82,8 @@ int main(int argc, char **argv)
     for (size_t n = strlen(work); n > 1 && work[n - 1] == '/';)
         work[--n] = '\0';
     const char *known = realpath(work, whole) ? whole : work; // "." has no name of its own
-    const char *slash = strrchr(known, '/');
     if (!title)
-        title = slash && slash[1] ? slash + 1 : known;
+        title = *path_base(known) ? path_base(known) : known;
     int rc = out_open(&o, common.output, &e);
     if (rc == 0) {
         rc = ledger_only ? write_sums(&o, work, &e) : report_write(&o, work, shards, title, &e);

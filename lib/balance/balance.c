@@ -3,10 +3,10 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "search/nearest.h"
 #include "balance/run.h"
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum { CHUNK_ROWS = 16384, WAITING = 1 << 20 };
@@ -140,30 +140,23 @@ static int join_all(struct balance_run *b, struct err *e)
     return b->reach > 0 ? balance_merges(b, e) : 0;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int run(struct balance_run *b, struct balance_forest *forest, struct err *e)
 {
-    double began = now();
+    double began = clock_seconds();
     if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
         allocate_joins(b, forest, e) || balance_choose_kernel(b, e) || balance_plan(b, e))
         return -1;
-    b->r->seconds[0] = now() - began;
+    b->r->seconds[0] = clock_seconds() - began;
     if (b->o->remove >= 0 && balance_search(b, e))
         return -1;
     if (join_all(b, e))
         return -1;
     balance_unload(b);
-    b->r->seconds[1] = now() - began - b->r->seconds[0];
+    b->r->seconds[1] = clock_seconds() - began - b->r->seconds[0];
     if (balance_groups(b, e) ||
         (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
         return -1;
-    b->r->seconds[2] = now() - began - b->r->seconds[0] - b->r->seconds[1];
+    b->r->seconds[2] = clock_seconds() - began - b->r->seconds[0] - b->r->seconds[1];
     return 0;
 }
 

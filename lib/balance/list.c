@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "balance/report.h"
 #include "system/io.h"
 #include "base/mem.h"
@@ -24,9 +25,8 @@ struct pairs {
 static const char *name_of(const struct embedding_files *f, uint64_t row, uint64_t *in_file)
 {
     const struct npy_part *p = &f->set.parts[npy_set_find(&f->set, row)];
-    const char *slash = strrchr(p->path, '/');
     *in_file = row - p->first;
-    return slash ? slash + 1 : p->path;
+    return path_base(p->path);
 }
 
 static int by_row(const void *x, const void *y)

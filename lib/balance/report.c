@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "system/io.h"
 #include "base/mem.h"
 
@@ -53,8 +54,7 @@ static int add_histogram(cJSON *o, const uint32_t *size, uint64_t n, struct err 
 static int add_row(cJSON *o, const struct embedding_files *f, uint64_t row, struct err *e)
 {
     const struct npy_part *p = &f->set.parts[npy_set_find(&f->set, row)];
-    const char *slash = strrchr(p->path, '/');
-    return o && !json_add_string(o, "file", slash ? slash + 1 : p->path, e)
+    return o && !json_add_string(o, "file", path_base(p->path), e)
                ? json_add_u64(o, "row", row - p->first, e)
                : -1;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "balance/report.h"
 #include "balance/stage-run.h"
 #include "formats/json.h"
@@ -61,10 +62,9 @@ static int write_groups(struct balance_stage *j, size_t part, struct err *e)
 static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
 {
     const struct npy_part *p = &j->files.set.parts[part];
-    const char *slash = strrchr(p->path, '/');
     struct ledger_row line;
     uint64_t failed = 0, same = 0;
-    if (ledger_row_init(&line, "balance", slash ? slash + 1 : p->path, e))
+    if (ledger_row_init(&line, "balance", path_base(p->path), e))
         return -1;
     for (uint64_t i = p->first; i < p->first + p->rows; i++) {
         line.out += j->result.keep[i];

@@ -6,18 +6,18 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <utf8proc.h>
+#include "base/utf8.h"
 
 // How many bytes the character at p has: 0 for a control (C0, DEL, C1) and for a byte in the range
 // of C1 that belongs to no character, which an 8-bit terminal takes for one.
 static size_t printable(const char *p)
 {
-    utf8proc_int32_t c;
-    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)p, -1, &c);
+    int32_t c;
+    size_t n = utf8_next(p, strnlen(p, 4), &c);
     unsigned char byte = (unsigned char)*p;
-    if (n <= 0)
+    if (!n)
         return byte >= 0x80 && byte < 0xa0 ? 0 : 1;
-    return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : (size_t)n;
+    return c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0 : n;
 }
 
 void err_strip_controls(char *s)

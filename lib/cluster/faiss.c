@@ -11,6 +11,7 @@
 #include <faiss/c_api/IndexFlat_c.h>
 #include <faiss/c_api/error_c.h>
 
+#include "base/clock.h"
 #include "cluster/run.h"
 #include "system/signals.h"
 #include "search/dot-block.h"
@@ -45,7 +46,7 @@ static int iteration(const struct kmeans_job *j, FaissClustering *c, FaissIndexF
                      struct err *e)
 {
     const struct kmeans_points *p = j->points;
-    double began = kmeans_now();
+    double began = clock_seconds();
     size_t n = 0, bytes = j->k * p->source->dim * sizeof(float);
     float *now;
     if (faiss_Clustering_train(c, (idx_t)p->n, p->cache, index))
@@ -61,7 +62,7 @@ static int iteration(const struct kmeans_job *j, FaissClustering *c, FaissIndexF
                             .k = j->k,
                             .points = p->n,
                             .settled = settled,
-                            .seconds = kmeans_now() - began};
+                            .seconds = clock_seconds() - began};
     FaissClusteringIterationStats *last = last_stats(c);
     if (last) {
         s.objective = faiss_ClusteringIterationStats_obj(last) / (double)p->n;

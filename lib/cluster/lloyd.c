@@ -2,10 +2,10 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "search/nearest.h"
 #include "cluster/run.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "system/threads.h"
 #include "search/dot-block.h"
@@ -27,13 +27,6 @@ struct lloyd {
     struct kmeans_step step;
     double total;
 };
-
-double kmeans_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 double kmeans_lloyd_bytes(double k, size_t dim, int threads)
 {
@@ -112,7 +105,7 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
 {
     const struct kmeans_job *j = l->j;
     struct nearest a;
-    double began = kmeans_now();
+    double began = clock_seconds();
     size_t bytes = l->k * l->dim * sizeof(float);
     l->step =
         (struct kmeans_step){.level = j->level, .part = j->part, .iteration = iteration, .k = l->k};
@@ -137,7 +130,7 @@ static int iterate(struct lloyd *l, int iteration, struct err *e)
     l->step.settled = !memcmp(before, j->centroids, bytes);
     free(before);
     l->step.objective = l->step.points ? l->total / (double)l->step.points : 0;
-    l->step.seconds = kmeans_now() - began;
+    l->step.seconds = clock_seconds() - began;
     return 0;
 }
 

@@ -44,6 +44,5 @@ int kmeans_two(const struct kmeans_points *p, const struct kmeans_options *o,
                struct kmeans_state *s, struct err *e);
 size_t kmeans_coarse_count(const struct kmeans_options *o);
 uint64_t kmeans_coarse_points(const struct kmeans_options *o, uint64_t n);
-double kmeans_now(void); // seconds
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "search/nearest.h"
 #include "cluster/stage-run.h"
 #include "formats/ledger.h"
@@ -56,7 +57,7 @@ static int label_part(struct labels *l, size_t part, struct err *e)
     struct npy_writer w;
     struct ledger_row line = {0};
     char *path = embedding_files_path(&j->files, part, j->o->labels_dir, e);
-    if (!path || ledger_row_init(&line, "cluster", strrchr(path, '/') + 1, e) ||
+    if (!path || ledger_row_init(&line, "cluster", path_base(path), e) ||
         npy_create(&w, path, NPY_I4, j->o->top > 1, &j->o->top, p->rows, e)) {
         ledger_row_release(&line);
         free(path);

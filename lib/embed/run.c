@@ -4,8 +4,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "system/digest.h"
 #include "embed/batch.h"
 
@@ -15,13 +15,6 @@ struct state {
     struct embed_batch *filling; // by the reader
     struct digest *keys;
 };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 // -- reading
 static int put_caption(struct state *s, struct embed_batch *b, const struct samples_record *r,
@@ -143,9 +136,9 @@ static int compute_batches(struct state *s, struct err *e)
     for (;;) {
         if (embed_ring_empty(&s->ring, EMBED_COMPUTE) && finish(s, &on_device, e))
             return -1;
-        double began = seconds();
+        double began = clock_seconds();
         struct embed_batch *b = embed_ring_take(&s->ring, EMBED_COMPUTE);
-        s->run->read_wait += seconds() - began;
+        s->run->read_wait += clock_seconds() - began;
         if (!b)
             return finish(s, &on_device, e);
         if (start(s->run, b, &number, e) || finish(s, &on_device, e))

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/path.h"
 #include "system/io.h"
 #include "system/lines.h"
 #include "base/mem.h"
@@ -69,12 +70,6 @@ static int files_unchanged(void *ctx, struct err *e)
     return npy_set_unchanged(&((const struct embedding_files *)ctx)->set, e);
 }
 
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 static int by_name(const void *x, const void *y)
 {
     return strcmp(*(const char *const *)x, *(const char *const *)y);
@@ -88,7 +83,7 @@ static int check_names(const struct embedding_files *f, struct err *e)
     if (!names)
         return -1;
     for (size_t i = 0; i < f->set.n_parts; i++)
-        names[i] = last_part(f->set.parts[i].path);
+        names[i] = path_base(f->set.parts[i].path);
     qsort(names, f->set.n_parts, sizeof *names, by_name);
     for (size_t i = 1; i < f->set.n_parts && !r; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
@@ -298,13 +293,11 @@ float *embedding_files_centroids(const struct embedding_files *f, const char *pa
 char *embedding_files_path(const struct embedding_files *f, size_t i, const char *dir,
                            struct err *e)
 {
-    const char *name = last_part(f->set.parts[i].path);
-    size_t n = strlen(dir) + strlen(name) + 2;
-    char *path = mem_alloc(n, 1, e);
+    const char *name = path_base(f->set.parts[i].path);
+    char *path = path_new(dir, name, e);
     struct stat in, out;
     if (!path)
         return NULL;
-    snprintf(path, n, "%s/%s", dir, name);
     if (stat(f->set.parts[i].path, &in) == 0 && stat(path, &out) == 0 && in.st_dev == out.st_dev &&
         in.st_ino == out.st_ino) {
         err_set(e, "%s is an input: give another folder", path);

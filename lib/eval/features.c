@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "model/crop.h"
 #include "base/mem.h"
 #include "formats/npy-write.h"
 #include "formats/npy.h"
 
-enum { PATH_ROOM = 4096, KEY_ROOM = 512 };
+enum { KEY_ROOM = 512 };
 
 // Pictures wait here until a batch is full.
 struct collect {
@@ -166,7 +167,7 @@ int eval_features_key(char *text, size_t room, const struct eval_model *m, struc
 }
 
 // The name of a split's features: a digest of all they depend on, this program's version too.
-static int cache_path(char *path, size_t room, const struct eval_model *m, const struct eval_set *s,
+static int cache_path(char path[PATH_BYTES], const struct eval_model *m, const struct eval_set *s,
                       const char *split, struct err *e)
 {
     char set[DIGEST_HEX], hex[DIGEST_HEX], text[KEY_ROOM];
@@ -177,8 +178,7 @@ static int cache_path(char *path, size_t room, const struct eval_model *m, const
         return err_set(e, "name of the cache is too long");
     snprintf(text + n, sizeof text - n, " %s", set);
     digest_bytes(text, strlen(text), hex);
-    int k = snprintf(path, room, "%s/%s.npy", m->cache, hex);
-    return k < 0 || (size_t)k >= room ? err_set(e, "path of the cache is too long") : 0;
+    return path_format(path, e, "%s/%s.npy", m->cache, hex);
 }
 
 static int load_cached(struct eval_features *f, const char *path, struct err *e)
@@ -218,10 +218,10 @@ static int store(const struct eval_features *f, const char *path, struct err *e)
 int eval_features_get(struct eval_features *f, const struct eval_model *m, const struct eval_set *s,
                       const char *split, struct err *e)
 {
-    char path[PATH_ROOM] = "";
+    char path[PATH_BYTES] = "";
     *f = (struct eval_features){.dim = clip_model_image_dim(m->clip)};
     struct collect c = {.f = f, .m = m, .set = s};
-    if (m->cache && cache_path(path, sizeof path, m, s, split, e))
+    if (m->cache && cache_path(path, m, s, split, e))
         return -1;
     bool cached = m->cache && access(path, F_OK) == 0;
     c.embed = !cached;

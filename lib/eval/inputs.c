@@ -5,9 +5,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "model/folder.h"
 
-enum { PATH_ROOM = 4096, KEY_ROOM = 512 };
+enum { KEY_ROOM = 512 };
 
 int eval_tokenizer_digest(const char *path, char hex[DIGEST_HEX], struct err *e)
 {
@@ -21,11 +22,9 @@ int eval_tokenizer_digest(const char *path, char hex[DIGEST_HEX], struct err *e)
         return -1;
     int rc = 0;
     for (size_t i = 0; rc == 0 && model_tokenizer_files[i]; i++) {
-        char file[PATH_ROOM], one[DIGEST_HEX];
-        int n = snprintf(file, sizeof file, "%s/%s", path, model_tokenizer_files[i]);
-        if (n < 0 || (size_t)n >= sizeof file)
-            rc = err_set(e, "path of '%s' is too long", model_tokenizer_files[i]);
-        else if (access(file, F_OK) == 0 && (rc = digest_file(file, one, e)) == 0) {
+        char file[PATH_BYTES], one[DIGEST_HEX];
+        rc = path_join(file, path, model_tokenizer_files[i], e);
+        if (rc == 0 && access(file, F_OK) == 0 && (rc = digest_file(file, one, e)) == 0) {
             digest_key(all, model_tokenizer_files[i]);
             digest_key(all, one);
         }

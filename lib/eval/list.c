@@ -6,8 +6,8 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
-#include <utf8proc.h>
 
+#include "base/utf8.h"
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
@@ -354,9 +354,9 @@ static char *read_text(const char *path, size_t *n, struct err *e)
         from += 3;
     size_t line = 1;
     for (*n = 0; text && from < end;) {
-        utf8proc_int32_t c;
-        utf8proc_ssize_t k = utf8proc_iterate(from, end - from, &c);
-        if (k < 1) {
+        int32_t c;
+        size_t k = utf8_next(from, (size_t)(end - from), &c);
+        if (!k) {
             err_set(e, "'%s': line %zu is not UTF-8", path, line);
             free(text);
             text = NULL;
@@ -364,8 +364,8 @@ static char *read_text(const char *path, size_t *n, struct err *e)
         }
         line += c == '\n';
         if (c != '\r' || from + 1 == end || from[1] != '\n') {
-            memcpy(text + *n, from, (size_t)k);
-            *n += (size_t)k;
+            memcpy(text + *n, from, k);
+            *n += k;
         }
         from += k;
     }

@@ -4,8 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
+#include "base/utf8.h"
+#include "base/path.h"
 #include "eval/set.h"
 #include "base/half.h"
 #include "base/mem.h"
@@ -13,7 +14,7 @@
 #include "system/threads.h"
 #include "shards/shard.h"
 
-enum { SLOTS_A_THREAD = 4, PATH_ROOM = 4096 };
+enum { SLOTS_A_THREAD = 4 };
 
 struct read_slot {
     struct eval_sample sample;
@@ -126,15 +127,6 @@ static int parse_targets(struct read_slot *t, const struct shard_member *m, size
     return 0;
 }
 
-static bool text_is_utf8(const char *text)
-{
-    utf8proc_int32_t c;
-    for (utf8proc_ssize_t n; *text; text += n)
-        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)text, -1, &c)) < 1)
-            return false;
-    return true;
-}
-
 // One caption a line; empty lines are none.
 static int parse_captions(struct read_slot *t, const struct shard_member *m, struct err *e)
 {
@@ -149,7 +141,7 @@ static int parse_captions(struct read_slot *t, const struct shard_member *m, str
             *end++ = '\0';
         if (*p == '\0')
             continue;
-        if (!text_is_utf8(p))
+        if (utf8_valid_up_to(p, strlen(p)) < strlen(p))
             return err_set(e, "caption %zu of txt is not UTF-8", n + 1);
         void *list = t->captions;
         if (mem_grow(&list, &t->cap_captions, n + 1, sizeof *t->captions, e))
@@ -187,11 +179,11 @@ static int parse_label(const struct set_reader *r, struct read_slot *t,
 static int next_sample(struct set_reader *r, struct shard_sample *s, struct err *e)
 {
     for (;;) {
-        char path[PATH_ROOM];
+        char path[PATH_BYTES];
         if (!r->shard) {
             if (r->next_shard == r->n_shards)
                 return 0;
-            if (eval_set_shard_path(path, sizeof path, r->set, r->split, r->next_shard++, e))
+            if (eval_set_shard_path(path, r->set, r->split, r->next_shard++, e))
                 return -1;
             if (!(r->shard = shard_open(path, NULL, e)))
                 return err_wrap(e, "%s", path);

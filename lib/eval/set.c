@@ -8,22 +8,17 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "system/digest.h"
 #include "base/mem.h"
 
-enum { PATH_ROOM = 4096, SHARDS_MAX = 1000000 };
-
-static int join(char *to, size_t room, const char *folder, const char *name, struct err *e)
-{
-    int n = snprintf(to, room, "%s/%s", folder, name);
-    return n < 0 || (size_t)n >= room ? err_set(e, "path of '%s' is too long", name) : 0;
-}
+enum { SHARDS_MAX = 1000000 };
 
 static int read_type(struct eval_set *s, struct err *e)
 {
-    char path[PATH_ROOM];
+    char path[PATH_BYTES];
     struct eval_lines l;
-    if (join(path, sizeof path, s->folder, "dataset_type.txt", e))
+    if (path_join(path, s->folder, "dataset_type.txt", e))
         return -1;
     if (access(path, F_OK))
         return 0;
@@ -46,17 +41,17 @@ static int read_list(struct eval_lines *l, const struct eval_set *s, const char 
                      const char *instead, enum eval_list_kind kind, struct err *e)
 {
     static const char *const ends[] = {".json", ".py", ".txt"};
-    char path[PATH_ROOM], name[64];
+    char path[PATH_BYTES], name[64];
     if (instead)
         return eval_list_read(l, instead, kind, s->name, e);
     size_t k = sizeof ends / sizeof *ends - 1; // CLIP_benchmark's own, the .txt, comes first
     snprintf(name, sizeof name, "%s%s", base, ends[k]);
-    if (join(path, sizeof path, s->folder, name, e))
+    if (path_join(path, s->folder, name, e))
         return -1;
     for (size_t i = 0; i < k && access(path, F_OK); i++) {
-        char other[PATH_ROOM];
+        char other[PATH_BYTES];
         snprintf(name, sizeof name, "%s%s", base, ends[i]);
-        if (join(other, sizeof other, s->folder, name, e))
+        if (path_join(other, s->folder, name, e))
             return -1;
         if (access(other, F_OK) == 0)
             return eval_list_read(l, other, kind, s->name, e);
@@ -82,8 +77,8 @@ int eval_set_open(struct eval_set *s, const char *folder, const char *classnames
         return -1;
     for (size_t n = strlen(s->folder); n > 1 && s->folder[n - 1] == '/';)
         s->folder[--n] = '\0';
-    const char *slash = strrchr(s->folder, '/');
-    s->name = mem_strdup(slash && slash[1] ? slash + 1 : s->folder, e);
+    const char *base = path_base(s->folder);
+    s->name = mem_strdup(*base ? base : s->folder, e);
     if (!s->name || read_type(s, e) ||
         (s->type != EVAL_RETRIEVAL && read_names(s, classnames, templates, e))) {
         eval_set_close(s);
@@ -103,14 +98,14 @@ void eval_set_close(struct eval_set *s)
 
 int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, struct err *e)
 {
-    char path[PATH_ROOM];
+    char folder[PATH_BYTES], path[PATH_BYTES];
     struct eval_lines l;
     *n = 0;
-    if (join(path, sizeof path, s->folder, split, e))
+    if (path_join(folder, s->folder, split, e))
         return -1;
-    if (access(path, F_OK))
+    if (access(folder, F_OK))
         return 0;
-    if (join(path + strlen(path), sizeof path - strlen(path), "", "nshards.txt", e) ||
+    if (path_join(path, folder, "nshards.txt", e) ||
         eval_list_read(&l, path, EVAL_LIST_WORDS, s->name, e))
         return -1;
     char *end = NULL;
@@ -124,11 +119,10 @@ int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, stru
     return rc;
 }
 
-int eval_set_shard_path(char *path, size_t room, const struct eval_set *s, const char *split,
+int eval_set_shard_path(char path[PATH_BYTES], const struct eval_set *s, const char *split,
                         size_t i, struct err *e)
 {
-    int n = snprintf(path, room, "%s/%s/%zu.tar", s->folder, split, i);
-    return n < 0 || (size_t)n >= room ? err_set(e, "path of '%s' is too long", split) : 0;
+    return path_format(path, e, "%s/%s/%zu.tar", s->folder, split, i);
 }
 
 int eval_set_digest(const struct eval_set *s, const char *split, char *hex, struct err *e)
@@ -139,8 +133,8 @@ int eval_set_digest(const struct eval_set *s, const char *split, char *hex, stru
         return -1;
     int rc = eval_set_shards(s, split, &n, e);
     for (size_t i = 0; rc == 0 && i < n; i++) {
-        char path[PATH_ROOM], one[DIGEST_HEX];
-        rc = eval_set_shard_path(path, sizeof path, s, split, i, e);
+        char path[PATH_BYTES], one[DIGEST_HEX];
+        rc = eval_set_shard_path(path, s, split, i, e);
         rc = rc ? rc : digest_file(path, one, e);
         if (rc == 0)
             digest_key(all, one);

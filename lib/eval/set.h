@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/path.h"
 #include "eval/list.h"
 #include "image/picture.h"
 
@@ -31,8 +32,8 @@ int eval_set_open(struct eval_set *s, const char *folder, const char *classnames
 void eval_set_close(struct eval_set *s);
 // The number of shards of a split; *n = 0 when the set has no such split. 0 or -1.
 int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, struct err *e);
-// Path of shard i of the split into path[room]. 0, or -1: too long.
-int eval_set_shard_path(char *path, size_t room, const struct eval_set *s, const char *split,
+// Path of shard i of the split into path[PATH_BYTES]. 0, or -1: too long.
+int eval_set_shard_path(char path[PATH_BYTES], const struct eval_set *s, const char *split,
                         size_t i, struct err *e);
 // Digest of the bytes of all shards of the split, so that features can be kept for it.
 int eval_set_digest(const struct eval_set *s, const char *split, char *hex, struct err *e);

@@ -8,6 +8,7 @@
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 // Takes the item over, also on failure.
 static cJSON *add(cJSON *o, const char *name, cJSON *item, struct err *e)
@@ -127,30 +128,13 @@ static void puts_text(struct json_out *t, const char *s)
     put(t, s, strlen(s));
 }
 
-// Bytes of the valid UTF-8 sequence at s (a C string), 0 when it is none.
-static size_t sequence(const unsigned char *s)
-{
-    uint32_t v;
-    size_t len = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-    if (len < 2 || s[0] > 0xf4)
-        return s[0] > 0xf4 ? 0 : len;
-    v = s[0] & (0x7f >> len);
-    for (size_t i = 1; i < len; i++) {
-        if ((s[i] & 0xc0) != 0x80) // also stops at the NUL
-            return 0;
-        v = v << 6 | (s[i] & 0x3f);
-    }
-    bool good = len == 2 || (len == 3 && v >= 0x800 && (v < 0xd800 || v > 0xdfff)) ||
-                (len == 4 && v >= 0x10000 && v <= 0x10ffff);
-    return good ? len : 0;
-}
-
 static void put_string(struct json_out *t, const char *value)
 {
+    const char *end = value + strlen(value);
     puts_text(t, "\"");
     for (const unsigned char *s = (const unsigned char *)value; *s;) {
         char escape[8];
-        size_t len = sequence(s);
+        size_t len = utf8_next(s, (size_t)(end - (const char *)s), NULL);
         if (!len)
             puts_text(t, "\xef\xbf\xbd");
         else if (*s == '"' || *s == '\\')

@@ -5,33 +5,28 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "formats/json-scan.h"
 
 // The header grammar is so small that a parser for just it is safer than a tree of 100 MB: one
 // pass, no recursion, no tree, strings decoded into an arena no longer than the header.
 struct parser {
-    const uint8_t *p, *end, *start;
+    struct json_scan s;
     char *arena; // next free byte
     struct err *e;
 };
 
 static int bad(struct parser *p, const char *what)
 {
-    return err_set(p->e, "header: %s at byte %zu", what, (size_t)(p->p - p->start));
-}
-
-static void skip_space(struct parser *p)
-{
-    while (p->p < p->end && (*p->p == ' ' || *p->p == '\n' || *p->p == '\r' || *p->p == '\t'))
-        p->p++;
+    return err_set(p->e, "header: %s at byte %zu", what, p->s.at);
 }
 
 // Takes the character c if it is next.
 static bool take(struct parser *p, char c)
 {
-    skip_space(p);
-    if (p->p == p->end || *p->p != (uint8_t)c)
+    json_scan_space(&p->s);
+    if (json_scan_peek(&p->s) != c)
         return false;
-    p->p++;
+    p->s.at++;
     return true;
 }
 
@@ -42,134 +37,27 @@ static int expect(struct parser *p, char c)
     return take(p, c) ? 0 : bad(p, what);
 }
 
-static int hex4(struct parser *p, uint32_t *out)
-{
-    if (p->end - p->p < 4)
-        return bad(p, "short escape");
-    *out = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t c = *p->p++;
-        uint32_t d;
-        if (c >= '0' && c <= '9')
-            d = c - '0';
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            d = (c | 32) - 'a' + 10u;
-        else
-            return bad(p, "bad escape");
-        *out = *out << 4 | d;
-    }
-    return 0;
-}
-
-static void put_utf8(struct parser *p, uint32_t c)
-{
-    if (c < 0x80) {
-        *p->arena++ = (char)c;
-    } else if (c < 0x800) {
-        *p->arena++ = (char)(0xc0 | c >> 6);
-        *p->arena++ = (char)(0x80 | (c & 63));
-    } else if (c < 0x10000) {
-        *p->arena++ = (char)(0xe0 | c >> 12);
-        *p->arena++ = (char)(0x80 | (c >> 6 & 63));
-        *p->arena++ = (char)(0x80 | (c & 63));
-    } else {
-        *p->arena++ = (char)(0xf0 | c >> 18);
-        *p->arena++ = (char)(0x80 | (c >> 12 & 63));
-        *p->arena++ = (char)(0x80 | (c >> 6 & 63));
-        *p->arena++ = (char)(0x80 | (c & 63));
-    }
-}
-
-static int escape(struct parser *p)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    if (p->p == p->end)
-        return bad(p, "unfinished string");
-    char c = (char)*p->p++;
-    if (c != 'u') {
-        const char *at = c ? strchr(from, c) : NULL;
-        if (!at)
-            return bad(p, "bad escape");
-        *p->arena++ = to[at - from];
-        return 0;
-    }
-    uint32_t u, low;
-    if (hex4(p, &u))
-        return -1;
-    if (u == 0)
-        return bad(p, "NUL in a string");
-    if (u >= 0xd800 && u < 0xe000) {
-        if (u >= 0xdc00 || p->end - p->p < 2 || p->p[0] != '\\' || p->p[1] != 'u')
-            return bad(p, "lone surrogate");
-        p->p += 2;
-        if (hex4(p, &low))
-            return -1;
-        if (low < 0xdc00 || low > 0xdfff)
-            return bad(p, "lone surrogate");
-        u = 0x10000 + ((u - 0xd800) << 10) + (low - 0xdc00);
-    }
-    put_utf8(p, u);
-    return 0;
-}
-
-// Copies one UTF-8 sequence, refusing overlong forms, surrogates and what is past U+10FFFF.
-static int copy_utf8(struct parser *p)
-{
-    uint8_t c = *p->p;
-    int n = c < 0x80 ? 0 : c < 0xc2 ? -1 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : -1;
-    if (n < 0 || p->end - p->p <= n)
-        return bad(p, "not UTF-8");
-    uint8_t d = n ? p->p[1] : 0;
-    if ((c == 0xe0 && d < 0xa0) || (c == 0xed && d > 0x9f) || (c == 0xf0 && d < 0x90) ||
-        (c == 0xf4 && d > 0x8f))
-        return bad(p, "not UTF-8");
-    for (int i = 1; i <= n; i++)
-        if ((p->p[i] & 0xc0) != 0x80)
-            return bad(p, "not UTF-8");
-    memcpy(p->arena, p->p, (size_t)n + 1);
-    p->arena += n + 1;
-    p->p += n + 1;
-    return 0;
-}
-
 // The terminating NUL takes the place of a quote, so the arena never outgrows the header.
 static int string(struct parser *p, const char **out)
 {
-    if (expect(p, '"'))
-        return -1;
     *out = p->arena;
-    for (;;) {
-        if (p->p == p->end)
-            return bad(p, "unfinished string");
-        if (*p->p == '"')
-            break;
-        if (*p->p < 0x20)
-            return bad(p, "control character in a string");
-        if (*p->p == '\\') {
-            p->p++;
-            if (escape(p))
-                return -1;
-        } else if (copy_utf8(p)) {
-            return -1;
-        }
-    }
-    p->p++;
+    json_scan_space(&p->s);
+    if (json_scan_string(&p->s, &p->arena))
+        return bad(p, p->s.why);
     *p->arena++ = 0;
     return 0;
 }
 
 static int number(struct parser *p, uint64_t *out)
 {
-    skip_space(p);
-    const uint8_t *from = p->p;
+    json_scan_space(&p->s);
+    size_t from = p->s.at;
     uint64_t v = 0;
-    while (p->p < p->end && *p->p >= '0' && *p->p <= '9') {
+    for (int c; (c = json_scan_peek(&p->s)) >= '0' && c <= '9'; p->s.at++)
         if (__builtin_mul_overflow(v, (uint64_t)10, &v) ||
-            __builtin_add_overflow(v, (uint64_t)(*p->p - '0'), &v))
+            __builtin_add_overflow(v, (uint64_t)(c - '0'), &v))
             return bad(p, "number too large");
-        p->p++;
-    }
-    if (p->p == from || (*from == '0' && p->p - from > 1))
+    if (p->s.at == from || (p->s.text[from] == '0' && p->s.at - from > 1))
         return bad(p, "expected a whole number");
     *out = v;
     return 0;
@@ -274,11 +162,9 @@ static int parse_meta(struct parser *p, struct st_header *h)
     if (h->has_meta)
         return bad(p, "duplicate __metadata__");
     h->has_meta = true;
-    skip_space(p);
-    if (p->end - p->p >= 4 && memcmp(p->p, "null", 4) == 0) { // the reference reader's None
-        p->p += 4;
-        return 0;
-    }
+    json_scan_space(&p->s);
+    if (json_scan_peek(&p->s) == 'n') // the reference reader's None
+        return json_scan_value(&p->s) ? bad(p, p->s.why) : 0;
     if (expect(p, '{'))
         return -1;
     if (take(p, '}'))
@@ -295,9 +181,9 @@ static int parse_meta(struct parser *p, struct st_header *h)
 
 static int parse_header(struct parser *p, struct st_header *h)
 {
-    if (p->p == p->end || *p->p != '{')
+    if (json_scan_peek(&p->s) != '{')
         return bad(p, "expected '{'");
-    p->p++;
+    p->s.at++;
     if (!take(p, '}')) {
         do {
             const char *name;
@@ -308,8 +194,8 @@ static int parse_header(struct parser *p, struct st_header *h)
         if (expect(p, '}'))
             return -1;
     }
-    skip_space(p);
-    return p->p == p->end ? 0 : bad(p, "something after the end");
+    json_scan_space(&p->s);
+    return p->s.at == p->s.n ? 0 : bad(p, "something after the end");
 }
 
 static int by_range(const void *a, const void *b)
@@ -376,7 +262,7 @@ static int sort_meta(struct st_header *h, struct err *e)
 static int read_header(struct st_header *h, char *arena, const uint8_t *d, size_t len, size_t rest,
                        struct err *e)
 {
-    struct parser p = {.p = d, .start = d, .end = d + len, .arena = arena, .e = e};
+    struct parser p = {.s = {.text = (const char *)d, .n = len}, .arena = arena, .e = e};
     if (parse_header(&p, h) || place(h, d + len, rest, e) || sort_meta(h, e))
         return -1;
     return st_sort_tensors(h->tensors, h->n_tensors, e);

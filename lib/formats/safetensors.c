@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "base/half.h"
 #include "formats/json.h"
 #include "base/mem.h"
@@ -138,8 +139,7 @@ static int open_part(struct safetensors *s, size_t *cap, const char *dir, size_t
 static int open_parts(struct safetensors *s, struct tensor_place *w, size_t n, const char *path,
                       struct err *e)
 {
-    const char *slash = strrchr(path, '/');
-    size_t n_dir = slash ? (size_t)(slash - path) + 1 : 0, cap = 0;
+    size_t n_dir = (size_t)(path_base(path) - path), cap = 0;
     s->maps = mem_alloc(n, sizeof *s->maps, e);
     s->names = mem_alloc(n, sizeof *s->names, e);
     if (!s->maps || !s->names)

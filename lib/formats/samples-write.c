@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "base/mem.h"
 #include "formats/samples-format.h"
 
@@ -97,8 +98,7 @@ static int write_block(struct samples_writer *w, size_t n, const void *more, siz
 
 int samples_begin_shard(struct samples_writer *w, const char *name, uint32_t *id, struct err *e)
 {
-    const char *slash = strrchr(name, '/');
-    name = slash ? slash + 1 : name;
+    name = path_base(name);
     size_t n = strlen(name) + 1;
     if (n > SAMPLES_MAX_NAME || n == 1)
         return err_set(e, "shard name '%.40s': empty or too long", name);

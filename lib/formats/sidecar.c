@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
@@ -144,7 +145,6 @@ int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err 
 
 int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, struct err *e)
 {
-    const char *slash = strrchr(path, '/');
     size_t cap = s->n_inputs;
     void *p = s->inputs;
     // Doubling as a power of two: the capacity is not kept.
@@ -152,7 +152,7 @@ int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, stru
         return -1;
     s->inputs = p;
     struct sidecar_input *in = &s->inputs[s->n_inputs];
-    *in = (struct sidecar_input){.name = mem_strdup(slash ? slash + 1 : path, e)};
+    *in = (struct sidecar_input){.name = mem_strdup(path_base(path), e)};
     if (!in->name)
         return -1;
     snprintf(in->hex, sizeof in->hex, "%s", hex ? hex : "");

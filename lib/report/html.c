@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <utf8proc.h>
+
+#include "base/utf8.h"
 
 enum { PIECE = 4096, WIDTH = 760, HEIGHT = 260, LEFT = 56, BOTTOM = 28, TOP = 10, RIGHT = 130 };
 enum { POINTS_MAX = 400 };
@@ -46,15 +47,15 @@ static const char *escape_of(int c)
 
 void html_text(struct html *h, const char *text)
 {
-    const utf8proc_uint8_t *p = (const utf8proc_uint8_t *)text;
+    const char *p = text;
     while (*p) {
-        utf8proc_int32_t c;
+        int32_t c;
         char one[8] = "?";
-        utf8proc_ssize_t n = utf8proc_iterate(p, -1, &c);
-        if (n < 1)
+        size_t n = utf8_next(p, strnlen(p, 4), &c);
+        if (!n)
             n = 1;
         else if (c >= 0x20 && c != 0x7f)
-            snprintf(one, sizeof one, "%.*s", (int)n, (const char *)p);
+            snprintf(one, sizeof one, "%.*s", (int)n, p);
         const char *escape = n == 1 ? escape_of(*p) : NULL;
         html_raw(h, escape ? escape : one);
         p += n;

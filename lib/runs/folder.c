@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/path.h"
 #include "base/mem.h"
 #include "formats/npy.h"
 #include "formats/sidecar.h"
@@ -27,9 +28,7 @@ static int read_file(struct train_folder_file *to, const char *dir, const char *
     char path[PATH_MAX];
     struct npy a;
     struct sidecar s = {0};
-    if (snprintf(path, sizeof path, "%s/%s", dir, name) >= (int)sizeof path)
-        return err_set(e, "%s: the name is too long", dir);
-    if (npy_open(&a, path, e))
+    if (path_join(path, dir, name, e) || npy_open(&a, path, e))
         return -1;
     to->rows = a.h.rows;
     npy_close(&a);

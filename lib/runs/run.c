@@ -8,16 +8,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "system/signals.h"
 #include "runs/begin.h"
 #include "runs/settle.h"
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 // -- the steps
 
@@ -47,13 +41,13 @@ static void save_when_due(struct train_run *r)
     const struct train_plan *p = r->plan;
     struct err why;
     bool due = (p->every_steps && r->state.step % p->every_steps == 0) ||
-               (p->every_seconds > 0 && now() - r->last_checkpoint >= p->every_seconds);
+               (p->every_seconds > 0 && clock_seconds() - r->last_checkpoint >= p->every_seconds);
     if (!due)
         return;
     if (save(r, &why) && save(r, &why)) // a fault of a moment is over the second time
         log_error(r->log, "no checkpoint after step %" PRIu64 ", training goes on: %s",
                   r->state.step, why.text);
-    r->last_checkpoint = now();
+    r->last_checkpoint = clock_seconds();
 }
 
 // What the run has learned is kept before it fails for a reason outside of it.
@@ -106,9 +100,9 @@ struct run_turn {
 
 static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 {
-    double start = now();
+    double start = clock_seconds();
     t->rc = train_data_next(r->data, &t->m, &t->e);
-    t->wait = now() - start;
+    t->wait = clock_seconds() - start;
     t->there = true;
     t->ahead = ahead;
 }
@@ -131,7 +125,7 @@ static int compute(struct train_run *r, struct run_turn *t, double *loss, double
 static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
 {
     const struct train_made m = *t->m; // the batch itself is given back before the end
-    double start = now(), wait = t->wait, before = t->ahead ? 0 : wait;
+    double start = clock_seconds(), wait = t->wait, before = t->ahead ? 0 : wait;
     double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
     if (compute(r, t, &loss, &norm, e))
         return -1;
@@ -145,8 +139,9 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
     r->state.seconds = log_seconds(r->log);
-    struct train_line line = {&r->core, &r->state,         loss, norm, rate, now() - start + before,
-                              wait,     log_peak_memory(), bad};
+    struct train_line line = {
+        &r->core, &r->state,         loss, norm, rate, clock_seconds() - start + before,
+        wait,     log_peak_memory(), bad};
     if (!train_log_step(&r->lines, &line, e))
         return 0;
     save_before_failing(r);
@@ -184,7 +179,7 @@ static int train(struct train_run *r, struct err *e)
 {
     uint64_t n = r->set.optim.steps;
     struct run_turn t = {0};
-    r->last_checkpoint = now();
+    r->last_checkpoint = clock_seconds();
     while (r->state.step < n && !signals_stop_wanted()) {
         if (!t.there)
             next_batch(r, &t, false);

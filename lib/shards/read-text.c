@@ -4,6 +4,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/utf8.h"
+
 static bool is_space(utf8proc_int32_t c)
 {
     if (c < 0x80)
@@ -19,16 +21,14 @@ enum sample_status read_caption_status(const uint8_t *text, size_t n, size_t *at
     bool blank = true;
     size_t i = 0;
     while (i < n) {
-        utf8proc_int32_t c = text[i];
-        utf8proc_ssize_t used = 1;
-        if (c >= 0x80)
-            used = utf8proc_iterate(text + i, n - i < 4 ? (utf8proc_ssize_t)(n - i) : 4, &c);
-        if (used <= 0) {
+        int32_t c;
+        size_t used = utf8_next(text + i, n - i, &c);
+        if (!used) {
             *at = i;
             return SAMPLE_BAD_UTF8;
         }
         blank = blank && is_space(c);
-        i += (size_t)used;
+        i += used;
     }
     return blank ? SAMPLE_NO_CAPTION : SAMPLE_OK;
 }

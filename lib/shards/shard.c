@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/path.h"
 #include "base/mem.h"
 #include "shards/shard-input.h"
 #include "shards/shard-keys.h"
@@ -54,8 +55,7 @@ bool shard_split_name(const char *name, const char **key, size_t *key_len, const
     size_t first = strcspn(name, "/");
     if (first >= 4 && memcmp(name, "__", 2) == 0 && memcmp(name + first - 2, "__", 2) == 0)
         return false;
-    const char *slash = strrchr(name, '/');
-    const char *last = slash ? slash + 1 : name;
+    const char *last = path_base(name);
     const char *dot = strchr(last, '.');
     if (!dot || dot == last || !dot[1])
         return false;

@@ -10,6 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "system/signals.h"
 
 enum { NULL_PAGES = 1 << 16 }; // a pointer that is NULL and an offset
@@ -41,8 +42,7 @@ static const char *library_of(uintptr_t pc)
     memcpy(&at, &pc, sizeof at);
     if (!dladdr(at, &info) || !info.dli_fname)
         return "generated code";
-    const char *slash = strrchr(info.dli_fname, '/');
-    const char *base = slash ? slash + 1 : info.dli_fname;
+    const char *base = path_base(info.dli_fname);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strncmp(base, names[i], strlen(names[i])) == 0)
             return names[i];

@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "system/io-path.h"
 #include "system/io.h"
 #include "base/mem.h"
@@ -36,8 +37,7 @@ static char *temporary_name(const char *path, struct err *e)
             *p = '_';
     if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) != sizeof chance)
         chance = (uint32_t)(uintptr_t)tmp;
-    const char *slash = strrchr(path, '/');
-    int dir_n = slash ? (int)(slash - path) + 1 : 0;
+    int dir_n = (int)(path_base(path) - path);
     snprintf(tmp, room, "%.*s.%.*s.%.*s.%ld.%08x.tmp", dir_n, path, TMP_NAME, path + dir_n,
              TMP_HOST, host, (long)getpid(), chance);
     return tmp;

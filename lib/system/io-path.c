@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/path.h"
 #include "base/mem.h"
 
 enum { LINKS_MAX = 40 }; // as the kernel
@@ -53,22 +54,13 @@ static int by_folder(const char *folder, const char *name)
     return fds ? number(name) : -1;
 }
 
-static char *join(const char *folder, const char *name, struct err *e)
-{
-    size_t n = strlen(folder) + strlen(name) + 2;
-    char *path = mem_alloc(n, 1, e);
-    if (path)
-        snprintf(path, n, "%s%s%s", folder, folder[strlen(folder) - 1] == '/' ? "" : "/", name);
-    return path;
-}
-
 // One step: where `path` leads with its folder resolved. 1: p is filled; 0: *path was a link and is
 // now what it points to; -1.
 static int step(char **path, struct io_path *p, struct err *e)
 {
     char folder[PATH_MAX], target[PATH_MAX];
     char *slash = strrchr(*path, '/');
-    const char *name = slash ? slash + 1 : *path;
+    const char *name = path_base(*path);
     char *above =
         slash ? slash == *path ? mem_strdup("/", e) : strndup(*path, (size_t)(slash - *path))
               : mem_strdup(".", e);
@@ -80,7 +72,7 @@ static int step(char **path, struct io_path *p, struct err *e)
         return err_errno(e, "cannot create '%s'", *path);
     if ((p->fd = by_folder(folder, name)) >= 0)
         return 1;
-    char *full = join(folder, name, e);
+    char *full = path_new(folder, name, e);
     if (!full)
         return -1;
     ssize_t n = *name ? readlink(full, target, sizeof target - 1) : -1;
@@ -90,7 +82,7 @@ static int step(char **path, struct io_path *p, struct err *e)
     }
     target[n] = '\0';
     free(*path);
-    *path = target[0] == '/' ? mem_strdup(target, e) : join(folder, target, e);
+    *path = target[0] == '/' ? mem_strdup(target, e) : path_new(folder, target, e);
     free(full);
     return *path ? 0 : -1;
 }

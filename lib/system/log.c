@@ -6,21 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "system/signals.h"
 
 enum { LINE_MAX_CHARS = 1200, BAR_CELLS = 24 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 void log_init(struct log *l, FILE *to, const struct cli *cli, const struct cli_common *common)
 {
@@ -28,7 +21,7 @@ void log_init(struct log *l, FILE *to, const struct cli *cli, const struct cli_c
                       .tool = cli->tool,
                       .quiet = common->quiet,
                       .verbose = common->verbose,
-                      .start = now()};
+                      .start = clock_seconds()};
     bool terminal = isatty(fileno(to));
     l->progress = common->progress != CLI_PROGRESS_NEVER && !common->quiet;
     l->bar = l->progress && (terminal || common->progress == CLI_PROGRESS_ALWAYS);
@@ -101,7 +94,7 @@ static double interval(const struct log *l)
 
 void progress_start(struct progress *p, struct log *l, uint64_t total, const char *unit)
 {
-    *p = (struct progress){.log = l, .unit = unit, .total = total, .start = now()};
+    *p = (struct progress){.log = l, .unit = unit, .total = total, .start = clock_seconds()};
     p->next = p->start + interval(l);
 }
 
@@ -118,7 +111,7 @@ static void time_text(char *to, size_t room, double seconds)
 static void progress_line(const struct progress *p, char *line, size_t room)
 {
     char bar[BAR_CELLS + 16] = "", left[32] = "", cells[BAR_CELLS + 1];
-    double seconds = now() - p->start, rate = seconds > 0 ? (double)p->done / seconds : 0;
+    double seconds = clock_seconds() - p->start, rate = seconds > 0 ? (double)p->done / seconds : 0;
     if (p->total) {
         double share = (double)p->done / (double)p->total;
         int full = (int)((share > 1 ? 1 : share) * BAR_CELLS);
@@ -162,7 +155,7 @@ void progress_to(struct progress *p, uint64_t done)
         progress_print(p, false);
     if (!p->log->progress)
         return;
-    double t = now();
+    double t = clock_seconds();
     if (t < p->next)
         return;
     p->next = t + interval(p->log);
@@ -181,7 +174,7 @@ void progress_end(struct progress *p)
 
 double log_seconds(const struct log *l)
 {
-    return now() - l->start;
+    return clock_seconds() - l->start;
 }
 
 uint64_t log_peak_memory(void)

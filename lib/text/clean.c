@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/utf8.h"
 #include "text/html-entities.h"
 #include "base/mem.h"
 #include "text/fix.h"
@@ -52,14 +53,13 @@ static enum text_status decode(const uint8_t *s, size_t n, struct text *t, struc
             t->c[t->n++] = s[i++];
             continue;
         }
-        utf8proc_ssize_t left = n - i < 4 ? (utf8proc_ssize_t)(n - i) : 4;
-        utf8proc_ssize_t k = utf8proc_iterate(s + i, left, &t->c[t->n]);
-        if (k <= 0) {
+        size_t k = utf8_next(s + i, n - i, &t->c[t->n]);
+        if (!k) {
             err_set(e, "not UTF-8 at byte %zu", i);
             return TEXT_BAD_UTF8;
         }
         t->n++;
-        i += (size_t)k;
+        i += k;
     }
     return TEXT_OK;
 }

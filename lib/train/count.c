@@ -54,9 +54,7 @@ static const char *kind_name(int folder)
 static int path_of(const struct survey *v, int folder, const char *stem, char path[PATH_MAX],
                    struct err *e)
 {
-    if (snprintf(path, PATH_MAX, "%s/%s.npy", v->dir[folder], stem) >= PATH_MAX)
-        return err_set(e, "%s: the name is too long", v->dir[folder]);
-    return 0;
+    return path_format(path, e, "%s/%s.npy", v->dir[folder], stem);
 }
 
 static int add_shard(struct survey *v, const char *stem, size_t len, struct err *e)

@@ -20,9 +20,7 @@ static int right_type(const struct train_rows *r, const struct npy_header *h)
 static int open_file(struct train_rows *r, const char *name, struct npy *a, struct err *e)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s", r->dir, name) >= (int)sizeof path)
-        return err_set(e, "%s: the name is too long", r->dir);
-    if (npy_open(a, path, e))
+    if (path_join(path, r->dir, name, e) || npy_open(a, path, e))
         return -1;
     if (!right_type(r, &a->h) || !a->h.dim) {
         npy_close(a);
@@ -90,9 +88,9 @@ static int need_file(struct train_rows *r, const struct samples_record *s, struc
     struct train_file *f = &r->files[s->shard];
     if (f->open)
         return 0;
-    if (file_name(s->shard_name, name, sizeof name, e) || open_file(r, name, &f->npy, e))
+    if (file_name(s->shard_name, name, sizeof name, e) || path_join(path, r->dir, name, e) ||
+        open_file(r, name, &f->npy, e))
         return -1;
-    snprintf(path, sizeof path, "%s/%s", r->dir, name);
     int has = sidecar_open(path, f->npy.h.rows, &f->side, e);
     if (has < 0) {
         npy_close(&f->npy);

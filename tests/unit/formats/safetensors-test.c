@@ -60,9 +60,9 @@ static void test_hostile(void)
     refuses("{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "lacks data_offsets");
     refuses("{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\"}}", 4, "duplicate key");
     refuses("{\"a\":{\"x\":1}}", 4, "unknown key 'x'");
-    refuses("{\"__metadata__\":{\"a\":1}}", 0, "expected '\"'");
-    refuses("{\"__metadata__\":{\"a\":null}}", 0, "expected '\"'");
-    refuses("{\"__metadata__\":nul}", 0, "expected '{'");
+    refuses("{\"__metadata__\":{\"a\":1}}", 0, "expected a string");
+    refuses("{\"__metadata__\":{\"a\":null}}", 0, "expected a string");
+    refuses("{\"__metadata__\":nul}", 0, "expected a value");
     refuses("{\"__metadata__\":null,\"__metadata__\":{}}", 0, "duplicate __metadata__");
     refuses("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", 0, "duplicate __metadata__ key");
     refuses("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "duplicate __metadata__");
