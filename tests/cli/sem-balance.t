@@ -103,7 +103,7 @@ for (['--labels-dir l a/all.npy', 2, '--cells'], ['--cells a/cells.npy --labels-
     ['--rule semdedup --survivor center a/all.npy', 2, 'semdedup'], ['a/all.npy a/wide.npy', 1, 'wide'],
     ['--mem 1M a/all.npy', 1, 'at least \d+ MiB'], ['--cells a/wide.npy a/all.npy', 1, 'columns'],
     ['--keep-dir a a/all.npy', 1, 'is an input'], ['--keep-dir none/none a/all.npy', 1, 'none'],
-    ['--device abacus a/all.npy', 1, 'abacus'], -e '/dev/nvidiactl' ? () : ['--device cuda a/all.npy', 1, 'CUDA|no GPU'],
+    ['--device abacus a/all.npy', 2, 'abacus'], -e '/dev/nvidiactl' ? () : ['--device cuda a/all.npy', 1, 'CUDA|no GPU'],
     ['--remove 0.9999 --cells a/cells.npy --rule semdedup a/all.npy', 1, 'no distance'], ['-o /dev/full a/all.npy', 1, '.']) {
     my ($args, $want, $why) = @$_;
     is(run("$args >out"), $want, "refused: $args");
