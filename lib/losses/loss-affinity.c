@@ -2,7 +2,7 @@
 // affinity = 1/2 [ soft-CE of the rows of s v t^T against softmax rows of s V T^T, and the same
 // transposed ]. The teacher's side is a constant, s in it too (open_clip's distillation loss;
 // TinyCLIP, ICCV 2023).
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 static void half(struct loss_run *r, bool transposed, float weight)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // clip = 1/2 [ CE(s v t^T) + CE(s t v^T) ] (Radford et al., ICML 2021)
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 int loss_clip(struct loss_run *r, float weight, struct err *e)
 {

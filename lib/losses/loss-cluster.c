@@ -3,7 +3,7 @@
 // mean of the losses for each. cluster_kl = mean of KL( softmax(sigma V W^T) || softmax(sigma v
 // W^T) ), the teacher's side a constant. Both over the classes of the step's sample; margin and
 // filter act on the cross entropy only.
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 int loss_cluster_ce(struct loss_run *r, float weight, struct err *e)
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // feature = mean over elements (v - V)^2 + mean over elements (t - T)^2 (CLIP-KD, CVPR 2024)
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 // |x - X|^2 = x.x - 2 x.X + X.X in float64; the gradient of its mean is 2 (x - X) / N.
 static void tower(struct loss_run *r, const float *x, const float *target, float *dx, float weight)

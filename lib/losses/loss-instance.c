@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // instance = 1/4 [ CE(s t V^T) + CE(s V t^T) + CE(s v T^T) + CE(s T v^T) ]
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 int loss_instance(struct loss_run *r, float weight, struct err *e)
 {

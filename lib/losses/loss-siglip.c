@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // siglip = -1/B sum_ij log sigmoid( z_ij (s v_i.t_j + b) ), z = +1 on the diagonal, -1 off it (Zhai
 // et al., ICCV 2023)
-#include "losses/losses.h"
+#include "losses/loss-terms.h"
 
 // The pair of a row stands on the diagonal for sigmoid_ce. So a block of rows from `at` has its
 // columns in the order at, at + 1 ... n - 1, 0 ... at - 1: two products each.

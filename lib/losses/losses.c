@@ -7,28 +7,12 @@
 #include <string.h>
 
 #include "losses/loss-block.h"
+#include "losses/loss-terms.h"
 #include "base/mem.h"
 
-enum {
-    IMAGE = LOSS_TEACHER_IMAGE,
-    TEXT = LOSS_TEACHER_TEXT,
-    CLUSTERS = LOSS_CLUSTERS | LOSS_WIDTH,
-};
-
-const struct loss_kind loss_kinds[] = {
-    {"instance", IMAGE | TEXT | LOSS_WIDTH, 4, 4, loss_instance,
-     "student against teacher, all four pairings"},
-    {"cluster_ce", CLUSTERS | LOSS_LABELS, 1, 0, loss_cluster_ce,
-     "cross entropy against the cluster labels"},
-    {"cluster_kl", CLUSTERS | IMAGE, 2, 0, loss_cluster_kl, "KL from the teacher's clusters"},
-    {"clip", 0, 2, 2, loss_clip, "the student's images against its texts"},
-    {"affinity", IMAGE | TEXT, 2, 2, loss_affinity,
-     "the teacher's image-text similarities as targets"},
-    {"feature", IMAGE | TEXT | LOSS_WIDTH, 0, 6, loss_feature,
-     "squared distance to the teacher's embeddings"},
-    {"siglip", LOSS_BIAS, 1, 2, loss_siglip, "each pair by itself, sigmoid loss"},
-    {NULL, 0, 0, 0, NULL, NULL},
-};
+#define ROW(name, needs, rows, sums, help) {#name, needs, rows, sums, loss_##name, help},
+const struct loss_kind loss_kinds[] = {LOSS_TERMS(ROW){NULL, 0, 0, 0, NULL, NULL}};
+_Static_assert(sizeof loss_kinds / sizeof *loss_kinds - 1 <= LOSS_MAX, "LOSS_MAX is too small");
 
 size_t loss_count(void)
 {
@@ -334,87 +318,4 @@ int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *
         return -1;
     *total = losses_values(l, g);
     return 0;
-}
-
-struct loss_part *loss_part(struct loss_run *r, double den)
-{
-    struct loss_room *m = r->room;
-    if (m->n_parts == m->max_rows + m->max_sums) {
-        m->overrun = true;
-        m->n_parts--;
-    }
-    struct loss_part *p = &m->parts[m->n_parts++];
-    *p = (struct loss_part){.term = r->term, .den = den};
-    return p;
-}
-
-float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight)
-{
-    struct loss_room *m = r->room;
-    if (m->n_rows == m->max_rows || p->n == LOSS_PART_SUMS) {
-        m->overrun = true;
-        return m->row;
-    }
-    p->s[p->n].weight = weight;
-    p->s[p->n].row = true;
-    p->s[p->n++].at = m->n_rows;
-    return m->rows + m->n_rows++ * m->batch + r->at;
-}
-
-void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
-                   const float *y)
-{
-    size_t sum = loss_sum(r);
-    loss_sum_add(r, sum, true, n, x, y);
-    if (p->n == LOSS_PART_SUMS) {
-        r->room->overrun = true;
-        return;
-    }
-    p->s[p->n].weight = weight;
-    p->s[p->n].row = false;
-    p->s[p->n++].at = sum;
-}
-
-size_t loss_sum(struct loss_run *r)
-{
-    struct loss_room *m = r->room;
-    if (m->n_sums < m->max_sums)
-        return m->n_sums++;
-    m->overrun = true;
-    return 0;
-}
-
-void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
-                  const float *y)
-{
-    struct loss_room *m = r->room;
-    (first ? m->d->op->dot_to : m->d->op->dot_add)(m->d, n, x, y, m->sums + sum);
-}
-
-size_t loss_by_scale(struct loss_run *r)
-{
-    size_t sum = loss_sum(r);
-    r->room->by_scale[sum] = 1;
-    return sum;
-}
-
-void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                   float *db, double part, float weight)
-{
-    struct loss_room *m = r->room;
-    struct dev *d = m->d;
-    size_t n = r->b->n, by_scale = loss_by_scale(r);
-    float s = r->b->scale, each = (float)(part * (double)weight / (double)n);
-    float *row = loss_part_row(r, loss_part(r, (double)n), part);
-    for (size_t at = 0; at < n; at += m->n_block) {
-        size_t k = n - at < m->n_block ? n - at : m->n_block;
-        const float *x = a + at * dim;
-        d->op->gemm(d, false, true, k, n, dim, s, x, dim, b, dim, 0, m->logits, n);
-        d->op->softmax_ce(d, k, n, m->logits, n, m->diagonal + at, each, m->grad, row + at);
-        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
-        if (da)
-            d->op->gemm(d, false, false, k, dim, n, s, m->grad, n, b, dim, 1, da + at * dim, dim);
-        if (db)
-            d->op->gemm(d, true, false, n, dim, k, s, m->grad, n, x, dim, 1, db, dim);
-    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The terms of the training loss, their values and their gradients, for a whole batch of embeddings
-// (docs/method.md 3). A term is one file, loss-NAME.c, and one row of the table in losses.c; the
-// sum of weight x term is what is trained.
+// (docs/method.md 3). A term is one file, loss-NAME.c, and one row of the table in loss-terms.h;
+// the sum of weight x term is what is trained.
 //
 // Notation: v, t are the student's image and text embeddings, V, T the teacher's, all unit rows;
 // s = exp(logit_scale). Where the student's width is not the teacher's, the terms that set one
@@ -75,14 +75,6 @@ struct loss_room {
     bool overrun; // a term asked for more than it declares
 };
 
-struct loss_run {
-    struct loss_room *room;
-    const struct loss_batch *b;
-    struct loss_grads *g;
-    size_t term;
-    size_t at, n; // cluster terms: the batch's rows [at, at + n), at most h->n_block
-};
-
 // What a term needs.
 enum {
     LOSS_TEACHER_IMAGE = 1,
@@ -93,6 +85,7 @@ enum {
     LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
 };
 
+struct loss_run; // loss-terms.h
 struct loss_kind {
     const char *name;
     int needs;
@@ -139,34 +132,5 @@ double losses_values(struct losses *l, struct loss_grads *g);
 // All of it, and waits. 0 or -1.
 int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
                struct err *e);
-
-// -- for the terms
-// weight x CE(s A B^T), the target of row i being column i: a value of part * CE; gradients added
-// to da, db (NULL: none wanted) and to the scale's. part scales value and gradient alike.
-void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                   float *db, double part, float weight);
-// A part of the term's value, empty so far.
-struct loss_part *loss_part(struct loss_run *r, double den);
-// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
-// the run's part of it).
-float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
-// Adds weight x the sum of x y (of x where y is NULL), device [n].
-void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
-                   const float *y);
-// A sum on the device's side: its number, for by_scale and by_bias. loss_sum_add adds the sum of
-// x y, or with `first` begins with it.
-size_t loss_sum(struct loss_run *r);
-void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
-                  const float *y);
-// The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
-size_t loss_by_scale(struct loss_run *r);
-
-int loss_instance(struct loss_run *r, float weight, struct err *e);
-int loss_clip(struct loss_run *r, float weight, struct err *e);
-int loss_affinity(struct loss_run *r, float weight, struct err *e);
-int loss_feature(struct loss_run *r, float weight, struct err *e);
-int loss_siglip(struct loss_run *r, float weight, struct err *e);
-int loss_cluster_ce(struct loss_run *r, float weight, struct err *e);
-int loss_cluster_kl(struct loss_run *r, float weight, struct err *e);
 
 #endif

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Private to lib/losses: the table of terms, and what a term works with.
+#ifndef LOSSES_LOSS_TERMS_H
+#define LOSSES_LOSS_TERMS_H
+
+#include "losses/losses.h"
+
+struct loss_run {
+    struct loss_room *room;
+    const struct loss_batch *b;
+    struct loss_grads *g;
+    size_t term;
+    size_t at, n; // cluster terms: the batch's rows [at, at + n), at most h->n_block
+};
+
+// weight x CE(s A B^T), the target of row i being column i: a value of part * CE; gradients added
+// to da, db (NULL: none wanted) and to the scale's. part scales value and gradient alike.
+void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
+                   float *db, double part, float weight);
+// A part of the term's value, empty so far.
+struct loss_part *loss_part(struct loss_run *r, double den);
+// Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
+// the run's part of it).
+float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
+// Adds weight x the sum of x y (of x where y is NULL), device [n].
+void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
+                   const float *y);
+// A sum on the device's side: its number, for by_scale and by_bias. loss_sum_add adds the sum of
+// x y, or with `first` begins with it.
+size_t loss_sum(struct loss_run *r);
+void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
+                  const float *y);
+// The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
+size_t loss_by_scale(struct loss_run *r);
+
+// The table: a row a term, LOSS_TERM(name, needs, rows, sums, help). rows: calls of loss_part_row
+// at most, with LOSS_LABELS for each label; sums: float64 sums at most (loss_sum, loss_part_dot,
+// loss_by_scale). The memory of a step is summed from the rows of the terms with a weight. The
+// order is that of the log, of --help and of a checkpoint's figures.
+#define LOSS_TERMS(LOSS_TERM)                                                                      \
+    LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 4, 4,                 \
+              "student against teacher, all four pairings")                                        \
+    LOSS_TERM(cluster_ce, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_LABELS, 1, 0,                          \
+              "cross entropy against the cluster labels")                                          \
+    LOSS_TERM(cluster_kl, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 2, 0,                   \
+              "KL from the teacher's clusters")                                                    \
+    LOSS_TERM(clip, 0, 2, 2, "the student's images against its texts")                             \
+    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 2, 2,                              \
+              "the teacher's image-text similarities as targets")                                  \
+    LOSS_TERM(feature, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 0, 6,                  \
+              "squared distance to the teacher's embeddings")                                      \
+    LOSS_TERM(siglip, LOSS_BIAS, 1, 2, "each pair by itself, sigmoid loss")
+
+// A term's function: loss_kind.run.
+#define LOSS_DECLARE(name, needs, rows, sums, help)                                                \
+    int loss_##name(struct loss_run *r, float weight, struct err *e);
+LOSS_TERMS(LOSS_DECLARE)
+
+#endif
