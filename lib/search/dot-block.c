@@ -143,19 +143,14 @@ void dot_panel_release(struct dot_panel *p)
     *p = (struct dot_panel){0};
 }
 
-static float round_up(double v)
-{
-    return (float)(v * (1 + 1e-6) + 1e-37);
-}
-
 static float least_over(double v, size_t dim)
 {
-    return round_up(sqrt(v * (1 + 1.2e-7 * (double)(dim + 8)))); // v was summed in float32
+    return dot_round_up(sqrt(v * (1 + 1.2e-7 * (double)(dim + 8)))); // v was summed in float32
 }
 
 static float norm_of(const float *row, size_t dim)
 {
-    return round_up(sqrt(dot_exact(row, row, dim)));
+    return dot_round_up(sqrt(dot_exact(row, row, dim)));
 }
 
 // A sum of squares under it may have lost some to the end of float32's range.
@@ -303,7 +298,7 @@ float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b)
     double x = a->norm[i], lost = a->lost[i];
     double bound = x * b->worst + lost * ((double)b->most + b->worst) +
                    g * (x + lost) * ((double)b->most + b->worst);
-    return round_up(bound + 1e-30);
+    return dot_round_up(bound + 1e-30);
 }
 
 double dot_exact(const float *a, const float *b, size_t dim)

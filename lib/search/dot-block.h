@@ -73,6 +73,12 @@ void dot_block(const struct dot_panel *a, size_t a0, size_t m, const struct dot_
 // |out - exact| is at most this for row i of a with every row of b.
 float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b);
 
+// A float above v >= 0, by more than any rounding of a few operations in float64: for bounds.
+static inline float dot_round_up(double v)
+{
+    return (float)(v * (1 + 1e-6) + 1e-37);
+}
+
 // The canonical inner product: float64 products (exact) summed in 16 lanes, then in a fixed tree.
 // The same bits on every machine.
 double dot_exact(const float *a, const float *b, size_t dim);

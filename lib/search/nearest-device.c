@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "search/nearest-run.h"
+#include "base/greatest.h"
 #include "base/mem.h"
 #include "system/threads.h"
 #include "search/search-device.h"
@@ -169,16 +170,10 @@ static int collect(struct device_job *j, struct err *e)
 static float nth(const struct listed_row *c, size_t n, size_t top)
 {
     float best[DEV_TOP_MAX];
-    if (n < top)
-        return -INFINITY;
-    for (size_t i = 0; i < n; i++) {
-        size_t at = i < top ? i : top;
-        if (at == top && c[i].score <= best[top - 1])
-            continue;
-        for (at -= at == top; at > 0 && c[i].score > best[at - 1]; at--)
-            best[at] = best[at - 1];
-        best[at] = c[i].score;
-    }
+    for (size_t i = 0; i < top; i++)
+        best[i] = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        greatest_keep(best, top, c[i].score);
     return best[top - 1];
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "search/nearest-run.h"
+#include "base/greatest.h"
 #include "base/mem.h"
 #include "system/threads.h"
 #include "system/signals.h"
@@ -193,7 +194,7 @@ static int descending(const void *x, const void *y)
     return a > b ? -1 : a < b;
 }
 
-// The top-th greatest of n >= top values, which are moved about.
+// The top-th greatest of n >= top values, which may be moved about.
 static float nth(float *v, size_t n, size_t top)
 {
     enum { FEW = 32 };
@@ -201,16 +202,12 @@ static float nth(float *v, size_t n, size_t top)
         qsort(v, n, sizeof *v, descending);
         return v[top - 1];
     }
-    for (size_t i = 1; i < n; i++) { // the first `top` are kept sorted
-        size_t at = i < top ? i : top;
-        float x = v[i];
-        if (at == top && x <= v[top - 1])
-            continue;
-        for (at -= at == top; at > 0 && x > v[at - 1]; at--)
-            v[at] = v[at - 1];
-        v[at] = x;
-    }
-    return v[top - 1];
+    float best[FEW];
+    for (size_t i = 0; i < top; i++)
+        best[i] = -INFINITY;
+    for (size_t i = 0; i < n; i++)
+        greatest_keep(best, top, v[i]);
+    return best[top - 1];
 }
 
 // At most the top-th greatest of n values, and close to it: the values are parted into groups, and

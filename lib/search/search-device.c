@@ -200,18 +200,13 @@ void *search_device_row(const struct search_device *s, void *rows, size_t i)
     return (char *)rows + i * s->ld * s->d->act_size;
 }
 
-static float round_up(double v)
-{
-    return (float)(v * (1 + 1e-6) + 1e-37);
-}
-
 void search_device_pack(const struct search_device *s, const float *x, void *act, float *norm,
                         float *lost)
 {
     uint16_t *to = act;
     float back[PIECE];
     double lost2 = 0;
-    *norm = round_up(sqrt(dot_exact(x, x, s->dim)));
+    *norm = dot_round_up(sqrt(dot_exact(x, x, s->dim)));
     *lost = 0;
     memset((char *)act + s->dim * s->d->act_size, 0, (s->ld - s->dim) * s->d->act_size);
     if (s->d->act == DEV_F32) {
@@ -227,7 +222,7 @@ void search_device_pack(const struct search_device *s, const float *x, void *act
         lost2 += dot_exact(back, back, n);
     }
     if (lost2 > 0)
-        *lost = round_up(sqrt(lost2));
+        *lost = dot_round_up(sqrt(lost2));
 }
 
 struct packing {

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 // A slot: 96 bits of the key's hash and the shard it was seen in.
@@ -58,12 +59,16 @@ uint32_t shard_keys_begin(struct shard_keys *k)
     return shard;
 }
 
+static bool is_key(const void *slot, const void *key)
+{
+    const struct key_slot *s = slot, *k = key;
+    return !s->shard || (s->low == k->low && s->high == k->high);
+}
+
 static struct key_slot *find(struct key_slot *slots, size_t size, uint64_t low, uint32_t high)
 {
-    size_t i = low & (size - 1);
-    while (slots[i].shard && (slots[i].low != low || slots[i].high != high))
-        i = (i + 1) & (size - 1);
-    return &slots[i];
+    struct key_slot k = {.low = low, .high = high};
+    return hash_find(slots, sizeof *slots, size - 1, low, is_key, &k);
 }
 
 static int grow(struct shard_keys *k, struct err *e)

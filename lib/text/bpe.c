@@ -6,6 +6,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #define NO_PAIR UINT64_MAX // no pair of ids: they are not negative
@@ -33,13 +34,16 @@ static size_t pair_slot(uint64_t key)
     return (size_t)((key * 0x9e3779b97f4a7c15u) >> 24);
 }
 
+static bool is_pair(const void *slot, const void *key)
+{
+    const struct bpe_pair *p = slot;
+    return p->key == *(const uint64_t *)key || p->key == NO_PAIR;
+}
+
 // The pair's entry, or the empty one where it would be.
 static struct bpe_pair *find_pair(const struct bpe *b, uint64_t key)
 {
-    size_t i = pair_slot(key) & b->pair_mask;
-    while (b->pairs[i].key != key && b->pairs[i].key != NO_PAIR)
-        i = (i + 1) & b->pair_mask;
-    return &b->pairs[i];
+    return hash_find(b->pairs, sizeof *b->pairs, b->pair_mask, pair_slot(key), is_pair, &key);
 }
 
 static uint32_t pair_rank(const struct bpe *b, int32_t left, int32_t right)
@@ -47,24 +51,25 @@ static uint32_t pair_rank(const struct bpe *b, int32_t left, int32_t right)
     return find_pair(b, pair_key(left, right))->rank;
 }
 
-static struct bpe_entry *find_word(const struct bpe *b, const uint8_t *word, size_t n)
+struct word_key {
+    const struct bpe *b;
+    const uint8_t *word;
+    size_t n;
+    uint32_t hash;
+};
+
+static bool is_word(const void *slot, const void *key)
 {
-    uint32_t hash = (uint32_t)XXH3_64bits(word, n);
-    size_t i = hash & b->word_mask;
-    for (;; i = (i + 1) & b->word_mask) {
-        struct bpe_entry *w = &b->words[i];
-        if (!w->n || (w->hash == hash && w->n == n && memcmp(b->pool + w->at, word, n) == 0))
-            return w;
-    }
+    const struct bpe_entry *w = slot;
+    const struct word_key *k = key;
+    return !w->n ||
+           (w->hash == k->hash && w->n == k->n && memcmp(k->b->pool + w->at, k->word, k->n) == 0);
 }
 
-// Smallest table of a power of two slots that is at most half full.
-static size_t table_size(size_t n)
+static struct bpe_entry *find_word(const struct bpe *b, const uint8_t *word, size_t n)
 {
-    size_t size = 16;
-    while (size / 2 < n && size <= SIZE_MAX / 4)
-        size *= 2;
-    return size;
+    struct word_key k = {b, word, n, (uint32_t)XXH3_64bits(word, n)};
+    return hash_find(b->words, sizeof *b->words, b->word_mask, k.hash, is_word, &k);
 }
 
 static void first_symbols(const struct bpe *b, const uint8_t *word, size_t n, int32_t *id)
@@ -241,7 +246,7 @@ int bpe_encode(const struct bpe *b, const uint8_t *word, size_t n, int32_t *out,
 
 static int build_pairs(struct bpe *b, const struct bpe_merge *merges, size_t n, struct err *e)
 {
-    size_t size = table_size(n);
+    size_t size = hash_slots(n);
     b->pairs = mem_alloc(size, sizeof *b->pairs, e);
     if (!b->pairs)
         return -1;
@@ -271,7 +276,7 @@ static void add_word(struct bpe *b, const struct bpe_word *w, size_t *pool_used)
 
 static int build_words(struct bpe *b, const struct bpe_word *words, size_t n, struct err *e)
 {
-    size_t size = table_size(n), bytes = 0, used = 0;
+    size_t size = hash_slots(n), bytes = 0, used = 0;
     for (size_t i = 0; i < n; i++) {
         if (!mem_add(bytes, words[i].n, &bytes))
             return err_set(e, "vocabulary too large");

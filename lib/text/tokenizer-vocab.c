@@ -9,6 +9,7 @@
 #include <xxhash.h>
 
 #include "system/lines.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { FIRST_SLOTS = 1024, POOL_BLOCK = 1 << 16 };
@@ -18,14 +19,22 @@ const char *const vocab_special_names[VOCAB_SPECIALS][2] = {
     {"<end_of_text>", "<|endoftext|>"},
 };
 
+struct text_key {
+    const char *text;
+    size_t n;
+};
+
+static bool is_token(const void *slot, const void *key)
+{
+    const struct vocab_token *t = slot;
+    const struct text_key *k = key;
+    return t->id < 0 || (t->n == k->n && memcmp(t->text, k->text, k->n) == 0);
+}
+
 static struct vocab_token *find_slot(const struct vocab *v, const char *text, size_t n)
 {
-    size_t i = (size_t)XXH3_64bits(text, n) & v->mask;
-    for (;; i = (i + 1) & v->mask) {
-        struct vocab_token *t = &v->slots[i];
-        if (t->id < 0 || (t->n == n && memcmp(t->text, text, n) == 0))
-            return t;
-    }
+    struct text_key k = {text, n};
+    return hash_find(v->slots, sizeof *v->slots, v->mask, XXH3_64bits(text, n), is_token, &k);
 }
 
 int32_t vocab_find(const struct vocab *v, const char *text, size_t n)

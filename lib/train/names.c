@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "system/digest.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 enum { FIRST = 64 }; // slots; at most half of them are used
@@ -22,13 +23,24 @@ void train_names_restart(struct train_names *t)
         memset(t->slots, 0, (t->mask + 1) * sizeof *t->slots);
 }
 
+struct name_key {
+    const struct samples_reader *stream;
+    const char *name;
+};
+
+static bool is_shard(const void *slot, const void *key)
+{
+    const struct name_key *k = key;
+    uint32_t number = *(const uint32_t *)slot;
+    return !number || strcmp(samples_shard(k->stream, number - 1)->name, k->name) == 0;
+}
+
 // The slot of that name: of the first shard that has it, or empty.
 static uint32_t *find(struct train_names *t, const struct samples_reader *stream, const char *name)
 {
-    size_t i = digest_u64(name, strlen(name)) & t->mask;
-    while (t->slots[i] && strcmp(samples_shard(stream, t->slots[i] - 1)->name, name))
-        i = (i + 1) & t->mask;
-    return &t->slots[i];
+    struct name_key k = {stream, name};
+    return hash_find(t->slots, sizeof *t->slots, t->mask, digest_u64(name, strlen(name)), is_shard,
+                     &k);
 }
 
 static void put(struct train_names *t, const struct samples_reader *stream, size_t shard)

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/greatest.h"
 #include "device/cpu/cpu.h"
 
 enum { RUN = 64, SLOT_A = 0, SLOT_B = 1 };
@@ -46,16 +47,6 @@ static void list(const struct dev_hits *to, uint32_t row, uint32_t col, float sc
     ++*to->n;
 }
 
-static void keep_greatest(float *best, size_t n, float v)
-{
-    if (!(v > best[n - 1]))
-        return;
-    size_t i = n - 1;
-    for (; i > 0 && v > best[i - 1]; i--)
-        best[i] = best[i - 1];
-    best[i] = v;
-}
-
 void cpu_hits_top(struct dev *d, const struct dev_scores *s, const struct dev_top *t,
                   const struct dev_hits *to)
 {
@@ -68,7 +59,7 @@ void cpu_hits_top(struct dev *d, const struct dev_scores *s, const struct dev_to
         if (t->first)
             t->found[i] = 0;
         for (size_t j = 0; j < s->cols; j++)
-            keep_greatest(best, t->n, v[j]);
+            greatest_keep(best, t->n, v[j]);
         float least = best[t->n - 1] - t->slack[i];
         for (size_t j = 0; j < s->cols && !(t->found[i] & DEV_TOP_FULL); j++) {
             if (!(v[j] >= least))
