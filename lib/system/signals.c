@@ -18,18 +18,15 @@
 // all signals blocked: the handler never waits for the thread that it interrupted.
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
-static struct guards {
-    char **path;
-    size_t n, room;
-} guards;
-
-static struct watched {
-    struct watched_map {
+// Guarded paths, and maps with their files: first is 0 for a path.
+struct watch_list {
+    struct watch {
         uintptr_t first, end;
         char *path;
-    } * map;
-    size_t n, room;
-} watched;
+    } * at;
+    size_t n, cap;
+};
+static struct watch_list guards, maps;
 
 static atomic_bool progress_flag, catching_stop;
 static atomic_int stop_signal, guarded_group;
@@ -56,83 +53,63 @@ static void leave(const sigset_t *before)
     pthread_sigmask(SIG_SETMASK, before, NULL);
 }
 
-// Room for one more of `size` bytes behind n. False: out of memory, nothing changed.
-static bool grow(void *array, size_t n, size_t *room, size_t size, void **grown)
+// One more for the list; where memory is short the list stays as it is.
+static void add(struct watch_list *l, uintptr_t first, uintptr_t end, const char *path)
 {
-    *grown = array;
-    if (n < *room)
-        return true;
-    size_t more = *room ? 2 * *room : 16;
-    void *p = realloc(array, more * size);
-    if (!p)
-        return false;
-    *grown = p;
-    *room = more;
-    return true;
+    sigset_t before;
+    char *copy = strdup(path);
+    if (!copy)
+        return;
+    enter(&before);
+    bool there = l->n < l->cap;
+    if (!there) {
+        size_t cap = l->cap ? 2 * l->cap : 16;
+        struct watch *more = realloc(l->at, cap * sizeof *more);
+        there = more != NULL;
+        l->at = more ? more : l->at;
+        l->cap = more ? cap : l->cap;
+    }
+    if (there)
+        l->at[l->n++] = (struct watch){first, end, copy};
+    leave(&before);
+    if (!there)
+        free(copy);
+}
+
+// Drops the last with this `first` and, unless it is NULL, this path.
+static void drop(struct watch_list *l, uintptr_t first, const char *path)
+{
+    sigset_t before;
+    char *found = NULL;
+    enter(&before);
+    for (size_t i = l->n; i-- > 0 && !found;) {
+        if (l->at[i].first != first || (path && strcmp(l->at[i].path, path) != 0))
+            continue;
+        found = l->at[i].path;
+        l->at[i] = l->at[--l->n];
+    }
+    leave(&before);
+    free(found);
 }
 
 void signals_guard_path(const char *path)
 {
-    sigset_t before;
-    void *grown;
-    char *copy = strdup(path);
-    if (!copy)
-        return;
-    enter(&before);
-    bool there = grow(guards.path, guards.n, &guards.room, sizeof *guards.path, &grown);
-    guards.path = grown;
-    if (there)
-        guards.path[guards.n++] = copy;
-    leave(&before);
-    if (!there)
-        free(copy);
+    add(&guards, 0, 0, path);
 }
 
 void signals_unguard_path(const char *path)
 {
-    sigset_t before;
-    char *found = NULL;
-    enter(&before);
-    for (size_t i = guards.n; i-- > 0 && !found;) {
-        if (strcmp(guards.path[i], path) != 0)
-            continue;
-        found = guards.path[i];
-        guards.path[i] = guards.path[--guards.n];
-    }
-    leave(&before);
-    free(found);
+    drop(&guards, 0, path);
 }
 
 void signals_watch_map(const void *at, size_t bytes, const char *path)
 {
-    sigset_t before;
-    void *grown;
-    char *copy = strdup(path);
-    if (!copy)
-        return;
-    enter(&before);
-    bool there = grow(watched.map, watched.n, &watched.room, sizeof *watched.map, &grown);
-    watched.map = grown;
-    if (there)
-        watched.map[watched.n++] = (struct watched_map){(uintptr_t)at, (uintptr_t)at + bytes, copy};
-    leave(&before);
-    if (!there)
-        free(copy);
+    add(&maps, (uintptr_t)at, (uintptr_t)at + bytes, path);
 }
 
 void signals_unwatch_map(const void *at)
 {
-    sigset_t before;
-    char *found = NULL;
-    enter(&before);
-    for (size_t i = 0; i < watched.n && !found; i++) {
-        if (watched.map[i].first != (uintptr_t)at)
-            continue;
-        found = watched.map[i].path;
-        watched.map[i] = watched.map[--watched.n];
-    }
-    leave(&before);
-    free(found);
+    drop(&maps, (uintptr_t)at, NULL);
 }
 
 static void die_of(int sig)
@@ -152,7 +129,7 @@ static void die_of(int sig)
 static void remove_guarded(void)
 {
     for (size_t i = 0; i < guards.n; i++)
-        unlink(guards.path[i]);
+        unlink(guards.at[i].path);
     if (atomic_load(&guarded_group) > 0)
         kill(-atomic_load(&guarded_group), SIGTERM);
 }
@@ -181,11 +158,10 @@ static void on_bus(int sig, siginfo_t *info, void *context)
     (void)context;
     take_lock();
     remove_guarded();
-    for (size_t i = 0; i < watched.n && info->si_code == BUS_ADRERR; i++) {
-        if (at < watched.map[i].first || at >= watched.map[i].end)
+    for (size_t i = 0; i < maps.n && info->si_code == BUS_ADRERR; i++) {
+        if (at < maps.at[i].first || at >= maps.at[i].end)
             continue;
-        signals_tell("cannot read '", watched.map[i].path,
-                     "': it became shorter while it was in use");
+        signals_tell("cannot read '", maps.at[i].path, "': it became shorter while it was in use");
         _exit(1);
     }
     die_of(sig);
