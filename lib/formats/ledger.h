@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // ledger.tsv: what went into each stage and what came out of it, a line for each stage and shard:
 //
-//     stage TAB shard TAB in TAB out TAB dropped TAB reasons        reasons:
-//     bad-image=3,no-caption=1
+//     stage TAB shard TAB in TAB out TAB dropped TAB reasons
+//
+// with reasons such as bad-image=3,no-caption=1.
 //
 // The first line names the columns. A later line for the same stage and shard replaces the earlier
 // one (a stage done again). Names hold no TAB, line feed or other control character; reasons are

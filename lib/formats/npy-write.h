@@ -6,7 +6,7 @@
 //     struct npy_writer w;
 //     npy_create(&w, path, NPY_F2, 1, (uint64_t[]){dim}, NPY_UNKNOWN, &e)
 //     npy_write_f32(&w, rows, n, &e) ...
-//     npy_commit(&w, &e)       or npy_abort(&w)
+//     npy_commit(&w, &e) or npy_abort(&w)
 #ifndef FORMATS_NPY_WRITE_H
 #define FORMATS_NPY_WRITE_H
 

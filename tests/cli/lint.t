@@ -1,13 +1,14 @@
 #!/usr/bin/env perl
-# scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named, and
-# a test that lies in no room.
+# scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named, a
+# test that lies in no room, a row of HACKING's table that cannot be read. lint-comments: a broken table in a comment.
+# lint-length: a long file.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use Test::More;
-my $lint = abs_path('scripts/lint-rooms');
+my ($lint, $comments, $length) = map { abs_path("scripts/lint-$_") } qw(rooms comments length);
 is(system("$lint 2>&1"), 0, 'every file of lib/ uses what its room may');
 my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
@@ -40,4 +41,37 @@ put('tests/fuzz/word/bpe.c', '');
 my ($rc, $text) = said();
 is($rc, 1, 'a test in no such folder fails');
 like($text, qr{^\Q$_\E: in no folder of lib/}m, 'and is named') for 'tests/unit/bpe-test.c', 'tests/fuzz/word/bpe.c';
+# A broken table of rooms.
+my $rooms = do { local $/; open my $h, '<', 'HACKING.md' or die; <$h> };
+unlink 'tests/unit/bpe-test.c', 'tests/fuzz/word/bpe.c';
+for (['| `image` base | x |', 'not a row'], ['| `image` | base | x', 'not a row'], ['| `image` | sound | x |', "'sound' is no room"]) {
+    my ($row, $words) = @$_;
+    put('HACKING.md', $rooms =~ s/(?=\| `text`)/$row\n/r);
+    ($rc, $text) = said();
+    is($rc, 1, "the row '$row' fails");
+    like($text, qr/^HACKING\.md:7: \Q$words\E/m, 'and is named');
+}
+put('HACKING.md', $rooms);
+is_deeply([said()], [0, ''], 'the whole table');
+
+# scripts/lint-comments: tables as they are written, and as a formatter that fills comments leaves them.
+sub comments { my ($t) = @_; put('x.h', $t); my $said = `$comments x.h 2>&1`; return ($? >> 8, $said); }
+my $table = "// Files:\n//     merges.txt   one a line,\n//                  in order\n//     vocab.json   an object\n//     other        none\n// and more.\nint x;\n//     a formula = x + y\n";
+is_deeply([comments($table)], [0, ''], 'a table and a formula in comments');
+for ([$table =~ s/vocab.json   an/vocab.json  an/r, 4, 'begins elsewhere', 'a column out of line'],
+    [$table =~ s/,\n\/\/ +in order/,\n\/\/       in order/r, 3, 'neither column', 'a continuation out of line'],
+    ["// Each:\n//     x1 = x + f(x)          y = x1 +\n//     f(b)\n", 2, 'in this line only', 'a row that was filled']) {
+    my ($body, $line, $words, $what) = @$_;
+    ($rc, $text) = comments($body);
+    is($rc, 1, "$what fails");
+    like($text, qr/^x\.h:$line: .*\Q$words\E/m, 'and is named');
+}
+
+# scripts/lint-length
+put($_, "int x;\n" x 601) for 'long.c', 'long-table.h';
+put('short.c', "int x;\n" x 600);
+is(`$length short.c long.c long-table.h 2>&1`, "long.c: 601 lines, 600 at most: divide it\n", 'a long file is named, a long table is not');
+is($? >> 8, 1, 'and fails');
+is(`$length short.c long-table.h 2>&1`, '', 'without it nothing is said');
+is($? >> 8, 0, 'and it passes');
 done_testing();
