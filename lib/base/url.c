@@ -26,19 +26,19 @@ size_t url_path_end(const char *name)
     return begins(name, "http") && url_is(name) ? strcspn(name, "?#") : strlen(name);
 }
 
-struct text {
+struct url_text {
     char *to;
     size_t n, room;
 };
 
-static void put(struct text *t, const char *p, size_t n)
+static void put(struct url_text *t, const char *p, size_t n)
 {
     for (; n && t->n + 1 < t->room; n--)
         t->to[t->n++] = *p++;
 }
 
 // One URL from its scheme on; returns what follows it.
-static const char *show_one(struct text *t, const char *p)
+static const char *show_one(struct url_text *t, const char *p)
 {
     size_t scheme = url_scheme(p);
     put(t, p, scheme);
@@ -63,7 +63,7 @@ static const char *show_one(struct text *t, const char *p)
 
 void url_show(const char *text, char *to, size_t room)
 {
-    struct text t = {to, 0, room};
+    struct url_text t = {to, 0, room};
     while (*text) {
         if (begins(text, "http") && url_is(text)) {
             text = show_one(&t, text);

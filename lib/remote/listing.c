@@ -7,18 +7,18 @@
 
 #include "base/mem.h"
 
-struct span {
+struct xml_span {
     const char *p, *end;
 };
 
-static bool is(struct span s, const char *word)
+static bool is(struct xml_span s, const char *word)
 {
     return (size_t)(s.end - s.p) == strlen(word) && !memcmp(s.p, word, (size_t)(s.end - s.p));
 }
 
 // The next element <NAME>...</NAME> of the text that is called `name`; moves *text behind it.
 // Elements of one name do not contain each other in these pages.
-static bool take_element(struct span *text, const char *name, struct span *inside)
+static bool take_element(struct xml_span *text, const char *name, struct xml_span *inside)
 {
     size_t n = strlen(name);
     for (const char *p = text->p; (p = memchr(p, '<', (size_t)(text->end - p))); p++) {
@@ -37,7 +37,7 @@ static bool take_element(struct span *text, const char *name, struct span *insid
     return false;
 }
 
-static bool find(struct span in, const char *name, struct span *inside)
+static bool find(struct xml_span in, const char *name, struct xml_span *inside)
 {
     return take_element(&in, name, inside);
 }
@@ -58,7 +58,7 @@ static size_t utf8(unsigned long c, char *to)
 }
 
 // An entity from its "&" on into to[4]. Bytes written and *used, or 0.
-static size_t entity(struct span s, char *to, size_t *used)
+static size_t entity(struct xml_span s, char *to, size_t *used)
 {
     static const struct {
         const char *name;
@@ -124,7 +124,7 @@ static bool clean(const char *s)
 }
 
 // The text of an element on the heap, NULL with e set.
-static char *text_of(struct span s, bool url, struct err *e)
+static char *text_of(struct xml_span s, bool url, struct err *e)
 {
     char *text = mem_alloc((size_t)(s.end - s.p) + 5, 1, e), *to = text;
     bool good = true;
@@ -148,7 +148,7 @@ static char *text_of(struct span s, bool url, struct err *e)
     return NULL;
 }
 
-static bool number(struct span s, uint64_t *v)
+static bool number(struct xml_span s, uint64_t *v)
 {
     *v = 0;
     for (const char *p = s.p; p < s.end; p++) {
@@ -160,7 +160,7 @@ static bool number(struct span s, uint64_t *v)
 }
 
 // 2009-10-12T17:50:30.000Z
-static int64_t time_of(struct span s)
+static int64_t time_of(struct xml_span s)
 {
     char text[20] = {0};
     struct tm t = {0};
@@ -171,9 +171,9 @@ static int64_t time_of(struct span s)
     return end && !*end ? (int64_t)timegm(&t) : -1;
 }
 
-static int add(struct listing *l, struct span object, bool url, struct err *e)
+static int add(struct listing *l, struct xml_span object, bool url, struct err *e)
 {
-    struct span key, size, etag = {"", ""}, modified = {"", ""};
+    struct xml_span key, size, etag = {"", ""}, modified = {"", ""};
     struct listing_entry one = {0};
     find(object, "ETag", &etag);
     find(object, "LastModified", &modified);
@@ -194,7 +194,7 @@ static int add(struct listing *l, struct span object, bool url, struct err *e)
 
 int listing_page(struct listing *l, const char *xml, size_t n, struct err *e)
 {
-    struct span text = {xml, xml + n}, in, object, word = {"", ""};
+    struct xml_span text = {xml, xml + n}, in, object, word = {"", ""};
     const char *open = memmem(xml, n, "<ListBucketResult", 17);
     const char *gt = open ? memchr(open, '>', (size_t)(text.end - open)) : NULL;
     const char *close = gt ? memmem(gt, (size_t)(text.end - gt), "</ListBucketResult>", 19) : NULL;
@@ -202,9 +202,9 @@ int listing_page(struct listing *l, const char *xml, size_t n, struct err *e)
     l->next = NULL;
     if (!close)
         return err_set(e, "the store's listing is no list of objects, or was cut off");
-    in = (struct span){gt + 1, close};
+    in = (struct xml_span){gt + 1, close};
     bool url = find(in, "EncodingType", &word) && is(word, "url");
-    struct span rest = in;
+    struct xml_span rest = in;
     while (take_element(&rest, "Contents", &object))
         if (add(l, object, url, e))
             return -1;

@@ -42,7 +42,7 @@ struct remote_object {
 };
 
 // A block being loaded.
-struct load {
+struct object_load {
     struct remote_object *o;
     struct slot *s;
     uint64_t start; // of the block in the file
@@ -80,7 +80,7 @@ static bool same(const struct remote_object *o, const struct answer *a)
 }
 
 // The first bytes of an answer: does it hold what was asked for?
-static int check(struct load *l, const struct answer *a, struct err *e)
+static int check(struct object_load *l, const struct answer *a, struct err *e)
 {
     struct remote_object *o = l->o;
     uint64_t asked = l->start + l->s->have;
@@ -102,7 +102,7 @@ static int check(struct load *l, const struct answer *a, struct err *e)
 
 static int on_body(void *ctx, const struct answer *a, const void *data, size_t n, struct err *e)
 {
-    struct load *l = ctx;
+    struct object_load *l = ctx;
     struct slot *s = l->s;
     pthread_mutex_lock(&l->o->lock);
     int rc = l->checked ? 0 : check(l, a, e);
@@ -126,7 +126,7 @@ static int on_body(void *ctx, const struct answer *a, const void *data, size_t n
 }
 
 // Sets the range to what is missing.
-static void ask(struct load *l, struct http_request *q)
+static void ask(struct object_load *l, struct http_request *q)
 {
     pthread_mutex_lock(&l->o->lock);
     l->checked = false;
@@ -138,7 +138,7 @@ static void ask(struct load *l, struct http_request *q)
 
 static bool on_again(void *ctx, struct http_request *q)
 {
-    struct load *l = ctx;
+    struct object_load *l = ctx;
     bool progress = l->s->have > l->before;
     l->before = l->s->have;
     ask(l, q);
@@ -146,7 +146,7 @@ static bool on_again(void *ctx, struct http_request *q)
 }
 
 // An answer without bytes: an empty file, or an error.
-static int without_bytes(struct load *l, const struct answer *a, struct err *e)
+static int without_bytes(struct object_load *l, const struct answer *a, struct err *e)
 {
     struct remote_object *o = l->o;
     if (a->status == 404)
@@ -165,7 +165,7 @@ static int without_bytes(struct load *l, const struct answer *a, struct err *e)
 
 static int load(struct remote_object *o, struct slot *s, struct err *e)
 {
-    struct load l = {.o = o, .s = s, .start = s->index * o->r->block};
+    struct object_load l = {.o = o, .s = s, .start = s->index * o->r->block};
     struct http_request q = {.place = &o->place,
                              .range = true,
                              .body = on_body,

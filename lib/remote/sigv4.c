@@ -15,13 +15,13 @@
 enum { SHA = 32, HEX = 2 * SHA + 1, HEADERS_MAX = 16, PARAMETERS_MAX = 64 };
 
 // A text that grows in a buffer of fixed size; `full` once something did not fit.
-struct text {
+struct signed_text {
     char *p;
     size_t n, room;
     bool full;
 };
 
-static void put_n(struct text *t, const char *s, size_t n)
+static void put_n(struct signed_text *t, const char *s, size_t n)
 {
     if (n >= t->room - t->n) {
         t->full = true;
@@ -32,7 +32,7 @@ static void put_n(struct text *t, const char *s, size_t n)
     t->p[t->n] = '\0';
 }
 
-static void put(struct text *t, const char *s)
+static void put(struct signed_text *t, const char *s)
 {
     put_n(t, s, strlen(s));
 }
@@ -71,7 +71,7 @@ static int by_name(const void *a, const void *b)
 
 // The parameters in order; one without "=" gets it. Sorting "name=value" as a whole would put "a-b"
 // before "a=", since "-" is less than "=": the "=" is the least character while sorting.
-static int put_query(struct text *t, const char *query, struct err *e)
+static int put_query(struct signed_text *t, const char *query, struct err *e)
 {
     char *copy = mem_strdup(query, e), *save = NULL, *one[PARAMETERS_MAX];
     size_t n = 0;
@@ -100,7 +100,7 @@ static int put_query(struct text *t, const char *query, struct err *e)
 }
 
 // A value without blanks at its ends, runs of blanks in it as one.
-static void put_value(struct text *t, const char *v)
+static void put_value(struct signed_text *t, const char *v)
 {
     bool any = false;
     while (*v) {
@@ -113,7 +113,7 @@ static void put_value(struct text *t, const char *v)
     }
 }
 
-static void put_headers(struct text *t, const struct sigv4_header *h, size_t n)
+static void put_headers(struct signed_text *t, const struct sigv4_header *h, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         put(t, h[i].name);
@@ -123,7 +123,7 @@ static void put_headers(struct text *t, const struct sigv4_header *h, size_t n)
     }
 }
 
-static void put_names(struct text *t, const struct sigv4_header *h, size_t n)
+static void put_names(struct signed_text *t, const struct sigv4_header *h, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         put(t, i ? ";" : "");
@@ -138,7 +138,7 @@ static int canonical(const struct sigv4_request *r, const struct sigv4_header *h
     size_t room = 4096 + 2 * (strlen(r->path) + strlen(r->query)) + 256 * r->n_headers;
     for (size_t i = 0; i < r->n_headers; i++)
         room += 2 * strlen(h[i].name) + strlen(h[i].value);
-    struct text t = {.p = mem_alloc(room, 1, e), .room = room};
+    struct signed_text t = {.p = mem_alloc(room, 1, e), .room = room};
     if (!t.p)
         return -1;
     put(&t, r->method);
@@ -191,7 +191,7 @@ int sigv4_authorization(const struct sigv4_key *k, const struct sigv4_request *r
     if (n < 0 || (size_t)n >= sizeof scope || m < 0 || (size_t)m >= sizeof text ||
         !sign(k, r->date, text, signature))
         return err_set(e, "cannot sign the request");
-    struct text t = {.p = to, .room = room};
+    struct signed_text t = {.p = to, .room = room};
     put(&t, "AWS4-HMAC-SHA256 Credential=");
     put(&t, k->id);
     put(&t, "/");
