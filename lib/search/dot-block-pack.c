@@ -101,13 +101,13 @@ void dot_pack_bf16(uint32_t *panel, size_t lanes, const float *rows, size_t n, s
 }
 
 // A row as int8: q = x / scale rounded, so |q| <= 127.
-struct quantizer {
+struct quantizer_avx512 {
     __m512 inverse, scale;
     __m512i sum;
 };
 
 // Rows of values so small that 1 / scale overflows become zeros, which `lost` then says.
-PACK_I8 static float start_row(struct quantizer *q, const float *x, size_t dim)
+PACK_I8 static float start_row(struct quantizer_avx512 *q, const float *x, size_t dim)
 {
     __m512 most = _mm512_setzero_ps();
     for (size_t at = 0; at < dim; at += 16)
@@ -120,8 +120,8 @@ PACK_I8 static float start_row(struct quantizer *q, const float *x, size_t dim)
     return scale;
 }
 
-PACK_I8 static inline __m128i bytes_of(struct quantizer *q, const float *x, size_t n, __m512 *norm2,
-                                       __m512 *lost2)
+PACK_I8 static inline __m128i bytes_of(struct quantizer_avx512 *q, const float *x, size_t n,
+                                       __m512 *norm2, __m512 *lost2)
 {
     __m512 v = _mm512_maskz_loadu_ps(lanes_of(n), x);
     __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(v, q->inverse));
@@ -133,7 +133,7 @@ PACK_I8 static inline __m128i bytes_of(struct quantizer *q, const float *x, size
 }
 
 // 64 values of a row (those there are) as 16 words.
-PACK_I8 static __m512i words_of(struct quantizer *q, const float *x, size_t n, __m512 *norm2,
+PACK_I8 static __m512i words_of(struct quantizer_avx512 *q, const float *x, size_t n, __m512 *norm2,
                                 __m512 *lost2)
 {
     __m128i b[4];
@@ -149,7 +149,7 @@ PACK_I8 static void pack_16_i8(uint32_t *panel, size_t lanes, size_t first, cons
                                size_t n, size_t dim, uint32_t flip, const struct dot_packed *to)
 {
     struct squares s;
-    struct quantizer q[16];
+    struct quantizer_avx512 q[16];
     __m512i r[16], flips = _mm512_set1_epi32((int)flip);
     for (size_t i = 0; i < 16; i++)
         s.norm2[i] = s.lost2[i] = _mm512_setzero_ps();
