@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open addressing with linear probing in an array of slots of any type. The array, and what an
-// empty slot looks like, are the caller's; the number of slots is a power of two, mask + 1, and some
-// are always empty.
+// empty slot looks like, are the caller's; the number of slots is a power of two, mask + 1, and
+// some are always empty.
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which vector instructions the library uses: the one place that asks the processor.
+// Which vector instructions the library uses: the one place that reads what the processor has.
 //
 // A level holds what processors have together: ISA_AVX2 is AVX2, FMA and F16C (Haswell, Zen and
 // later), ISA_AVX512 is AVX-512 F, BW, DQ and VL (Skylake-X, Zen 4 and later). The environment

@@ -19,13 +19,13 @@ int path_join(char to[PATH_BYTES], const char *folder, const char *name, struct 
 // The same on the heap, of any length; NULL with e set.
 char *path_new(const char *folder, const char *name, struct err *e);
 
-// What stands after the last slash, of a URL (url.h) after the last one before its query: part of the
-// argument, never NULL.
+// What stands after the last slash, of a URL (url.h) after the last one before its query: part of
+// the argument, never NULL.
 const char *path_base(const char *path);
 // Bytes of a shard's name before its archive ending (.tar, .tar.gz, .tgz...; one only, letter case
 // ignored): "00000" of 00000.tar and 00000.tar.gz, "x.tar.y" of x.tar.y.tar. A name without an
-// ending, or that is nothing else, is its own stem. What follows an ending and "?" is the query of a
-// URL. `name` has no folder (path_base). Masks, labels and embeddings of the shard are called
+// ending, or that is nothing else, is its own stem. What follows an ending and "?" is the query of
+// a URL. `name` has no folder (path_base). Masks, labels and embeddings of the shard are called
 // "STEM.npy".
 size_t path_stem(const char *name);
 

@@ -93,7 +93,7 @@ struct kmeans_points {
     bool normalize;
     float *cache; // n x dim once loaded, or NULL
     uint8_t *state;
-    bool borrowed; // cache and state are someone else's
+    bool borrowed; // cache and state belong to another struct
 };
 int kmeans_points_load(struct kmeans_points *p, int threads, struct err *e);
 void kmeans_points_release(struct kmeans_points *p);
@@ -106,32 +106,34 @@ int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t firs
 int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
                          float *out, uint8_t *state, struct err *e);
 
-// Reads runs of points, the next one while the last is worked on: for those who wait for a device.
+// Reads runs of points with one run of read-ahead on a helper thread, so that disk and device work
+// overlap.
 struct kmeans_prefetch {
     const struct kmeans_points *points;
     int threads;
     bool ahead;
-    float *rows[2]; // one, and the other with `ahead`; none where points are in memory
+    float *rows[2]; // the second with `ahead` only; none where the points are in memory
     uint8_t *state[2];
-    int side; // given out last
+    int side; // of rows and state: the one that was returned last
     // The run that is being read into the other side
     pthread_t thread;
     bool reading, failed;
     uint64_t first, n;
     struct err e;
 };
-// Runs have at most `most` points. Without `ahead` nothing is read before it is asked for. After a
-// failure too, kmeans_prefetch_release. 0 or -1.
+// `most`: the maximum of points in a run. Without `ahead` a run is read when it is requested. Call
+// kmeans_prefetch_release after a failure too. 0 or -1.
 int kmeans_prefetch_init(struct kmeans_prefetch *a, const struct kmeans_points *p, size_t most,
                          int threads, bool ahead, struct err *e);
 void kmeans_prefetch_release(struct kmeans_prefetch *a); // safe on a zeroed struct
-// Points [first, first + n), good until the next call; `next`: how many will be asked for behind
-// these, 0 = none. 0 or -1.
+// *rows [n, dim] and *state [n]: points [first, first + n), valid until the next call. `next`: how
+// many points behind these the next call will request, 0 = none. 0 or -1.
 int kmeans_prefetch_read(struct kmeans_prefetch *a, uint64_t first, uint64_t n, uint64_t next,
                          const float **rows, const uint8_t **state, struct err *e);
 
-// Trains; the centroids are s->centroids. 0 or -1, which is also what a signal makes of it: within
-// a second or so, with the state as after the last whole iteration (FAISS: after the present one).
+// Trains; the result is s->centroids [k, dim] float32. 0 or -1. A signal that asks for the stop
+// also gives -1, within about a second, with *s as after the last whole iteration (FAISS: after the
+// current one).
 int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,
                  struct kmeans_state *s, struct err *e);
 // The least `mem` that kmeans_train accepts for n points of dim values; 0 when none would do.

@@ -99,7 +99,7 @@ struct dev_hit {
     uint32_t row, col;
     float score;
 };
-// A list of hits, in any order. What finds no room is counted and left out.
+// A list of hits, in any order. Hits beyond its capacity are counted, but not stored.
 struct dev_hits {
     struct dev_hit *hit; // device [room]
     uint32_t *n;         // device [1]; zeroed by the caller
@@ -273,8 +273,8 @@ struct dev_ops {
 
     // -- search
     // v[i * ld + j] = a_i . b_j, for a [m, k] and b [n, k] act with k values a row: sums in float32
-    // in any order, never TF32. b and v have room for n rounded up to DEV_SCORE_COLS; what stands
-    // there is read, and is of no account.
+    // in any order, never TF32. b and v have a capacity of n rounded up to
+    // DEV_SCORE_COLS; the padding of b is read, but its values do not matter.
     void (*scores)(struct dev *, size_t m, const void *a, size_t n, const void *b, size_t k,
                    float *v, size_t ld);
     // Lists all columns of a row that may be among its n greatest: at least those whose score is

@@ -238,7 +238,7 @@ static struct eval_named_list *choose(const struct eval_named_lists *all, const 
 {
     struct eval_named_list *found = NULL, *broken = NULL;
     size_t n = 0;
-    // What each pass asks for, more and more.
+    // The conditions of each pass; each pass has more of them.
     enum { BY_NAME, BY_SET, BY_KIND, BY_WORD, PASSES };
     for (int pass = name ? BY_NAME : BY_SET; n != 1 && pass < PASSES; pass++) {
         n = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Retrieval as CLIP_benchmark has it: a caption asks for its picture, a picture for any of its
-// captions. A picture that could not be had is no candidate, nor are its captions.
+// Retrieval as CLIP_benchmark has it: each caption is a query for its picture, each picture for any
+// of its captions. A picture that could not be had is no candidate, nor are its captions.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

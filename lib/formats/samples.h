@@ -2,9 +2,9 @@
 // The samples stream between shard-read and its readers; the bytes are described in samples(5).
 //
 // A stream is a header, records, and a trailer that counts them: shards announced as they come,
-// samples in the order they are to be used, the end of each shard. Every block has a checksum. No
-// trailer means truncated, which is an error. Several whole streams one after another (cat) read as
-// one, when their formats agree; the shards of each are counted on.
+// samples in the order of their use, the end of each shard. Every block has a checksum. No
+// trailer means truncated, which is an error. Several whole streams one after another (cat) are
+// read as one if their formats agree; shard numbers continue across them.
 //
 // samples-write.h writes it.
 #ifndef FORMATS_SAMPLES_H

@@ -105,7 +105,7 @@ int resize_axis_set(struct resize_axis *a, int in, int out, int first_out, int n
     if (a->n_out == n_out && a->in == in && a->out == out && a->first_out == first_out &&
         a->filter == filter && a->passes == passes)
         return 0;
-    a->n_out = 0; // the tables are nobody's until they are whole
+    a->n_out = 0; // invalid while the tables are rebuilt, so that a failure leaves no stale match
     a->in = in;
     a->out = out;
     a->first_out = first_out;

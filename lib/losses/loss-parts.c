@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a term leaves for its value: parts, rows and sums; and the contrast that several terms share.
+// What a term leaves for its value: parts, rows and sums; and the contrast that several terms
+// share.
 #include "losses/loss-terms.h"
 
 struct loss_part *loss_part(struct loss_run *r, double den)

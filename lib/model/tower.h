@@ -38,13 +38,15 @@ struct clip_net {
 struct clip_net_source {
     // float32 [numel] on the device
     float *(*vector)(void *user, size_t i, struct err *e);
-    // rows [first, first + out) of `in` columns of a matrix, or the whole of one that lies [in, out]
+    // rows [first, first + out) of `in` columns of a matrix, or the whole of one that lies [in,
+    // out]
     struct dev_weight *(*matrix)(void *user, size_t i, size_t first, size_t out, size_t in,
                                  bool transposed, struct err *e);
     void *user;
 };
 
-// c: the table's config, which must outlive the net. 0, or -1 with the net to be closed all the same.
+// c: the table's config, which must outlive the net. 0, or -1 with the net to be closed all the
+// same.
 int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct clip_config *c,
                   enum clip_tower_id id, bool whole, const struct clip_net_source *s,
                   struct err *e);
@@ -108,8 +110,8 @@ struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
 // Rows of a batch of pictures: t->n is given; sets t->rows and t->max_len and uploads start, q_row
 // and sel where they are not there. t->host has room for 3 n + 1.
 void clip_tape_images(struct dev *d, struct clip_tape *t);
-// The same for texts, host tokens [n, context]; t->host has room for 3 n + 1 + rows, and t->token is
-// uploaded, too. With `whole` texts are run to their end.
+// The same for texts, host tokens [n, context]; t->host has room for 3 n + 1 + rows, and t->token
+// is uploaded, too. With `whole` texts are run to their end.
 void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole);
 // 0, or -1: a token is not in the vocabulary.
 int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e);

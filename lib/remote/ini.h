@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The text files of ~/.aws: sections in brackets, `name = value` lines, and lines that are indented
 // below a name without a value, which belong to that name (`s3 =` and below it
-// `  endpoint_url = ...`). Lines that begin with # or ; are comments, as is what follows a blank and
-// one of them.
+// `  endpoint_url = ...`). Lines that begin with # or ; are comments, as is what follows a blank
+// and one of them.
 #ifndef INI_H
 #define INI_H
 

@@ -22,9 +22,9 @@ struct listing {
     char *next; // the continuation token of the next page; NULL at the last one
 };
 
-// Appends the objects of a page, and sets l->next. Refuses text that is not such a page, a page that
-// was cut off, an object without a key or size, and keys with control characters or NUL. 0 or -1; on
-// an error the list may hold a part of the page.
+// Appends the objects of a page, and sets l->next. Refuses text that is not such a page, a page
+// that was cut off, an object without a key or size, and keys with control characters or NUL. 0 or
+// -1; on an error the list may hold a part of the page.
 int listing_page(struct listing *l, const char *xml, size_t n, struct err *e);
 void listing_release(struct listing *l);
 

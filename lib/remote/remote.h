@@ -27,11 +27,11 @@ struct remote_options {
         .mem = 64u << 20, .retries = 8, .timeout = 30                                              \
     }
 
-// Who we are, connections and buffers, for all files of a run. One thread uses it at a time, but for
-// remote_look.
+// Who we are, connections and buffers, for all files of a run. One thread uses it at a time, but
+// for remote_look.
 struct remote;
-// Costs nothing: the settings of aws.h are read at the first name. That is also where a build without
-// libcurl says so. NULL with e set: no memory.
+// Costs nothing: the settings of aws.h are read at the first name. That is also where a build
+// without libcurl says so. NULL with e set: no memory.
 struct remote *remote_new(const struct remote_options *o, struct err *e);
 void remote_free(struct remote *r); // after its objects are closed; safe on NULL
 

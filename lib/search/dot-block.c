@@ -289,8 +289,8 @@ void dot_block(const struct dot_panel *a, size_t a0, size_t m, const struct dot_
 // in some order: its error is at most g |x'| |y'| with g = n u / (1 - n u), u = 2^-24 (Higham,
 // Accuracy and Stability of Numerical Algorithms, 3.1; fused products only do better), n = dim + 1
 // for the rounding of products. bf16 products are exact but may be flushed to zero below 2^-126:
-// 1e-30 covers that, and dot_exact's own error is a 2^-29th of g. int16 and int8 sums are exact; their
-// way to float32 and the two scales round three times.
+// 1e-30 covers that, and dot_exact's own error is a 2^-29th of g. int16 and int8 sums are exact;
+// their way to float32 and the two scales round three times.
 float dot_bound(const struct dot_panel *a, size_t i, const struct dot_panel *b)
 {
     double nu = (double)(has_scale(a->kernel) ? 3 : a->dim + 2) * 0x1p-24;

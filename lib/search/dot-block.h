@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Inner products of many rows with many rows, a block at a time, at the speed of matrix products,
-// with a proven bound on their error; whoever needs an exact decision takes it with dot_exact where
-// the bound leaves a doubt. So results never depend on the kernel, the blocking or the threads.
+// with a proven bound on their error. A caller that needs an exact decision uses dot_exact where
+// the bound leaves a doubt, so results never depend on the kernel, the blocking or the threads.
 //
 // Four kernels: DOT_F32 (OpenBLAS sgemm, any machine), DOT_BF16 (AVX512_BF16: both sides rounded to
 // bfloat16, sums in float32, about twice the speed), DOT_I16 (AVX2: 16 bits and a scale a row,
@@ -27,11 +27,11 @@ enum { DOT_BLOCK_ROWS = 9 * DOT_LEFT, DOT_BLOCK_COLS = 16 * DOT_RIGHT };
 
 // Whether this machine has a kernel, for rows of so many values.
 bool dot_has_kernel(enum dot_kernel kernel, size_t dim);
-// The fastest of the narrow bounds.
+// The fastest kernel with a narrow error bound (BF16 if available, else F32).
 enum dot_kernel dot_best_kernel(void);
 const char *dot_kernel_name(enum dot_kernel kernel); // "float32"
-// Where more of the products than this are left in doubt by DOT_I8, the other is faster: deciding
-// one takes as long as some hundred of its products save.
+// If DOT_I8 leaves more than this share of the products undecided, dot_best_kernel() is faster: one
+// exact product costs about as much as a hundred int8 products save.
 #define DOT_I8_DOUBT (1.0 / 128)
 
 // One side of a product: n rows of dim values, packed.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The nearest centroids of rows: greatest inner product, exact (dot_exact), ties to the lowest
-// number. Approximate products pick the candidates, dot_exact decides among them.
+// The nearest centroids of rows: those with the greatest inner product. The result is exact
+// (dot_exact); ties go to the lowest number. Approximate products select the candidates.
 #ifndef SEARCH_NEAREST_H
 #define SEARCH_NEAREST_H
 

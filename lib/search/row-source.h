@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where the rows of an algorithm come from: memory or files, it does not know which.
+// The rows of an algorithm, which need not know whether they lie in memory or in files.
 #ifndef SEARCH_ROW_SOURCE_H
 #define SEARCH_ROW_SOURCE_H
 

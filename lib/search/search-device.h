@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device's part in a search among inner products: it holds rows packed in its own type, makes
-// blocks of products and gives back the few pairs that a proven bound leaves open. The decision is
-// taken here, by dot_exact, so results are those of search/dot-block.h's kernels.
+// A search for large inner products on a device: the device holds the rows packed in its own type,
+// computes blocks of products, and returns the few pairs that a proven error bound leaves
+// undecided. The host decides these by dot_exact, so results equal those of the kernels of
+// search/dot-block.h.
 //
-// Not for several threads at once.
+// Not thread safe.
 #ifndef SEARCH_SEARCH_DEVICE_H
 #define SEARCH_SEARCH_DEVICE_H
 
@@ -14,12 +15,12 @@
 #include "device/dev.h"
 #include "base/err.h"
 
-// What will be asked of a device. A zero in the last line means the usual.
+// What the searches need. A zero in the last line selects the default.
 struct search_device_need {
     size_t dim;
-    size_t right;            // centroids, or rows compared with each other: held if they fit
-    size_t top;              // labels of a row, at most DEV_TOP_MAX; 0 = no labels
-    bool pairs;              // rows are compared with each other
+    size_t right; // centroids, or rows compared with each other; kept on the device if they fit
+    size_t top;   // labels of a row, at most DEV_TOP_MAX; 0 = no labels
+    bool pairs;   // rows are compared with each other
     size_t rows, cols, room; // of a block of scores; most rows held
 };
 
@@ -45,14 +46,14 @@ struct search_device {
     float *least;            // [room], for pairs
     uint32_t *found;         // [flight + 1], the last counts hits
     struct dev_hits hits;    //
-    size_t asked, available; // bytes; that were free before
+    size_t asked, available; // bytes allocated, and bytes that were free before
     size_t bytes[4];         // of right; left; scores; hits
-    // Host memory for the passage
+    // Host memory for transfers
     unsigned char *act;     // SEARCH_DEVICE_PACK rows
     float *norm, *lost;     // of each
     struct dev_hit *listed; // SEARCH_DEVICE_LIST
-    // Since it was made: rows labelled, their candidates, rows that had too many of these; pairs
-    // listed, lists that were too short
+    // Counts since the start: rows labelled, their candidates, rows with too many candidates for
+    // the device; pairs listed, lists that were too short
     uint64_t n_rows, n_candidates, n_here, n_pairs, n_short;
     char text[256];
 };

@@ -327,8 +327,9 @@ static int take(struct read_source *s, bool pass, struct err *e)
 }
 
 // Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
-// known. Only a file is read on: a pipe may have no end, and --limit of a remote shard must not fetch
-// the rest of it. What is damaged there is no fault of the slice. 1 when the end was reached, 0 when not, -1.
+// known. Only a file is read on: a pipe may have no end, and --limit of a remote shard must not
+// fetch the rest of it. What is damaged there is no fault of the slice. 1 when the end was reached,
+// 0 when not, -1.
 static int read_on(struct read_source *s, struct shard_sample *from, struct err *e)
 {
     struct stat st;

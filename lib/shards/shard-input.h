@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of one shard as libarchive reads them: a file, a URL, standard input or memory. Knows why a
-// call of libarchive failed: a read that the system refused and memory that ran out are errors of
-// the machine, all others damage of the archive.
+// The bytes of one shard as libarchive reads them: a file, a URL, standard input or memory. Knows
+// why a call of libarchive failed: a read that the system refused and memory that ran out are
+// errors of the machine, all others damage of the archive.
 #ifndef SHARDS_SHARD_INPUT_H
 #define SHARDS_SHARD_INPUT_H
 
@@ -32,8 +32,8 @@ struct shard_input {
 };
 
 // Opens a file, or standard input when path is "-"; with `scan` in small blocks, for a reader that
-// skips most members. A URL, or a link (shard-link.h), is read by `r`, which outlives the input. 0; -1 with e set. What is not a
-// tar shows at the first header.
+// skips most members. A URL, or a link (shard-link.h), is read by `r`, which outlives the input. 0;
+// -1 with e set. What is not a tar shows at the first header.
 int shard_input_open(struct shard_input *in, const char *path, bool scan, struct remote *r,
                      struct err *e);
 // The same over memory, the caller's until shard_input_close.

@@ -36,17 +36,17 @@ struct shard_links {
     } * links;
     size_t n, cap;
 };
-// Appends the archives of `folder`, an s3:// or http(s):// name. An S3 store is asked for a list; of
-// a web server each file FOLDER/NAME.tar of the n names is looked for, on `threads` connections.
+// Appends the archives of `folder`, an s3:// or http(s):// name. An S3 store is asked for a list;
+// of a web server each file FOLDER/NAME.tar of the n names is looked for, on `threads` connections.
 // With names, only those shards are taken, in any case. 0 or -1.
 int shard_links_find(struct shard_links *l, struct remote *r, const char *folder,
                      const char *const *names, size_t n, int threads, struct err *e);
 // Sorts by stem; refuses two shards of one stem. 0 or -1.
 int shard_links_sort(struct shard_links *l, struct err *e);
 void shard_links_release(struct shard_links *l);
-// Makes the folder hold a link STEM.tar for each, sorted, and removes links to others; files that are
-// no links are left. A new link has its shard's time, one whose text is another now the present time;
-// the rest is not touched. 0 or -1.
+// Makes the folder hold a link STEM.tar for each, sorted, and removes links to others; files that
+// are no links are left. A new link has its shard's time, one whose text is another now the present
+// time; the rest is not touched. 0 or -1.
 int shard_links_write(const struct shard_links *l, const char *folder, struct err *e);
 
 #endif

@@ -8,10 +8,10 @@
 #include "shards/shard-list.h"
 #include "system/cli.h"
 
-// *r is for reading the URLs of the list, and those that links (shard-link.h) lead to. Each s3:// name that ends with a slash is replaced by
-// the objects directly below it that are called like archives (.tar, .tar.gz ...), in the order of
-// their names. The caller frees *r, on an error too. Errors: a folder without such objects, or
-// one of a web server, which cannot be listed. 0 or -1.
+// *r is for reading the URLs of the list, and those that links (shard-link.h) lead to. Each s3://
+// name that ends with a slash is replaced by the objects directly below it that are called like
+// archives (.tar, .tar.gz ...), in the order of their names. The caller frees *r, on an error too.
+// Errors: a folder without such objects, or one of a web server, which cannot be listed. 0 or -1.
 int shard_remote_open(struct shard_list *l, const struct remote_options *o, struct remote **r,
                       struct err *e);
 

@@ -62,8 +62,9 @@ struct shard_sample {
 
 struct shard;
 
-// Opens a file, a URL (url.h), a link to one (shard-link.h), or standard input when path is "-". `limits` may be NULL. NULL with e set on error;
-// what is not a tar shows only at the first shard_next.
+// Opens a file, a URL (url.h), a link to one (shard-link.h), or standard input when path is "-".
+// `limits` may be NULL. NULL with e set on error; what is not a tar shows only at the first
+// shard_next.
 struct shard *shard_open(const char *path, const struct shard_limits *limits, struct err *e);
 // The same over `size` bytes of memory, which the caller keeps until shard_close.
 struct shard *shard_open_memory(const void *data, size_t size, const struct shard_limits *limits,

@@ -54,15 +54,15 @@ void out_abort(struct out *o);
 int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
                    size_t n_inputs, struct err *e);
 
-// Descriptor ("-", /dev/stdout, ...), device or pipe: nothing is put beside it, no sidecar.
+// True for a descriptor ("-", /dev/stdout, ...), a device or a pipe: these get no sidecar.
 bool io_is_stream(const char *path);
-// Refuses, before there is anything to write, what out_open and out_commit would refuse at the end:
-// a missing folder, a folder of that name, no permission, a closed descriptor. 0 or -1.
+// Checks before a long run for the errors that out_open and out_commit would report after it: a
+// missing folder, a folder of that name, no permission, a closed descriptor. 0 or -1.
 int io_check_output(const char *path, struct err *e);
 // The same for n of them; a NULL is none.
 int io_check_outputs(const char *const *paths, size_t n, struct err *e);
-// The same for one of many files of a folder that is checked already: only what stands there
-// counts.
+// The same for one of many files of a folder that is checked already: only an existing file of
+// that name can be refused.
 int io_check_existing(const char *path, struct err *e);
 // Creates the folder where it is missing and its parent is there (*made), and refuses one that
 // cannot be written into. 0 or -1.
@@ -72,13 +72,13 @@ int io_make_folder(const char *path, bool *made, struct err *e);
 struct map {
     const uint8_t *data; // NULL for an empty file
     size_t n;            // bytes
-    bool known;          // the system tells us what it has of the file
+    bool known;          // map_resident can tell: the system reports the pages of this file
 };
 int map_open(struct map *m, const char *path, struct err *e);
 void map_close(struct map *m);
-// Whether nearly all of it is in the system's cache now, so that reading it anywhere costs little.
-// False too where the system does not tell: since Linux 5.2 it calls every page of a file resident
-// to those who neither own it nor may write it.
+// True if nearly all of the file is in the page cache now, so that random reads of it are fast.
+// False also where the system does not tell: since Linux 5.2 mincore() reports every page as
+// resident to a process that neither owns the file nor may write it.
 bool map_resident(const struct map *m);
 
 // Writes all n bytes to fd, through interruptions and short writes. 0, or -1 with errno set.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Words to the user, all to one stream the tool names (stderr): errors, warnings, notes, progress
-// and the footer of a run. Only tools make a log; library code gets one handed down at most.
+// Messages for the user, written to one stream that the tool names (stderr): errors, warnings,
+// notes, progress and the footer of a run. Only tools create a log; a stage in lib/ is given it.
 // Thread safe. Control characters in messages are shown as '?'.
 #ifndef SYSTEM_LOG_H
 #define SYSTEM_LOG_H

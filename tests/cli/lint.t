@@ -1,14 +1,14 @@
 #!/usr/bin/env perl
 # scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named, a
-# test that lies in no room, a row of HACKING's table that cannot be read. lint-comments: a broken table in a comment.
-# lint-length: a long file.
+# test that lies in no room, a row of HACKING's table that cannot be read. lint-comments: a broken table in a comment, a comment that is too wide.
+# lint-length: a long file. lint-structs: a name of two structs.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use Test::More;
-my ($lint, $comments, $length) = map { abs_path("scripts/lint-$_") } qw(rooms comments length);
+my ($lint, $comments, $length, $structs) = map { abs_path("scripts/lint-$_") } qw(rooms comments length structs);
 is(system("$lint 2>&1"), 0, 'every file of lib/ uses what its room may');
 my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
@@ -67,6 +67,11 @@ for ([$table =~ s/vocab.json   an/vocab.json  an/r, 4, 'begins elsewhere', 'a co
     like($text, qr/^x\.h:$line: .*\Q$words\E/m, 'and is named');
 }
 
+is_deeply([comments('// ' . 'x' x 97 . "\n")], [0, ''], 'a comment of 100 columns');
+($rc, $text) = comments("int y;\n// " . 'x' x 98 . "\n");
+is($rc, 1, 'of 101 columns fails');
+like($text, qr/^x\.h:2: a comment goes past column 100/m, 'and is named');
+
 # scripts/lint-length
 put($_, "int x;\n" x 601) for 'long.c', 'long-table.h';
 put('short.c', "int x;\n" x 600);
@@ -74,4 +79,12 @@ is(`$length short.c long.c long-table.h 2>&1`, "long.c: 601 lines, 600 at most: 
 is($? >> 8, 1, 'and fails');
 is(`$length short.c long-table.h 2>&1`, '', 'without it nothing is said');
 is($? >> 8, 0, 'and it passes');
+
+# scripts/lint-structs
+put('a.c', "struct row;\nstruct row {\n    int n;\n};\nstruct row r;\n");
+put('b.c', "struct column {\n    struct row *r;\n};\n");
+is(`$structs a.c b.c 2>&1`, '', 'each struct is defined once');
+put('c.c', "\nstatic const struct row {\n    int m;\n} rows[2];\n");
+is(`$structs a.c b.c c.c 2>&1`, "c.c:2: struct row is defined at a.c:2 too\n", 'one that is defined twice is named');
+is($? >> 8, 1, 'and fails');
 done_testing();

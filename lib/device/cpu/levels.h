@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Compiles the functions of the file LEVELS_OF for each level of isa.h. In that file LEVEL(name)
-// names a function, VF says how many float32 a vector of the level has; AT_LEVEL(name) (simd.h) then
-// selects its form for the level in use. A source file includes this once; there is no guard.
+// names a function, VF says how many float32 a vector of the level has; AT_LEVEL(name) (simd.h)
+// then selects its form for the level in use. A source file includes this once; there is no guard.
 #define LEVEL(name) name##_portable
 #define VF 4
 #include "device/cpu/simd-vec.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vectors of VF float32 for one level: device/cpu/levels.h includes this for each, with LEVEL and VF
-// defined. No include guard.
+// Vectors of VF float32 for one level: device/cpu/levels.h includes this for each, with LEVEL and
+// VF defined. No include guard.
 
 typedef float vf __attribute__((vector_size(4 * VF), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * VF), aligned(4), may_alias));

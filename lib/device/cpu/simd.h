@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vectors of float32, by the compilers' vector types, for the CPU device. The functions that use them
-// are compiled once for each level of isa.h (device/cpu/levels.h), with vectors as wide as the
+// Vectors of float32, by the compilers' vector types, for the CPU device. The functions that use
+// them are compiled once for each level of isa.h (device/cpu/levels.h), with vectors as wide as the
 // level's (device/cpu/simd-vec.h). There is no fused multiply-add, and sums are taken in LANES
 // lanes whatever the width, so all levels give the same bits.
 #ifndef DEVICE_CPU_SIMD_H
