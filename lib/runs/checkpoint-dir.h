@@ -27,8 +27,9 @@ void checkpoint_list_release(struct checkpoint_list *l);
 // "OUT/checkpoints/NAME". 0 or -1: too long.
 int checkpoint_path(char path[PATH_MAX], const char *out, const char *name, struct err *e);
 
-// Removes what killed runs left half made. What a process that still lives may be making stays:
-// one of this host that is there, and of another host what was touched in the last hour. 0 or -1.
+// Removes unfinished folders of runs that were killed. Keeps those that a live process may still be
+// writing: a process of this host that exists, or, of another host, a folder changed in the last
+// hour. 0 or -1.
 int checkpoint_dir_clean(const char *out, struct err *e);
 // Makes the folder for a checkpoint under construction; tmp gets its path. 0 or -1.
 int checkpoint_dir_begin(const char *out, uint64_t step, char tmp[PATH_MAX], struct err *e);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A command whose standard output is read: a process group of its own, so that all it started can
-// be ended with it, and a signal from the terminal reaches it by its reader only. When the reader
-// is gone, by kill -9 too, the command's next write to the pipe ends it (SIGPIPE).
+// A command whose standard output is read. It runs in a process group of its own, so that it can be
+// ended together with all processes it started, and signals from the terminal reach it only through
+// its reader. If the reader dies, by kill -9 too, the command's next write to the pipe ends it
+// (SIGPIPE).
 #ifndef RUNS_CHILD_H
 #define RUNS_CHILD_H
 
@@ -25,13 +26,15 @@ int train_child_start(struct train_child *c, char **words, struct err *e);
 // Waits for its first output or its end. 0, or -1: the run was stopped (train_child_stop, or a
 // signal: system/signals.h).
 int train_child_wait_output(struct train_child *c, struct err *e);
-// Closes the pipe and waits. CHILD_DONE, it has written all: 0, or -1 with how it ended when that
-// was not status 0. CHILD_FAILED, its stream is not whole: the same where it ends by itself within
-// seconds, and not for want of a reader. CHILD_EARLY, no more of it is wanted: 0. One that does not
-// end is told to (SIGTERM), and after some seconds made to (SIGKILL).
+// Closes the pipe and waits for the end of the command.
+// CHILD_DONE (it has written everything): 0, or -1 with how it ended if not with status 0.
+// CHILD_FAILED (its stream is cut off): the same, if it ends by itself within seconds and not by
+// SIGPIPE. CHILD_EARLY (the rest is not needed): 0.
+// A command that does not end gets SIGTERM, and some seconds later SIGKILL.
 enum child_end { CHILD_DONE, CHILD_FAILED, CHILD_EARLY };
 int train_child_end(struct train_child *c, enum child_end how, struct err *e);
-// Sends a signal to the command and all it started, and lets no other start; from any thread.
+// Sends a signal to the command and all processes it started, and prevents further starts. May be
+// called from any thread.
 void train_child_stop(struct train_child *c, int sig);
 
 #endif

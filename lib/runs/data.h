@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches for training: samples of the stream with their teacher rows and labels, tokenised, made
-// one batch ahead on a thread of their own. Samples that lack a picture, a caption, a teacher row
-// or a label that the losses need are passed over and counted. A batch may span epochs.
+// Batches for training: samples of the stream, tokenised, with their teacher rows and labels. A
+// thread prepares one batch ahead. Samples without a picture, caption, teacher row or label that
+// the losses need are skipped and counted. A batch may span epochs.
 #ifndef RUNS_DATA_H
 #define RUNS_DATA_H
 
@@ -54,10 +54,11 @@ int train_data_start(struct train_data *d, const struct clip_config *c, struct e
 // The next batch, whole, good until the next call: 1; 0 at the end of the data; -1; 2 when a signal
 // asked for the end while waiting.
 int train_data_next(struct train_data *d, const struct train_made **m, struct err *e);
-// What the end left over: samples of a batch that was not filled. After train_data_next gave 0.
+// The number of samples of the last batch that was not filled. Valid after train_data_next has
+// returned 0.
 size_t train_data_left(const struct train_data *d);
-// Ends the thread. When it hangs in a read from standard input it is left alone, and what it uses
-// is not freed.
+// Ends the thread and frees all. If the thread hangs in a read from standard input, it keeps
+// running and its memory is not freed.
 void train_data_close(struct train_data *d);
 // Bytes of host memory of the two batches.
 size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t dim_t, size_t n_label);

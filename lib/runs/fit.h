@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a run fits into memory: in how many pieces the batch goes, what it takes then, and what
-// would fit where it does not.
+// Whether a run fits into memory: into how many pieces a batch is cut, how much memory that takes,
+// and which options would fit if it is too much.
 #ifndef RUNS_FIT_H
 #define RUNS_FIT_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the headers and sidecars of a folder of NPY files say, one file a shard: read once before a
-// run of training starts. The rows stay closed (train/rows.h opens them).
+// The headers and sidecars of a folder of NPY files, one file a shard, read once before a run of
+// training starts. The rows are not read (train/rows.h does that).
 #ifndef RUNS_FOLDER_H
 #define RUNS_FOLDER_H
 

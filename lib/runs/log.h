@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The training log: a file of one JSON object a step, appended as it happens. A resumed run first
-// drops the lines after its checkpoint, so that no step is there twice.
+// The training log: a file with one JSON object a step, appended after each step. A resumed run
+// first removes the lines after its checkpoint, so that no step is listed twice.
 #ifndef RUNS_LOG_H
 #define RUNS_LOG_H
 
@@ -23,7 +23,7 @@ int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t 
                    struct err *e);
 // Writes the object as a line. 0 or -1.
 int train_log_line(struct train_log *l, const cJSON *o, struct err *e);
-// What a step has to say, besides its state.
+// Figures of a step that are not part of its state.
 struct train_line {
     const struct train_core *core;
     const struct train_state *state;

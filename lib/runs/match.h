@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Do the files that a run of training is given belong together? Told by the digests of their
-// sidecars before the first step; a file without sidecar is taken on trust.
+// Checks by the digests of the sidecars, before the first step, that the files given to a run of
+// training belong together. A file without sidecar is not checked.
 //
 // Refused: embeddings of two models; texts where images should be, and the other way round; files
 // of one shard with different samples or numbers of rows; labels of other centroids than those

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The folder that a run of training makes: owned by one run at a time, never used twice by mistake.
+// The output folder of a run of training. One run at a time owns it, and a later run does not use
+// it by mistake.
 //
 // A finished run leaves checkpoints/finished.json: what the run was (options, steps, samples,
 // seconds) and the files of the model with their digests. So --overwrite removes what a run made
@@ -21,16 +22,16 @@ struct train_output {
     bool made; // by this run
 };
 
-// Makes the folder where it is missing, becomes its owner, and removes what killed runs left half
-// made. 0, or -1: another run is at work there.
+// Creates the folder if it is missing, locks it, and removes unfinished files of runs that were
+// killed. 0, or -1 if another run holds the lock.
 int train_output_take(struct train_output *o, const char *dir, struct err *e);
 // Gives the folder back; one that this run made and left empty is removed.
 void train_output_release(struct train_output *o);
 
 enum train_start { TRAIN_NEW, TRAIN_RESUME, TRAIN_OVERWRITE };
-// Refuses what must not be done there: starting where checkpoints or a model are; going on where
-// only a model is (1 with *done set when a finished run tells of itself, released by the caller);
-// removing a model that no run made. 0, 1, or -1 with the ways out.
+// Refuses to start where checkpoints or a model are, to resume where only a model is, and to remove
+// a model that no run made. 0, 1 if a finished run is there (*done: its state, released by the
+// caller), or -1 with the options that would help.
 int train_output_check(const struct train_output *o, enum train_start how, struct train_state *done,
                        struct err *e);
 // Removes what runs made: model, checkpoints, finished.json, shards.txt. 0 or -1.
@@ -43,7 +44,7 @@ int train_output_keep_shards(const struct train_output *o, const char *names, st
 int train_output_finish(const struct train_output *o, struct train_core *c,
                         const struct train_state *s, const char *tokenizer, bool hf, struct err *e);
 
-// Marks the model as new: what it was made from has not changed. 0 or -1.
+// Sets the model's time to now, because its inputs have not changed. 0 or -1.
 int train_output_touch(const struct train_output *o, struct err *e);
 
 #endif

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run of training is asked to do, and what follows from that alone: which losses need which
-// files, the length of the run and its schedule, when checkpoints are due, whether memory is
-// enough.
+// The options of a run of training and what follows from them alone: the files that the losses
+// need, the length of the run and its schedule, when checkpoints are due.
 #ifndef RUNS_PLAN_H
 #define RUNS_PLAN_H
 

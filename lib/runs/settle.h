@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run's files, its model and the machine's memory decide before the first step: the length
-// of the schedule, the projection, the pieces of a batch. Each is said in a line of the log. On
-// resume what the checkpoint's run decided is taken, so that the result stays the same to the bit.
+// Settings that depend on a run's files, its model and the machine's memory: the length of the
+// schedule, the projection, the pieces of a batch. Each is reported in a line of the log. A resumed
+// run takes them from its checkpoint, so that the result stays the same to the bit.
 #ifndef RUNS_SETTLE_H
 #define RUNS_SETTLE_H
 
@@ -24,8 +24,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e);
 // A number of the checkpoint's options; 0: it has none.
 uint64_t train_settle_was(const cJSON *was, const char *name);
-// Everything that can be known before the data are there (--dry-run): reads what is there, says
-// the plan in lines, writes nothing. 0 or -1.
+// --dry-run: reads the files that exist, logs the plan line by line, writes nothing. 0 or -1.
 int train_dry_run(const struct train_plan *p, struct log *log, struct err *e);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is settled before the first step: the student's config, its first weights, the centroids,
-// the memory there is.
+// Set-up before the first step: the student's config, its first weights, the centroids, the memory
+// plan.
 #ifndef RUNS_SETUP_H
 #define RUNS_SETUP_H
 
@@ -28,8 +28,8 @@ int train_setup_centroid_size(const char *path, struct train_set *s, struct err 
 int train_setup_centroids(struct train_core *c, const char *path, struct err *e);
 // First weights: open_clip's initialisation, or a model folder's. 0 or -1.
 int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
-// What a run was started with, as far as it changes the result: for --resume to compare
-// (train_options_same). `id`: the inputs. A new object, or NULL with e set.
+// The options of a run that change its result, which --resume compares (train_options_same). `id`:
+// the inputs. A new object, or NULL with e set.
 cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
                            const struct train_identity *id, struct err *e);
 

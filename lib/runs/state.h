@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How far a run of training has come: state.json of a checkpoint, and time.json beside it. The
-// first has the digests of the checkpoint's files and one of itself; its bytes do not depend on
-// where the run was interrupted. The second has what does.
+// The progress of a run of training: state.json of a checkpoint, and time.json beside it.
+// state.json holds the digests of the checkpoint's files and of itself; its bytes do not depend on
+// where the run was interrupted. Values that do are in time.json.
 #ifndef RUNS_STATE_H
 #define RUNS_STATE_H
 
@@ -19,7 +19,7 @@ struct train_state {
     struct train_counts counts;
     double seconds; // that the run took up to here, all its parts together
     uint64_t parts; // times it was started
-    cJSON *options; // what the run was started with, as far as it changes the result; owned
+    cJSON *options; // of the run, those that change the result; owned
 };
 
 void train_state_release(struct train_state *s);

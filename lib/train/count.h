@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What there is to train on, from the files that stand beside the shards: the width of the
-// teacher's embeddings, the labels a sample, and how many samples an epoch will have. A sample
-// counts when the keep mask has it, no teacher row of it is all zeros (a failed picture or
-// caption), and its label is none below 0.
+// Counts the training data from the files beside the shards: the width of the teacher's embeddings,
+// the number of labels of a sample, and the number of samples of an epoch. A sample counts if its
+// keep mask is 1, none of its teacher rows is all zeros (a failed picture or caption), and none of
+// its labels is below 0.
 #ifndef TRAIN_COUNT_H
 #define TRAIN_COUNT_H
 
@@ -20,7 +20,7 @@ struct train_folders {
     const char *keep;         // |u1, (rows,)
     const char *shards;       // file with a line a shard (its path), of those that will be read;
                               // NULL: each shard for which every folder has a file
-    bool partial;             // files and folders that are not made yet are no fault
+    bool partial;             // files and folders may be missing: they are not made yet
 };
 
 struct train_count {
@@ -35,9 +35,9 @@ struct train_count {
     char foreign_name[PATH_MAX];            // the first of them
 };
 
-// The columns; with `count` the rest, which reads the masks, the labels and, where their sidecars
-// do not tell which rows failed, the embeddings of the rows that these leave. A shard named in
-// f->shards must be there in every folder. 0 or -1.
+// Fills in dim_t and n_label; with `count` the counts too. Counting reads the masks, the labels
+// and, where the sidecars of the embeddings do not list the failed rows, the remaining rows of the
+// embeddings. Every folder must have a file for each shard named in f->shards. 0 or -1.
 int train_count_read(const struct train_folders *f, bool count, int threads, struct train_count *c,
                      struct err *e);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The shards of an epoch by name: rows, masks and crops go by the name, so two shards of one name
-// would be trained on each other's rows.
+// The shards of an epoch by name. Teacher rows, masks and the random numbers of crops are found by
+// the name, so two shards of one name would be trained with each other's rows.
 #ifndef TRAIN_NAMES_H
 #define TRAIN_NAMES_H
 
@@ -17,9 +17,9 @@ struct train_names {
 
 void train_names_release(struct train_names *t);
 void train_names_restart(struct train_names *t); // a new epoch
-// Looks at the shards of the stream that came since the last call. 0, or -1: a shard of another
-// stream has the name of one before. Where either stream is a part of a run they may be one shard;
-// within a stream shard-read has seen to it.
+// Checks the shards that the stream has announced since the last call. 0, or -1 if one has the name
+// of a shard of an earlier stream. Two names may be equal where either stream is a part of a run,
+// because both may be parts of one shard. Within one stream shard-read has checked the names.
 int train_names_check(struct train_names *t, const struct samples_reader *stream, struct err *e);
 
 #endif

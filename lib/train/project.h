@@ -19,14 +19,15 @@ struct train_project {
     float *dunit[2];                // device [n_max, dim_t]
 };
 
-// Normal values of deviation dim^-1/2. 0 or -1.
+// Allocates for batches of n_max rows; the maps get normal values of standard deviation dim^-1/2.
+// 0 or -1.
 int train_project_open(struct train_project *p, struct dev *d, size_t dim, size_t dim_t,
                        size_t n_max, uint64_t seed, struct err *e);
 void train_project_close(struct train_project *p);
 size_t train_project_bytes(size_t dim, size_t dim_t, size_t n_max);
-// p->unit[tower] from x [n, dim]; dunit and the maps' gradients zeroed.
+// Computes p->unit[tower] [n, dim_t] from x, device [n, dim]; zeroes dunit and the maps' gradients.
 void train_project_forward(struct train_project *p, int tower, size_t n, const float *x);
-// From dunit: adds to dx [n, dim] and to grad.
+// Adds the gradients that follow from dunit to dx, device [n, dim], and to grad.
 void train_project_back(struct train_project *p, int tower, size_t n, const float *x, float *dx);
 
 #endif

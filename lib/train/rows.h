@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Rows of a folder of NPY files, one file a shard, found by the shard's name and the sample's
 // ordinal in it: stored teacher embeddings, labels. Files are opened when their shard comes and
-// closed when it has ended, when the key digest of their sidecar is held against the shard's.
+// closed when it has ended; then the key digest of their sidecar is compared with the shard's.
 #ifndef TRAIN_ROWS_H
 #define TRAIN_ROWS_H
 
@@ -35,8 +35,8 @@ void train_rows_open(struct train_rows *r, const char *dir, bool labels, size_t 
 void train_rows_close(struct train_rows *r);
 // A new epoch: shards are counted from 0 again. Closes what is open (checked as far as it can be).
 void train_rows_restart(struct train_rows *r);
-// Row of a sample as float32 [dim] (labels: int32 [dim]) into out. 1; 0: the row says that the
-// sample failed (zeros; label -1); -1: no such file or row.
+// Copies the row of a sample into out, float32 [dim] (labels: int32 [dim]). 1, 0 if the row marks a
+// failed sample (zeros; label -1), -1 if there is no such file or row.
 int train_rows_get(struct train_rows *r, const struct samples_record *s, void *out, struct err *e);
 // Closes the files of shards that have ended, and compares rows and key digests where all keys of
 // the shard are known: with masks and slices too.

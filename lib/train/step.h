@@ -71,7 +71,7 @@ struct train_memory {
     size_t total;
 };
 
-// Whether a student of `dim` columns can be set against the teacher's. 0 or -1.
+// Refuses a student of `dim` columns whose losses need the teacher's width. 0 or -1.
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
 // Samples of a piece; the last may be smaller.
 size_t train_piece(const struct train_set *s);
@@ -89,14 +89,14 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e);
 // c->model.grad and the others' own. 0 or -1.
 int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
                         struct err *e);
-// Norm of all gradients; an optimiser step when it is finite (and *norm tells when it is not).
+// Computes the norm of all gradients into *norm and, if it is finite, takes an optimiser step.
 int train_core_update(struct train_core *c, double *norm, struct err *e);
 // Both, with one wait for the device, at the end. *norm is NaN where no step was taken because of
 // the loss. 0 or -1.
 int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
                     struct err *e);
-// Its two halves. In between the batch may be given back, and the next step's be told of, so that
-// its pictures travel meanwhile; that step must then be of this batch.
+// Its two halves. Between them the caller may release `b` and call train_core_ahead() with the next
+// batch, which starts its upload; the next train_core_begin() must then get that batch.
 int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e);
 void train_core_ahead(struct train_core *c, const struct train_batch *next);
 int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What one epoch gives for training: a data command without a usable sample would be run for ever.
+// Counts the usable samples of an epoch: a data command that yields none would be started again and
+// again without end.
 #ifndef TRAIN_USABLE_H
 #define TRAIN_USABLE_H
 
@@ -25,8 +26,8 @@ struct train_usable {
     bool earlier; // a part of the epoch was read by an earlier part of the run
 };
 
-// The epoch `name` is over: 0, and counting starts again; -1 with the reasons when it had samples
-// and none could be used.
+// Ends the epoch of `name` and resets the counts: 0, or -1 with the reasons if the epoch had
+// samples but none could be used.
 int train_usable_end(struct train_usable *u, const char *name, struct err *e);
 
 #endif
