@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A library that the CUDA driver loads into a program when CUDA_INJECTION64_PATH names it. At the program's end it writes how
-// long each kernel and each kind of copy took in all, longest first, to the file that CUDA_PROFILE names (else standard error):
-// seconds, calls, microseconds a call, share of the device's busy time, name. The first line says how much of the time from the
-// first kernel's start to the last one's end the device was busy.
+// A library that the CUDA driver loads into a program when CUDA_INJECTION64_PATH names it. At the
+// program's end it writes how long each kernel and each kind of copy took in all, longest first, to
+// the file that CUDA_PROFILE names (else standard error): seconds, calls, microseconds a call,
+// share of the device's busy time, name. The first line says how much of the time from the first
+// kernel's start to the last one's end the device was busy.
 #include <cupti.h>
 #include <stdio.h>
 #include <stdlib.h>

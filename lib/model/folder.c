@@ -36,16 +36,16 @@ int model_get_flat(void *user, size_t i, float *dst, struct err *e)
 }
 
 // One tensor of the file to write.
-struct piece {
+struct folder_piece {
     size_t tensor; // of the table
     int part;      // of it: 0, 1, 2
     char name[CLIP_FILE_NAME_MAX];
 };
 
-struct job {
+struct folder_job {
     const struct model_source *src;
     enum model_layout layout;
-    struct piece *pieces;
+    struct folder_piece *pieces;
     struct st_spec *specs;
     size_t n;
     float *values;    // one tensor
@@ -54,12 +54,12 @@ struct job {
 
 enum { STRETCH = 1 << 16 };
 
-static void add_piece(struct job *j, size_t i, int part)
+static void add_piece(struct folder_job *j, size_t i, int part)
 {
     const struct clip_tensor *t = &j->src->table->t[i];
-    struct piece *p = &j->pieces[j->n];
+    struct folder_piece *p = &j->pieces[j->n];
     struct st_spec *s = &j->specs[j->n++];
-    *p = (struct piece){.tensor = i, .part = part};
+    *p = (struct folder_piece){.tensor = i, .part = part};
     *s = (struct st_spec){.name = p->name, .dtype = j->src->dtype, .rank = t->rank, .user = p};
     if (j->layout == MODEL_HF) {
         clip_hf_name(t, part, p->name);
@@ -71,7 +71,7 @@ static void add_piece(struct job *j, size_t i, int part)
         s->shape[k] = t->shape[k];
 }
 
-static int plan(struct job *j, struct err *e)
+static int plan(struct folder_job *j, struct err *e)
 {
     const struct clip_table *t = j->src->table;
     size_t largest = 1;
@@ -91,7 +91,7 @@ static int plan(struct job *j, struct err *e)
     return 0;
 }
 
-static int put(struct job *j, struct st_writer *w, const float *v, size_t n, struct err *e)
+static int put(struct folder_job *j, struct st_writer *w, const float *v, size_t n, struct err *e)
 {
     if (j->src->dtype == ST_F32)
         return st_writer_put(w, v, n * sizeof *v, e);
@@ -112,7 +112,7 @@ static int put(struct job *j, struct st_writer *w, const float *v, size_t n, str
     return 0;
 }
 
-static int put_transposed(struct job *j, struct st_writer *w, const struct clip_tensor *t,
+static int put_transposed(struct folder_job *j, struct st_writer *w, const struct clip_tensor *t,
                           struct err *e)
 {
     size_t rows = t->shape[0], cols = t->shape[1];
@@ -127,7 +127,8 @@ static int put_transposed(struct job *j, struct st_writer *w, const struct clip_
     return rc;
 }
 
-static int put_piece(struct job *j, struct st_writer *w, const struct piece *p, struct err *e)
+static int put_piece(struct folder_job *j, struct st_writer *w, const struct folder_piece *p,
+                     struct err *e)
 {
     const struct clip_tensor *t = &j->src->table->t[p->tensor];
     bool hf = j->layout == MODEL_HF;
@@ -139,7 +140,7 @@ static int put_piece(struct job *j, struct st_writer *w, const struct piece *p, 
     return rc ? err_wrap(e, "tensor '%s'", t->name) : 0;
 }
 
-static int write_tensors(struct job *j, const char *path, struct err *e)
+static int write_tensors(struct folder_job *j, const char *path, struct err *e)
 {
     static const struct st_meta meta = {"format", "pt"}; // transformers asks for it
     struct out o;
@@ -157,7 +158,7 @@ static int write_tensors(struct job *j, const char *path, struct err *e)
 static int write_weights(const char *folder, enum model_layout layout, const struct model_source *s,
                          struct err *e)
 {
-    struct job j = {.src = s, .layout = layout};
+    struct folder_job j = {.src = s, .layout = layout};
     char *path = path_new(
         folder, layout == MODEL_HF ? "model.safetensors" : "open_clip_model.safetensors", e);
     int rc = path && !plan(&j, e) ? write_tensors(&j, path, e) : -1;

@@ -2,7 +2,7 @@
 // One transformer block backward (tower-block.c has it forward).
 #include "model/grad.h"
 
-struct block {
+struct grad_block {
     struct clip_grad *g;
     struct clip_tape *t;
     struct clip_room *b;
@@ -15,9 +15,9 @@ struct block {
     size_t W, M, rows, q_rows;
 };
 
-static struct block block_of(struct clip_grad *g, struct clip_tape *t, int layer)
+static struct grad_block block_of(struct clip_grad *g, struct clip_tape *t, int layer)
 {
-    struct block k = {.g = g, .t = t, .op = g->d->op, .layer = layer};
+    struct grad_block k = {.g = g, .t = t, .op = g->d->op, .layer = layer};
     k.b = clip_tape_room_of(t, layer);
     k.w = &t->net->blocks[layer];
     k.c = t->net->cfg;
@@ -30,24 +30,24 @@ static struct block block_of(struct clip_grad *g, struct clip_tape *t, int layer
     return k;
 }
 
-static const float *param(const struct block *k, enum clip_kind kind)
+static const float *param(const struct grad_block *k, enum clip_kind kind)
 {
     return k->w->v[kind];
 }
 
-static float *grad(const struct block *k, enum clip_kind kind)
+static float *grad(const struct grad_block *k, enum clip_kind kind)
 {
     return clip_param_grad(k->g, k->id, kind, k->layer);
 }
 
 // Element `at` of an activation buffer.
-static void *act_at(const struct block *k, void *p, size_t at)
+static void *act_at(const struct grad_block *k, void *p, size_t at)
 {
     return (char *)p + at * k->g->d->act_size;
 }
 
 // dy of a branch into s.dy, from the stream's gradient; layer scale's own gradient on the way.
-static void branch_back(const struct block *k, const float *dx, enum clip_kind gamma,
+static void branch_back(const struct grad_block *k, const float *dx, enum clip_kind gamma,
                         const void *branch)
 {
     const float *scale = param(k, gamma);
@@ -56,7 +56,7 @@ static void branch_back(const struct block *k, const float *dx, enum clip_kind g
     k->op->to_act(k->g->d, k->q_rows, k->W, dx, k->W, scale, k->g->s.dy);
 }
 
-static void mlp_back(const struct block *k, float *dx)
+static void mlp_back(const struct grad_block *k, float *dx)
 {
     struct dev *d = k->g->d;
     struct clip_grad_scratch *s = &k->g->s;
@@ -75,14 +75,14 @@ static void mlp_back(const struct block *k, float *dx)
 }
 
 // ln_1 of all rows, from s.dh.
-static void norm1_back(const struct block *k, float *dx)
+static void norm1_back(const struct grad_block *k, float *dx)
 {
     k->op->layer_norm_bwd(k->g->d, k->rows, k->W, k->t->x[k->layer], k->W, param(k, CLIP_K_LN1_W),
                           k->b->mean1, k->b->rstd1, k->g->s.dh, false, dx, k->W,
                           grad(k, CLIP_K_LN1_W), grad(k, CLIP_K_LN1_B));
 }
 
-static void qkv_back(const struct block *k, float *dx)
+static void qkv_back(const struct grad_block *k, float *dx)
 {
     struct dev *d = k->g->d;
     struct clip_grad_scratch *s = &k->g->s;
@@ -94,7 +94,7 @@ static void qkv_back(const struct block *k, float *dx)
 
 // The last block: the rows read get the gradient through their queries and the stream, in dxs, and
 // are then added to what all rows get through keys and values.
-static void last_qkv_back(const struct block *k, float *dxs, float *dx)
+static void last_qkv_back(const struct grad_block *k, float *dxs, float *dx)
 {
     struct dev *d = k->g->d;
     struct clip_grad_scratch *s = &k->g->s;
@@ -114,7 +114,7 @@ static void last_qkv_back(const struct block *k, float *dxs, float *dx)
 
 void clip_block_back(struct clip_grad *g, struct clip_tape *t, int layer)
 {
-    struct block k = block_of(g, t, layer);
+    struct grad_block k = block_of(g, t, layer);
     struct clip_grad_scratch *s = &g->s;
     struct dev *d = g->d;
     float *dx = k.last ? s->dxs : s->dx;

@@ -6,7 +6,7 @@
 // while keys and values come from all.
 #include "model/tower.h"
 
-struct block {
+struct tower_block {
     struct dev *d;
     const struct dev_ops *op;
     struct clip_tape *t;
@@ -30,9 +30,9 @@ struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer)
     return &t->blocks[t->recompute ? 0 : layer];
 }
 
-static struct block block_of(struct dev *d, struct clip_tape *t, int layer)
+static struct tower_block block_of(struct dev *d, struct clip_tape *t, int layer)
 {
-    struct block k = {.d = d, .op = d->op, .t = t, .c = t->net->cfg, .x = t->x[layer]};
+    struct tower_block k = {.d = d, .op = d->op, .t = t, .c = t->net->cfg, .x = t->x[layer]};
     k.b = clip_tape_room_of(t, layer);
     k.w = &t->net->blocks[layer];
     k.split = clip_net_split(t->net, layer);
@@ -51,7 +51,7 @@ static void *act_at(const struct dev *d, void *p, size_t at)
 
 struct dev_attention clip_block_attention(struct dev *d, struct clip_tape *t, int layer)
 {
-    struct block k = block_of(d, t, layer);
+    struct tower_block k = block_of(d, t, layer);
     struct dev_attention a = {.heads = (size_t)k.c->heads, .head_dim = (size_t)k.c->head_width};
     a.causal = t->net->id == CLIP_TEXT;
     a.kv = (struct dev_ragged){t->n, t->max_len, t->start};
@@ -75,23 +75,23 @@ struct dev_attention clip_block_attention(struct dev *d, struct clip_tape *t, in
     return a;
 }
 
-static void norm(const struct block *k, size_t rows, const float *x, enum clip_kind gain, void *y,
-                 float *mean, float *rstd)
+static void norm(const struct tower_block *k, size_t rows, const float *x, enum clip_kind gain,
+                 void *y, float *mean, float *rstd)
 {
     k->op->layer_norm(k->d, rows, k->W, x, k->W, k->w->v[gain], k->w->v[gain + 1], (float)k->c->eps,
                       y, false, mean, rstd);
 }
 
 // The stream goes on in `to`.
-static void copy_stream(const struct block *k, const float *from, float *to)
+static void copy_stream(const struct tower_block *k, const float *from, float *to)
 {
     if (from != to)
         k->op->copy(k->d, to, from, k->q_rows * k->W * sizeof *to);
 }
 
 // y += gamma * (in W^T + b), the branch before gamma kept where there is room.
-static void add_branch(const struct block *k, const void *in, size_t in_cols, enum clip_kind weight,
-                       enum clip_kind gamma, void *branch, float *y)
+static void add_branch(const struct tower_block *k, const void *in, size_t in_cols,
+                       enum clip_kind weight, enum clip_kind gamma, void *branch, float *y)
 {
     struct dev_epilogue e = {.bias = k->w->v[weight + 1], .residual = y};
     e.gamma = k->w->v[gamma];
@@ -99,7 +99,7 @@ static void add_branch(const struct block *k, const void *in, size_t in_cols, en
     k->op->linear(k->d, k->q_rows, in, in_cols, k->w->m[weight], &e, NULL, false);
 }
 
-static void project_qkv(const struct block *k)
+static void project_qkv(const struct tower_block *k)
 {
     const float *bias = k->w->v[CLIP_K_QKV_B];
     struct clip_tape *t = k->t;
@@ -122,7 +122,7 @@ static void project_qkv(const struct block *k)
 
 void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y)
 {
-    struct block k = block_of(d, t, layer);
+    struct tower_block k = block_of(d, t, layer);
     struct clip_room *b = k.b;
     norm(&k, k.rows, k.x, CLIP_K_LN1_W, b->h1, b->mean1, b->rstd1);
     project_qkv(&k);

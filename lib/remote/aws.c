@@ -14,7 +14,7 @@
 #include "system/lines.h"
 
 // Reading one file: what is looked for, and whether it was there.
-struct reading {
+struct answer_reading {
     struct aws *a;
     const char *profile;
     bool config;      // ~/.aws/config, whose sections are called "profile NAME"
@@ -38,7 +38,7 @@ static bool yes(const char *name)
 }
 
 // Sets *to, unless it has a value already.
-static void fill(struct reading *r, char **to, const char *value)
+static void fill(struct answer_reading *r, char **to, const char *value)
 {
     if (*to || !value)
         return;
@@ -46,7 +46,7 @@ static void fill(struct reading *r, char **to, const char *value)
     r->memory |= !*to;
 }
 
-static bool is_profile(const struct reading *r, const char *section)
+static bool is_profile(const struct answer_reading *r, const char *section)
 {
     static const char word[] = "profile";
     if (!strcmp(section, r->profile) && (!r->config || !strcmp(section, "default")))
@@ -71,7 +71,7 @@ static bool other_source(const char *name)
 
 static void take(void *ctx, const struct ini_value *v)
 {
-    struct reading *r = ctx;
+    struct answer_reading *r = ctx;
     if (!is_profile(r, v->section))
         return;
     r->found = true;
@@ -97,14 +97,14 @@ static void take(void *ctx, const struct ini_value *v)
 // the group of services must be known.
 static void take_services(void *ctx, const struct ini_value *v)
 {
-    struct reading *r = ctx;
+    struct answer_reading *r = ctx;
     if (is_profile(r, v->section) && !*v->group && !strcmp(v->name, "services"))
         fill(r, &r->services, v->value);
 }
 
 static void take_service(void *ctx, const struct ini_value *v)
 {
-    struct reading *r = ctx;
+    struct answer_reading *r = ctx;
     if (strncmp(v->section, "services ", 9) == 0 && !strcmp(v->section + 9, r->services) &&
         !strcmp(v->group, "s3") && !strcmp(v->name, "endpoint_url"))
         fill(r, &r->a->endpoint, v->value);
@@ -135,7 +135,7 @@ static void wipe(char *s)
     free(s);
 }
 
-static int scan(struct reading *r, const char *path,
+static int scan(struct answer_reading *r, const char *path,
                 void (*visit)(void *ctx, const struct ini_value *v), struct err *e)
 {
     char *text = text_of(path, e);
@@ -159,7 +159,7 @@ static int file_of(char to[PATH_BYTES], const char *name, const char *file, stru
     return home ? path_format(to, e, "%s/.aws/%s", home, file) : 0;
 }
 
-static int read_files(struct reading *r, struct err *e)
+static int read_files(struct answer_reading *r, struct err *e)
 {
     char credentials[PATH_BYTES], config[PATH_BYTES];
     if (file_of(credentials, "AWS_SHARED_CREDENTIALS_FILE", "credentials", e) ||
@@ -181,7 +181,7 @@ static int read_files(struct reading *r, struct err *e)
     return scan(r, config, take, e);
 }
 
-static void read_environment(struct reading *r)
+static void read_environment(struct answer_reading *r)
 {
     struct aws *a = r->a;
     fill(r, &a->id, variable("AWS_ACCESS_KEY_ID"));
@@ -196,7 +196,7 @@ static void read_environment(struct reading *r)
     r->no_endpoint = yes("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS") || a->endpoint;
 }
 
-static void finish(struct reading *r)
+static void finish(struct answer_reading *r)
 {
     struct aws *a = r->a;
     char **all[] = {&a->id, &a->secret, &a->token, &a->endpoint, &a->ca};
@@ -211,7 +211,7 @@ static void finish(struct reading *r)
         *a->id = *a->secret = *a->token = '\0';
 }
 
-static int check(const struct reading *r, struct err *e)
+static int check(const struct answer_reading *r, struct err *e)
 {
     const struct aws *a = r->a;
     if (variable("AWS_PROFILE") && !r->found && !*a->id)
@@ -232,7 +232,7 @@ static int check(const struct reading *r, struct err *e)
 int aws_read(struct aws *a, struct err *e)
 {
     *a = (struct aws){0};
-    struct reading r = {.a = a, .profile = variable("AWS_PROFILE")};
+    struct answer_reading r = {.a = a, .profile = variable("AWS_PROFILE")};
     if (!r.profile)
         r.profile = "default";
     read_environment(&r);

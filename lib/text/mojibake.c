@@ -222,12 +222,12 @@ static void swap_bytes(struct bytes *a, struct bytes *b)
     *b = x;
 }
 
-struct scratch {
+struct decode_scratch {
     struct bytes raw, other;
     struct text decoded;
 };
 
-static void release(struct scratch *s)
+static void release(struct decode_scratch *s)
 {
     free(s->raw.b);
     free(s->other.b);
@@ -240,7 +240,8 @@ static bool same_text(const struct text *a, const struct text *b)
 }
 
 // Reads t as UTF-8 that went through `encoding`, into s->decoded. 1, 0 if it did not, -1.
-static int decode_through(const struct text *t, int encoding, struct scratch *s, struct err *e)
+static int decode_through(const struct text *t, int encoding, struct decode_scratch *s,
+                          struct err *e)
 {
     if (grow(&s->raw, t->n, 1, e))
         return -1;
@@ -326,7 +327,8 @@ static void take(struct text *t, struct text *from)
 }
 
 // One step of repair; *stepped if it changed the text. 0 or -1.
-static int fix_step(struct text *t, struct scratch *s, int depth, bool *stepped, struct err *e)
+static int fix_step(struct text *t, struct decode_scratch *s, int depth, bool *stepped,
+                    struct err *e)
 {
     *stepped = false;
     for (int k = 0; k < MOJI_ENCODINGS; k++) {
@@ -351,7 +353,7 @@ static int fix_step(struct text *t, struct scratch *s, int depth, bool *stepped,
 
 static int fix_steps(struct text *t, int depth, bool *changed, struct err *e)
 {
-    struct scratch s = {0};
+    struct decode_scratch s = {0};
     int status = 0;
     bool stepped = true;
     for (int k = 0; k < STEPS && stepped && !status && mojibake_is_bad(t->c, t->n); k++) {

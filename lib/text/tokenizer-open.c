@@ -14,12 +14,12 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-struct bytes {
+struct file_bytes {
     char *data; // NUL-terminated
     size_t n, cap;
 };
 
-static int read_some(struct bytes *b, gzFile f, bool *end, struct err *e)
+static int read_some(struct file_bytes *b, gzFile f, bool *end, struct err *e)
 {
     enum { STEP = 1 << 16 };
     if (b->n > VOCAB_FILE_MAX)
@@ -36,7 +36,7 @@ static int read_some(struct bytes *b, gzFile f, bool *end, struct err *e)
 }
 
 // A file, gzipped or not. zlib reports a cut file as an error only when it is closed.
-static int read_file(struct bytes *b, const char *path, struct err *e)
+static int read_file(struct file_bytes *b, const char *path, struct err *e)
 {
     gzFile f = gzopen(path, "rb");
     if (!f)
@@ -64,7 +64,7 @@ static int read_all_merges(struct vocab *v, const char *data, size_t n, struct e
 
 static int read_with(struct vocab *v, const char *path, reader *read, struct err *e)
 {
-    struct bytes b = {0};
+    struct file_bytes b = {0};
     if (read_file(&b, path, e))
         return -1;
     int status = read(v, b.data, b.n, e);

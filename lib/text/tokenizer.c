@@ -268,7 +268,7 @@ static size_t run_length(const uint8_t *s, size_t n, enum kind kind)
 }
 
 // A row being filled: ids up to `max`, which leaves room for eot.
-struct row {
+struct token_row {
     int32_t *id;
     size_t n, max;
 };
@@ -302,8 +302,8 @@ static size_t piece_length(const uint8_t *s, size_t n, bool *skip)
     return kind == NUMBER || kind == SPACE ? used : run_length(s, n, kind);
 }
 
-static int encode_pieces(const struct tokenizer *t, const uint8_t *s, size_t n, struct row *row,
-                         struct err *e)
+static int encode_pieces(const struct tokenizer *t, const uint8_t *s, size_t n,
+                         struct token_row *row, struct err *e)
 {
     for (size_t i = 0; i < n && row->n < row->max;) {
         const struct special *special;
@@ -322,15 +322,15 @@ static int encode_pieces(const struct tokenizer *t, const uint8_t *s, size_t n, 
     return 0;
 }
 
-static void put(struct row *row, int32_t id)
+static void put(struct token_row *row, int32_t id)
 {
     if (row->n < row->max)
         row->id[row->n++] = id;
 }
 
 // A cleaned text, cut at the added tokens in it.
-static int encode_cleaned(const struct tokenizer *t, const uint8_t *s, size_t n, struct row *row,
-                          struct err *e)
+static int encode_cleaned(const struct tokenizer *t, const uint8_t *s, size_t n,
+                          struct token_row *row, struct err *e)
 {
     size_t at = 0;
     struct token_hit hit;
@@ -344,7 +344,7 @@ static int encode_cleaned(const struct tokenizer *t, const uint8_t *s, size_t n,
 }
 
 static enum text_status encode_part(const struct tokenizer *t, const char *text, size_t n,
-                                    struct text_bytes *clean, struct row *row, struct err *e)
+                                    struct text_bytes *clean, struct token_row *row, struct err *e)
 {
     enum text_status status = text_clean(text, n, clean, e);
     return !status && encode_cleaned(t, clean->data, clean->n, row, e) ? TEXT_ERROR : status;
@@ -352,7 +352,7 @@ static enum text_status encode_part(const struct tokenizer *t, const char *text,
 
 // A text cut at the added tokens that are looked for before it is cleaned.
 static enum text_status encode_text(const struct tokenizer *t, const char *text, size_t n,
-                                    struct row *row, struct err *e)
+                                    struct token_row *row, struct err *e)
 {
     const uint8_t *s = (const uint8_t *)text;
     struct text_bytes clean = {0};
@@ -382,7 +382,7 @@ enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, s
         err_set(e, "a context of %zu ids has no room for the start and end of a text", context);
         return TEXT_ERROR;
     }
-    struct row r = {row, 0, context - 1};
+    struct token_row r = {row, 0, context - 1};
     r.id[r.n++] = t->special[0].id;
     enum text_status status = encode_text(t, text, len, &r, e);
     r.n = status ? 1 : r.n;

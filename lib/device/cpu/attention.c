@@ -11,7 +11,7 @@
 // Query rows that go through together: their scores stay in the first-level cache.
 enum { QUERIES = 24, SLOT_HEAD = 2 };
 
-struct head {
+struct attended_head {
     struct dev *d;
     const struct dev_attention *a;
     size_t keys, keys16, dim16; // the sequence's length, rounded up; head_dim rounded up
@@ -26,7 +26,7 @@ static size_t up16(size_t n)
     return (n + 15) / 16 * 16;
 }
 
-static int head_scratch(struct head *h, int worker)
+static int head_scratch(struct attended_head *h, int worker)
 {
     size_t dim = h->a->head_dim, kt = dim * h->keys16, v = h->keys * h->dim16;
     size_t q = QUERIES * up16(dim), s = QUERIES * h->keys16, o = QUERIES * h->dim16;
@@ -42,7 +42,7 @@ static int head_scratch(struct head *h, int worker)
     return 0;
 }
 
-static void load_keys(struct head *h)
+static void load_keys(struct attended_head *h)
 {
     size_t dim = h->a->head_dim;
     const float *row[16];
@@ -62,7 +62,7 @@ static void load_keys(struct head *h)
     }
 }
 
-static void load_values(struct head *h)
+static void load_values(struct attended_head *h)
 {
     size_t dim = h->a->head_dim;
     for (size_t j = 0; j < h->keys; j++) {
@@ -76,12 +76,12 @@ static void load_values(struct head *h)
     }
 }
 
-static size_t query_row(const struct head *h, size_t i, size_t r)
+static size_t query_row(const struct attended_head *h, size_t i, size_t r)
 {
     return h->a->last_only ? i : h->row0 + r;
 }
 
-static void load_queries(struct head *h, size_t i, size_t r0, size_t n)
+static void load_queries(struct attended_head *h, size_t i, size_t r0, size_t n)
 {
     size_t dim = h->a->head_dim;
     float scale = 1.0f / sqrtf((float)dim);
@@ -93,7 +93,8 @@ static void load_queries(struct head *h, size_t i, size_t r0, size_t n)
     }
 }
 
-static void store_row(struct head *h, size_t row, size_t head, float *o, float sum, float max)
+static void store_row(struct attended_head *h, size_t row, size_t head, float *o, float sum,
+                      float max)
 {
     const struct dev_attention *a = h->a;
     vec_scale(o, 1.0f / sum, h->dim16);
@@ -107,7 +108,7 @@ static void store_row(struct head *h, size_t row, size_t head, float *o, float s
 }
 
 // Queries r0 .. r0 + n of the sequence, the first of them at position p0.
-static void block(struct head *h, size_t i, size_t head, size_t r0, size_t p0, size_t n)
+static void block(struct attended_head *h, size_t i, size_t head, size_t r0, size_t p0, size_t n)
 {
     size_t dim = h->a->head_dim;
     // Under the mask, keys after the last query of the block are not looked at.
@@ -135,13 +136,13 @@ static void one_head(void *ctx, size_t item, int worker)
     const struct dev_attention *a = j->a;
     size_t i = item / a->heads, head = item % a->heads;
     size_t start = (size_t)a->kv.start[i], end = (size_t)a->kv.start[i + 1];
-    struct head h = {.d = j->d,
-                     .a = a,
-                     .keys = end - start,
-                     .keys16 = up16(end - start),
-                     .dim16 = up16(a->head_dim),
-                     .row0 = start,
-                     .col0 = head * a->head_dim};
+    struct attended_head h = {.d = j->d,
+                              .a = a,
+                              .keys = end - start,
+                              .keys16 = up16(end - start),
+                              .dim16 = up16(a->head_dim),
+                              .row0 = start,
+                              .col0 = head * a->head_dim};
     if (!h.keys || head_scratch(&h, worker))
         return;
     load_keys(&h);

@@ -202,7 +202,7 @@ void cpu_pack_free(struct cpu_pack *b)
     free(b);
 }
 
-struct job {
+struct matmul_job {
     struct dev *d;
     size_t m, row_tiles, lda;
     const void *a;
@@ -213,7 +213,7 @@ struct job {
 };
 
 // Rows [row0, row0 + rows) of A without gaps, in the product's type, zeros up to ROWS.
-static const void *copy_rows(const struct job *j, size_t row0, size_t rows, int worker)
+static const void *copy_rows(const struct matmul_job *j, size_t row0, size_t rows, int worker)
 {
     struct dev *d = j->d;
     bool widen = d->act == DEV_BF16 && !j->b->bf16;
@@ -235,7 +235,7 @@ static const void *copy_rows(const struct job *j, size_t row0, size_t rows, int 
 // Chunk by chunk, all row tiles of one before the next: a chunk of B stays in cache.
 static void tile(void *ctx, size_t i, int worker)
 {
-    const struct job *j = ctx;
+    const struct matmul_job *j = ctx;
     size_t chunk = i / j->row_tiles, row0 = i % j->row_tiles * ROWS;
     size_t rows = j->m - row0 < ROWS ? j->m - row0 : ROWS;
     size_t cols = chunk_cols(j->b, chunk);
@@ -252,7 +252,7 @@ static void tile(void *ctx, size_t i, int worker)
     j->done(j->ctx, row0, rows, chunk * j->b->width, cols, c, cols, worker);
 }
 
-static int find_products(struct job *j, struct err *e)
+static int find_products(struct matmul_job *j, struct err *e)
 {
     struct cpu_matmul *mm = j->b->owner;
     bool widen = j->d->act == DEV_BF16 && !j->b->bf16;
@@ -271,7 +271,7 @@ static int find_products(struct job *j, struct err *e)
 void cpu_matmul(struct dev *d, size_t m, const void *a, size_t lda, const struct cpu_pack *b,
                 cpu_tile_fn *done, void *ctx)
 {
-    struct job j = {.d = d, .m = m, .lda = lda, .a = a, .b = b, .done = done, .ctx = ctx};
+    struct matmul_job j = {.d = d, .m = m, .lda = lda, .a = a, .b = b, .done = done, .ctx = ctx};
     struct err e;
     if (find_products(&j, &e)) {
         cpu_fail(d, &e);

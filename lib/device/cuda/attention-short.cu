@@ -39,8 +39,8 @@ __device__ __forceinline__ void short_delta(const att_args &g, const att_place &
         delta[r] = s;
 }
 
-// The warp's 16 queries: p and ds of all keys, into shared memory, and dq. FULL: there are more than
-// 48 keys.
+// The warp's 16 queries: p and ds of all keys, into shared memory, and dq. FULL: there are more
+// than 48 keys.
 template <bool FULL, int DP>
 __device__ __forceinline__ void short_queries(const att_args &g, const att_place &p, int mine,
                                               const bf16 *q, const bf16 *dout, const bf16 *k,

@@ -98,8 +98,8 @@ __device__ __forceinline__ int up16(int n)
 
 // C[16 M, 8 NT] += A[16 M, k] B. A: rows of lda. B element (k, n) at b[n * ldb + k], or with K_ROWS
 // at b[k * ldb + n]. k a multiple of 16; pieces from column `live`, a multiple of 16, on are left
-// out. FULL: there are none to leave out; without a branch between them the loads of a piece overlap
-// the products of the one before.
+// out. FULL: there are none to leave out; without a branch between them the loads of a piece
+// overlap the products of the one before.
 template <int M, int NT, bool K_ROWS, bool FULL = false>
 __device__ __forceinline__ void tile_product(float (&c)[M][NT][4], const bf16 *a, int lda,
                                              const bf16 *b, int ldb, int k, int live)
@@ -124,8 +124,8 @@ __device__ __forceinline__ void tile_product(float (&c)[M][NT][4], const bf16 *a
     }
 }
 
-// C[16 M, 8 NT] += P B for the warp's own sums P[16 M, k], rounded to bfloat16; B with K_ROWS. FULL: k
-// is 8 KT.
+// C[16 M, 8 NT] += P B for the warp's own sums P[16 M, k], rounded to bfloat16; B with K_ROWS.
+// FULL: k is 8 KT.
 template <bool FULL, int M, int KT, int NT>
 __device__ __forceinline__ void sums_product(float (&c)[M][NT][4], const float (&p)[M][KT][4],
                                              bf16 *, int, const bf16 *b, int ldb, int k)

@@ -2,8 +2,8 @@
 // Inside the CUDA device: bfloat16 on the tensor cores, and what feeds them. Each instruction has a
 // form for the tests on the processor (tests/cuda-on-cpu), which does what the PTX ISA says of it.
 //
-// mma.m16n8k16 spreads its operands over a warp's lanes: lane l has, of each 16 x 8 piece of C, rows
-// l / 4 and l / 4 + 8, columns 2 (l % 4) and the next.
+// mma.m16n8k16 spreads its operands over a warp's lanes: lane l has, of each 16 x 8 piece of C,
+// rows l / 4 and l / 4 + 8, columns 2 (l % 4) and the next.
 #ifndef DEVICE_CUDA_FRAGMENTS_H
 #define DEVICE_CUDA_FRAGMENTS_H
 

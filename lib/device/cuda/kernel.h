@@ -182,8 +182,8 @@ template <class F> void cuda_each(struct dev *d, const char *what, size_t n, F f
     cuda_launch(d, what, each_kernel<F>, cuda_blocks(n, CUDA_BLOCK * EACH), CUDA_BLOCK, 0, n, f);
 }
 
-// f.one(i) for every i in [0, n), or where all of f's arrays are 16-byte aligned f.eight(i) for i, i +
-// 8, ...: eight values at i.
+// f.one(i) for every i in [0, n), or where all of f's arrays are 16-byte aligned f.eight(i) for i,
+// i + 8, ...: eight values at i.
 template <class F> struct eights_op {
     F f;
     __device__ void operator()(size_t i) const

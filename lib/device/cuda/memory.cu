@@ -13,14 +13,14 @@ extern "C" {
 #include "system/threads.h"
 }
 
-struct block {
+struct pool_block {
     void *p;
     size_t bytes;
     bool used;
 };
 
 struct cuda_pool {
-    struct block *b;
+    struct pool_block *b;
     size_t n, cap, held; // held: bytes of all blocks
 };
 
@@ -97,7 +97,7 @@ void *cuda_raw(struct dev *d, size_t bytes, struct err *e)
         *e = d->failure;
         return NULL;
     }
-    p->b[p->n++] = (struct block){m, bytes, true};
+    p->b[p->n++] = (struct pool_block){m, bytes, true};
     p->held += bytes;
     return m;
 }
