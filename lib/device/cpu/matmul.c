@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "device/cpu/dnnl.h"
+#include "device/cpu/panel.h"
 #include "device/cpu/cpu.h"
 #include "base/mem.h"
 
@@ -21,7 +22,8 @@ struct cpu_pack {
     struct cpu_matmul *owner;
     size_t k, n, width, n_chunks;
     bool bf16;
-    struct mm_b **chunks;
+    struct mm_b **chunks; // oneDNN's, or
+    float *panels;        // panel.h's, chunk after chunk
 };
 
 struct cpu_matmul *cpu_matmul_new(int threads, struct err *e)
@@ -88,8 +90,20 @@ static size_t chunk_width(size_t n)
     return width < n ? width : n;
 }
 
+static float *panels_of(const struct cpu_pack *b, size_t chunk)
+{
+    return b->panels + chunk * b->k * panel_cols(b->width);
+}
+
 static int make_chunks(struct dev *d, struct cpu_pack *b, struct err *e)
 {
+    if (!b->bf16 && panel_wanted()) {
+        b->panels = mem_alloc(b->n_chunks * panel_cols(b->width), b->k * sizeof *b->panels, e);
+        return b->panels ? 0 : -1;
+    }
+    b->chunks = mem_alloc(b->n_chunks, sizeof *b->chunks, e);
+    if (!b->chunks)
+        return -1;
     for (size_t i = 0; i < b->n_chunks; i++) {
         struct mm_shape s = shape_of(b, i, b->k);
         struct mm *p = product(cpu_of(d)->matmul, &s, NULL, e);
@@ -133,6 +147,16 @@ static const float *rounded(const struct fill *f, size_t chunk, int worker)
     return out;
 }
 
+static int pack_chunk(const struct fill *f, size_t i, const void *src, bool src_bf16,
+                      size_t row_step, size_t col_step, struct err *e)
+{
+    const struct cpu_pack *b = f->b;
+    if (!b->panels)
+        return mm_b_fill(b->owner->engine, b->chunks[i], src, src_bf16, row_step, col_step, e);
+    panel_fill(panels_of(b, i), b->k, chunk_cols(b, i), src, src_bf16, row_step, col_step);
+    return 0;
+}
+
 static void fill_chunk(void *ctx, size_t i, int worker)
 {
     const struct fill *f = ctx;
@@ -140,13 +164,10 @@ static void fill_chunk(void *ctx, size_t i, int worker)
     int rc;
     if (f->round) {
         const float *v = rounded(f, i, worker);
-        rc = !v ? 0
-                : mm_b_fill(f->b->owner->engine, f->b->chunks[i], v, false, chunk_cols(f->b, i), 1,
-                            &e);
+        rc = v ? pack_chunk(f, i, v, false, chunk_cols(f->b, i), 1, &e) : 0;
     } else {
         const char *src = f->src + i * f->b->width * f->col_step * f->item;
-        rc = mm_b_fill(f->b->owner->engine, f->b->chunks[i], src, f->src_bf16, f->row_step,
-                       f->col_step, &e);
+        rc = pack_chunk(f, i, src, f->src_bf16, f->row_step, f->col_step, &e);
     }
     if (rc)
         cpu_fail(f->d, &e);
@@ -177,9 +198,7 @@ struct cpu_pack *cpu_pack_new(struct dev *d, size_t k, size_t n, const void *src
                            .width = chunk_width(n),
                            .bf16 = d->act == DEV_BF16 && !cpu_of(d)->emulate};
     b->n_chunks = (n + b->width - 1) / b->width;
-    b->chunks = mem_alloc(b->n_chunks, sizeof *b->chunks, e);
-    if (!b->chunks || make_chunks(d, b, e) ||
-        fill(d, b, src, src_type == DEV_BF16, row_step, col_step, e)) {
+    if (make_chunks(d, b, e) || fill(d, b, src, src_type == DEV_BF16, row_step, col_step, e)) {
         cpu_pack_free(b);
         return NULL;
     }
@@ -199,6 +218,7 @@ void cpu_pack_free(struct cpu_pack *b)
     for (size_t i = 0; b->chunks && i < b->n_chunks; i++)
         mm_b_free(b->chunks[i]);
     free(b->chunks);
+    free(b->panels);
     free(b);
 }
 
@@ -232,24 +252,42 @@ static const void *copy_rows(const struct matmul_job *j, size_t row0, size_t row
     return t;
 }
 
+static int product_of(const struct matmul_job *j, bool copied, size_t chunk, size_t rows,
+                      const void *a, float *c, int worker, struct err *e)
+{
+    const struct cpu_pack *b = j->b;
+    bool last = chunk_cols(b, chunk) != b->width;
+    if (!b->panels)
+        return mm_run(copied ? j->packed[last] : j->whole[last], worker, a, b->chunks[chunk], c, e);
+    panel_gemm(rows, chunk_cols(b, chunk), b->k, a, copied ? b->k : j->lda, panels_of(b, chunk), c,
+               panel_cols(chunk_cols(b, chunk)));
+    return 0;
+}
+
+// Panels take any number of rows, at any distance, of float32.
+static bool must_copy(const struct matmul_job *j, size_t rows, bool last)
+{
+    return j->b->panels ? j->d->act == DEV_BF16 : !j->whole[last] || rows < ROWS;
+}
+
 // Chunk by chunk, all row tiles of one before the next: a chunk of B stays in cache.
 static void tile(void *ctx, size_t i, int worker)
 {
     const struct matmul_job *j = ctx;
     size_t chunk = i / j->row_tiles, row0 = i % j->row_tiles * ROWS;
     size_t rows = j->m - row0 < ROWS ? j->m - row0 : ROWS;
-    size_t cols = chunk_cols(j->b, chunk);
-    bool last = cols != j->b->width, copy = !j->whole[last] || rows < ROWS;
+    size_t cols = chunk_cols(j->b, chunk), ldc = j->b->panels ? panel_cols(cols) : cols;
+    bool copy = must_copy(j, rows, cols != j->b->width);
     const void *a = copy ? copy_rows(j, row0, rows, worker) : cpu_at(j->d, j->a, row0 * j->lda);
-    float *c = cpu_scratch(j->d, worker, SLOT_C, ROWS * cols * sizeof *c);
+    float *c = cpu_scratch(j->d, worker, SLOT_C, ROWS * ldc * sizeof *c);
     struct err e;
     if (!a || !c)
         return;
-    if (mm_run(copy ? j->packed[last] : j->whole[last], worker, a, j->b->chunks[chunk], c, &e)) {
+    if (product_of(j, copy, chunk, rows, a, c, worker, &e)) {
         cpu_fail(j->d, &e);
         return;
     }
-    j->done(j->ctx, row0, rows, chunk * j->b->width, cols, c, cols, worker);
+    j->done(j->ctx, row0, rows, chunk * j->b->width, cols, c, ldc, worker);
 }
 
 static int find_products(struct matmul_job *j, struct err *e)
@@ -273,7 +311,7 @@ void cpu_matmul(struct dev *d, size_t m, const void *a, size_t lda, const struct
 {
     struct matmul_job j = {.d = d, .m = m, .lda = lda, .a = a, .b = b, .done = done, .ctx = ctx};
     struct err e;
-    if (find_products(&j, &e)) {
+    if (!b->panels && find_products(&j, &e)) {
         cpu_fail(d, &e);
         return;
     }

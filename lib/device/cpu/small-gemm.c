@@ -5,6 +5,8 @@
 
 struct block {
     size_t k, a_row, a_col, ldb, ldc;
+    bool add;          // to what is in C, as if the sums had begun there
+    const float *next; // what will be B after this, fetched meanwhile; may be NULL
 };
 
 // One row of SMALL_COLS values. The portable form multiplies, then adds: without hardware for it,
@@ -17,6 +19,8 @@ static void small_plain(size_t m, size_t n, const struct block *s, const float *
     for (size_t j = 0; j < n; j += SMALL_COLS)
         for (size_t i = 0; i < m; i++) {
             lanes sum = {0};
+            if (s->add)
+                sum = *(const lanes *)(c + i * s->ldc + j);
             for (size_t p = 0; p < s->k; p++)
                 sum += a[i * s->a_row + p * s->a_col] * *(const lanes *)(b + p * s->ldb + j);
             *(lanes *)(c + i * s->ldc + j) = sum;
@@ -38,7 +42,8 @@ INLINE_512 void tile_512(int rows, int vecs, const struct block *s, const float 
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 6
         for (int v = 0; v < vecs; v++)
-            acc[i][v] = _mm512_setzero_ps();
+            acc[i][v] =
+                s->add ? _mm512_loadu_ps(c + (size_t)i * s->ldc + 16 * v) : _mm512_setzero_ps();
     for (size_t p = 0; p < s->k; p++, a += s->a_col, b += s->ldb) {
         __m512 y[4];
 #pragma GCC unroll 6
@@ -89,6 +94,12 @@ INLINE_256 void tile_256(int rows, const struct block *s, const float *a, const 
 #pragma GCC unroll 6
     for (int i = 0; i < rows; i++)
         acc[i][0] = acc[i][1] = _mm256_setzero_ps();
+    if (s->add)
+#pragma GCC unroll 6
+        for (int i = 0; i < rows; i++) {
+            acc[i][0] = _mm256_loadu_ps(c + (size_t)i * s->ldc);
+            acc[i][1] = _mm256_loadu_ps(c + (size_t)i * s->ldc + 8);
+        }
     for (size_t p = 0; p < s->k; p++, a += s->a_col, b += s->ldb) {
         __m256 y0 = _mm256_loadu_ps(b), y1 = _mm256_loadu_ps(b + 8);
 #pragma GCC unroll 6
@@ -108,10 +119,16 @@ INLINE_256 void tile_256(int rows, const struct block *s, const float *a, const 
 __attribute__((target("avx2,fma"))) static void small_256(size_t m, size_t n, const struct block *s,
                                                           const float *a, const float *b, float *c)
 {
+    size_t lines = s->next ? s->k / (m / 6 + 1) + 1 : 0; // of `next`, a tile
     for (size_t j = 0; j < n; j += 16) {
         size_t i = 0;
-        for (; i + 6 <= m; i += 6)
+        for (; i + 6 <= m; i += 6) {
+            for (size_t x = 0; x < lines; x++)
+                __builtin_prefetch(s->next + (i / 6 * lines + x) * 16, 0, 2);
             tile_256(6, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
+        }
+        for (; i + 4 <= m; i += 4)
+            tile_256(4, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
         for (; i + 2 <= m; i += 2)
             tile_256(2, s, a + i * s->a_row, b + j, c + i * s->ldc + j);
         for (; i < m; i++)
@@ -120,21 +137,34 @@ __attribute__((target("avx2,fma"))) static void small_256(size_t m, size_t n, co
 }
 #endif
 
-void small_gemm_at(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
-                   const float *b, size_t ldb, float *c, size_t ldc)
+static void small(size_t m, size_t n, const struct block *s, const float *a, const float *b,
+                  float *c)
 {
-    const struct block s = {k, a_row, a_col, ldb, ldc};
 #if defined(__x86_64__)
     if (isa_has(ISA_AVX512)) {
-        small_512(m, n, &s, a, b, c);
+        small_512(m, n, s, a, b, c);
         return;
     }
     if (isa_has(ISA_AVX2)) {
-        small_256(m, n, &s, a, b, c);
+        small_256(m, n, s, a, b, c);
         return;
     }
 #endif
-    small_plain(m, n, &s, a, b, c);
+    small_plain(m, n, s, a, b, c);
+}
+
+void small_gemm_at(size_t m, size_t n, size_t k, const float *a, size_t a_row, size_t a_col,
+                   const float *b, size_t ldb, float *c, size_t ldc)
+{
+    const struct block s = {k, a_row, a_col, ldb, ldc, false, NULL};
+    small(m, n, &s, a, b, c);
+}
+
+void small_gemm_panel(size_t m, size_t k, const float *a, size_t lda, const float *b, float *c,
+                      size_t ldc, bool add)
+{
+    const struct block s = {k, lda, 1, SMALL_COLS, ldc, add, b + k * SMALL_COLS};
+    small(m, SMALL_COLS, &s, a, b, c);
 }
 
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,

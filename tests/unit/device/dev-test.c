@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "device/cpu/exp.h"
+#include "device/cpu/panel.h"
 #include "base/half.h"
 #include "base/isa.h"
 #include "base/rng.h"
@@ -324,6 +325,42 @@ static void test_slope(struct dev *d, enum dev_act act)
        (int)act, err);
 }
 
+// Panels against a plain product, from rows or columns, float32 or bfloat16; a row alone is the row
+// among others.
+static void test_panel(size_t m, size_t n, size_t k, bool bf16, bool turned)
+{
+    size_t ldc = panel_cols(n), row_step = turned ? 1 : n, col_step = turned ? k : 1;
+    float *a = malloc(m * k * 4), *b = malloc(k * n * 4), *c = malloc(m * ldc * 4);
+    float *panels = malloc(k * ldc * 4), *one = malloc(ldc * 4);
+    uint16_t *half = malloc(k * n * 2);
+    double err = 0;
+    for (size_t i = 0; i < m * k; i++)
+        a[i] = (float)rng_normal(&rng);
+    for (size_t i = 0; i < k * n; i++) {
+        half[i] = bf16_from_f32_one((float)rng_normal(&rng));
+        b[i] = bf16_to_f32_one(half[i]);
+    }
+    panel_fill(panels, k, n, bf16 ? (const void *)half : b, bf16, row_step, col_step);
+    panel_gemm(m, n, k, a, k, panels, c, ldc);
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = 0; j < ldc; j++) {
+            double want = 0, size = 1e-30;
+            for (size_t x = 0; j < n && x < k; x++) {
+                double v = (double)a[i * k + x] * (double)b[x * row_step + j * col_step];
+                want += v;
+                size += fabs(v);
+            }
+            err = fmax(err, fabs((double)c[i * ldc + j] - want) / size);
+        }
+    bool same = true;
+    for (size_t i = 0; i < m && same; i++) {
+        panel_gemm(1, n, k, a + i * k, k, panels, one, ldc);
+        same = !memcmp(one, c + i * ldc, ldc * 4);
+    }
+    ok(err <= 0x1p-24 * (double)(k + 1) && same, "%zu x %zu x %zu by panels: %g", m, n, k, err);
+    free(a), free(b), free(c), free(panels), free(one), free(half);
+}
+
 // The forms for other processors.
 static void test_exp(const struct cpu_exp *k, const char *name)
 {
@@ -469,6 +506,10 @@ int main(void)
     test_slope(&d, DEV_ACT_GELU);
     test_slope(&d, DEV_ACT_QUICK_GELU);
     test_forms();
+    for (size_t k = 1; k < 600; k += 95)
+        test_panel(1 + k % 67, 1 + k % 41, k, k & 2, k & 1);
+    test_panel(64, 512, 192, false, true);
+    test_panel(13, 48, 385, true, false);
     test_inputs(&d);
     for (int i = 0; i < 4; i++)
         test_gemm(&d, i & 1, i & 2);
