@@ -24,11 +24,11 @@ static bool take_element(struct xml_span *text, const char *name, struct xml_spa
     for (const char *p = text->p; (p = memchr(p, '<', (size_t)(text->end - p))); p++) {
         if ((size_t)(text->end - p) < n + 2 || memcmp(p + 1, name, n) || p[n + 1] != '>')
             continue;
-        inside->p = p + n + 2;
-        for (const char *q = inside->p; (q = memchr(q, '<', (size_t)(text->end - q))); q++)
+        const char *from = p + n + 2;
+        for (const char *q = from; (q = memchr(q, '<', (size_t)(text->end - q))); q++)
             if ((size_t)(text->end - q) >= n + 3 && q[1] == '/' && !memcmp(q + 2, name, n) &&
                 q[n + 2] == '>') {
-                inside->end = q;
+                *inside = (struct xml_span){from, q};
                 text->p = q + n + 3;
                 return true;
             }

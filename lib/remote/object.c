@@ -22,7 +22,9 @@ struct remote_object {
     char *name;
     struct place place;
     pthread_mutex_t lock;
-    pthread_cond_t change;
+    pthread_cond_t arrived; // for the reader: bytes, the first answer, a failure
+    pthread_cond_t room;    // for the threads: a slot is free, blocks are known, stop
+    bool waiting;           // the reader does
     atomic_bool stop;
 
     // what the first answer said
@@ -56,6 +58,13 @@ static int changed(struct err *e)
     return err_machine(e, "it was changed while it was read");
 }
 
+// Wakes everybody. The lock is held.
+static void tell(struct remote_object *o)
+{
+    pthread_cond_signal(&o->arrived);
+    pthread_cond_broadcast(&o->room);
+}
+
 // The first answer of all: what the file is.
 static int learn(struct remote_object *o, const struct answer *a, struct err *e)
 {
@@ -68,6 +77,7 @@ static int learn(struct remote_object *o, const struct answer *a, struct err *e)
     memcpy(o->etag, a->etag, sizeof o->etag);
     memcpy(o->modified, a->modified, sizeof o->modified);
     o->known = true;
+    tell(o);
     return 0;
 }
 
@@ -96,7 +106,6 @@ static int check(struct object_load *l, const struct answer *a, struct err *e)
         l->s->want = (size_t)(o->size - l->start);
     l->place = (size_t)(from - l->start);
     l->checked = true;
-    pthread_cond_broadcast(&o->change);
     return 0;
 }
 
@@ -120,7 +129,8 @@ static int on_body(void *ctx, const struct answer *a, const void *data, size_t n
     pthread_mutex_lock(&l->o->lock);
     if (l->place > s->have)
         s->have = l->place;
-    pthread_cond_broadcast(&l->o->change);
+    if (l->o->waiting && s->index == l->o->at / l->o->r->block)
+        pthread_cond_signal(&l->o->arrived);
     pthread_mutex_unlock(&l->o->lock);
     return 0;
 }
@@ -159,6 +169,7 @@ static int without_bytes(struct object_load *l, const struct answer *a, struct e
     pthread_mutex_lock(&o->lock);
     o->known = true;
     o->size = l->s->want = 0;
+    tell(o);
     pthread_mutex_unlock(&o->lock);
     return 0;
 }
@@ -222,7 +233,7 @@ static void *work(void *ctx)
     while (!atomic_load(&o->stop) && !o->failed) {
         struct slot *s = claim(o);
         if (!s) {
-            pthread_cond_wait(&o->change, &o->lock);
+            pthread_cond_wait(&o->room, &o->lock);
             continue;
         }
         pthread_mutex_unlock(&o->lock);
@@ -234,7 +245,8 @@ static void *work(void *ctx)
             o->fail = e;
             o->fail.machine = true;
         }
-        pthread_cond_broadcast(&o->change);
+        if (o->failed)
+            tell(o);
     }
     pthread_mutex_unlock(&o->lock);
     return NULL;
@@ -256,7 +268,8 @@ static struct remote_object *begin(struct remote *r, const char *name, struct er
     o->r = r;
     o->n_slots = 1;
     pthread_mutex_init(&o->lock, NULL);
-    pthread_cond_init(&o->change, NULL);
+    pthread_cond_init(&o->arrived, NULL);
+    pthread_cond_init(&o->room, NULL);
     o->name = mem_strdup(name, e);
     if (o->name && !place_of(&o->place, name, &r->aws, e) && !start_threads(o, 1, e))
         return o;
@@ -280,7 +293,7 @@ static int more_slots(struct remote_object *o, struct err *e)
         return 0;
     pthread_mutex_lock(&o->lock);
     o->n_slots = n;
-    pthread_cond_broadcast(&o->change);
+    pthread_cond_broadcast(&o->room);
     pthread_mutex_unlock(&o->lock);
     return start_threads(o, n, e);
 }
@@ -297,7 +310,7 @@ struct remote_object *remote_open(struct remote *r, const char *name, struct err
         return e->machine = true, NULL;
     pthread_mutex_lock(&o->lock);
     while (!o->known && !o->failed)
-        pthread_cond_wait(&o->change, &o->lock);
+        pthread_cond_wait(&o->arrived, &o->lock);
     bool failed = o->failed && !o->known;
     pthread_mutex_unlock(&o->lock);
     if (failed)
@@ -317,10 +330,14 @@ uint64_t remote_size(const struct remote_object *o)
 static void advance(struct remote_object *o, uint64_t n)
 {
     o->at += n;
+    bool freed = false;
     for (size_t i = 0; i < o->n_slots; i++)
-        if (o->slots[i].state == READY && passed(o, &o->slots[i]))
+        if (o->slots[i].state == READY && passed(o, &o->slots[i])) {
             o->slots[i].state = FREE;
-    pthread_cond_broadcast(&o->change);
+            freed = true;
+        }
+    if (freed)
+        pthread_cond_broadcast(&o->room);
 }
 
 static const struct slot *slot_here(const struct remote_object *o)
@@ -338,8 +355,10 @@ ssize_t remote_next(struct remote_object *o, const uint8_t **data, struct err *e
     size_t given = o->given;
     o->given = 0;
     advance(o, given);
+    o->waiting = true;
     while (o->at < o->size && !(s = slot_here(o)) && !o->failed)
-        pthread_cond_wait(&o->change, &o->lock);
+        pthread_cond_wait(&o->arrived, &o->lock);
+    o->waiting = false;
     if (s) {
         *data = s->data + o->at % o->r->block;
         n = (ssize_t)(o->given = s->have - (size_t)(o->at % o->r->block));
@@ -369,13 +388,14 @@ void remote_close(struct remote_object *o)
         return;
     pthread_mutex_lock(&o->lock);
     atomic_store(&o->stop, true);
-    pthread_cond_broadcast(&o->change);
+    pthread_cond_broadcast(&o->room);
     pthread_mutex_unlock(&o->lock);
     for (size_t i = 0; i < o->n_threads; i++)
         pthread_join(o->threads[i], NULL);
     for (size_t i = 0; i < REMOTE_CONNECTIONS; i++)
         remote_give_buffer(o->r, o->slots[i].data);
-    pthread_cond_destroy(&o->change);
+    pthread_cond_destroy(&o->arrived);
+    pthread_cond_destroy(&o->room);
     pthread_mutex_destroy(&o->lock);
     free(o->name);
     free(o);

@@ -283,7 +283,9 @@ int main(void)
     const struct remote_options o = REMOTE_DEFAULTS;
     struct err e;
     struct remote *r = remote_new(&o, &e);
-    return !r || remote_open(r, "s3://b/k", &e) || puts(e.text) < 0;
+    int rc = !r || remote_open(r, "s3://b/k", &e) || puts(e.text) < 0;
+    remote_free(r);
+    return rc;
 }
 C
 Store::put('probe.c', $probe);

@@ -53,6 +53,9 @@ int main(void)
     gives(PAGE("<Contents><Size>1</Size></Contents>"), "error: the store's listing has an object");
     gives(PAGE("<Contents><Key>a</Key><Size>-1</Size></Contents>"), "error: ");
     gives(PAGE("<Contents><Key>a</Key><Size>9999999999999999999</Size></Contents>"), "error: ");
+    gives(PAGE("<Contents><Key>a</Key><ETag>x</Etag><Size>1</Size></Contents>"), "a 1 -1 ");
+    gives(PAGE("<Contents><Key>a</Key><Size>1</Size><LastModified>2013-05-24T00:00:00Z</Contents>"),
+          "a 1 -1 ");
     gives(PAGE(ONE("a&#27;b")), "error: the store's listing has a name");
     gives(PAGE(ONE("a&nbsp;b")), "error: ");
     gives(PAGE(ONE("a&#0;b")), "error: ");
