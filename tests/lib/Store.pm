@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Digest::SHA qw(sha256_hex hmac_sha256 hmac_sha256_hex);
 use Fcntl qw(:flock SEEK_SET);
+use IO::Select;
 use IO::Socket::INET;
 use IPC::Open2 qw(open2);
 use POSIX qw(strftime);
@@ -16,7 +17,7 @@ our ($ID, $SECRET) = ('AKIATESTTESTTEST', 'te/st+Secret=Key');
 # listing), latency (seconds before each answer), secret. Buckets `public` and `web` want no signature.
 sub new_at {
     my ($class, $dir, %o) = @_;
-    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 64, ReuseAddr => 1) or die "listen: $!";
+    my $listen = listener();
     my $self = bless { dir => $dir, port => $listen->sockport, page => 1000, latency => 0, secret => $SECRET, %o }, $class;
     my $pid = fork // die;
     if (!$pid) {
@@ -36,29 +37,49 @@ sub new_at {
     $self->faults('');
     return $self;
 }
-# The same behind TLS, one connection at a time: openssl s_server takes the TLS off.
+# The same behind TLS, one connection at a time: openssl s_server takes the TLS off, and gets the bytes from a port that is
+# open all the time.
 sub tls {
     my ($class, $dir, $cert, $key) = @_;
-    my $probe = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 1) or die;
-    my $self = bless { dir => $dir, port => $probe->sockport, page => 1000, latency => 0, secret => $SECRET }, $class;
-    close $probe;
+    my $listen = listener();
+    my $self = bless { dir => $dir, port => $listen->sockport, page => 1000, latency => 0, secret => $SECRET, group => 1 }, $class;
     $self->{pid} = fork // die;
     if (!$self->{pid}) {
         setpgrp;
         open STDERR, '>', '/dev/null';
-        while (1) {
-            my $s = open2(my $in, my $out, qw(openssl s_server -quiet -naccept 1 -accept), "127.0.0.1:$self->{port}", '-cert', $cert, '-key', $key);
+        while (my $c = $listen->accept) {
+            my $port = listener()->sockport; # closed again
+            my $openssl = open2(my $in, my $out, qw(openssl s_server -quiet -naccept 1 -accept), "127.0.0.1:$port", '-cert', $cert, '-key', $key);
+            my $to;
+            sleep 0.02 until $to = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$port");
+            my $pump = fork // die;
+            if (!$pump) { pump($c, $to); POSIX::_exit(0); }
+            close $c;
+            close $to;
             $out->autoflush(1);
             eval { $self->serve($out, $in) };
             close $out;
             close $in;
-            waitpid $s, 0;
+            kill 'TERM', $openssl;
+            waitpid $_, 0 for $openssl, $pump;
         }
     }
-    $self->{group} = 1;
     $self->faults('');
-    for (1 .. 100) { last if IO::Socket::INET->new(PeerAddr => "127.0.0.1:$self->{port}"); sleep 0.05; }
     return $self;
+}
+sub listener { return IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => 0, Listen => 64, ReuseAddr => 1) // die "listen: $!"; }
+# Copies bytes both ways until one side ends.
+sub pump {
+    my ($x, $y) = @_;
+    my %other = ($x->fileno => $y, $y->fileno => $x);
+    my $both = IO::Select->new($x, $y);
+    while (my @ready = $both->can_read) {
+        for my $from (@ready) {
+            my $n = sysread $from, my $bytes, 65536;
+            return if !$n;
+            $other{$from->fileno}->print($bytes) or return;
+        }
+    }
 }
 sub DESTROY { my ($s) = @_; kill 'TERM', ($s->{group} ? -$s->{pid} : $s->{pid}) if $s->{pid} && $s->{pid} != $$; }
 sub url { my ($s) = @_; return "http://127.0.0.1:$s->{port}"; }
