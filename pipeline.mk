@@ -14,7 +14,7 @@ FORCE:
 
 MAKECMDGOALS ?=
 GOALS := $(or $(MAKECMDGOALS),all)
-DATA_SETS := $(patsubst conf/%.mk,%,$(wildcard conf/*.mk))
+DATA_SETS := $(filter-out slurm,$(patsubst conf/%.mk,%,$(wildcard conf/*.mk)))
 ifeq ($(origin DATA),undefined)
 ifeq ($(filter-out help,$(GOALS)),)
 help:
@@ -78,17 +78,48 @@ NFS_WAIT := 60
 MAX_DROPPED := 60
 PREFLIGHT ?= yes
 LOCK ?= yes
+LAUNCH ?= local
 V ?=
-# Not for users.
+# With LAUNCH=slurm, clip-cid-cluster(7): conf/slurm.mk has those of the site.
+SITE ?= conf/slurm.mk
+SBATCH :=
+SBATCH_cpu :=
+SBATCH_gpu :=
+SBATCH_train :=
+SBATCH_index = $(SBATCH_cpu)
+SBATCH_embed = $(SBATCH_gpu)
+SBATCH_cells = $(SBATCH_train)
+SBATCH_balance = $(SBATCH_train)
+SBATCH_cluster = $(SBATCH_train)
+SBATCH_labels = $(SBATCH_gpu)
+SBATCH_eval = $(SBATCH_gpu)
+SBATCH_report = $(SBATCH_cpu)
+SBATCH_wait :=
+JOB_SETUP :=
+BLOCK_index := 64
+BLOCK_embed := 64
+BLOCK_labels := 512
+ARRAY := 200
+MAX_TASKS :=
+ROUNDS := 3
+ASK_EVERY := 30
+# Not for users. ONLY: the stage that may run here, with LAUNCH=slurm; what else is to be made is not seen yet.
 LOCKED ?= no
 BAR ?=
+ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN LABEL_SHARDS TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
-	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK V DATA WORK CONF
+	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
+CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
+	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP BLOCK_index BLOCK_embed BLOCK_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY
+VARIABLES += $(CLUSTER_VARIABLES)
 
 OWN := $(foreach v,$(.VARIABLES),$(if $(filter file override,$(origin $v)),$v))
 OWN_FILES := $(MAKEFILE_LIST)
+ifeq ($(LAUNCH),slurm)
+include $(wildcard $(SITE))
+endif
 include $(CONF)
 $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 
@@ -96,7 +127,7 @@ $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 # or exported by the conf file. What is in the environment is nobody's mistake.
 BUILD_VARIABLES := CUDA CC CXX NVCC CFLAGS CXXFLAGS LDFLAGS debug asan werror PREFIX
 SET := $(foreach v,$(.VARIABLES),$(if $(filter command file override,$(filter-out environment,$(firstword $(origin $v)))),$v))
-SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
+SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
 UNREAD := $(if $(SET),$(shell scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
 ifneq ($(UNREAD),)
 $(error $(UNREAD))
@@ -121,15 +152,17 @@ endif
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
-$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS NFS_WAIT MAX_DROPPED T_read T_embed T_big,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
-$(foreach v,SIZE TRAIN_SIZE,$(call whole,$v))
+$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS NFS_WAIT MAX_DROPPED T_read T_embed T_big \
+	BLOCK_index BLOCK_embed BLOCK_labels ARRAY ROUNDS ASK_EVERY,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
+$(foreach v,SIZE TRAIN_SIZE MAX_TASKS,$(call whole,$v))
 # What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
 plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(findstring $c,$($1))))),$(error $1 is '$($1)': it must be one plain word))
 $(foreach v,MEM DEVICE,$(call plain_word,$v))
 $(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
+$(if $(filter local slurm,$(LAUNCH)),,$(error LAUNCH is '$(LAUNCH)': it must be local or slurm))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
-	preflight status help clean-tmp remote
+	preflight status help clean-tmp remote slurm cancel submit
 TAKEN := $(strip $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s)))
 ifneq ($(TAKEN),)
 $(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; take another)
@@ -138,11 +171,11 @@ twice = $(if $(filter-out $(words $($1)),$(words $(sort $($1)))),$(error $1 name
 $(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
 
 DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
-QUESTIONS := help status clean-tmp
+QUESTIONS := help status clean-tmp cancel
 
 # ---- shards on other machines: for each a link in SHARD_DIR, with the shard's time, made and removed as the list says
 
-ifeq ($(and $(REMOTE),$(filter yes,$(LOCKED)),$(if $(or $(DRY),$(filter $(QUESTIONS),$(GOALS))),,yes)),yes)
+ifeq ($(and $(REMOTE),$(filter yes,$(LOCKED)),$(if $(filter-out none preflight,$(ONLY)),,yes),$(if $(or $(DRY),$(filter $(QUESTIONS),$(GOALS))),,yes)),yes)
 $(shell mkdir -p $(W)/params)$(file >$(W)/params/.names,$(strip $(SHARDS)))
 LISTED := $(shell scripts/list-remote $(BIN) $(W) $(REMOTE) 2>&1)
 ifneq ($(LISTED),)
@@ -172,13 +205,29 @@ Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
 export CID_NFS_WAIT := $(NFS_WAIT)
-log = $(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@)
+log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@),$(not_here))
+not_here = @echo "$@ is to be made before" >&2; [ -z "$${CID_EARLY:-}" ] || : >"$$CID_EARLY"; exit 1;
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # ---- one run at a time in a folder; LOCK=no for jobs that each make files of their own
 
-ifeq ($(or $(DRY),$(filter yes,$(LOCKED)),$(filter $(QUESTIONS),$(GOALS))),)
+INNER = $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes
+# What scripts/cluster wants to know, by the names of its steps.
+UNIT_index := 1
+UNIT_embed := 1
+UNIT_labels := $(LABEL_SHARDS)
+SBATCH_centroids = $(SBATCH_cluster)
+KEEP_GOING := $(if $(findstring k,$(firstword -$(MAKEFLAGS))),yes)
+CLUSTER_KNOWS := KEEP_GOING SBATCH $(foreach s,index embed cells balance centroids labels train eval report,SBATCH_$s) BLOCK_index BLOCK_embed \
+	BLOCK_labels UNIT_index UNIT_embed UNIT_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY NFS_WAIT PREFLIGHT JOB_SETUP
+ifneq ($(filter submit,$(GOALS)),)
+## submit: LAUNCH=slurm whose waiting is a job too; the goals beside it, or all
+.PHONY: $(GOALS)
+submit:
+	@scripts/cluster-submit $(W) $(call quote,$(SBATCH) $(SBATCH_wait)) $(call quote,$(JOB_SETUP)) $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LAUNCH=slurm $(filter-out submit,$(GOALS))
+$(filter-out submit,$(GOALS)): submit ;
+else ifeq ($(or $(DRY),$(filter yes,$(LOCKED)),$(filter $(QUESTIONS),$(GOALS))),)
 .PHONY: locked outcome $(GOALS)
 REASON := $(W)/.reason.$(shell echo $$PPID)
 ended = $(if $1,$(error $1))
@@ -186,7 +235,7 @@ $(GOALS): outcome ;
 outcome: locked
 	$(call ended,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
 locked:
-	@+scripts/run $(W) $(LOCK) $(REASON) $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes $(MAKECMDGOALS)
+	@+scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
 else
 
 ## all: every stage, then the report
@@ -208,7 +257,7 @@ eval: $(RESULTS)
 ## report: one page about everything; fails when the ledger does not add up or a shard is damaged
 report: $(W)/report.html
 	@scripts/verdict $(W)
-.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp
+.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp cancel
 ifeq ($(RESULTS),)
 eval: no-eval
 $(W)/report.html: | no-eval
@@ -387,6 +436,9 @@ $(W)/report.html: $(RESULTS) $(MODELS) $(INDEX) $(LABELS) | $(BIN)/cid-report
 ## status: files done of each stage and those to do, the students' steps, damaged shards, the ledger's sums
 status:
 	@scripts/status $(W) $(N) $(call quote,$(STUDENTS)) $(MAKE) --no-print-directory -n -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) all
+## cancel: end the jobs of LAUNCH=slurm; training saves first
+cancel:
+	@scripts/cluster-cancel $(W)
 ## clean-tmp: remove what killed runs left behind
 clean-tmp:
 	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/embed/.part/*' -type f -o -name '.reason.*' \) -print -delete

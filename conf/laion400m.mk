@@ -17,6 +17,6 @@ TRAIN := --epochs 32 --batch 32768 --lr 1e-3 --warmup 2000 --dtype auto
 EVAL_SETS := $(wildcard data/eval/wds_*)
 T_read := 4
 T_embed := 8
-# On a cluster, for instance (clip-cid-pipeline(7), ON A CLUSTER):
-#   make -f pipeline.mk DATA=laion400m -j 64 RUN_cpu='srun -N1 -n1 -c4' RUN_gpu='srun -N1 -n1 -c8 --gpus=1' RUN_train='srun -N1 -n1 -c32 --gpus=1'
+# On a cluster with Slurm, conf/slurm.mk filled in (clip-cid-cluster(7)):
+#   make -f pipeline.mk DATA=laion400m LAUNCH=slurm
 # and with the tools built by `make CUDA=1`, DEVICE=cuda.

@@ -33,8 +33,11 @@ static void describe_self(const char *tool, char text[TEXT])
     struct tm tm;
     process_self(&p);
     strftime(since, sizeof since, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    snprintf(text, TEXT, "tool %.60s\nhost %s\npid %ld\nstart %" PRIu64 "\nboot %s\nsince %s\n",
-             tool, p.host, p.pid, p.start, p.boot, since);
+    const char *job = getenv("SLURM_JOB_ID");
+    snprintf(text, TEXT,
+             "tool %.60s\nhost %s\npid %ld\nstart %" PRIu64 "\nboot %s\nsince %s\n%s%.60s%s", tool,
+             p.host, p.pid, p.start, p.boot, since, job ? "job " : "", job ? job : "",
+             job ? "\n" : "");
 }
 
 // "NAME VALUE" in the text: the value cut to `room`; "" when it is not there.

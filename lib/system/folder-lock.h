@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One owner at a time in a folder: the file DIR/.lock names the process that works there, in lines
-// of "NAME VALUE": tool, host, pid, start, boot (process.h), since. It appears whole by link(2),
-// which is atomic on NFS too, and goes when the owner ends, by a signal too. The owner also holds
-// flock(2) on it, where the file system has that.
+// of "NAME VALUE": tool, host, pid, start, boot (process.h), since, and in a job of Slurm its
+// number. It appears whole by link(2), which is atomic on NFS too, and goes when the owner ends, by
+// a signal too. The owner also holds flock(2) on it, where the file system has that.
 //
 // A lock whose owner was a process of this host and is gone (kill -9, a crash, a reboot) is taken
 // over. Of a process on another host nothing can be known: such a lock is refused, with what it

@@ -55,6 +55,9 @@ like(slurp("$dir/said"), qr{no 'conf/nonesuch.mk'.*conf/example.mk}, 'is named')
 
 # ---- the page
 my $page = slurp('man/clip-cid-pipeline.7');
+my $cluster = slurp('man/clip-cid-cluster.7');
+my ($for_slurm) = slurp('pipeline.mk') =~ /^CLUSTER_VARIABLES := ((?:.*\\\n)*.*)\n/m;
+is(join(' ', grep { $cluster !~ /^\.It Cm (?:.*[ ,])?\Q$_\E\b/m } grep { $_ ne '\\' } split ' ', $for_slurm), '', 'every variable for Slurm stands in its page');
 my ($list) = slurp('pipeline.mk') =~ /^VARIABLES := ((?:.*\\\n)*.*)\n/m;
 is(join(' ', grep { $page !~ /^\.It Cm (?:.*[ ,])?\Q$_\E\b/m } grep { $_ ne '\\' } split ' ', $list), '', 'every variable stands in the page');
 is(join(' ', grep { $page !~ /^\.It Cm \Q$_\E$/m } slurp('pipeline.mk') =~ /^## ([\w-]+):/mg), '', 'every stage stands in it');

@@ -1,0 +1,179 @@
+#!/usr/bin/env perl
+# LAUNCH=slurm on a real Slurm of three hosts (tests/lib/slurm): the bytes of the local run, whatever dies on the way: nodes in
+# index, embed and training, the waiting make, the controller for a while. Arrays that are smaller than the list, a shard that
+# always fails, signals before the time is up, jobs that are cancelled, waiting as a job.
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Path qw(make_path remove_tree);
+use File::Temp qw(tempdir);
+use Test::More;
+use Time::HiRes qw(sleep);
+use lib 'tests/cli';
+use TestPipeline;
+my $bin = abs_path($ENV{BIN} // 'bin');
+my @tools = qw(shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report);
+plan skip_all => 'not all tools are built' if grep { !-x "$bin/$_" } @tools;
+my $dir = tempdir(CLEANUP => 1);
+chmod 0755, $dir;
+my $why = `tests/lib/slurm up $dir/slurm 3 MaxArraySize=11 2>&1`;
+my $up = $? >> 8;
+$ENV{SLURM_TEST} = "$dir/slurm";
+$ENV{SLURM_CONF} = "$dir/slurm/slurm.conf";
+END { my $status = $?; system('tests/lib/slurm', 'down') if $ENV{SLURM_TEST}; $? = $status }
+$SIG{$_} = sub { exit 1 } for qw(INT TERM HUP);
+plan skip_all => $why =~ s/\n//gr if $up == 77;
+is($up, 0, 'a Slurm of three hosts') or BAIL_OUT($why);
+
+make_shards($dir, 13, 4);
+make_eval_set("$dir/eval/wds_things");
+make_teacher("$dir/teacher");
+make_student("$dir/student.json");
+my @names = map { sprintf '%05d', $_ } 0 .. 12;
+spew("$dir/conf.mk", <<"EOC");
+SHARD_DIR := $dir/shards
+SHARDS := @names
+TEACHER := $dir/teacher
+STUDENT := $dir/student.json
+CELLS := 2
+K := 2
+BALANCE := --remove 0.1
+TRAIN := --steps 8 --batch 4 --checkpoint-every 2
+SHUFFLE := 4
+EVAL_SETS := $dir/eval/wds_things
+T_big := 1
+MEM := 256M
+EOC
+my @make = ('make', '-f', 'pipeline.mk', 'DATA=test', "CONF=$dir/conf.mk", "WORK=$dir/w");
+my @slurm = ('LAUNCH=slurm', 'ASK_EVERY=1', 'NFS_WAIT=1', 'BLOCK_index=1', 'BLOCK_embed=3', 'BLOCK_labels=5', 'SITE=');
+my $w = "$dir/w/test";
+sub made {
+    my %f;
+    for my $f (split /\n/, `cd $w && find . -type f -not -path './log/*' -not -path './params/*' -not -path './slurm/*' -not -name '.*'`) {
+        $f{$f} = slurp("$w/$f") if $f !~ m{checkpoint|report\.html|\.jsonl$};
+    }
+    return \%f;
+}
+sub same { my ($a, $b, $what) = @_; return is(join(' ', grep { ($a->{$_} // '-') ne ($b->{$_} // '-') } sort keys %{ { %$a, %$b } }), '', $what); }
+sub run { my (@args) = @_; my $rc = system("@make @args >$dir/said 2>&1"); return $rc >> 8; }
+sub start { my (@args) = @_;
+    my $pid = fork // die;
+    if (!$pid) {
+        setpgrp;
+        $SIG{$_} = 'DEFAULT' for qw(INT HUP TERM);
+        delete $ENV{SLURM_TEST}; # its END is not ours
+        open STDOUT, '>', "$dir/said" or die;
+        open STDERR, '>&', \*STDOUT or die;
+        exec @make, @args;
+    }
+    return $pid;
+}
+sub until_true { my ($what) = @_; for (1 .. 1200) { return 1 if $what->(); sleep 0.05; } return 0; }
+sub slurm { return system('tests/lib/slurm', @_); }
+# Tools that stop for good at one place, the first time: the file has host and job.
+make_path("$dir/slow");
+symlink "$bin/$_", "$dir/slow/$_" for @tools;
+sub hangs { my ($tool, $where, $how) = @_;
+    unlink "$dir/slow/$tool";
+    spew("$dir/slow/$tool", "#!/bin/bash\n$where\nexec $bin/$tool \"\$\@\"\n");
+    chmod 0755, "$dir/slow/$tool";
+    return;
+}
+sub hang_at { my ($pattern, $name, $with) = @_;
+    return qq(if [[ "\$*" == $pattern && ! -e $dir/$name ]]; then echo "\$(hostname) \$SLURM_JOB_ID" >$dir/$name.new; mv $dir/$name.new $dir/$name; $with fi\n);
+}
+hangs('shard-read', qq(if [[ "\$*" == *--index*00007.tar* && -e $dir/bad-index ]]; then echo "shard-read: the reason is seven" >&2; exit 1; fi\n) . hang_at('*--index*00004.tar*', 'in-index', 'exec sleep 300;')
+    . qq(if [[ "\$*" == *--crop* && ! -e $dir/in-training-2 ]]; then $bin/shard-read "\$\@" | { head -c 100000; ) . hang_at('*', 'in-training', 'exec sleep 300;') . hang_at('*', 'in-training-2', 'exec sleep 300;') . "}; exit; fi\n");
+hangs('teacher-embed', hang_at('*00009*', 'in-embed', 'exec sleep 300;') . qq(if [[ "\$*" == *00006* && -e $dir/bad ]]; then echo "teacher-embed: the reason is six" >&2; exit 1; fi\n));
+
+# ---- here
+is(run("BIN=$bin"), 0, 'here, to the end') or diag slurp("$dir/said");
+my $here = made();
+ok($here->{'./student/open_clip_model.safetensors'} && $here->{'./ledger.tsv'}, 'all is there');
+rename "$dir/w", "$dir/here";
+
+# ---- there
+is(run(@slurm, "BIN=$bin", '-n'), 0, '-n');
+ok(!-e "$dir/w" && `squeue -h` eq '', 'submits nothing, writes nothing');
+is(run(@slurm, "BIN=$bin"), 0, 'on Slurm, to the end') or diag slurp("$dir/said");
+same($here, made(), 'the same bytes');
+my $said = slurp("$dir/said");
+like($said, qr/^$_: done, /m, "$_ says so") for qw(preflight index embed cells balance centroids labels train eval report);
+my @tasks = glob("$w/slurm/index.*.log");
+is(scalar @tasks, 7, '13 shards in an array of at most 11 tasks: two a task');
+is(scalar(() = glob "$w/slurm/embed.*.log"), 5, 'and by BLOCK_embed, three');
+cmp_ok(scalar(keys %{ { map { slurp($_) =~ /^# job \d+ on (\S+)/ ? ($1 => 1) : () } glob "$w/slurm/*.log" } }), '>', 1, 'on several hosts');
+is(run(@slurm, "BIN=$bin"), 0, 'again');
+unlike(slurp("$dir/said"), qr/done/, 'nothing to do');
+rename "$dir/w", "$dir/there";
+
+# ---- nodes that die; the one that waits, and the controller
+my $pid = start(@slurm, "BIN=$dir/slow");
+ok(until_true(sub { -e "$dir/in-index" }), 'index is at work') or diag slurp("$dir/said");
+kill -9, $pid;
+waitpid $pid, 0;
+ok(`squeue -h` ne '', 'the waiter is killed, the jobs are not');
+isnt(run("BIN=$bin"), 0, 'a run here beside them is refused');
+like((split /\n/, slurp("$dir/said"))[-1], qr/jobs of Slurm are at work in \S+ \(index job \d+: .*\): LAUNCH=slurm takes them up, cancel ends them/, 'and told why');
+is(run('LAUNCH=slurm', 'status', "BIN=$bin"), 0, 'status') or diag slurp("$dir/said");
+like(slurp("$dir/said"), qr/^jobs: index job \d+: \d+ running/m, 'tells of them');
+$pid = start(@slurm, "BIN=$dir/slow");
+ok(until_true(sub { slurp("$dir/said") =~ /taking up the jobs that are at work: \d/ }), 'another one takes them up');
+my $node = slurp("$dir/in-index") =~ /^n(\d)/ ? $1 : die;
+slurm('kill', $node);
+ok(until_true(sub { -e "$dir/in-embed" }), 'a node dies in index: it goes on') or diag slurp("$dir/said");
+slurm('start', $node);
+slurm('hang');
+sleep 10;
+slurm('go');
+$node = slurp("$dir/in-embed") =~ /^n(\d)/ ? $1 : die;
+slurm('kill', $node);
+ok(until_true(sub { -e "$dir/in-training" }), 'the controller is away for 10 s, a node dies in embed: it goes on') or diag slurp("$dir/said");
+slurm('start', $node);
+ok(until_true(sub { glob("$w/student/checkpoints/step-*") }), 'training has a checkpoint') or diag `cat $w/slurm/train*.log`;
+my $at = (sort glob "$w/student/checkpoints/step-*")[-1];
+$node = slurp("$dir/in-training") =~ /^n(\d)/ ? $1 : die;
+ok(-e "$w/student/.lock", 'and holds its folder');
+slurm('kill', $node);
+ok(until_true(sub { -e "$dir/in-training-2" }), 'a node dies in training: it goes on') or diag slurp("$dir/said");
+like(slurp("$dir/said"), qr/job \d+ has ended: its lock '\S+' is removed/, 'without the lock of the dead');
+slurm('start', $node);
+# Before the time is up: the batch script is told.
+my ($job) = slurp("$dir/in-training-2") =~ /^\S+ (\d+)/;
+system("scancel -b -s USR2 $job");
+waitpid $pid, 0;
+is($?, 0, 'SIGUSR2: saved, resubmitted, to the end') or diag slurp("$dir/said"), `tail -n 30 $w/slurm/train*.log`;
+like(slurp("$w/log/student/open_clip_config.json.log"), qr/stopped by SIG(USR2|TERM); --resume goes on after step \d+/, 'with its word');
+same($here, made(), 'the same bytes');
+
+# ---- a shard that always fails
+remove_tree("$dir/w");
+spew("$dir/bad", '');
+isnt(run(@slurm, "BIN=$dir/slow", 'ROUNDS=2'), 0, 'a shard that always fails');
+$said = slurp("$dir/said");
+like($said, qr/embed: warning: 1 of 13 not made yet; round 2\nembed: 1 of 13 not made: \S+00006\.npy/, 'is tried ROUNDS times, and named');
+like((split /\n/, $said)[-1], qr/^pipeline\.mk:.*embed: teacher-embed: the reason is six; log: \S+00006\S+\.log/, 'with its reason in the last line');
+is(scalar(() = glob "$w/embed/image/*.npy"), 12, 'the others are made');
+
+remove_tree("$w/index", "$w/embed");
+rename "$dir/bad", "$dir/bad-index";
+isnt(run(@slurm, "BIN=$dir/slow", 'ROUNDS=1', '-k'), 0, 'a shard that fails in the index, with -k');
+is(join(' ', map { scalar(() = glob "$w/$_") } 'index/*.tsv', 'embed/image/*.npy', 'cell[s].npy'), '12 12 0', 'the others go on to the embeddings') or diag slurp("$dir/said");
+like((split /\n/, slurp("$dir/said"))[-1], qr/index: shard-read: the reason is seven; log: \S+00007\S+\.log/, 'the reason is the last line');
+unlink "$dir/bad-index";
+is(run(@slurm, "BIN=$bin", 'embed'), 0, 'put right') or diag slurp("$dir/said");
+
+# ---- waiting as a job; cancelled
+unlink "$dir/in-embed";
+unlink glob "$w/embed/image/00009.npy";
+is(run(@slurm, "BIN=$dir/slow", 'submit', 'embed'), 0, 'submit') or diag slurp("$dir/said");
+like(slurp("$dir/said"), qr/job \d+ waits/, 'says which job waits');
+ok(until_true(sub { -e "$dir/in-embed" }), 'and that submits') or diag slurp("$w/slurm/waiter.log");
+is(run('LAUNCH=slurm', 'cancel', "BIN=$bin"), 0, 'cancel');
+ok(until_true(sub { `squeue -h` eq '' }), 'ends all jobs') or diag `squeue`;
+is(run(@slurm, "BIN=$dir/slow", 'submit', 'embed'), 0, 'submitted again') or diag slurp("$dir/said");
+ok(until_true(sub { `squeue -h` eq '' }), 'the jobs end, the next waiter too') or diag `squeue`, slurp("$w/slurm/waiter.log");
+is(scalar(() = glob "$w/embed/*/*.npy"), 26, 'and all is made') or diag slurp("$w/slurm/waiter.log");
+is(run(@slurm, "BIN=$bin", 'SBATCH=--partition=nowhere'), 2, 'options that Slurm refuses');
+like((split /\n/, slurp("$dir/said"))[-1], qr/sbatch: .*partition/, 'are named in the last line');
+done_testing();
