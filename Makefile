@@ -139,7 +139,7 @@ $(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
 # Tests of the device with a fault planted in one file of lib/device/cuda (tests/cli/gpu-proof.t).
-PLANTS := attention attention-bwd elementwise gemm loss norm optim reduce rows search
+PLANTS := attention attention-bwd elementwise gemm glu loss norm optim reduce rows search
 plants: $(PLANTS:%=$(BUILD)/plant/%/cuda-test)
 $(BUILD)/plant/%.o: lib/device/cuda/%.cu Makefile
 	@mkdir -p $(@D)

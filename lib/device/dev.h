@@ -29,7 +29,7 @@ enum dev_type {
     DEV_BF16,
     DEV_AUTO, // only to dev_open: bfloat16 where the device multiplies it, else float32
 };
-enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU };
+enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU, DEV_ACT_TANH_GELU };
 
 // A weight matrix [out, in] as the device's GEMM likes it (packed, converted). Opaque.
 struct dev_weight;
@@ -199,6 +199,19 @@ struct dev_ops {
     // from `branch` act [rows, cols]
     void (*gamma_bwd)(struct dev *, size_t rows, size_t cols, const float *dres, const void *branch,
                       float *dgamma);
+    // mid[r, j] = silu(pre[r, j]) pre[r, cols + j], silu(x) = x sigmoid(x): act, pre [rows, 2 cols]
+    void (*swiglu)(struct dev *, size_t rows, size_t cols, const void *pre, void *mid);
+    // dpre act [rows, 2 cols] from dmid act [rows, cols]
+    void (*swiglu_bwd)(struct dev *, size_t rows, size_t cols, const void *pre, const void *dmid,
+                       void *dpre);
+    // Turns pairs of neighbours (a, b) of act rows, in place: (a cos - b sin, b cos + a sin); `back`
+    // by the negative angle. Pair m of each head of `head_dim` in row r has cosine and sine at 2 m
+    // and 2 m + 1 of row r % positions of table, device [positions, head_dim]. cols is a multiple of
+    // head_dim.
+    void (*rotate)(struct dev *, size_t rows, size_t cols, size_t head_dim, size_t positions,
+                   const float *table, bool back, void *x, size_t x_ld);
+    // y = x, float32 from act
+    void (*widen)(struct dev *, size_t n, const void *x, float *y);
     // y += alpha x; float32
     void (*axpy)(struct dev *, size_t n, float alpha, const float *x, float *y);
     void (*scale)(struct dev *, size_t n, float alpha, float *x);
@@ -219,16 +232,25 @@ struct dev_ops {
     void (*unit_bwd)(struct dev *, size_t rows, size_t cols, const float *y, const float *norm,
                      const float *dy, float *dx);
 
+    // y[i] = mean of the rows first .. positions of sample i; x float32 [n, positions, cols]
+    void (*mean_rows)(struct dev *, size_t n, size_t positions, size_t first, size_t cols,
+                      const float *x, float *y);
+    // dx[i, r] += dy[i] / (positions - first) for those rows
+    void (*mean_rows_bwd)(struct dev *, size_t n, size_t positions, size_t first, size_t cols,
+                          const float *dy, float *dx);
+
     // -- inputs of the towers
     // Patches of uint8 images [n, size, size, 3]: act [n * (size/patch)^2, 3 * patch * patch] in
     // the order (channel, y, x) of conv1's weight, normalised (v / 255 - mean) / std on the way.
     void (*patchify)(struct dev *, size_t n, size_t size, size_t patch, const uint8_t *pixels,
                      const float mean[3], const float std[3], void *out);
     // x[i, 0] = cls + pos[0]; x[i, 1 + j] = patches[i, j] + pos[1 + j]; float32 [n, 1 + patches,
-    // cols]; patches is float32
+    // cols]; patches is float32. Without a class token (cls NULL): x[i, j] = patches[i, j] + pos[j],
+    // and x may be patches.
     void (*assemble)(struct dev *, size_t n, size_t patches, size_t cols, const float *patch_rows,
                      const float *cls, const float *pos, float *x);
-    // dpos, dcls += sums over n; dpatch_rows act [n * patches, cols] for linear_dw
+    // dpos, dcls += sums over n; dpatch_rows act [n * patches, cols] for linear_dw; dcls NULL: no
+    // class token
     void (*assemble_bwd)(struct dev *, size_t n, size_t patches, size_t cols, const float *dx,
                          float *dcls, float *dpos, void *dpatch_rows);
     // x[r] = table[token[r]] + pos[r - start of its sequence]; float32 rows

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hugging Face's CLIPModel: config.json (CLIPConfig). Absent sizes have CLIPTextConfig's and
-// CLIPVisionConfig's defaults; the activation has its default, quick_gelu, in files that
+// Hugging Face's CLIPModel, MetaClip2Model and SiglipModel: config.json. Absent sizes have the
+// defaults of the classes' configs; CLIP's activation has its default, quick_gelu, in files that
 // transformers saved and none in others, as converters of models with the other one forget the key.
 #include <string.h>
 
@@ -80,33 +80,64 @@ static const char *const common[] = {
         "tie_encoder_decoder", KEY_OFF, NULL                                                       \
     }
 
-// save_pretrained leaves out what is the class's default, quick_gelu, and writes its version.
-static int read_act(const char *where, const char *name, bool saved, enum clip_act *act,
-                    struct err *e)
+// The kinds of model: what a file leaves out has the class's default.
+struct kind {
+    enum clip_hf_model model;
+    const char *type, *text_type, *vision_type, *act;
+    double eps;
+    int text_width, text_mlp, text_heads, context, vocab, patch;
+};
+
+static const struct kind kinds[] = {
+    {CLIP_HF_CLIP, "clip", "clip_text_model", "clip_vision_model", "quick_gelu", 1e-5, 512, 2048, 8,
+     77, 49408, 32},
+    {CLIP_HF_METACLIP2, "metaclip_2", "metaclip_2_text_model", "metaclip_2_vision_model",
+     "quick_gelu", 1e-5, 512, 2048, 8, 77, 49408, 32},
+    {CLIP_HF_SIGLIP, "siglip", "siglip_text_model", "siglip_vision_model", "gelu_pytorch_tanh",
+     1e-6, 768, 3072, 12, 64, 32000, 16},
+};
+
+// save_pretrained leaves out what is the class's default and writes its version. SiglipModel's files
+// leave it out without, too, and mean the default.
+static int read_act(const char *where, const char *name, bool saved, const struct kind *k,
+                    enum clip_act *act, struct err *e)
 {
-    if (!name && saved)
-        name = "quick_gelu";
+    static const char *const names[] = {[CLIP_GELU] = "gelu",
+                                        [CLIP_QUICK_GELU] = "quick_gelu",
+                                        [CLIP_TANH_GELU] = "gelu_pytorch_tanh"};
+    if (!name && (saved || k->model != CLIP_HF_CLIP))
+        name = k->act;
     if (!name)
         return err_set(e,
                        "%s: no 'hidden_act': write \"quick_gelu\" (OpenAI's models) or \"gelu\" "
                        "(LAION's) there",
                        where);
-    *act = strcmp(name, "quick_gelu") == 0 ? CLIP_QUICK_GELU : CLIP_GELU;
-    if (*act == CLIP_GELU && strcmp(name, "gelu") != 0)
-        return err_set(e, "%s: 'hidden_act' is '%.32s': only gelu and quick_gelu are implemented",
-                       where, name);
-    return 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *act = (enum clip_act)i;
+            return 0;
+        }
+    return err_set(e,
+                   "%s: 'hidden_act' is '%.32s': only gelu, quick_gelu and gelu_pytorch_tanh are "
+                   "implemented",
+                   where, name);
 }
 
-static int read_text(struct clip_config *c, const cJSON *o, bool saved, struct err *e)
+static int read_text(struct clip_config *c, const cJSON *o, bool saved, const struct kind *k,
+                     struct err *e)
 {
     static const char where[] = "text_config";
-    const char *act = NULL, *type = "clip_text_model";
+    const char *act = NULL, *type = k->text_type;
     struct clip_tower *t = &c->text;
-    c->context = 77;
-    c->vocab = 49408;
+    int projection = -1;
+    c->context = k->context;
+    c->vocab = k->vocab;
     c->eos_id = 49407;
-    *t = (struct clip_tower){.layers = 12, .width = 512, .heads = 8, .mlp = 2048, .eps = 1e-5};
+    *t = (struct clip_tower){.layers = 12,
+                             .width = k->text_width,
+                             .heads = k->text_heads,
+                             .mlp = k->text_mlp,
+                             .eps = k->eps};
     const struct key keys[] = {
         {"vocab_size", KEY_INT, &c->vocab},
         {"hidden_size", KEY_INT, &t->width},
@@ -119,27 +150,45 @@ static int read_text(struct clip_config *c, const cJSON *o, bool saved, struct e
         {"eos_token_id", KEY_INT, &c->eos_id},
         {"model_type", KEY_TEXT, &type},
         {"projection_dim", KEY_ANY, NULL}, // CLIPModel reads the one at the top
+        {"projection_size", KEY_INT, &projection},
         COMMON_OFF,
     };
-    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, &t->act, e))
+    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, k, &t->act, e))
         return -1;
-    if (strcmp(type, "clip_text_model") != 0)
-        return err_set(e, "%s: 'model_type' is '%.32s', not clip_text_model", where, type);
+    if (strcmp(type, k->text_type) != 0)
+        return err_set(e, "%s: 'model_type' is '%.32s', not %s", where, type, k->text_type);
     // Configs of before transformers 4.31 say 2, which was never a token: the largest id is meant.
-    if (c->eos_id == 2)
+    if (k->model == CLIP_HF_CLIP && c->eos_id == 2)
         c->eos_id = -1;
+    if (k->model == CLIP_HF_SIGLIP) {
+        t->no_mask = t->head_bias = true;
+        t->read = CLIP_READ_LAST;
+        c->eos_id = -1;
+        c->embed_dim = projection < 0 ? t->width : projection;
+    }
     return 0;
 }
 
-static int read_vision(struct clip_config *c, const cJSON *o, bool saved, struct err *e)
+static void set_siglip(struct clip_tower *t)
+{
+    t->no_class = t->patch_bias = t->no_norm_pre = t->no_head = true;
+    t->pool = CLIP_POOL_MAP;
+    t->pool_heads = t->heads;
+    t->pool_mlp = t->mlp;
+    t->naming = CLIP_NAMED_TIMM;
+}
+
+static int read_vision(struct clip_config *c, const cJSON *o, bool saved, const struct kind *k,
+                       struct err *e)
 {
     static const char where[] = "vision_config";
-    const char *act = NULL, *type = "clip_vision_model";
+    const char *act = NULL, *type = k->vision_type;
     struct clip_tower *t = &c->vision;
     int channels = 3, eos;
+    bool head = true;
     c->image_size = 224;
-    c->patch_size = 32;
-    *t = (struct clip_tower){.layers = 12, .width = 768, .heads = 12, .mlp = 3072, .eps = 1e-5};
+    c->patch_size = k->patch;
+    *t = (struct clip_tower){.layers = 12, .width = 768, .heads = 12, .mlp = 3072, .eps = k->eps};
     const struct key keys[] = {
         {"hidden_size", KEY_INT, &t->width},
         {"intermediate_size", KEY_INT, &t->mlp},
@@ -153,12 +202,17 @@ static int read_vision(struct clip_config *c, const cJSON *o, bool saved, struct
         {"eos_token_id", KEY_INT, &eos}, // no tokens here
         {"model_type", KEY_TEXT, &type},
         {"projection_dim", KEY_ANY, NULL}, // CLIPModel reads the one at the top
+        {"vision_use_head", KEY_BOOL, &head},
         COMMON_OFF,
     };
-    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, &t->act, e))
+    if (KEYS_READ(o, where, keys, common, e) || read_act(where, act, saved, k, &t->act, e))
         return -1;
-    if (strcmp(type, "clip_vision_model") != 0)
-        return err_set(e, "%s: 'model_type' is '%.32s', not clip_vision_model", where, type);
+    if (strcmp(type, k->vision_type) != 0)
+        return err_set(e, "%s: 'model_type' is '%.32s', not %s", where, type, k->vision_type);
+    if (!head)
+        return err_set(e, "%s: 'vision_use_head' false is not implemented", where);
+    if (k->model == CLIP_HF_SIGLIP)
+        set_siglip(t);
     return channels == 3 ? 0 : err_set(e, "%s: 'num_channels' is %d, not 3", where, channels);
 }
 
@@ -172,6 +226,21 @@ static int check_repeat(const cJSON *config, const cJSON *repeat, const char *wh
             return err_set(e, "%s and %s_dict disagree on '%.64s'", where, where, v->string);
     }
     return 0;
+}
+
+static const struct kind *kind_of(const char *type, struct err *e)
+{
+    for (size_t i = 0; type && i < sizeof kinds / sizeof *kinds; i++)
+        if (strcmp(type, kinds[i].type) == 0)
+            return &kinds[i];
+    if (type && strcmp(type, "siglip2") == 0)
+        err_set(e,
+                "config.json: 'model_type' is siglip2: a NaFlex model, of pictures of any shape, "
+                "which is not implemented (fixed-resolution SigLIP 2 has siglip)");
+    else
+        err_set(e, "config.json: 'model_type' is %.32s, not clip, metaclip_2 or siglip",
+                type ? type : "missing");
+    return NULL;
 }
 
 static int read_config(struct clip_config *c, const cJSON *j, struct err *e)
@@ -193,8 +262,9 @@ static int read_config(struct clip_config *c, const cJSON *j, struct err *e)
     };
     if (KEYS_READ(j, "config.json", keys, common, e))
         return -1;
-    if (!type || strcmp(type, "clip") != 0)
-        return err_set(e, "config.json: 'model_type' is %.32s, not clip", type ? type : "missing");
+    const struct kind *k = kind_of(type, e);
+    if (!k)
+        return -1;
     text = text ? text : text_dict;
     vision = vision ? vision : vision_dict;
     if (!text || !vision)
@@ -203,7 +273,13 @@ static int read_config(struct clip_config *c, const cJSON *j, struct err *e)
         check_repeat(vision, vision_dict, "vision_config", e))
         return -1;
     bool saved = cJSON_IsString(cJSON_GetObjectItemCaseSensitive(j, "transformers_version"));
-    return read_text(c, text, saved, e) || read_vision(c, vision, saved, e) ? -1 : 0;
+    c->hf = k->model;
+    if (k->model == CLIP_HF_SIGLIP) {
+        c->has_logit_bias = true;
+        c->logit_bias = -10;
+        c->logit_scale = 2.302585092994046; // ln 10, as open_clip begins; the file's value counts
+    }
+    return read_text(c, text, saved, k, e) || read_vision(c, vision, saved, k, e) ? -1 : 0;
 }
 
 int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON *preprocessor,
@@ -212,80 +288,8 @@ int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON 
     *c = (struct clip_config){.logit_scale = CLIP_LOGIT_SCALE};
     if (read_config(c, config, e))
         return -1;
-    clip_preprocess_default(&c->preprocess, c->image_size);
+    clip_preprocess_family(c);
     if (clip_processor_read(&c->preprocess, preprocessor, processor, e))
         return -1;
     return clip_config_check(c, e);
-}
-
-int clip_config_fits_hf(const struct clip_config *c, struct err *e)
-{
-    if (c->vision.ls_init != 0 || c->text.ls_init != 0)
-        return err_set(e, "CLIPModel has no layer scale (ls_init_value)");
-    if (c->has_logit_bias)
-        return err_set(e, "CLIPModel has no logit bias (init_logit_bias)");
-    if (c->eos_id == 2)
-        return err_set(e, "CLIPModel takes eos_token_id 2 as the largest id");
-    if (c->preprocess.fit == CLIP_LONGEST)
-        return err_set(e, "CLIPImageProcessor has no resize_mode longest");
-    return 0;
-}
-
-static int add_tower(cJSON *o, const char *type, const struct clip_tower *t, int embed,
-                     struct err *e)
-{
-    return json_add_string(o, "model_type", type, e) ||
-                   json_add_i64(o, "hidden_size", t->width, e) ||
-                   json_add_i64(o, "intermediate_size", t->mlp, e) ||
-                   json_add_i64(o, "num_hidden_layers", t->layers, e) ||
-                   json_add_i64(o, "num_attention_heads", t->heads, e) ||
-                   json_add_string(o, "hidden_act", clip_act_name(t->act), e) ||
-                   json_add_double(o, "layer_norm_eps", t->eps, e) ||
-                   json_add_i64(o, "projection_dim", embed, e)
-               ? -1
-               : 0;
-}
-
-static int add_text(cJSON *j, const struct clip_config *c, int start, struct err *e)
-{
-    cJSON *o = json_add_object(j, "text_config", e);
-    // 2 is CLIPModel's word for the largest id; the last id of the vocabulary is the same row and
-    // plainer.
-    int eos = c->eos_id < 0 ? c->vocab - 1 : c->eos_id;
-    if (!o || add_tower(o, "clip_text_model", &c->text, c->embed_dim, e) ||
-        json_add_i64(o, "max_position_embeddings", c->context, e) ||
-        json_add_i64(o, "vocab_size", c->vocab, e) || json_add_i64(o, "eos_token_id", eos, e))
-        return -1;
-    if (start < 0)
-        start = eos - 1;
-    return start < 0 ? 0 : json_add_i64(o, "bos_token_id", start, e);
-}
-
-static int add_vision(cJSON *j, const struct clip_config *c, struct err *e)
-{
-    cJSON *o = json_add_object(j, "vision_config", e);
-    return !o || add_tower(o, "clip_vision_model", &c->vision, c->embed_dim, e) ||
-                   json_add_i64(o, "image_size", c->image_size, e) ||
-                   json_add_i64(o, "patch_size", c->patch_size, e) ||
-                   json_add_i64(o, "num_channels", 3, e)
-               ? -1
-               : 0;
-}
-
-static int add_config(cJSON *j, const struct clip_config *c, int start, struct err *e)
-{
-    cJSON *a = json_add_array(j, "architectures", e);
-    return !a || json_add_string(a, NULL, "CLIPModel", e) ||
-                   json_add_string(j, "model_type", "clip", e) ||
-                   json_add_i64(j, "projection_dim", c->embed_dim, e) ||
-                   json_add_double(j, "logit_scale_init_value", c->logit_scale, e) ||
-                   add_text(j, c, start, e) || add_vision(j, c, e)
-               ? -1
-               : 0;
-}
-
-cJSON *clip_config_to_hf(const struct clip_config *c, int start, struct err *e)
-{
-    cJSON *j = clip_config_fits_hf(c, e) ? NULL : keys_object(e);
-    return j ? keys_finish(j, add_config(j, c, start, e)) : NULL;
 }

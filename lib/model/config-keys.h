@@ -39,6 +39,9 @@ int keys_read(const cJSON *o, const char *where, const struct key *keys, size_t 
 // A number without fraction, 0 to INT_MAX.
 bool key_whole(const cJSON *v, int *out);
 
+// (int)(width * ratio), as Python's int(). 0 when it does not fit; the check then refuses it.
+int clip_mlp_width(int width, double ratio);
+
 // For writers: a new object, NULL with e set; and `j`, or NULL with j freed where `failed`.
 cJSON *keys_object(struct err *e);
 cJSON *keys_finish(cJSON *j, int failed);

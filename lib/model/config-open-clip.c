@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// open_clip's config: the keys of its CLIPVisionCfg, CLIPTextCfg and PreprocessCfg.
+// open_clip's config read: the keys of its CLIPVisionCfg, CLIPTextCfg and PreprocessCfg.
 #include <math.h>
 #include <string.h>
 
 #include "model/config-keys.h"
 #include "model/config.h"
+#include "model/timm.h"
 #include "formats/json.h"
 
-// (int)(width * ratio), as Python's int(). 0 when it does not fit; the check then refuses it.
-static int mlp_width(int width, double ratio)
+int clip_mlp_width(int width, double ratio)
 {
     double m = width * ratio;
     return m >= 1 && m < 1 << 24 ? (int)m : 0;
@@ -28,35 +28,95 @@ static int only(const char *where, const char *key, const char *got, const char 
     return err_set(e, "%s: '%s' is '%.32s': only '%s' is implemented", where, key, got, want);
 }
 
+static int read_act(const cJSON *o, const char *where, enum clip_act *act, struct err *e)
+{
+    const char *form = "none";
+    const struct key keys[] = {{"approximate", KEY_TEXT, &form}};
+    if (!o)
+        return 0;
+    if (KEYS_READ(o, where, keys, NULL, e))
+        return -1;
+    bool tanh_form = strcmp(form, "tanh") == 0;
+    if ((!tanh_form && strcmp(form, "none") != 0) || *act == CLIP_QUICK_GELU)
+        return err_set(e, "%s: 'approximate' is '%.32s'%s", where, form,
+                       *act == CLIP_QUICK_GELU ? ", which quick_gelu has not" : "");
+    *act = tanh_form ? CLIP_TANH_GELU : CLIP_GELU;
+    return 0;
+}
+
+// What vision_cfg says beyond sizes.
+struct vision_keys {
+    const cJSON *norm, *act, *layers, *attention;
+    const char *pool, *pos, *block, *timm, *timm_pool, *timm_proj;
+    int head_width;
+    double ratio;
+    bool norm_last, timm_bias;
+};
+
+// Rows of open_clip's own tower after its blocks.
+static int set_pool(struct clip_tower *t, const struct vision_keys *k, struct err *e)
+{
+    const char *pool = k->pool ? k->pool : "tok";
+    bool attention = k->attention && !cJSON_IsFalse(k->attention);
+    if (attention && !cJSON_IsTrue(k->attention))
+        return err_set(e, "vision_cfg: 'attentional_pool' is not true or false: no other is "
+                          "implemented");
+    if (strcmp(pool, "avg") == 0 && !attention)
+        t->pool = CLIP_POOL_MEAN;
+    else if (only("vision_cfg", "pool_type", pool, "tok", e))
+        return -1;
+    if (attention)
+        t->pool = CLIP_POOL_QUERY;
+    t->norm_first = t->pool == CLIP_POOL_MEAN && !k->norm_last;
+    return 0;
+}
+
+static int set_timm(struct clip_config *c, const struct vision_keys *k, struct err *e)
+{
+    int image = c->image_size;
+    if (clip_timm_tower(c, k->timm, k->timm_pool, e))
+        return -1;
+    if (image != c->image_size)
+        return err_set(e, "vision_cfg: 'image_size' is %d, %s takes %d", image, k->timm,
+                       c->image_size);
+    const char *proj = c->vision.no_head ? "none" : c->vision.outer_head ? "linear" : "";
+    const char *got = k->timm_proj ? k->timm_proj : "";
+    if (strcmp(proj, got) != 0)
+        return err_set(e, "vision_cfg: 'timm_proj' is '%.32s', for %s '%s' is implemented", got,
+                       k->timm, proj);
+    if (c->vision.outer_head)
+        c->vision.head_bias = k->timm_bias;
+    return 0;
+}
+
 static int read_vision(struct clip_config *c, const cJSON *o, struct err *e)
 {
     struct clip_tower *t = &c->vision;
-    const cJSON *norm = NULL;
-    const char *pool = NULL, *pos = NULL, *block = NULL;
-    int head_width = 64;
-    double ratio = 4;
-    bool unused;
+    struct vision_keys k = {.head_width = 64, .ratio = 4};
+    int queries = 256, heads = 8;
     c->patch_size = 16;
     c->image_size = 224;
     t->layers = 12;
     t->width = 768;
     const struct key keys[] = {
-        {"layers", KEY_INT, &t->layers},
+        {"layers", KEY_VALUE, &k.layers},
         {"width", KEY_INT, &t->width},
-        {"head_width", KEY_INT, &head_width},
-        {"mlp_ratio", KEY_NUMBER, &ratio},
+        {"head_width", KEY_INT, &k.head_width},
+        {"mlp_ratio", KEY_NUMBER, &k.ratio},
         {"patch_size", KEY_SIDE, &c->patch_size},
         {"image_size", KEY_SIDE, &c->image_size},
         {"ls_init_value", KEY_NUMBER, &t->ls_init},
-        {"norm_kwargs", KEY_OBJECT, &norm},
-        {"pool_type", KEY_TEXT, &pool},
-        {"pos_embed_type", KEY_TEXT, &pos},
-        {"block_type", KEY_TEXT, &block},
-        {"final_ln_after_pool", KEY_BOOL, &unused}, // the same for one row
-        {"patch_dropout", KEY_OFF, NULL},
-        {"attentional_pool", KEY_OFF, NULL},
-        {"no_ln_pre", KEY_OFF, NULL},
-        {"act_kwargs", KEY_OFF, NULL},
+        {"norm_kwargs", KEY_OBJECT, &k.norm},
+        {"act_kwargs", KEY_OBJECT, &k.act},
+        {"pool_type", KEY_TEXT, &k.pool},
+        {"pos_embed_type", KEY_TEXT, &k.pos},
+        {"block_type", KEY_TEXT, &k.block},
+        {"final_ln_after_pool", KEY_BOOL, &k.norm_last},
+        {"no_ln_pre", KEY_BOOL, &t->no_norm_pre},
+        {"attentional_pool", KEY_VALUE, &k.attention},
+        {"attn_pooler_queries", KEY_INT, &queries},
+        {"attn_pooler_heads", KEY_INT, &heads},
+        {"patch_dropout", KEY_NUMBER, &c->patch_dropout},
         {"input_patchnorm", KEY_OFF, NULL},
         {"global_average_pool", KEY_OFF, NULL},
         {"qk_norm", KEY_OFF, NULL},
@@ -65,37 +125,86 @@ static int read_vision(struct clip_config *c, const cJSON *o, struct err *e)
         {"scale_attn_inner", KEY_OFF, NULL},
         {"scale_attn", KEY_OFF, NULL},
         {"scale_fc", KEY_OFF, NULL},
-        {"timm_model_name", KEY_OFF, NULL},
+        {"timm_model_name", KEY_TEXT, &k.timm},
+        {"timm_pool", KEY_TEXT, &k.timm_pool},
+        {"timm_proj", KEY_TEXT, &k.timm_proj},
+        {"timm_proj_bias", KEY_BOOL, &k.timm_bias},
         {"output_tokens", KEY_ANY, NULL}, // more outputs, the same values
-        // read by open_clip only with attentional_pool or timm_model_name
-        {"attn_pooler_queries", KEY_ANY, NULL},
-        {"attn_pooler_heads", KEY_ANY, NULL},
-        {"n_queries", KEY_ANY, NULL},
+        {"n_queries", KEY_ANY, NULL},     // older names, which open_clip does not read
         {"attn_pooler_n_head", KEY_ANY, NULL},
-        {"timm_model_pretrained", KEY_ANY, NULL},
-        {"timm_pool", KEY_ANY, NULL},
-        {"timm_proj", KEY_ANY, NULL},
-        {"timm_proj_bias", KEY_ANY, NULL},
-        {"timm_drop", KEY_ANY, NULL},
+        {"timm_model_pretrained", KEY_ANY, NULL}, // where first values come from
+        {"timm_drop", KEY_ANY, NULL},             // training's
         {"timm_drop_path", KEY_ANY, NULL},
     };
-    if (KEYS_READ(o, "vision_cfg", keys, NULL, e) || read_norm(norm, "norm_kwargs", &t->eps, e) ||
-        only("vision_cfg", "pool_type", pool, "tok", e) ||
-        only("vision_cfg", "pos_embed_type", pos, "learnable", e) ||
-        only("vision_cfg", "block_type", block, "default", e))
+    if (KEYS_READ(o, "vision_cfg", keys, NULL, e))
         return -1;
-    if (head_width < 1 || head_width > t->width)
-        return err_set(e, "vision_cfg: 'head_width' is %d, 'width' %d", head_width, t->width);
-    t->heads = t->width / head_width;
-    t->mlp = mlp_width(t->width, ratio);
+    if (k.timm)
+        return set_timm(c, &k, e);
+    if (cJSON_IsArray(k.layers))
+        return err_set(e, "vision_cfg: a ResNet ('layers' is a list), not a transformer");
+    if (k.layers && !key_whole(k.layers, &t->layers))
+        return err_set(e, "vision_cfg: 'layers' is not a whole number");
+    if (read_norm(k.norm, "norm_kwargs", &t->eps, e) ||
+        read_act(k.act, "vision_cfg: act_kwargs", &t->act, e) ||
+        only("vision_cfg", "block_type", k.block, "default", e) || set_pool(t, &k, e))
+        return -1;
+    // The table of either kind is in the file, and what is there counts.
+    if (k.pos && strcmp(k.pos, "sin_cos_2d") != 0 &&
+        only("vision_cfg", "pos_embed_type", k.pos, "learnable", e))
+        return -1;
+    if (k.head_width < 1 || k.head_width > t->width)
+        return err_set(e, "vision_cfg: 'head_width' is %d, 'width' %d", k.head_width, t->width);
+    t->heads = t->width / k.head_width;
+    t->mlp = clip_mlp_width(t->width, k.ratio);
+    t->pool_heads = t->pool == CLIP_POOL_QUERY ? heads : 0;
+    t->pool_queries = t->pool == CLIP_POOL_QUERY ? queries : 0;
+    return 0;
+}
+
+// open_clip's get_tokenizer: what stands beside the name of another tokenizer than CLIP's.
+static int read_words(struct clip_words *w, const char *name, const cJSON *kwargs, struct err *e)
+{
+    const char *clean = name ? "whitespace" : NULL;
+    const struct key keys[] = {
+        {"clean", KEY_TEXT, &clean},
+        {"strip_sep_token", KEY_BOOL, &w->strip_sep},
+        {"language", KEY_OFF, NULL},
+        {"context_length", KEY_OFF, NULL},
+    };
+    if (kwargs && KEYS_READ(kwargs, "tokenizer_kwargs", keys, NULL, e))
+        return -1;
+    if (!name)
+        return kwargs && kwargs->child
+                   ? err_set(e, "text_cfg: 'tokenizer_kwargs' without 'hf_tokenizer_name' is not "
+                                "implemented")
+                   : 0;
+    w->canonicalize = strcmp(clean, "canonicalize") == 0;
+    if (!w->canonicalize && only("tokenizer_kwargs", "clean", clean, "whitespace", e))
+        return -1;
+    if (strlen(name) >= sizeof w->name)
+        return err_set(e, "text_cfg: 'hf_tokenizer_name' is too long");
+    memcpy(w->name, name, strlen(name) + 1);
+    return 0;
+}
+
+static int set_read(struct clip_config *c, const char *pool, int eos, struct err *e)
+{
+    bool end = strcmp(pool, "eos") == 0;
+    c->eos_id = end ? eos : -1;
+    if (strcmp(pool, "last") == 0)
+        c->text.read = CLIP_READ_LAST;
+    else if (strcmp(pool, "first") == 0)
+        c->text.read = CLIP_READ_FIRST;
+    else if (!end)
+        return only("text_cfg", "pool_type", pool, "argmax", e);
     return 0;
 }
 
 static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
 {
     struct clip_tower *t = &c->text;
-    const cJSON *norm = NULL;
-    const char *pool = "argmax", *proj = NULL, *block = NULL;
+    const cJSON *norm = NULL, *act = NULL, *kwargs = NULL;
+    const char *pool = "argmax", *proj = "linear", *block = NULL, *hf = NULL, *words = NULL;
     int eos = 49407; // CLIPTextCfg's default
     double ratio = 4;
     bool unused;
@@ -113,27 +222,27 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
         {"mlp_ratio", KEY_NUMBER, &ratio},
         {"ls_init_value", KEY_NUMBER, &t->ls_init},
         {"norm_kwargs", KEY_OBJECT, &norm},
+        {"act_kwargs", KEY_OBJECT, &act},
         {"pool_type", KEY_TEXT, &pool},
         {"proj_type", KEY_TEXT, &proj},
+        {"proj_bias", KEY_BOOL, &t->head_bias},
         {"block_type", KEY_TEXT, &block},
         {"eos_id", KEY_INT, &eos},
+        {"no_causal_mask", KEY_BOOL, &t->no_mask},
+        {"embed_cls", KEY_BOOL, &t->class_last},
+        {"pad_id", KEY_ANY, NULL},                  // read only with embed_cls
         {"final_ln_after_pool", KEY_BOOL, &unused}, // the same for one row
-        {"embed_cls", KEY_OFF, NULL},
-        {"no_causal_mask", KEY_OFF, NULL},
-        {"proj_bias", KEY_OFF, NULL},
-        {"act_kwargs", KEY_OFF, NULL},
         {"qk_norm", KEY_OFF, NULL},
         {"scaled_cosine_attn", KEY_OFF, NULL},
         {"scale_heads", KEY_OFF, NULL},
         {"scale_attn_inner", KEY_OFF, NULL},
         {"scale_attn", KEY_OFF, NULL},
         {"scale_fc", KEY_OFF, NULL},
-        {"hf_model_name", KEY_OFF, NULL},
-        {"hf_tokenizer_name", KEY_OFF, NULL}, // another tokenizer than CLIP's
+        {"hf_model_name", KEY_TEXT, &hf},
+        {"hf_tokenizer_name", KEY_TEXT, &words},
+        {"tokenizer_kwargs", KEY_OBJECT, &kwargs},
         {"tokenizer_mode", KEY_OFF, NULL},
-        {"tokenizer_kwargs", KEY_OFF, NULL},
         {"text_mask", KEY_ANY, NULL},     // SLIP's way to cut captions, in training
-        {"pad_id", KEY_ANY, NULL},        // read only with embed_cls
         {"output_tokens", KEY_ANY, NULL}, // more outputs, the same values
         // read by open_clip only with hf_model_name
         {"hf_model_pretrained", KEY_ANY, NULL},
@@ -142,20 +251,30 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
         {"pooler_type", KEY_ANY, NULL},
         {"proj", KEY_ANY, NULL},
     };
-    if (KEYS_READ(o, "text_cfg", keys, NULL, e) || read_norm(norm, "norm_kwargs", &t->eps, e) ||
-        only("text_cfg", "proj_type", proj, "linear", e) ||
-        only("text_cfg", "block_type", block, "default", e))
+    if (KEYS_READ(o, "text_cfg", keys, NULL, e))
         return -1;
-    if (strcmp(pool, "eos") != 0 && only("text_cfg", "pool_type", pool, "argmax", e))
+    if (hf && *hf)
+        return err_set(e,
+                       "text_cfg: the text tower is Hugging Face's '%.64s', which is not "
+                       "implemented",
+                       hf);
+    if (read_norm(norm, "norm_kwargs", &t->eps, e) ||
+        read_act(act, "text_cfg: act_kwargs", &t->act, e) ||
+        only("text_cfg", "block_type", block, "default", e) ||
+        read_words(&c->words, words, kwargs, e) || set_read(c, pool, eos, e))
         return -1;
-    c->eos_id = strcmp(pool, "eos") == 0 ? eos : -1;
-    t->mlp = mlp_width(t->width, ratio);
+    t->no_head = strcmp(proj, "none") == 0;
+    if (!t->no_head && only("text_cfg", "proj_type", proj, "linear", e))
+        return -1;
+    if (t->class_last)
+        return err_set(e, "text_cfg: 'embed_cls' (CoCa) is not implemented");
+    t->mlp = clip_mlp_width(t->width, ratio);
     return 0;
 }
 
 static int read_model(struct clip_config *c, const cJSON *o, struct err *e)
 {
-    const cJSON *vision = NULL, *text = NULL, *bias = NULL;
+    const cJSON *vision = NULL, *text = NULL, *bias = NULL, *decoder = NULL;
     bool quick = false;
     const struct key keys[] = {
         {"embed_dim", KEY_INT, &c->embed_dim},
@@ -165,7 +284,7 @@ static int read_model(struct clip_config *c, const cJSON *o, struct err *e)
         {"custom_text", KEY_BOOL, &c->custom_text},
         {"init_logit_scale", KEY_NUMBER, &c->logit_scale},
         {"init_logit_bias", KEY_VALUE, &bias},
-        {"multimodal_cfg", KEY_OFF, NULL},
+        {"multimodal_cfg", KEY_OBJECT, &decoder},
         {"cast_dtype", KEY_OFF, NULL},
         {"nonscalar_logit_scale", KEY_ANY, NULL}, // [1] and [] are read alike
         {"output_dict", KEY_ANY, NULL},           // the form of the outputs
@@ -179,6 +298,7 @@ static int read_model(struct clip_config *c, const cJSON *o, struct err *e)
                                      : "text_cfg");
     if (bias && !cJSON_IsNumber(bias))
         return err_set(e, "model_cfg: 'init_logit_bias' is not a number");
+    c->unused_decoder = decoder; // CoCa's: captions are not written here
     c->has_logit_bias = bias;
     c->logit_bias = bias ? bias->valuedouble : 0;
     c->vision.act = c->text.act = quick ? CLIP_QUICK_GELU : CLIP_GELU;
@@ -242,93 +362,10 @@ int clip_config_from_open_clip(struct clip_config *c, const cJSON *j, struct err
     }
     if (read_model(c, model ? model : j, e))
         return -1;
-    clip_preprocess_default(&c->preprocess, c->image_size);
+    clip_preprocess_family(c);
+    if (pre)
+        clip_preprocess_default(&c->preprocess, c->image_size);
     if (pre && read_preprocess(&c->preprocess, pre, e))
         return -1;
     return clip_config_check(c, e);
-}
-
-// A ratio that gives `mlp` back when it is multiplied and cut.
-static double mlp_ratio(const struct clip_tower *t)
-{
-    double r = (double)t->mlp / t->width;
-    while (mlp_width(t->width, r) < t->mlp)
-        r = nextafter(r, INFINITY);
-    return r;
-}
-
-static int add_tower(cJSON *o, const struct clip_tower *t, struct err *e)
-{
-    cJSON *norm;
-    if (json_add_i64(o, "width", t->width, e) || json_add_i64(o, "layers", t->layers, e))
-        return -1;
-    if (t->mlp != 4 * t->width && json_add_double(o, "mlp_ratio", mlp_ratio(t), e))
-        return -1;
-    if (t->ls_init != 0 && json_add_double(o, "ls_init_value", t->ls_init, e))
-        return -1;
-    if (t->eps == 1e-5)
-        return 0;
-    norm = json_add_object(o, "norm_kwargs", e);
-    return norm ? json_add_double(norm, "eps", t->eps, e) : -1;
-}
-
-static int add_vision(cJSON *m, const struct clip_config *c, struct err *e)
-{
-    cJSON *o = json_add_object(m, "vision_cfg", e);
-    if (!o || json_add_i64(o, "image_size", c->image_size, e) ||
-        json_add_i64(o, "patch_size", c->patch_size, e) || add_tower(o, &c->vision, e))
-        return -1;
-    return json_add_i64(o, "head_width", c->vision.head_width, e);
-}
-
-static int add_text(cJSON *m, const struct clip_config *c, struct err *e)
-{
-    cJSON *o = json_add_object(m, "text_cfg", e);
-    if (!o || json_add_i64(o, "context_length", c->context, e) ||
-        json_add_i64(o, "vocab_size", c->vocab, e) || add_tower(o, &c->text, e) ||
-        json_add_i64(o, "heads", c->text.heads, e))
-        return -1;
-    if (c->eos_id < 0)
-        return 0;
-    return json_add_string(o, "pool_type", "eos", e) || json_add_i64(o, "eos_id", c->eos_id, e) ? -1
-                                                                                                : 0;
-}
-
-static int add_model(cJSON *j, const struct clip_config *c, struct err *e)
-{
-    cJSON *m = json_add_object(j, "model_cfg", e);
-    if (!m || json_add_i64(m, "embed_dim", c->embed_dim, e))
-        return -1;
-    if (c->vision.act == CLIP_QUICK_GELU && json_add_bool(m, "quick_gelu", true, e))
-        return -1;
-    if (c->custom_text && json_add_bool(m, "custom_text", true, e))
-        return -1;
-    if (c->logit_scale != CLIP_LOGIT_SCALE &&
-        json_add_double(m, "init_logit_scale", c->logit_scale, e))
-        return -1;
-    if (c->has_logit_bias && json_add_double(m, "init_logit_bias", c->logit_bias, e))
-        return -1;
-    return add_vision(m, c, e) || add_text(m, c, e) ? -1 : 0;
-}
-
-static int add_preprocess(cJSON *j, const struct clip_preprocess *p, struct err *e)
-{
-    cJSON *o = json_add_object(j, "preprocess_cfg", e);
-    if (!o || json_add_i64(o, "size", p->size, e) || json_add_string(o, "mode", "RGB", e) ||
-        json_add_doubles(o, "mean", p->mean, 3, e) || json_add_doubles(o, "std", p->std, 3, e) ||
-        json_add_string(o, "interpolation", clip_resample_name(p->resample), e) ||
-        json_add_string(o, "resize_mode", clip_fit_name(p->fit), e))
-        return -1;
-    return json_add_i64(o, "fill_color", p->fill, e);
-}
-
-cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e)
-{
-    if (c->vision.act != c->text.act) {
-        err_set(e, "open_clip's config cannot hold two activations: vision %s, text %s",
-                clip_act_name(c->vision.act), clip_act_name(c->text.act));
-        return NULL;
-    }
-    cJSON *j = keys_object(e);
-    return j ? keys_finish(j, add_model(j, c, e) || add_preprocess(j, &c->preprocess, e)) : NULL;
 }

@@ -13,12 +13,33 @@
 
 int clip_config_positions(const struct clip_config *c)
 {
-    return c->grid * c->grid + 1;
+    return c->grid * c->grid + !c->vision.no_class;
+}
+
+int clip_config_text_positions(const struct clip_config *c)
+{
+    return c->context + c->text.class_last;
+}
+
+int clip_pool_width(const struct clip_config *c, enum clip_tower_id tower)
+{
+    const struct clip_tower *t = tower == CLIP_VISION ? &c->vision : &c->text;
+    return t->pool == CLIP_POOL_QUERY ? c->embed_dim : t->width;
+}
+
+bool clip_tower_norm_last(const struct clip_tower *t)
+{
+    return t->pool != CLIP_POOL_MAP && !(t->pool == CLIP_POOL_MEAN && t->norm_first);
+}
+
+int clip_tower_blocks(const struct clip_tower *t)
+{
+    return t->layers + (t->pool == CLIP_POOL_MAP || t->pool == CLIP_POOL_QUERY);
 }
 
 const char *clip_act_name(enum clip_act a)
 {
-    return a == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
+    return a == CLIP_QUICK_GELU ? "quick_gelu" : a == CLIP_TANH_GELU ? "gelu_pytorch_tanh" : "gelu";
 }
 
 const char *clip_resample_name(enum clip_resample r)
@@ -42,6 +63,31 @@ void clip_preprocess_default(struct clip_preprocess *p, int size)
     };
 }
 
+void clip_preprocess_family(struct clip_config *c)
+{
+    static const double half[3] = {0.5, 0.5, 0.5};
+    static const double imagenet[2][3] = {{0.485, 0.456, 0.406}, {0.229, 0.224, 0.225}};
+    struct clip_preprocess *p = &c->preprocess;
+    const struct clip_tower *t = &c->vision;
+    bool map = t->pool == CLIP_POOL_MAP; // SigLIP, PE-Core
+    bool clipa = t->pool == CLIP_POOL_MEAN && t->no_norm_pre && t->naming == CLIP_NAMED_OPEN_CLIP;
+    clip_preprocess_default(p, c->image_size);
+    if (map) {
+        memcpy(p->mean, half, sizeof half);
+        memcpy(p->std, half, sizeof half);
+    } else if (clipa) {
+        memcpy(p->mean, imagenet[0], sizeof p->mean);
+        memcpy(p->std, imagenet[1], sizeof p->std);
+    }
+    if (map || clipa)
+        p->fit = CLIP_SQUASH;
+    if (clipa || (map && t->rope.grid > 0))
+        p->resample = CLIP_BILINEAR;
+    // MetaCLIP 2 of 378 pixels
+    if (c->image_size == 378 && (c->eos_id == 1 || c->eos_id == 2))
+        p->fit = CLIP_SQUASH;
+}
+
 // Limits far above any model, so that products of two sizes fit in 64 bits with room.
 static int check_range(const char *what, int v, int max, struct err *e)
 {
@@ -62,6 +108,30 @@ static int check_tower(struct clip_tower *t, const char *name, struct err *e)
         return err_set(e, "%s tower: ls_init_value %g: layer scale starts above 0, 0 is none", name,
                        t->ls_init);
     t->head_width = t->width / t->heads;
+    if (t->rope.grid > 0 && t->head_width % 4)
+        return err_set(e, "%s tower: heads of %d cannot have a rotary embedding", name,
+                       t->head_width);
+    return 0;
+}
+
+static int check_pool(const struct clip_config *c, enum clip_tower_id id, struct err *e)
+{
+    const struct clip_tower *t = id == CLIP_VISION ? &c->vision : &c->text;
+    const char *name = id == CLIP_VISION ? "vision" : "text";
+    int width = clip_pool_width(c, id);
+    if (t->no_head && c->embed_dim != width)
+        return err_set(e, "%s tower: without projection embed_dim is its width %d, not %d", name,
+                       width, c->embed_dim);
+    if (clip_tower_blocks(t) == t->layers)
+        return 0;
+    if (check_range("pool's heads", t->pool_heads, width, e) ||
+        check_range("pool's queries", t->pool == CLIP_POOL_QUERY ? t->pool_queries : 1, 1 << 16,
+                    e) ||
+        check_range("pool's MLP width", t->pool == CLIP_POOL_MAP ? t->pool_mlp : 1, 1 << 20, e))
+        return err_wrap(e, "%s tower", name);
+    if (width % t->pool_heads)
+        return err_set(e, "%s tower: the pool's width %d is not a multiple of %d heads", name,
+                       width, t->pool_heads);
     return 0;
 }
 
@@ -83,6 +153,7 @@ int clip_config_check(struct clip_config *c, struct err *e)
 {
     if (check_range("embed_dim", c->embed_dim, 1 << 16, e) ||
         check_tower(&c->vision, "vision", e) || check_tower(&c->text, "text", e) ||
+        check_pool(c, CLIP_VISION, e) || check_pool(c, CLIP_TEXT, e) ||
         check_range("image_size", c->image_size, 1 << 13, e) ||
         check_range("patch_size", c->patch_size, c->image_size, e) ||
         check_range("context_length", c->context, 1 << 16, e) ||
@@ -103,7 +174,8 @@ int clip_config_read_file(struct clip_config *c, const char *path, struct err *e
     cJSON *j = json_read_file(path, NULL, e);
     if (!j)
         return -1;
-    int rc = clip_config_from_open_clip(c, j, e);
+    bool hf = cJSON_GetObjectItemCaseSensitive(j, "model_type") != NULL;
+    int rc = hf ? clip_config_from_hf(c, j, NULL, NULL, e) : clip_config_from_open_clip(c, j, e);
     cJSON_Delete(j);
     return rc ? err_wrap(e, "%s", path) : 0;
 }

@@ -23,7 +23,8 @@ int model_digest(const struct clip_weights *w, char hex[DIGEST_HEX], struct err 
         digest_key(d, text);
         for (size_t i = 0; i < w->table.n; i++) {
             for (int k = 0; k < w->parts[i].n; k++)
-                add_tensor(d, w->parts[i].st[k]);
+                if (w->parts[i].st[k])
+                    add_tensor(d, w->parts[i].st[k]);
             clip_weights_drop(w, i);
         }
         digest_hex(d, hex);

@@ -38,8 +38,8 @@ int model_get_flat(void *user, size_t i, float *dst, struct err *e)
 // One tensor of the file to write.
 struct folder_piece {
     size_t tensor; // of the table
-    int part;      // of it: 0, 1, 2
-    char name[CLIP_FILE_NAME_MAX];
+    size_t row;    // of it, the first
+    struct clip_file_part part;
 };
 
 struct folder_job {
@@ -54,21 +54,14 @@ struct folder_job {
 
 enum { STRETCH = 1 << 16 };
 
-static void add_piece(struct folder_job *j, size_t i, int part)
+static void add_piece(struct folder_job *j, size_t i, size_t row, const struct clip_file_part *part)
 {
-    const struct clip_tensor *t = &j->src->table->t[i];
     struct folder_piece *p = &j->pieces[j->n];
     struct st_spec *s = &j->specs[j->n++];
-    *p = (struct folder_piece){.tensor = i, .part = part};
-    *s = (struct st_spec){.name = p->name, .dtype = j->src->dtype, .rank = t->rank, .user = p};
-    if (j->layout == MODEL_HF) {
-        clip_hf_name(t, part, p->name);
-        clip_hf_shape(t, s->shape);
-        return;
-    }
-    clip_open_clip_name(t, j->src->table->cfg.custom_text, p->name);
-    for (int k = 0; k < t->rank; k++)
-        s->shape[k] = t->shape[k];
+    *p = (struct folder_piece){.tensor = i, .row = row, .part = *part};
+    *s = (struct st_spec){
+        .name = p->part.name, .dtype = j->src->dtype, .rank = part->rank, .user = p};
+    memcpy(s->shape, part->shape, sizeof part->shape);
 }
 
 static int plan(struct folder_job *j, struct err *e)
@@ -84,9 +77,12 @@ static int plan(struct folder_job *j, struct err *e)
     if (!j->pieces || !j->specs || !j->values || !j->halves)
         return -1;
     for (size_t i = 0; i < t->n; i++) {
-        int n = j->layout == MODEL_HF ? clip_hf_parts(&t->t[i]) : 1;
-        for (int p = 0; p < n; p++)
-            add_piece(j, i, p);
+        struct clip_file_part part[CLIP_PARTS_MAX];
+        int n = clip_file_parts(&t->cfg, &t->t[i], j->layout == MODEL_HF, part);
+        size_t row = 0;
+        for (int p = 0; p < n; row += part[p++].rows)
+            if (*part[p].name)
+                add_piece(j, i, row, &part[p]);
     }
     return 0;
 }
@@ -130,13 +126,14 @@ static int put_transposed(struct folder_job *j, struct st_writer *w, const struc
 static int put_piece(struct folder_job *j, struct st_writer *w, const struct folder_piece *p,
                      struct err *e)
 {
-    const struct clip_tensor *t = &j->src->table->t[p->tensor];
-    bool hf = j->layout == MODEL_HF;
-    size_t n = t->numel / (size_t)(hf ? clip_hf_parts(t) : 1);
+    const struct clip_table *table = j->src->table;
+    const struct clip_tensor *t = &table->t[p->tensor];
+    size_t width = t->numel / (t->rank ? t->shape[0] : 1);
     if (j->src->get(j->src->user, p->tensor, j->values, e))
         return err_wrap(e, "tensor '%s'", t->name);
-    int rc = hf && clip_hf_transposed(t) ? put_transposed(j, w, t, e)
-                                         : put(j, w, j->values + n * (size_t)p->part, n, e);
+    int rc = clip_file_transposed(&table->cfg, t, j->layout == MODEL_HF)
+                 ? put_transposed(j, w, t, e)
+                 : put(j, w, j->values + p->row * width, p->part.rows * width, e);
     return rc ? err_wrap(e, "tensor '%s'", t->name) : 0;
 }
 

@@ -1,137 +1,240 @@
 // SPDX-License-Identifier: Apache-2.0
-// One transformer block backward (tower-block.c has it forward).
+// One transformer block, or the pool, backward (tower-block.c has it forward).
 #include "model/grad.h"
+#include "model/tower-block.h"
 
-struct grad_block {
+// A block on its way back: what forward knew, and where gradients go.
+struct back {
+    struct clip_block k;
     struct clip_grad *g;
-    struct clip_tape *t;
-    struct clip_room *b;
-    const struct clip_params *w;
-    const struct clip_tower *c;
-    const struct dev_ops *op;
-    enum clip_tower_id id;
-    int layer;
-    bool last;
-    size_t W, M, rows, q_rows;
+    struct clip_grad_scratch *s;
 };
 
-static struct grad_block block_of(struct clip_grad *g, struct clip_tape *t, int layer)
+static const float *param(const struct back *b, enum clip_kind kind)
 {
-    struct grad_block k = {.g = g, .t = t, .op = g->d->op, .layer = layer};
-    k.b = clip_tape_room_of(t, layer);
-    k.w = &t->net->blocks[layer];
-    k.c = t->net->cfg;
-    k.id = t->net->id;
-    k.last = layer + 1 == k.c->layers;
-    k.W = (size_t)k.c->width;
-    k.M = (size_t)k.c->mlp;
-    k.rows = t->rows;
-    k.q_rows = k.last ? t->n : t->rows;
-    return k;
+    return b->k.w->v[kind];
 }
 
-static const float *param(const struct grad_block *k, enum clip_kind kind)
+static float *grad(const struct back *b, enum clip_kind kind)
 {
-    return k->w->v[kind];
+    return clip_param_grad(b->g, b->k.t->net->id, kind, b->k.layer);
 }
 
-static float *grad(const struct grad_block *k, enum clip_kind kind)
+// The pieces of a matrix that a split block uses apart.
+static float *grad_q(const struct back *b)
 {
-    return clip_param_grad(k->g, k->id, kind, k->layer);
+    float *own = grad(b, CLIP_K_Q_W);
+    return own ? own : grad(b, CLIP_K_QKV_W);
+}
+
+static float *grad_kv(const struct back *b)
+{
+    float *own = grad(b, CLIP_K_KV_W);
+    return own ? own : grad(b, CLIP_K_QKV_W) + b->k.W * b->k.W;
 }
 
 // Element `at` of an activation buffer.
-static void *act_at(const struct grad_block *k, void *p, size_t at)
+static void *act_at(const struct back *b, void *p, size_t at)
 {
-    return (char *)p + at * k->g->d->act_size;
+    return (char *)p + at * b->k.d->act_size;
+}
+
+static void norm_back(const struct back *b, size_t rows, size_t cols, const float *x,
+                      enum clip_kind gain, const float *mean, const float *rstd, const void *dy,
+                      bool dy_f32, float *dx)
+{
+    b->k.op->layer_norm_bwd(b->k.d, rows, cols, x, cols, param(b, gain), mean, rstd, dy, dy_f32, dx,
+                            cols, grad(b, gain), grad(b, gain + 1));
+}
+
+// dx += dh
+static void add_act(const struct back *b, size_t n, const void *dh, float *dx)
+{
+    b->k.op->widen(b->k.d, n, dh, b->s->dt);
+    b->k.op->axpy(b->k.d, n, 1, b->s->dt, dx);
+}
+
+// Back through an inner norm, in place.
+static void inner_back(const struct back *b, size_t cols, const float *x, enum clip_kind gain,
+                       const float *mean, const float *rstd, void *dh)
+{
+    size_t n = b->k.q_rows;
+    b->k.op->zero(b->k.d, b->s->dt, n * cols * sizeof(float));
+    norm_back(b, n, cols, x, gain, mean, rstd, dh, false, b->s->dt);
+    b->k.op->to_act(b->k.d, n, cols, b->s->dt, cols, NULL, dh);
 }
 
 // dy of a branch into s.dy, from the stream's gradient; layer scale's own gradient on the way.
-static void branch_back(const struct grad_block *k, const float *dx, enum clip_kind gamma,
+static void branch_back(const struct back *b, const float *dx, enum clip_kind gamma,
                         const void *branch)
 {
-    const float *scale = param(k, gamma);
+    const struct clip_block *k = &b->k;
+    const float *scale = param(b, gamma);
     if (scale)
-        k->op->gamma_bwd(k->g->d, k->q_rows, k->W, dx, branch, grad(k, gamma));
-    k->op->to_act(k->g->d, k->q_rows, k->W, dx, k->W, scale, k->g->s.dy);
+        k->op->gamma_bwd(k->d, k->q_rows, k->F, dx, branch, grad(b, gamma));
+    k->op->to_act(k->d, k->q_rows, k->F, dx, k->F, scale, b->s->dy);
 }
 
-static void mlp_back(const struct grad_block *k, float *dx)
+// The same through the norm behind a branch.
+static void post_back(const struct back *b, const float *dx, enum clip_kind gain,
+                      const float *branch, const float *mean, const float *rstd)
 {
-    struct dev *d = k->g->d;
-    struct clip_grad_scratch *s = &k->g->s;
-    struct clip_room *b = k->b;
+    const struct clip_block *k = &b->k;
+    k->op->zero(k->d, b->s->dt, k->q_rows * k->W * sizeof(float));
+    norm_back(b, k->q_rows, k->W, branch, gain, mean, rstd, dx, true, b->s->dt);
+    k->op->to_act(k->d, k->q_rows, k->W, b->s->dt, k->W, NULL, b->s->dy);
+}
+
+// From the gradient of the MLP's middle to that of its first product.
+static void *middle_back(const struct back *b)
+{
+    const struct clip_block *k = &b->k;
+    struct clip_grad_scratch *s = b->s;
+    if (k->inner)
+        inner_back(b, k->M, k->b->mid32, CLIP_K_MLP_LN_W, k->b->mean_m, k->b->rstd_m, s->dmid);
+    if (k->swiglu) {
+        k->op->swiglu_bwd(k->d, k->q_rows, k->M, k->b->pre, s->dmid, s->dpre);
+        return s->dpre;
+    }
+    k->op->act_bwd(k->d, k->q_rows * k->M, clip_dev_act(k->c->act), k->b->pre, s->dmid, s->dmid);
+    return s->dmid;
+}
+
+static void mlp_back(const struct back *b, float *dx)
+{
+    const struct clip_block *k = &b->k;
+    struct clip_grad_scratch *s = b->s;
+    struct clip_room *r = k->b;
     size_t n = k->q_rows;
-    branch_back(k, dx, CLIP_K_LS2, b->br2);
-    k->op->linear_dw(d, n, s->dy, b->mid, k->M, k->w->m[CLIP_K_PROJ_W], grad(k, CLIP_K_PROJ_W),
-                     grad(k, CLIP_K_PROJ_B));
-    k->op->linear_dx(d, n, s->dy, k->w->m[CLIP_K_PROJ_W], s->dmid);
-    k->op->act_bwd(d, n * k->M, clip_dev_act(k->c->act), b->pre, s->dmid, s->dmid);
-    k->op->linear_dw(d, n, s->dmid, b->h2, k->W, k->w->m[CLIP_K_FC_W], grad(k, CLIP_K_FC_W),
-                     grad(k, CLIP_K_FC_B));
-    k->op->linear_dx(d, n, s->dmid, k->w->m[CLIP_K_FC_W], s->dh);
-    k->op->layer_norm_bwd(d, n, k->W, b->x1, k->W, param(k, CLIP_K_LN2_W), b->mean2, b->rstd2,
-                          s->dh, false, dx, k->W, grad(k, CLIP_K_LN2_W), grad(k, CLIP_K_LN2_B));
+    if (k->post)
+        post_back(b, dx, CLIP_K_LN2_W, r->post2, r->mean2, r->rstd2);
+    else
+        branch_back(b, dx, CLIP_K_LS2, r->br2);
+    k->op->linear_dw(k->d, n, s->dy, k->inner ? r->mid_n : r->mid, k->M, k->w->m[CLIP_K_PROJ_W],
+                     grad(b, CLIP_K_PROJ_W), grad(b, CLIP_K_PROJ_B));
+    k->op->linear_dx(k->d, n, s->dy, k->w->m[CLIP_K_PROJ_W], s->dmid);
+    void *dpre = middle_back(b);
+    k->op->linear_dw(k->d, n, dpre, r->h2, k->F, k->w->m[CLIP_K_FC_W], grad(b, CLIP_K_FC_W),
+                     grad(b, CLIP_K_FC_B));
+    k->op->linear_dx(k->d, n, dpre, k->w->m[CLIP_K_FC_W], s->dh);
+    if (k->post)
+        add_act(b, n * k->F, s->dh, dx);
+    else
+        norm_back(b, n, k->F, r->x1, CLIP_K_LN2_W, r->mean2, r->rstd2, s->dh, false, dx);
 }
 
-// ln_1 of all rows, from s.dh.
-static void norm1_back(const struct grad_block *k, float *dx)
+// From s.dh, the gradient of what all rows' products read, to that of the block's input.
+static void input_back(const struct back *b, float *dx)
 {
-    k->op->layer_norm_bwd(k->g->d, k->rows, k->W, k->t->x[k->layer], k->W, param(k, CLIP_K_LN1_W),
-                          k->b->mean1, k->b->rstd1, k->g->s.dh, false, dx, k->W,
-                          grad(k, CLIP_K_LN1_W), grad(k, CLIP_K_LN1_B));
+    const struct clip_block *k = &b->k;
+    enum clip_tower_id id = k->t->net->id;
+    bool final = k->pool && k->c->pool == CLIP_POOL_MAP;
+    enum clip_kind gain = final ? CLIP_K_LN_FINAL_W : CLIP_K_LN1_W;
+    if (k->post) {
+        add_act(b, k->rows * k->W, b->s->dh, dx);
+        return;
+    }
+    k->op->layer_norm_bwd(k->d, k->rows, k->W, k->x, k->W, k->norm1[0], k->b->mean1, k->b->rstd1,
+                          b->s->dh, false, dx, k->W, clip_param_grad(b->g, id, gain, k->layer),
+                          clip_param_grad(b->g, id, gain + 1, k->layer));
 }
 
-static void qkv_back(const struct grad_block *k, float *dx)
+static void qkv_back(const struct back *b, float *dx)
 {
-    struct dev *d = k->g->d;
-    struct clip_grad_scratch *s = &k->g->s;
-    k->op->linear_dw(d, k->rows, s->dqkv, k->b->h1, k->W, k->w->m[CLIP_K_QKV_W],
-                     grad(k, CLIP_K_QKV_W), grad(k, CLIP_K_QKV_B));
-    k->op->linear_dx(d, k->rows, s->dqkv, k->w->m[CLIP_K_QKV_W], s->dh);
-    norm1_back(k, dx);
+    const struct clip_block *k = &b->k;
+    k->op->linear_dw(k->d, k->rows, b->s->dqkv, k->b->h1, k->W, k->w->m[CLIP_K_QKV_W],
+                     grad(b, CLIP_K_QKV_W), grad(b, CLIP_K_QKV_B));
+    k->op->linear_dx(k->d, k->rows, b->s->dqkv, k->w->m[CLIP_K_QKV_W], b->s->dh);
+    input_back(b, dx);
 }
 
-// The last block: the rows read get the gradient through their queries and the stream, in dxs, and
-// are then added to what all rows get through keys and values.
-static void last_qkv_back(const struct grad_block *k, float *dxs, float *dx)
+// Queries of the rows read: into dxs, which already has the stream's gradient, then into all rows'.
+static void read_back(const struct back *b, float *dxs, float *dx)
 {
-    struct dev *d = k->g->d;
-    struct clip_grad_scratch *s = &k->g->s;
+    const struct clip_block *k = &b->k;
     struct clip_tape *t = k->t;
-    float *dw = grad(k, CLIP_K_QKV_W), *db = grad(k, CLIP_K_QKV_B);
-    k->op->linear_dw(d, t->n, s->dqs, t->h1s, k->W, k->w->m[CLIP_K_Q_W], dw, db);
-    k->op->linear_dx(d, t->n, s->dqs, k->w->m[CLIP_K_Q_W], s->dh);
-    k->op->layer_norm_bwd(d, t->n, k->W, t->x0s, k->W, param(k, CLIP_K_LN1_W), t->mean1s, t->rstd1s,
-                          s->dh, false, dxs, k->W, grad(k, CLIP_K_LN1_W), grad(k, CLIP_K_LN1_B));
-    k->op->zero(d, dx, k->rows * k->W * sizeof *dx);
-    k->op->scatter_add(d, t->n, k->W, dxs, t->sel, dx, k->W);
-    k->op->linear_dw(d, k->rows, s->dqkv, k->b->h1, k->W, k->w->m[CLIP_K_KV_W], dw + k->W * k->W,
-                     db + k->W);
-    k->op->linear_dx(d, k->rows, s->dqkv, k->w->m[CLIP_K_KV_W], s->dh);
-    norm1_back(k, dx);
+    if (k->post)
+        add_act(b, t->n * k->W, b->s->dh, dxs);
+    else
+        norm_back(b, t->n, k->W, t->x0s, CLIP_K_LN1_W, t->mean1s, t->rstd1s, b->s->dh, false, dxs);
+    k->op->zero(k->d, dx, k->rows * k->W * sizeof *dx);
+    k->op->scatter_add(k->d, t->n, k->W, dxs, t->sel, dx, k->W);
+}
+
+// Queries of the learned row, which no input has a part in.
+static void latent_back(const struct back *b, float *dx)
+{
+    const struct clip_block *k = &b->k;
+    struct clip_tape *t = k->t;
+    if (param(b, CLIP_K_LN_Q_W)) {
+        k->op->zero(k->d, b->s->dt, t->n * k->F * sizeof(float));
+        norm_back(b, t->n, k->F, t->x0s, CLIP_K_LN_Q_W, t->mean1s, t->rstd1s, b->s->dh, false,
+                  b->s->dt);
+    } else {
+        k->op->widen(k->d, t->n * k->F, b->s->dh, b->s->dt);
+    }
+    // All of q_row is 0.
+    k->op->scatter_add(k->d, t->n, k->F, b->s->dt, t->q_row, grad(b, CLIP_K_LATENT), k->F);
+    k->op->zero(k->d, dx, k->rows * k->W * sizeof *dx);
+}
+
+static void split_back(const struct back *b, float *dxs, float *dx)
+{
+    const struct clip_block *k = &b->k;
+    struct clip_grad_scratch *s = b->s;
+    struct clip_tape *t = k->t;
+    float *db = grad(b, CLIP_K_QKV_B);
+    k->op->linear_dw(k->d, t->n, s->dqs, t->h1s, k->F, k->w->m[CLIP_K_Q_W], grad_q(b), db);
+    k->op->linear_dx(k->d, t->n, s->dqs, k->w->m[CLIP_K_Q_W], s->dh);
+    if (k->pool)
+        latent_back(b, dx);
+    else
+        read_back(b, dxs, dx);
+    k->op->linear_dw(k->d, k->rows, s->dqkv, k->b->h1, k->W, k->w->m[CLIP_K_KV_W], grad_kv(b),
+                     db ? db + k->F : NULL);
+    k->op->linear_dx(k->d, k->rows, s->dqkv, k->w->m[CLIP_K_KV_W], s->dh);
+    input_back(b, dx);
+}
+
+// From the stream's gradient behind attention to s.dh, that of attention's rows.
+static void out_back(const struct back *b, const float *dx)
+{
+    const struct clip_block *k = &b->k;
+    struct clip_room *r = k->b;
+    if (k->post)
+        post_back(b, dx, CLIP_K_LN1_W, r->post1, r->mean1, r->rstd1);
+    else
+        branch_back(b, dx, CLIP_K_LS1, r->br1);
+    k->op->linear_dw(k->d, k->q_rows, b->s->dy, k->inner ? r->att_n : r->att, k->F,
+                     k->w->m[CLIP_K_OUT_W], grad(b, CLIP_K_OUT_W), grad(b, CLIP_K_OUT_B));
+    k->op->linear_dx(k->d, k->q_rows, b->s->dy, k->w->m[CLIP_K_OUT_W], b->s->dh);
+    if (k->inner)
+        inner_back(b, k->W, r->att32, CLIP_K_ATT_LN_W, r->mean_a, r->rstd_a, b->s->dh);
 }
 
 void clip_block_back(struct clip_grad *g, struct clip_tape *t, int layer)
 {
-    struct grad_block k = block_of(g, t, layer);
     struct clip_grad_scratch *s = &g->s;
-    struct dev *d = g->d;
-    float *dx = k.last ? s->dxs : s->dx;
-    if (t->recompute && !k.last)
-        clip_block_forward(d, t, layer, t->x[layer + 1]);
-    mlp_back(&k, dx);
-    branch_back(&k, dx, CLIP_K_LS1, k.b->br1);
-    k.op->linear_dw(d, k.q_rows, s->dy, k.b->att, k.W, k.w->m[CLIP_K_OUT_W], grad(&k, CLIP_K_OUT_W),
-                    grad(&k, CLIP_K_OUT_B));
-    k.op->linear_dx(d, k.q_rows, s->dy, k.w->m[CLIP_K_OUT_W], s->dh);
-    struct dev_attention a = clip_block_attention(d, t, layer);
-    if (k.last) {
-        k.op->attention_bwd(d, &a, s->dh, s->dqs, s->dqkv, act_at(&k, s->dqkv, k.W));
-        last_qkv_back(&k, s->dxs, s->dx);
+    struct back b = {clip_block_of(g->d, t, layer), g, s};
+    const struct clip_block *k = &b.k;
+    float *dx = k->split ? s->dxs : s->dx;
+    if (t->recompute && layer + 1 < clip_tower_blocks(k->c))
+        clip_block_forward(g->d, t, layer, t->x[layer + 1]);
+    if (k->M)
+        mlp_back(&b, dx);
+    out_back(&b, dx);
+    struct dev_attention a = clip_block_attention(k);
+    if (k->split) {
+        k->op->attention_bwd(k->d, &a, s->dh, s->dqs, s->dqkv, act_at(&b, s->dqkv, k->F));
+        clip_block_rotate(k, true, s->dqkv);
+        split_back(&b, s->dxs, s->dx);
     } else {
-        k.op->attention_bwd(d, &a, s->dh, s->dqkv, act_at(&k, s->dqkv, k.W),
-                            act_at(&k, s->dqkv, 2 * k.W));
-        qkv_back(&k, s->dx);
+        k->op->attention_bwd(k->d, &a, s->dh, s->dqkv, act_at(&b, s->dqkv, k->W),
+                             act_at(&b, s->dqkv, 2 * k->W));
+        clip_block_rotate(k, true, s->dqkv);
+        qkv_back(&b, s->dx);
     }
+    // Keys have no bias: it stays zero.
+    if (k->c->qkv_bias == CLIP_BIAS_QV && !k->pool)
+        k->op->zero(k->d, grad(&b, CLIP_K_QKV_B) + k->W, k->W * sizeof(float));
 }

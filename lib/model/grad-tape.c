@@ -35,25 +35,52 @@ static void *buffer(struct walk *w, void *old, size_t bytes)
             (p) = buffer(w, p, bytes);                                                             \
     } while (0)
 
-static void walk_block(struct walk *w, struct clip_room *b, const struct clip_tower *c, size_t rows,
-                       size_t q_rows, size_t qkv_cols)
+// Sizes of a block: rows, those that go on, the width of what goes in and out, of keys and values or
+// all three, and of the MLP.
+struct sizes {
+    size_t rows, q_rows, W, F, qkv, M, heads;
+};
+
+static void walk_inner(struct walk *w, struct clip_room *b, const struct sizes *s)
 {
-    size_t W = (size_t)c->width, M = (size_t)c->mlp, f = sizeof(float);
+    size_t f = sizeof(float);
+    BUFFER(w, b->att32, s->q_rows * s->W * f);
+    BUFFER(w, b->mean_a, s->q_rows * f);
+    BUFFER(w, b->rstd_a, s->q_rows * f);
+    BUFFER(w, b->att_n, s->q_rows * s->W * w->act);
+    BUFFER(w, b->mid32, s->q_rows * s->M * f);
+    BUFFER(w, b->mean_m, s->q_rows * f);
+    BUFFER(w, b->rstd_m, s->q_rows * f);
+    BUFFER(w, b->mid_n, s->q_rows * s->M * w->act);
+}
+
+static void walk_block(struct walk *w, struct clip_room *b, const struct clip_tower *c,
+                       const struct sizes *s, bool pool)
+{
+    size_t f = sizeof(float), rows = s->rows, q_rows = s->q_rows;
     BUFFER(w, b->mean1, rows * f);
     BUFFER(w, b->rstd1, rows * f);
-    BUFFER(w, b->h1, rows * W * w->act);
-    BUFFER(w, b->qkv, rows * qkv_cols * w->act);
-    BUFFER(w, b->lse, q_rows * (size_t)c->heads * f);
-    BUFFER(w, b->att, q_rows * W * w->act);
-    BUFFER(w, b->x1, q_rows * W * f);
+    BUFFER(w, b->h1, rows * s->W * w->act);
+    BUFFER(w, b->qkv, rows * s->qkv * w->act);
+    BUFFER(w, b->lse, q_rows * s->heads * f);
+    BUFFER(w, b->att, q_rows * s->F * w->act);
+    BUFFER(w, b->x1, q_rows * s->F * f);
     BUFFER(w, b->mean2, q_rows * f);
     BUFFER(w, b->rstd2, q_rows * f);
-    BUFFER(w, b->h2, q_rows * W * w->act);
-    BUFFER(w, b->pre, q_rows * M * w->act);
-    BUFFER(w, b->mid, q_rows * M * w->act);
+    BUFFER(w, b->h2, q_rows * s->F * w->act);
+    BUFFER(w, b->pre, q_rows * s->M * (c->swiglu && !pool ? 2 : 1) * w->act);
+    BUFFER(w, b->mid, q_rows * s->M * w->act);
+    if (pool)
+        return;
     if (c->ls_init > 0) {
-        BUFFER(w, b->br1, q_rows * W * w->act);
-        BUFFER(w, b->br2, q_rows * W * w->act);
+        BUFFER(w, b->br1, q_rows * s->W * w->act);
+        BUFFER(w, b->br2, q_rows * s->W * w->act);
+    }
+    if (c->inner_norm)
+        walk_inner(w, b, s);
+    if (c->post_norm) {
+        BUFFER(w, b->post1, q_rows * s->W * f);
+        BUFFER(w, b->post2, q_rows * s->W * f);
     }
 }
 
@@ -61,48 +88,70 @@ static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_con
                       enum clip_tower_id id, size_t n, size_t rows)
 {
     size_t W = (size_t)c->vision.width, P = (size_t)c->patch_size, f = sizeof(float);
-    size_t size = (size_t)c->image_size;
+    size_t size = (size_t)c->image_size, patches = n * (size_t)(c->grid * c->grid);
     if (id == CLIP_TEXT) {
         BUFFER(w, t->token, rows * sizeof(int32_t));
         return;
     }
     BUFFER(w, t->pixels, n * size * size * 3);
-    BUFFER(w, t->patches, (rows - n) * 3 * P * P * w->act);
+    BUFFER(w, t->patches, patches * 3 * P * P * w->act);
     BUFFER(w, t->stem, rows * W * f);
+    if (c->vision.no_norm_pre)
+        return;
     BUFFER(w, t->mean0, rows * f);
     BUFFER(w, t->rstd0, rows * f);
+}
+
+static void walk_blocks(struct walk *w, struct clip_tape *t, const struct clip_tower *c, size_t F,
+                        size_t n, size_t rows, bool recompute)
+{
+    size_t W = (size_t)c->width, blocks = (size_t)clip_tower_blocks(c);
+    size_t kept = recompute && blocks > 1 ? 1 : blocks - 1;
+    struct clip_room none = {0};
+    struct sizes s = {rows, rows, W, W, 3 * W, (size_t)c->mlp, (size_t)c->heads};
+    bool pool = blocks > (size_t)c->layers;
+    for (size_t l = 0; l < kept; l++)
+        walk_block(w, w->what == COUNT ? &none : &t->blocks[l], c, &s, false);
+    if (pool)
+        s = (struct sizes){rows, n, W, F, 2 * F, (size_t)c->pool_mlp, (size_t)c->pool_heads};
+    else if (c->pool == CLIP_POOL_TOKEN)
+        s.q_rows = n, s.qkv = 2 * W;
+    walk_block(w, &t->last, c, &s, pool);
 }
 
 static void walk_tape(struct walk *w, struct clip_tape *t, const struct clip_config *c,
                       enum clip_tower_id id, size_t n, size_t rows, bool recompute)
 {
     const struct clip_tower *tc = id == CLIP_VISION ? &c->vision : &c->text;
-    size_t W = (size_t)tc->width, f = sizeof(float), layers = (size_t)tc->layers;
-    size_t kept = recompute && layers > 1 ? 1 : layers - 1;
-    struct clip_room none = {0};
+    size_t W = (size_t)tc->width, F = (size_t)clip_pool_width(c, id), f = sizeof(float);
     walk_stem(w, t, c, id, n, rows);
-    for (size_t l = 0; l < layers; l++)
+    for (size_t l = 0; l < (size_t)clip_tower_blocks(tc); l++)
         BUFFER(w, t->x[l], rows * W * f);
-    for (size_t l = 0; l < kept; l++)
-        walk_block(w, w->what == COUNT ? &none : &t->blocks[l], tc, rows, rows, 3 * W);
-    walk_block(w, &t->last, tc, rows, n, 2 * W);
+    walk_blocks(w, t, tc, F, n, rows, recompute);
     BUFFER(w, t->start, (n + 1) * sizeof(int32_t));
     BUFFER(w, t->q_row, n * sizeof(int32_t));
     BUFFER(w, t->sel, n * sizeof(int32_t));
-    BUFFER(w, t->h1s, n * W * w->act);
-    BUFFER(w, t->q, n * W * w->act);
-    BUFFER(w, t->hf, n * W * w->act);
-    BUFFER(w, t->x0s, n * W * f);
-    BUFFER(w, t->y, n * W * f);
+    BUFFER(w, t->h1s, n * F * w->act);
+    BUFFER(w, t->q, n * F * w->act);
+    BUFFER(w, t->hf, n * F * w->act);
+    BUFFER(w, t->x0s, n * F * f);
+    BUFFER(w, t->y, n * F * f);
     BUFFER(w, t->mean1s, n * f);
     BUFFER(w, t->rstd1s, n * f);
-    BUFFER(w, t->mean_f, n * f);
-    BUFFER(w, t->rstd_f, n * f);
+    BUFFER(w, t->mean_f, (tc->norm_first ? rows : n) * f);
+    BUFFER(w, t->rstd_f, (tc->norm_first ? rows : n) * f);
+    if (tc->pool == CLIP_POOL_MEAN)
+        BUFFER(w, t->end, rows * W * f);
+    if (tc->norm_first)
+        BUFFER(w, t->normed, rows * W * f);
+    if (tc->post_norm)
+        BUFFER(w, t->tmp, rows * W * f);
 }
 
 size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, size_t n)
 {
-    return n * (size_t)(tower == CLIP_VISION ? clip_config_positions(c) : c->context);
+    return n * (size_t)(tower == CLIP_VISION ? clip_config_positions(c)
+                                             : clip_config_text_positions(c));
 }
 
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
@@ -119,6 +168,8 @@ void clip_tape_release(struct clip_grad *g, struct clip_tape *t)
     struct walk w = {.what = FREE, .d = g->d, .act = g->d ? g->d->act_size : 0};
     if (t->net)
         walk_tape(&w, t, &g->table->cfg, t->net->id, 0, 0, t->recompute);
+    if (t->rope)
+        g->d->op->free(g->d, t->rope);
     free(t->x);
     free(t->blocks);
     free(t->host);
@@ -127,11 +178,15 @@ void clip_tape_release(struct clip_grad *g, struct clip_tape *t)
 
 static int first_use(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id id, struct err *e)
 {
-    size_t layers = (size_t)g->net[id].cfg->layers;
-    if (!(t->x = mem_alloc(layers, sizeof *t->x, e)) ||
-        !(t->blocks = mem_alloc(layers, sizeof *t->blocks, e))) {
+    size_t blocks = (size_t)clip_tower_blocks(g->net[id].cfg);
+    bool rope = g->net[id].cfg->rope.grid > 0;
+    if (!(t->x = mem_alloc(blocks, sizeof *t->x, e)) ||
+        !(t->blocks = mem_alloc(blocks, sizeof *t->blocks, e)) ||
+        (rope && !(t->rope = clip_rope_new(g->d, &g->table->cfg, e)))) {
         free(t->x);
+        free(t->blocks);
         t->x = NULL;
+        t->blocks = NULL;
         return -1;
     }
     t->net = &g->net[id];
@@ -164,7 +219,8 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
         return -1;
     }
     t->host = host;
-    t->patch_rows = t->x[0]; // borrowed until ln_pre fills it
+    // A buffer that is filled later: by ln_pre, or where there is none not at all.
+    t->patch_rows = g->table->cfg.vision.no_norm_pre ? t->stem : t->x[0];
     t->max_n = n;
     t->indexed = 0;
     t->max_rows = rows;

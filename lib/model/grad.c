@@ -46,7 +46,7 @@ int clip_grad_init(struct clip_grad *g, struct dev *d, const struct clip_table *
 static void free_scratch(struct clip_grad *g)
 {
     struct clip_grad_scratch *s = &g->s;
-    void *all[] = {s->dx, s->dxs, s->dy, s->dh, s->dmid, s->dqkv, s->dqs};
+    void *all[] = {s->dx, s->dxs, s->dy, s->dh, s->dmid, s->dqkv, s->dqs, s->dt, s->dpre};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             g->d->op->free(g->d, all[i]);
@@ -81,37 +81,63 @@ void clip_grad_refresh(struct clip_grad *g)
         clip_net_weights(&g->net[i], g->d, g->d->op->weight_refresh);
 }
 
-static size_t larger(int a, int b)
+static size_t larger(size_t a, size_t b)
 {
-    return (size_t)(a > b ? a : b);
+    return a > b ? a : b;
+}
+
+// Values of a row, or of a sample's, in each buffer, for both towers.
+struct widths {
+    size_t W, M, dt, dpre, wide;
+};
+
+static void widen_for(const struct clip_config *c, enum clip_tower_id id, struct widths *w)
+{
+    const struct clip_tower *t = id == CLIP_VISION ? &c->vision : &c->text;
+    size_t W = larger((size_t)t->width, (size_t)clip_pool_width(c, id));
+    size_t M = larger((size_t)t->mlp, (size_t)t->pool_mlp);
+    bool more = t->inner_norm || t->post_norm || t->pool != CLIP_POOL_TOKEN;
+    w->W = larger(w->W, W);
+    w->M = larger(w->M, M);
+    w->dt = larger(w->dt, t->inner_norm ? larger(W, M) : more ? W : 0);
+    w->dpre = larger(w->dpre, t->swiglu ? 2 * (size_t)t->mlp : 0);
+    w->wide = larger(larger(w->wide, W), (size_t)c->embed_dim);
+}
+
+static struct widths widths_of(const struct clip_config *c)
+{
+    struct widths w = {0};
+    widen_for(c, CLIP_VISION, &w);
+    widen_for(c, CLIP_TEXT, &w);
+    return w;
 }
 
 size_t clip_scratch_bytes(const struct clip_config *c, size_t n, size_t rows, size_t act_size)
 {
-    size_t W = larger(c->vision.width, c->text.width), M = larger(c->vision.mlp, c->text.mlp);
-    size_t wide = W > (size_t)c->embed_dim ? W : (size_t)c->embed_dim;
-    return (rows + n) * W * sizeof(float) + (rows * (5 * W + M) + n * wide) * act_size;
+    struct widths w = widths_of(c);
+    return ((rows + n) * w.W + rows * w.dt) * sizeof(float) +
+           (rows * (5 * w.W + w.M + w.dpre) + n * w.wide) * act_size;
 }
 
 int clip_scratch_room(struct clip_grad *g, size_t n, size_t rows, struct err *e)
 {
-    const struct clip_config *c = &g->table->cfg;
+    struct widths w = widths_of(&g->table->cfg);
     struct clip_grad_scratch *s = &g->s;
     struct dev *d = g->d;
-    size_t W = larger(c->vision.width, c->text.width), M = larger(c->vision.mlp, c->text.mlp);
-    size_t wide = W > (size_t)c->embed_dim ? W : (size_t)c->embed_dim;
     if (n <= s->n && rows <= s->rows)
         return 0;
     n = n > s->n ? n : s->n;
     rows = rows > s->rows ? rows : s->rows;
     free_scratch(g);
-    if (!(s->dx = d->op->alloc(d, rows * W * sizeof(float), e)) ||
-        !(s->dxs = d->op->alloc(d, n * W * sizeof(float), e)) ||
-        !(s->dy = d->op->alloc(d, rows * W * d->act_size, e)) ||
-        !(s->dh = d->op->alloc(d, rows * W * d->act_size, e)) ||
-        !(s->dmid = d->op->alloc(d, rows * M * d->act_size, e)) ||
-        !(s->dqkv = d->op->alloc(d, rows * 3 * W * d->act_size, e)) ||
-        !(s->dqs = d->op->alloc(d, n * wide * d->act_size, e))) {
+    if (!(s->dx = d->op->alloc(d, rows * w.W * sizeof(float), e)) ||
+        !(s->dxs = d->op->alloc(d, n * w.W * sizeof(float), e)) ||
+        !(s->dy = d->op->alloc(d, rows * w.W * d->act_size, e)) ||
+        !(s->dh = d->op->alloc(d, rows * w.W * d->act_size, e)) ||
+        !(s->dmid = d->op->alloc(d, rows * w.M * d->act_size, e)) ||
+        !(s->dqkv = d->op->alloc(d, rows * 3 * w.W * d->act_size, e)) ||
+        !(s->dqs = d->op->alloc(d, n * w.wide * d->act_size, e)) ||
+        (w.dt && !(s->dt = d->op->alloc(d, rows * w.dt * sizeof(float), e))) ||
+        (w.dpre && !(s->dpre = d->op->alloc(d, rows * w.dpre * d->act_size, e)))) {
         free_scratch(g);
         return -1;
     }
@@ -164,38 +190,79 @@ static void stem_back(struct clip_grad *g, struct clip_tape *t)
         return;
     }
     // x[0] is not needed any more: the gradient before ln_pre goes there.
-    float *dstem = t->x[0];
-    size_t P = (size_t)clip_config_positions(c) - 1, patch = 3 * (size_t)c->patch_size;
-    op->zero(g->d, dstem, t->rows * W * sizeof *dstem);
-    op->layer_norm_bwd(g->d, t->rows, W, t->stem, W, t->net->once.v[CLIP_K_LN_PRE_W], t->mean0,
-                       t->rstd0, g->s.dx, true, dstem, W,
-                       clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_W, -1),
-                       clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_B, -1));
+    const struct clip_params *p = &t->net->once;
+    size_t P = (size_t)(c->grid * c->grid), patch = 3 * (size_t)c->patch_size;
+    float *dstem = c->vision.no_norm_pre ? g->s.dx : t->x[0];
+    if (!c->vision.no_norm_pre) {
+        op->zero(g->d, dstem, t->rows * W * sizeof *dstem);
+        op->layer_norm_bwd(g->d, t->rows, W, t->stem, W, p->v[CLIP_K_LN_PRE_W], t->mean0, t->rstd0,
+                           g->s.dx, true, dstem, W,
+                           clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_W, -1),
+                           clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_B, -1));
+    }
     op->assemble_bwd(g->d, t->n, P, W, dstem, clip_param_grad(g, CLIP_VISION, CLIP_K_CLASS, -1),
                      clip_param_grad(g, CLIP_VISION, CLIP_K_POS, -1), g->s.dy);
     op->linear_dw(g->d, t->n * P, g->s.dy, t->patches, patch * (size_t)c->patch_size,
-                  t->net->once.m[CLIP_K_PATCH], clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH, -1),
-                  NULL);
+                  p->m[CLIP_K_PATCH], clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH, -1),
+                  clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH_B, -1));
 }
 
-int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, struct err *e)
+// Back through the final norm of `rows` rows x, to dx.
+static void final_back(struct clip_grad *g, struct clip_tape *t, size_t rows, size_t cols,
+                       const float *x, const void *dy, bool dy_f32, float *dx)
+{
+    enum clip_tower_id id = t->net->id;
+    g->d->op->zero(g->d, dx, rows * cols * sizeof *dx);
+    g->d->op->layer_norm_bwd(g->d, rows, cols, x, cols, t->net->once.v[CLIP_K_LN_FINAL_W],
+                             t->mean_f, t->rstd_f, dy, dy_f32, dx, cols,
+                             clip_param_grad(g, id, CLIP_K_LN_FINAL_W, -1),
+                             clip_param_grad(g, id, CLIP_K_LN_FINAL_B, -1));
+}
+
+// From dz to s.dxs, the gradient of t->y.
+static void head_back(struct clip_grad *g, struct clip_tape *t, const float *dz)
 {
     const struct clip_tower *c = t->net->cfg;
     const struct dev_ops *op = g->d->op;
     enum clip_tower_id id = t->net->id;
-    size_t W = (size_t)c->width, E = (size_t)g->table->cfg.embed_dim;
+    struct dev_weight *head = t->net->once.m[CLIP_K_HEAD];
+    size_t F = (size_t)clip_pool_width(t->net->model, id), E = (size_t)t->net->model->embed_dim;
+    const void *dy = dz;
+    if (head) {
+        op->to_act(g->d, t->n, E, dz, E, NULL, g->s.dqs);
+        op->linear_dw(g->d, t->n, g->s.dqs, t->hf, F, head, clip_param_grad(g, id, CLIP_K_HEAD, -1),
+                      clip_param_grad(g, id, CLIP_K_HEAD_B, -1));
+        op->linear_dx(g->d, t->n, g->s.dqs, head, g->s.dh);
+        dy = g->s.dh;
+    }
+    if (clip_tower_norm_last(c))
+        final_back(g, t, t->n, F, t->y, dy, !head, g->s.dxs);
+    else if (head)
+        op->widen(g->d, t->n * F, dy, g->s.dxs);
+    else
+        op->copy(g->d, g->s.dxs, dy, t->n * F * sizeof(float));
+}
+
+// From s.dxs to s.dx, the gradient of t->end.
+static void mean_back(struct clip_grad *g, struct clip_tape *t)
+{
+    const struct clip_tower *c = t->net->cfg;
+    size_t W = (size_t)c->width;
+    float *to = c->norm_first ? g->s.dt : g->s.dx;
+    g->d->op->zero(g->d, to, t->rows * W * sizeof *to);
+    g->d->op->mean_rows_bwd(g->d, t->n, t->max_len, !c->no_class, W, g->s.dxs, to);
+    if (c->norm_first)
+        final_back(g, t, t->rows, W, t->end, to, true, g->s.dx);
+}
+
+int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, struct err *e)
+{
     if (clip_scratch_room(g, t->n, t->rows, e))
         return -1;
-    op->to_act(g->d, t->n, E, dz, E, NULL, g->s.dqs);
-    op->linear_dw(g->d, t->n, g->s.dqs, t->hf, W, t->net->once.m[CLIP_K_HEAD],
-                  clip_param_grad(g, id, CLIP_K_HEAD, -1), NULL);
-    op->linear_dx(g->d, t->n, g->s.dqs, t->net->once.m[CLIP_K_HEAD], g->s.dh);
-    op->zero(g->d, g->s.dxs, t->n * W * sizeof(float));
-    op->layer_norm_bwd(g->d, t->n, W, t->y, W, t->net->once.v[CLIP_K_LN_FINAL_W], t->mean_f,
-                       t->rstd_f, g->s.dh, false, g->s.dxs, W,
-                       clip_param_grad(g, id, CLIP_K_LN_FINAL_W, -1),
-                       clip_param_grad(g, id, CLIP_K_LN_FINAL_B, -1));
-    for (int l = c->layers - 1; l >= 0; l--)
+    head_back(g, t, dz);
+    if (t->end)
+        mean_back(g, t);
+    for (int l = clip_tower_blocks(t->net->cfg) - 1; l >= 0; l--)
         clip_block_back(g, t, l);
     stem_back(g, t);
     return 0;

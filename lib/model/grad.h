@@ -24,7 +24,9 @@
 struct clip_grad_scratch {
     size_t rows, n; // room for so many rows of the wider tower and so many samples
     float *dx, *dxs;
+    float *dt; // [rows, max(W, M)], where a tower needs it
     void *dy, *dh, *dmid, *dqkv, *dqs;
+    void *dpre; // act [rows, 2 M], swiglu
 };
 
 struct clip_grad {

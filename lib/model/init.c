@@ -96,14 +96,24 @@ static void init_block(const struct clip_table *t, const struct clip_tensor *x,
         uniform(r, out, x->numel, linear_bound((size_t)w->width));
         return;
     case CLIP_K_PROJ_B:
-        uniform(r, out, x->numel, linear_bound((size_t)w->mlp));
+        uniform(r, out, x->numel,
+                linear_bound((size_t)(x->layer == w->layers ? w->pool_mlp : w->mlp)));
         return;
     case CLIP_K_LS1:
     case CLIP_K_LS2:
         fill(out, x->numel, w->ls_init);
         return;
+    case CLIP_K_LATENT:
+        normal(r, out, x->numel, 1 / sqrt((double)x->shape[1]));
+        return;
+    case CLIP_K_Q_W:
+    case CLIP_K_KV_W:
+        uniform(r, out, x->numel, sqrt(6.0 / (double)(x->shape[0] + x->shape[1])));
+        return;
     default: // layer norms, attention biases
-        fill(out, x->numel, x->kind == CLIP_K_LN1_W || x->kind == CLIP_K_LN2_W);
+        fill(out, x->numel,
+             x->kind == CLIP_K_LN1_W || x->kind == CLIP_K_LN2_W || x->kind == CLIP_K_ATT_LN_W ||
+                 x->kind == CLIP_K_MLP_LN_W || x->kind == CLIP_K_LN_Q_W);
     }
 }
 
@@ -133,6 +143,8 @@ void clip_init_tensor(const struct clip_table *t, size_t i, uint64_t seed, float
         return;
     case CLIP_K_LN_PRE_B:
     case CLIP_K_LN_FINAL_B:
+    case CLIP_K_PATCH_B:
+    case CLIP_K_HEAD_B:
         fill(out, x->numel, 0);
         return;
     case CLIP_K_LOGIT_SCALE:
@@ -186,20 +198,22 @@ static void apply(const double *m, int n0, int n1, const float *in, float *out, 
             }
 }
 
-int clip_resize_grid(const float *in, int g0, float *out, int g1, int w, struct err *e)
+int clip_resize_grid(const float *in, int g0, float *out, int g1, int w, int first, struct err *e)
 {
-    size_t W = (size_t)w, a = (size_t)g0, b = (size_t)g1;
-    memcpy(out, in, W * sizeof *out);
+    size_t W = (size_t)w, a = (size_t)g0, b = (size_t)g1, kept = (size_t)first * W;
+    memcpy(out, in, kept * sizeof *out);
+    in += kept;
+    out += kept;
     if (g0 == g1) {
-        memcpy(out + W, in + W, a * a * W * sizeof *out);
+        memcpy(out, in, a * a * W * sizeof *out);
         return 0;
     }
     double *m = mem_alloc(a * b, sizeof *m, e);
     float *half = m ? mem_alloc(a * b, W * sizeof *half, e) : NULL;
     if (half) {
         cubic_matrix(m, g0, g1);
-        apply(m, g0, g1, in + W, half, a, W);      // along a row: [g0][g0] -> [g0][g1]
-        apply(m, g0, g1, half, out + W, 1, b * W); // along columns: -> [g1][g1]
+        apply(m, g0, g1, in, half, a, W);      // along a row: [g0][g0] -> [g0][g1]
+        apply(m, g0, g1, half, out, 1, b * W); // along columns: -> [g1][g1]
     }
     free(m);
     free(half);

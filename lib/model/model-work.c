@@ -29,7 +29,7 @@ static int take(struct dev *d, const struct want *w, size_t n, struct err *e)
     return 0;
 }
 
-enum { WANTS = 14 };
+enum { WANTS = 19 };
 
 // The buffers of a tower: what goes into *w, and w->rows, w->seqs.
 static void wants_of(const struct clip_config *c, enum clip_tower_id tower, const struct dev *d,
@@ -37,10 +37,11 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
 {
     bool vision = tower == CLIP_VISION;
     const struct clip_tower *t = vision ? &c->vision : &c->text;
-    size_t longest = (size_t)(vision ? clip_config_positions(c) : c->context);
-    size_t width = (size_t)t->width, act = d->act_size;
+    size_t longest = (size_t)(vision ? clip_config_positions(c) : clip_config_text_positions(c));
+    size_t width = (size_t)t->width, act = d->act_size, mlp = (size_t)t->mlp;
+    size_t f = max2(width, (size_t)clip_pool_width(c, tower)), pool = (size_t)t->pool_mlp;
     size_t patch = vision ? 3 * (size_t)c->patch_size * (size_t)c->patch_size : 0;
-    size_t wide = max2(max2(3 * width, (size_t)t->mlp), patch);
+    size_t wide = max2(max2(3 * width, t->swiglu ? 2 * mlp : mlp), max2(patch, max2(2 * f, pool)));
     size_t image = vision ? 3 * (size_t)c->image_size * (size_t)c->image_size : 0;
     // A text has one row at least, a picture all its positions.
     size_t pass = d->pass_rows ? d->pass_rows : CLIP_WORK_ROWS;
@@ -49,48 +50,67 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
     const struct want all[WANTS] = {
         {(void **)&w->x, w->rows, width, 4},
         {(void **)&w->patch, vision ? w->rows : 0, width, 4},
-        {(void **)&w->x_read, w->seqs, width, 4},
-        {(void **)&w->emb, w->seqs, (size_t)(c->embed_dim > t->width ? c->embed_dim : t->width), 4},
+        {(void **)&w->x_read, w->seqs, f, 4},
+        {(void **)&w->emb, w->seqs, max2((size_t)c->embed_dim, f), 4},
         {&w->y, w->rows, width, act},
         {&w->h, w->rows, wide, act},
-        {&w->y_read, w->seqs, width, act},
-        {&w->q, w->seqs, width, act},
-        {&w->o, w->seqs, width, act},
+        {&w->y_read, w->seqs, f, act},
+        {&w->q, w->seqs, f, act},
+        {&w->o, w->seqs, f, act},
         {(void **)&w->start, w->seqs + 1, 1, 4},
         {(void **)&w->read, w->seqs, 1, 4},
         {(void **)&w->last, w->seqs, 1, 4},
         {(void **)&w->token, vision ? 0 : w->rows, 1, 4},
         {(void **)&w->pixels, w->seqs, image, 1},
+        {&w->mid, t->swiglu ? w->rows : 0, max2(mlp, pool), act},
+        {(void **)&w->f32, t->inner_norm ? w->rows : 0, max2(width, mlp), 4},
+        {&w->normed, t->inner_norm ? w->rows : 0, max2(width, mlp), act},
+        {(void **)&w->branch, t->post_norm ? w->rows : 0, width, 4},
+        {(void **)&w->all, t->norm_first ? w->rows : 0, width, 4},
     };
     memcpy(wants, all, sizeof all);
 }
 
 // What the rows of a block and those that go on in a split one share.
-static struct clip_room room_of(void *y, void *h, float *x)
+static struct clip_room room_of(const struct clip_work *w, void *y, float *x)
 {
-    return (struct clip_room){.h1 = y, .qkv = h, .att = y, .x1 = x, .h2 = y, .mid = h};
+    return (struct clip_room){.h1 = y,
+                              .qkv = w->h,
+                              .att = y,
+                              .x1 = x,
+                              .h2 = y,
+                              .pre = w->mid ? w->h : NULL,
+                              .mid = w->mid ? w->mid : w->h,
+                              .att32 = w->f32,
+                              .mid32 = w->f32,
+                              .att_n = w->normed,
+                              .mid_n = w->normed,
+                              .post1 = w->branch,
+                              .post2 = w->branch};
 }
 
 static void lay_out(struct clip_work *w, struct clip_net *net)
 {
     struct clip_tape *t = &w->tape;
-    bool split = clip_net_split(net, net->cfg->layers - 1);
+    int blocks = clip_tower_blocks(net->cfg);
     t->net = net;
     t->recompute = true; // one room for all blocks
-    for (int l = 0; l < net->cfg->layers; l++)
+    for (int l = 0; l < blocks; l++)
         t->x[l] = w->x;
-    w->room = room_of(w->y, w->h, w->x);
+    w->room = room_of(w, w->y, w->x);
     t->blocks = &w->room;
     t->last = w->room;
-    if (split) {
-        t->last = room_of(w->y_read, w->h, w->x_read);
+    if (clip_net_split(net, blocks - 1)) {
+        t->last = room_of(w, w->y_read, w->x_read);
         t->last.h1 = w->y;
         t->last.att = w->o;
     }
     t->pixels = w->pixels;
     t->patches = w->h;
     t->patch_rows = w->patch;
-    t->stem = w->x;
+    t->stem = t->end = w->x;
+    t->normed = w->all;
+    t->tmp = w->branch;
     t->token = w->token;
     t->start = w->start;
     t->q_row = w->last;
@@ -104,10 +124,12 @@ int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e
 {
     struct want wants[WANTS];
     struct clip_work *w = &m->work[tower];
-    size_t layers = (size_t)m->net[tower].cfg->layers;
+    const struct clip_tower *c = m->net[tower].cfg;
     wants_of(&m->cfg, tower, m->dev, w, wants);
-    if (take(m->dev, wants, WANTS, e) || !(w->tape.x = mem_alloc(layers, sizeof *w->tape.x, e)) ||
-        !(w->tape.host = mem_alloc(3 * w->seqs + 1 + w->rows, sizeof *w->tape.host, e)))
+    if (take(m->dev, wants, WANTS, e) ||
+        !(w->tape.x = mem_alloc((size_t)clip_tower_blocks(c), sizeof *w->tape.x, e)) ||
+        !(w->tape.host = mem_alloc(3 * w->seqs + 1 + w->rows, sizeof *w->tape.host, e)) ||
+        (c->rope.grid > 0 && !(w->tape.rope = clip_rope_new(m->dev, &m->cfg, e))))
         return -1;
     lay_out(w, &m->net[tower]);
     return 0;
@@ -170,8 +192,9 @@ void clip_work_release(struct clip_model *m, enum clip_tower_id tower)
     struct clip_work *w = &m->work[tower];
     if (w->record)
         d->op->record_free(d, w->record);
-    void *all[] = {w->x, w->patch, w->x_read, w->emb,  w->y,    w->h,     w->y_read,
-                   w->q, w->o,     w->start,  w->read, w->last, w->token, w->pixels};
+    void *all[] = {w->x,   w->patch, w->x_read, w->emb,    w->y,    w->h,        w->y_read,
+                   w->q,   w->o,     w->start,  w->read,   w->last, w->token,    w->pixels,
+                   w->mid, w->f32,   w->normed, w->branch, w->all,  w->tape.rope};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         d->op->free(d, all[i]);
     free(w->tape.x);

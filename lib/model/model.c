@@ -11,7 +11,7 @@ static size_t dim_of(const struct clip_model *m, enum clip_tower_id tower)
 
 size_t clip_model_image_dim(const struct clip_model *m)
 {
-    return (size_t)(m->headless ? m->cfg.vision.width : m->cfg.embed_dim);
+    return (size_t)(m->headless ? clip_pool_width(&m->cfg, CLIP_VISION) : m->cfg.embed_dim);
 }
 
 // From inputs on the device to embeddings: the same operations for every pass of n pictures.
@@ -135,15 +135,29 @@ int clip_model_texts(struct clip_model *m, size_t n, const int32_t *tokens, bool
                : 0;
 }
 
+// Multiplications and additions, one each, of the pool over s rows.
+static double pool_products(const struct clip_config *c, enum clip_tower_id id, double s)
+{
+    const struct clip_tower *t = id == CLIP_VISION ? &c->vision : &c->text;
+    double w = t->width, f = clip_pool_width(c, id), m = t->pool_mlp;
+    if (clip_tower_blocks(t) == t->layers)
+        return 0;
+    return s * 2 * w * f + 2 * f * f + 2 * s * f + 2 * f * m;
+}
+
 double clip_model_flop(const struct clip_config *c, enum clip_tower_id tower, size_t tokens,
                        bool whole)
 {
     bool vision = tower == CLIP_VISION;
     const struct clip_tower *t = vision ? &c->vision : &c->text;
-    double s = vision ? clip_config_positions(c) : (double)tokens, w = t->width, mlp_w = t->mlp;
-    double matrices = 4 * w * w + 2 * w * mlp_w, scores = vision ? s * s : s * (s + 1) / 2;
+    double s = vision ? clip_config_positions(c) : (double)tokens, w = t->width;
+    double mlp = (t->swiglu ? 3.0 : 2.0) * t->mlp, f = clip_pool_width(c, tower);
+    double matrices = 4 * w * w + w * mlp;
+    double scores = vision || t->no_mask ? s * s : s * (s + 1) / 2;
     double block = s * matrices + 2 * scores * w;
-    double last = whole ? block : s * 2 * w * w + (matrices - 2 * w * w) + 2 * s * w;
-    double stem = vision ? (s - 1) * 3 * c->patch_size * c->patch_size * w : 0;
-    return 2 * (stem + (t->layers - 1) * block + last + w * c->embed_dim);
+    bool all = whole || t->pool != CLIP_POOL_TOKEN;
+    double last = all ? block : s * 2 * w * w + (matrices - 2 * w * w) + 2 * s * w;
+    double stem = vision ? c->grid * c->grid * 3.0 * c->patch_size * c->patch_size * w : 0;
+    double head = t->no_head ? 0 : f * c->embed_dim;
+    return 2 * (stem + (t->layers - 1) * block + last + pool_products(c, tower, s) + head);
 }

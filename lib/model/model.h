@@ -27,6 +27,8 @@ struct clip_work {
     float *x, *patch;             // residual stream, rows of patches: [rows, W]
     float *x_read, *emb;          // rows that are read [seqs, W]; [seqs, max(E, W)]
     void *y, *h;                  // act [rows, W], [rows, max(3 W, MLP, patch values)]
+    void *mid, *normed;           // act [rows, MLP], [rows, max(W, MLP)], where they are needed
+    float *f32, *branch, *all;    // [rows, max(W, MLP)], [rows, W], [rows, W], the same
     void *y_read, *q, *o;         // act [seqs, W]
     int32_t *start, *read, *last; // device [seqs + 1], rows to read, the same within a sequence
     int32_t *token;               // device [rows]
@@ -68,7 +70,7 @@ int clip_model_memory(const struct clip_table *t, const struct dev *d,
                       const struct clip_model_options *o, struct clip_model_memory *m,
                       struct err *e);
 
-// Values of a picture's row: embed_dim, or the tower's width of a headless model.
+// Values of a picture's row: embed_dim, or of a headless model what its projection reads.
 size_t clip_model_image_dim(const struct clip_model *m);
 // n pictures, host uint8 [n, size, size, 3], size the config's image_size, to out, host [n,
 // clip_model_image_dim]; unit rows when `unit`. The preprocessing's mean and std are the config's.

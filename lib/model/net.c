@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parameters of a tower, from any source.
+// The parameters of a tower, from any source, and its rotary embedding.
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +9,9 @@
 
 bool clip_net_split(const struct clip_net *n, int layer)
 {
-    return layer + 1 == n->cfg->layers && !n->whole;
+    if (layer == n->cfg->layers) // the pool
+        return true;
+    return layer + 1 == n->cfg->layers && n->cfg->pool == CLIP_POOL_TOKEN && !n->whole;
 }
 
 struct opening {
@@ -51,7 +54,7 @@ int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct c
     const struct clip_tower *cfg = id == CLIP_VISION ? &c->vision : &c->text;
     struct opening o = {n, t, s};
     *n = (struct clip_net){.model = c, .cfg = cfg, .id = id, .whole = whole};
-    if (!(n->blocks = mem_alloc((size_t)cfg->layers, sizeof *n->blocks, e)))
+    if (!(n->blocks = mem_alloc((size_t)clip_tower_blocks(cfg), sizeof *n->blocks, e)))
         return -1;
     for (size_t i = 0; i < t->n; i++) {
         const struct clip_tensor *x = &t->t[i];
@@ -74,7 +77,7 @@ void clip_net_weights(struct clip_net *n, struct dev *d,
                       void (*f)(struct dev *, struct dev_weight *))
 {
     each(&n->once, d, f);
-    for (int l = 0; n->blocks && l < n->cfg->layers; l++)
+    for (int l = 0; n->blocks && l < clip_tower_blocks(n->cfg); l++)
         each(&n->blocks[l], d, f);
 }
 
@@ -89,9 +92,43 @@ void clip_net_close(struct clip_net *n, struct dev *d, bool vectors)
     clip_net_weights(n, d, d->op->weight_free);
     if (vectors) {
         free_vectors(&n->once, d);
-        for (int l = 0; n->blocks && l < n->cfg->layers; l++)
+        for (int l = 0; n->blocks && l < clip_tower_blocks(n->cfg); l++)
             free_vectors(&n->blocks[l], d);
     }
     free(n->blocks);
     memset(n, 0, sizeof *n);
+}
+
+// As timm makes it: places, bands and angles in float32.
+static void rope_table(const struct clip_config *c, float *table)
+{
+    const struct clip_tower *t = &c->vision;
+    int width = t->head_width, bands = width / 4, first = !t->no_class;
+    for (int i = 0; i < first * width; i += 2) {
+        table[i] = 1;
+        table[i + 1] = 0;
+    }
+    table += (size_t)first * (size_t)width;
+    for (int p = 0; p < c->grid * c->grid; p++, table += width)
+        for (int m = 0; m < 2 * bands; m++) {
+            int row = p / c->grid, col = p % c->grid, band = m % bands;
+            int at = (m < bands) != t->rope.xy ? row : col;
+            float place = (float)((double)at / c->grid * t->rope.grid + t->rope.offset);
+            float angle = place * (float)pow(10000, -(double)band / bands);
+            table[2 * m] = cosf(angle);
+            table[2 * m + 1] = sinf(angle);
+        }
+}
+
+float *clip_rope_new(struct dev *d, const struct clip_config *c, struct err *e)
+{
+    size_t n = (size_t)clip_config_positions(c) * (size_t)c->vision.head_width;
+    float *host = mem_alloc(n, sizeof *host, e);
+    float *to = host ? d->op->alloc(d, n * sizeof *host, e) : NULL;
+    if (to) {
+        rope_table(c, host);
+        d->op->upload(d, to, host, n * sizeof *host);
+    }
+    free(host);
+    return to;
 }

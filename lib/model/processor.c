@@ -58,6 +58,12 @@ static int read_size(const cJSON *v, const char *where, const char *name, int *o
     return 0;
 }
 
+// SiglipImageProcessor squashes to a square and crops nothing; its files say the size only.
+static bool is_siglip_type(const char *type)
+{
+    return type && strncmp(type, "SiglipImageProcessor", 20) == 0;
+}
+
 struct fit {
     const cJSON *size, *crop_size;
     bool crop, square, default_square;
@@ -132,7 +138,8 @@ static int read_scale(struct clip_preprocess *p, const struct scale *s, const ch
 static int check_type(const char *type, const cJSON *j, const char *where, struct err *e)
 {
     static const char *const must[] = {"size", "image_mean", "image_std", "resample"};
-    for (size_t i = 0; !is_clip_type(type) && i < sizeof must / sizeof *must; i++) {
+    bool known = is_clip_type(type) || is_siglip_type(type);
+    for (size_t i = 0; !known && i < sizeof must / sizeof *must; i++) {
         const cJSON *v = cJSON_GetObjectItemCaseSensitive(j, must[i]);
         if (!v || cJSON_IsNull(v) || (i == 0 && cJSON_IsNumber(v)))
             return err_set(e, "%s: 'image_processor_type' is '%.48s', whose '%s' is not known here",
@@ -169,6 +176,11 @@ static int read_one(struct clip_preprocess *p, const cJSON *j, const char *where
     };
     if (KEYS_READ(j, where, keys, ignored, e) || check_type(type, j, where, e))
         return -1;
+    if (is_siglip_type(type)) {
+        const cJSON *crop = cJSON_GetObjectItemCaseSensitive(j, "do_center_crop");
+        fit.crop = cJSON_IsTrue(crop);
+        fit.default_square = true;
+    }
     if (!resize)
         return err_set(e, "%s: 'do_resize' false is not implemented", where);
     p->given = true;

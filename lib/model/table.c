@@ -1,56 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/table.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/names.h"
 #include "base/mem.h"
 
 enum { ALIGN_FLOATS = 16 }; // 64 bytes
 
-// Sizes a shape can be made of; the numbers below are of the tower at hand.
-enum dim { D_END, D_W, D_3W, D_M, D_E, D_3, D_P, D_POS, D_VOCAB };
+// Sizes a shape can be made of; the numbers below are of the tower, or its pool, at hand.
+enum dim { D_END, D_W, D_3W, D_M, D_FC, D_E, D_F, D_2F, D_3F, D_Q, D_3, D_P, D_POS, D_VOCAB };
 
 struct row {
-    const char *vision, *text; // names; NULL: that tower has none
     enum clip_kind kind;
     enum dim dims[4];
 };
 
 // In the order of the table.
 static const struct row stem[] = {
-    {"visual.class_embedding", NULL, CLIP_K_CLASS, {D_W}},
-    {"visual.conv1.weight", NULL, CLIP_K_PATCH, {D_W, D_3, D_P, D_P}},
-    {NULL, "token_embedding.weight", CLIP_K_TOKEN, {D_VOCAB, D_W}},
-    {"visual.positional_embedding", "positional_embedding", CLIP_K_POS, {D_POS, D_W}},
-    {"visual.ln_pre.weight", NULL, CLIP_K_LN_PRE_W, {D_W}},
-    {"visual.ln_pre.bias", NULL, CLIP_K_LN_PRE_B, {D_W}},
+    {CLIP_K_CLASS, {D_W}},          {CLIP_K_PATCH, {D_W, D_3, D_P, D_P}}, {CLIP_K_PATCH_B, {D_W}},
+    {CLIP_K_TOKEN, {D_VOCAB, D_W}}, {CLIP_K_POS, {D_POS, D_W}},           {CLIP_K_LN_PRE_W, {D_W}},
+    {CLIP_K_LN_PRE_B, {D_W}},
 };
 static const struct row block[] = {
-    {"ln_1.weight", "ln_1.weight", CLIP_K_LN1_W, {D_W}},
-    {"ln_1.bias", "ln_1.bias", CLIP_K_LN1_B, {D_W}},
-    {"attn.in_proj_weight", "attn.in_proj_weight", CLIP_K_QKV_W, {D_3W, D_W}},
-    {"attn.in_proj_bias", "attn.in_proj_bias", CLIP_K_QKV_B, {D_3W}},
-    {"attn.out_proj.weight", "attn.out_proj.weight", CLIP_K_OUT_W, {D_W, D_W}},
-    {"attn.out_proj.bias", "attn.out_proj.bias", CLIP_K_OUT_B, {D_W}},
-    {"ls_1.gamma", "ls_1.gamma", CLIP_K_LS1, {D_W}},
-    {"ln_2.weight", "ln_2.weight", CLIP_K_LN2_W, {D_W}},
-    {"ln_2.bias", "ln_2.bias", CLIP_K_LN2_B, {D_W}},
-    {"mlp.c_fc.weight", "mlp.c_fc.weight", CLIP_K_FC_W, {D_M, D_W}},
-    {"mlp.c_fc.bias", "mlp.c_fc.bias", CLIP_K_FC_B, {D_M}},
-    {"mlp.c_proj.weight", "mlp.c_proj.weight", CLIP_K_PROJ_W, {D_W, D_M}},
-    {"mlp.c_proj.bias", "mlp.c_proj.bias", CLIP_K_PROJ_B, {D_W}},
-    {"ls_2.gamma", "ls_2.gamma", CLIP_K_LS2, {D_W}},
+    {CLIP_K_LN1_W, {D_W}},       {CLIP_K_LN1_B, {D_W}},    {CLIP_K_QKV_W, {D_3W, D_W}},
+    {CLIP_K_QKV_B, {D_3W}},      {CLIP_K_ATT_LN_W, {D_W}}, {CLIP_K_ATT_LN_B, {D_W}},
+    {CLIP_K_OUT_W, {D_W, D_W}},  {CLIP_K_OUT_B, {D_W}},    {CLIP_K_LS1, {D_W}},
+    {CLIP_K_LN2_W, {D_W}},       {CLIP_K_LN2_B, {D_W}},    {CLIP_K_FC_W, {D_FC, D_W}},
+    {CLIP_K_FC_B, {D_FC}},       {CLIP_K_MLP_LN_W, {D_M}}, {CLIP_K_MLP_LN_B, {D_M}},
+    {CLIP_K_PROJ_W, {D_W, D_M}}, {CLIP_K_PROJ_B, {D_W}},   {CLIP_K_LS2, {D_W}},
+};
+static const struct row map_pool[] = {
+    {CLIP_K_LATENT, {D_Q, D_W}}, {CLIP_K_QKV_W, {D_3W, D_W}}, {CLIP_K_QKV_B, {D_3W}},
+    {CLIP_K_OUT_W, {D_W, D_W}},  {CLIP_K_OUT_B, {D_W}},       {CLIP_K_LN2_W, {D_W}},
+    {CLIP_K_LN2_B, {D_W}},       {CLIP_K_FC_W, {D_M, D_W}},   {CLIP_K_FC_B, {D_M}},
+    {CLIP_K_PROJ_W, {D_W, D_M}}, {CLIP_K_PROJ_B, {D_W}},
+};
+// CoCa's pool gives rows of embed_dim. One matrix where that is the width, else two.
+static const struct row query_pool[] = {
+    {CLIP_K_LATENT, {D_Q, D_F}}, {CLIP_K_LN_Q_W, {D_F}},     {CLIP_K_LN_Q_B, {D_F}},
+    {CLIP_K_LN1_W, {D_W}},       {CLIP_K_LN1_B, {D_W}},      {CLIP_K_QKV_W, {D_3W, D_W}},
+    {CLIP_K_Q_W, {D_F, D_F}},    {CLIP_K_KV_W, {D_2F, D_W}}, {CLIP_K_QKV_B, {D_3F}},
+    {CLIP_K_OUT_W, {D_F, D_F}},  {CLIP_K_OUT_B, {D_F}},
 };
 static const struct row head[] = {
-    {"visual.ln_post.weight", "ln_final.weight", CLIP_K_LN_FINAL_W, {D_W}},
-    {"visual.ln_post.bias", "ln_final.bias", CLIP_K_LN_FINAL_B, {D_W}},
-    {"visual.proj", "text_projection", CLIP_K_HEAD, {D_W, D_E}},
+    {CLIP_K_LN_FINAL_W, {D_F}},
+    {CLIP_K_LN_FINAL_B, {D_F}},
+    {CLIP_K_HEAD, {D_F, D_E}},
+    {CLIP_K_HEAD_B, {D_E}},
 };
 static const struct row logit[] = {
-    {NULL, "logit_scale", CLIP_K_LOGIT_SCALE, {D_END}},
-    {NULL, "logit_bias", CLIP_K_LOGIT_BIAS, {D_END}},
+    {CLIP_K_LOGIT_SCALE, {D_END}},
+    {CLIP_K_LOGIT_BIAS, {D_END}},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -60,56 +62,96 @@ static const struct clip_tower *tower_of(const struct clip_config *c, enum clip_
     return id == CLIP_VISION ? &c->vision : &c->text;
 }
 
-static size_t dim_of(const struct clip_config *c, enum clip_tower_id id, enum dim d)
+struct adding {
+    struct clip_table *t;
+    enum clip_tower_id id;
+    int layer;
+    bool pool;
+};
+
+static size_t dim_of(const struct adding *a, enum dim d)
 {
-    const struct clip_tower *t = tower_of(c, id);
-    switch (d) {
-    case D_W:
-        return (size_t)t->width;
-    case D_3W:
-        return 3 * (size_t)t->width;
-    case D_M:
-        return (size_t)t->mlp;
-    case D_E:
-        return (size_t)c->embed_dim;
-    case D_3:
-        return 3;
-    case D_P:
-        return (size_t)c->patch_size;
-    case D_POS:
-        return (size_t)(id == CLIP_VISION ? clip_config_positions(c) : c->context);
-    case D_VOCAB:
-        return (size_t)c->vocab;
-    case D_END:
-        break;
-    }
-    return 0;
+    const struct clip_config *c = &a->t->cfg;
+    const struct clip_tower *t = tower_of(c, a->id);
+    size_t w = (size_t)t->width, f = (size_t)clip_pool_width(c, a->id);
+    size_t m = (size_t)(a->pool ? t->pool_mlp : t->mlp);
+    const size_t dims[] = {
+        [D_W] = w,
+        [D_3W] = 3 * w,
+        [D_M] = m,
+        [D_FC] = t->swiglu ? 2 * m : m,
+        [D_E] = (size_t)c->embed_dim,
+        [D_F] = f,
+        [D_2F] = 2 * f,
+        [D_3F] = 3 * f,
+        [D_Q] = t->pool == CLIP_POOL_QUERY ? (size_t)t->pool_queries : 1,
+        [D_3] = 3,
+        [D_P] = (size_t)c->patch_size,
+        [D_POS] = (size_t)(a->id == CLIP_VISION ? clip_config_positions(c)
+                                                : clip_config_text_positions(c)),
+        [D_VOCAB] = (size_t)c->vocab,
+    };
+    return dims[d];
 }
 
-static bool has(const struct clip_config *c, enum clip_tower_id id, const struct row *r)
+static bool has(const struct adding *a, enum clip_kind kind)
 {
-    if (r->kind == CLIP_K_LS1 || r->kind == CLIP_K_LS2)
-        return tower_of(c, id)->ls_init != 0;
-    if (r->kind == CLIP_K_LOGIT_BIAS)
+    const struct clip_config *c = &a->t->cfg;
+    const struct clip_tower *t = tower_of(c, a->id);
+    bool vision = a->id == CLIP_VISION, wide = clip_pool_width(c, a->id) != t->width;
+    switch (kind) {
+    case CLIP_K_CLASS:
+        return vision ? !t->no_class : t->class_last;
+    case CLIP_K_PATCH:
+        return vision;
+    case CLIP_K_PATCH_B:
+        return vision && t->patch_bias;
+    case CLIP_K_TOKEN:
+        return !vision;
+    case CLIP_K_LN_PRE_W:
+    case CLIP_K_LN_PRE_B:
+        return vision && !t->no_norm_pre;
+    case CLIP_K_QKV_W:
+        return !a->pool || !wide;
+    case CLIP_K_Q_W:
+    case CLIP_K_KV_W:
+        return wide;
+    case CLIP_K_QKV_B:
+        return a->pool || t->qkv_bias != CLIP_BIAS_NONE;
+    case CLIP_K_ATT_LN_W:
+    case CLIP_K_ATT_LN_B:
+    case CLIP_K_MLP_LN_W:
+    case CLIP_K_MLP_LN_B:
+        return t->inner_norm;
+    case CLIP_K_LS1:
+    case CLIP_K_LS2:
+        return t->ls_init != 0;
+    case CLIP_K_HEAD:
+        return !t->no_head;
+    case CLIP_K_HEAD_B:
+        return !t->no_head && t->head_bias;
+    case CLIP_K_LOGIT_BIAS:
         return c->has_logit_bias;
-    return id == CLIP_VISION ? r->vision : r->text;
+    default:
+        return true;
+    }
 }
 
-static int add(struct clip_table *t, enum clip_tower_id id, const struct row *r, int layer,
-               struct err *e)
+static int *slot(const struct clip_table *t, enum clip_tower_id id, int layer, enum clip_kind kind)
 {
+    return &t->index[id][(layer + 1) * CLIP_K_COUNT + (int)kind];
+}
+
+static int add(const struct adding *a, const struct row *r, struct err *e)
+{
+    struct clip_table *t = a->t;
     struct clip_tensor *x = &t->t[t->n];
-    const char *name = id == CLIP_VISION ? r->vision : r->text;
-    if (!has(&t->cfg, id, r))
+    if (!has(a, r->kind))
         return 0;
-    *x = (struct clip_tensor){.tower = id, .kind = r->kind, .layer = layer, .numel = 1};
-    if (layer < 0)
-        snprintf(x->name, sizeof x->name, "%s", name);
-    else
-        snprintf(x->name, sizeof x->name, "%stransformer.resblocks.%d.%s",
-                 id == CLIP_VISION ? "visual." : "", layer, name);
+    *x = (struct clip_tensor){.tower = a->id, .kind = r->kind, .layer = a->layer, .numel = 1};
+    clip_tensor_name(&t->cfg, x, x->name);
     for (; x->rank < 4 && r->dims[x->rank] != D_END; x->rank++) {
-        x->shape[x->rank] = dim_of(&t->cfg, id, r->dims[x->rank]);
+        x->shape[x->rank] = dim_of(a, r->dims[x->rank]);
         if (!mem_mul(x->numel, x->shape[x->rank], &x->numel))
             return err_set(e, "%s: size overflows", x->name);
     }
@@ -118,45 +160,64 @@ static int add(struct clip_table *t, enum clip_tower_id id, const struct row *r,
         !mem_add(t->n_flat, -t->n_flat % ALIGN_FLOATS, &t->n_flat) || t->n_flat > SIZE_MAX / 8)
         return err_set(e, "%s: size overflows", x->name);
     t->n_params += x->numel;
-    if (layer <= 0)
-        t->index[id][r->kind] = (int)t->n;
+    if (x->kind == CLIP_K_QKV_B && !a->pool && tower_of(&t->cfg, a->id)->qkv_bias == CLIP_BIAS_QV)
+        t->n_params -= x->numel / 3;
+    *slot(t, a->id, a->layer, r->kind) = (int)t->n;
     t->n++;
     return 0;
 }
 
-static int add_rows(struct clip_table *t, enum clip_tower_id id, const struct row *r, size_t n,
-                    int layer, struct err *e)
+static int add_rows(const struct adding *a, const struct row *r, size_t n, struct err *e)
 {
     for (size_t i = 0; i < n; i++)
-        if (add(t, id, &r[i], layer, e))
+        if (add(a, &r[i], e))
             return -1;
     return 0;
 }
 
 static int add_tower(struct clip_table *t, enum clip_tower_id id, struct err *e)
 {
-    if (add_rows(t, id, stem, COUNT(stem), -1, e))
+    const struct clip_tower *c = tower_of(&t->cfg, id);
+    struct adding once = {t, id, -1, false}, pool = {t, id, c->layers, true};
+    if (add_rows(&once, stem, COUNT(stem), e))
         return -1;
-    for (int l = 0; l < tower_of(&t->cfg, id)->layers; l++)
-        if (add_rows(t, id, block, COUNT(block), l, e))
+    for (int l = 0; l < c->layers; l++) {
+        struct adding in = {t, id, l, false};
+        if (add_rows(&in, block, COUNT(block), e))
             return -1;
-    return add_rows(t, id, head, COUNT(head), -1, e);
+    }
+    if (c->pool == CLIP_POOL_MAP && add_rows(&pool, map_pool, COUNT(map_pool), e))
+        return -1;
+    if (c->pool == CLIP_POOL_QUERY && add_rows(&pool, query_pool, COUNT(query_pool), e))
+        return -1;
+    return add_rows(&once, head, COUNT(head), e);
+}
+
+// No tensor is anywhere yet.
+static int make_index(struct clip_table *t, struct err *e)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct clip_tower *c = tower_of(&t->cfg, (enum clip_tower_id)i);
+        size_t n = ((size_t)c->layers + 2) * CLIP_K_COUNT;
+        if (!(t->index[i] = mem_alloc(n, sizeof *t->index[i], e)))
+            return -1;
+        for (size_t k = 0; k < n; k++)
+            t->index[i][k] = -1;
+    }
+    return 0;
 }
 
 int clip_table_init(struct clip_table *t, const struct clip_config *c, struct err *e)
 {
     size_t layers = (size_t)c->vision.layers + (size_t)c->text.layers;
-    size_t max = 2 * (COUNT(stem) + COUNT(head)) + COUNT(logit) + layers * COUNT(block);
+    size_t max = 2 * (COUNT(stem) + COUNT(head) + COUNT(query_pool) + COUNT(map_pool)) +
+                 COUNT(logit) + layers * COUNT(block);
+    struct adding scalars = {t, CLIP_TEXT, -1, false};
     memset(t, 0, sizeof *t);
     t->cfg = *c;
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < CLIP_K_COUNT; k++)
-            t->index[i][k] = -1;
     t->t = mem_alloc(max, sizeof *t->t, e);
-    if (!t->t)
-        return -1;
-    if (add_tower(t, CLIP_VISION, e) || add_tower(t, CLIP_TEXT, e) ||
-        add_rows(t, CLIP_TEXT, logit, COUNT(logit), -1, e)) {
+    if (!t->t || make_index(t, e) || add_tower(t, CLIP_VISION, e) || add_tower(t, CLIP_TEXT, e) ||
+        add_rows(&scalars, logit, COUNT(logit), e)) {
         clip_table_release(t);
         return -1;
     }
@@ -166,18 +227,19 @@ int clip_table_init(struct clip_table *t, const struct clip_config *c, struct er
 void clip_table_release(struct clip_table *t)
 {
     free(t->t);
+    free(t->index[0]);
+    free(t->index[1]);
     memset(t, 0, sizeof *t);
 }
 
 int clip_table_find(const struct clip_table *t, enum clip_tower_id tower, enum clip_kind kind,
                     int layer)
 {
-    int first = t->index[tower][kind];
-    if (first < 0 || kind < CLIP_K_LN1_W)
-        return first;
-    // Blocks of a tower are alike, so one lies a fixed number of rows after the other.
-    int stride = (int)COUNT(block) - (tower_of(&t->cfg, tower)->ls_init == 0 ? 2 : 0);
-    return layer < 0 || layer >= tower_of(&t->cfg, tower)->layers ? -1 : first + layer * stride;
+    if (kind < CLIP_K_LN1_W)
+        layer = -1;
+    else if (layer < 0 || layer > tower_of(&t->cfg, tower)->layers)
+        return -1;
+    return *slot(t, tower, layer, kind);
 }
 
 bool clip_kind_is_matrix(enum clip_kind k)

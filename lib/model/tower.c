@@ -7,7 +7,9 @@
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens)
 {
     int best = 0;
-    for (int i = 0; i < c->context; i++) {
+    if (c->text.read == CLIP_READ_LAST)
+        return c->context - 1;
+    for (int i = 0; i < c->context && c->text.read == CLIP_READ_END; i++) {
         if (c->eos_id >= 0 && tokens[i] == c->eos_id)
             return i;
         // Hugging Face's argmax over (token == eos) is 0 where there is none.
@@ -19,7 +21,7 @@ int clip_text_read_position(const struct clip_config *c, const int32_t *tokens)
 
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens)
 {
-    return (size_t)clip_text_read_position(c, tokens) + 1;
+    return c->text.no_mask ? (size_t)c->context : (size_t)clip_text_read_position(c, tokens) + 1;
 }
 
 int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e)
@@ -91,12 +93,14 @@ static void image_stem(struct dev *d, struct clip_tape *t)
         std[i] = (float)c->preprocess.std[i];
     }
     d->op->patchify(d, t->n, (size_t)c->image_size, patch, t->pixels, mean, std, t->patches);
-    d->op->linear(d, t->n * patches, t->patches, 3 * patch * patch, p->m[CLIP_K_PATCH], NULL,
+    struct dev_epilogue bias = {.bias = p->v[CLIP_K_PATCH_B]};
+    d->op->linear(d, t->n * patches, t->patches, 3 * patch * patch, p->m[CLIP_K_PATCH], &bias,
                   t->patch_rows, true);
     d->op->assemble(d, t->n, patches, W, t->patch_rows, p->v[CLIP_K_CLASS], p->v[CLIP_K_POS],
-                    t->stem);
-    d->op->layer_norm(d, t->rows, W, t->stem, W, p->v[CLIP_K_LN_PRE_W], p->v[CLIP_K_LN_PRE_B],
-                      (float)c->vision.eps, t->x[0], true, t->mean0, t->rstd0);
+                    c->vision.no_norm_pre ? t->x[0] : t->stem);
+    if (!c->vision.no_norm_pre)
+        d->op->layer_norm(d, t->rows, W, t->stem, W, p->v[CLIP_K_LN_PRE_W], p->v[CLIP_K_LN_PRE_B],
+                          (float)c->vision.eps, t->x[0], true, t->mean0, t->rstd0);
 }
 
 static void text_stem(struct dev *d, struct clip_tape *t)
@@ -107,34 +111,67 @@ static void text_stem(struct dev *d, struct clip_tape *t)
                  t->x[0]);
 }
 
-// From the last block's rows to z.
-static void head(struct dev *d, struct clip_tape *t, bool headless, float *z)
+static void final_norm(struct dev *d, struct clip_tape *t, size_t rows, size_t cols, const float *x,
+                       void *y, bool y_f32)
 {
     const struct clip_params *p = &t->net->once;
-    size_t W = (size_t)t->net->cfg->width;
-    d->op->layer_norm(d, t->n, W, t->y, W, p->v[CLIP_K_LN_FINAL_W], p->v[CLIP_K_LN_FINAL_B],
-                      (float)t->net->cfg->eps, headless ? (void *)z : t->hf, headless, t->mean_f,
-                      t->rstd_f);
-    if (!headless)
-        d->op->linear(d, t->n, t->hf, W, p->m[CLIP_K_HEAD], NULL, z, true);
+    d->op->layer_norm(d, rows, cols, x, cols, p->v[CLIP_K_LN_FINAL_W], p->v[CLIP_K_LN_FINAL_B],
+                      (float)t->net->cfg->eps, y, y_f32, t->mean_f, t->rstd_f);
+}
+
+static void project(struct dev *d, struct clip_tape *t, size_t width, float *z)
+{
+    const struct clip_params *p = &t->net->once;
+    struct dev_epilogue bias = {.bias = p->v[CLIP_K_HEAD_B]};
+    d->op->linear(d, t->n, t->hf, width, p->m[CLIP_K_HEAD], &bias, z, true);
+}
+
+// From t->y to z.
+static void head(struct dev *d, struct clip_tape *t, bool headless, float *z)
+{
+    const struct clip_tower *c = t->net->cfg;
+    size_t F = (size_t)clip_pool_width(t->net->model, t->net->id);
+    bool end = headless || c->no_head;
+    if (!clip_tower_norm_last(c)) {
+        if (end)
+            d->op->copy(d, z, t->y, t->n * F * sizeof *z);
+        else
+            d->op->to_act(d, t->n, F, t->y, F, NULL, t->hf);
+    } else {
+        final_norm(d, t, t->n, F, t->y, end ? (void *)z : t->hf, end);
+    }
+    if (!end)
+        project(d, t, F, z);
+}
+
+// One row a sample of those that came out of the last block.
+static void pool_rows(struct dev *d, struct clip_tape *t, float *x)
+{
+    const struct clip_tower *c = t->net->cfg;
+    size_t W = (size_t)c->width;
+    if (c->pool == CLIP_POOL_TOKEN) {
+        d->op->gather(d, t->n, W, x, W, t->sel, t->y);
+        return;
+    }
+    if (c->norm_first)
+        final_norm(d, t, t->rows, W, x, t->normed, true);
+    d->op->mean_rows(d, t->n, t->max_len, !c->no_class, W, c->norm_first ? t->normed : x, t->y);
 }
 
 void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z)
 {
-    int layers = t->net->cfg->layers;
+    int blocks = clip_tower_blocks(t->net->cfg);
     if (t->net->id == CLIP_VISION)
         image_stem(d, t);
     else
         text_stem(d, t);
-    for (int l = 0; l + 1 < layers; l++)
+    for (int l = 0; l + 1 < blocks; l++)
         clip_block_forward(d, t, l, t->x[l + 1]);
-    if (clip_net_split(t->net, layers - 1)) {
-        clip_block_forward(d, t, layers - 1, t->y);
+    if (clip_net_split(t->net, blocks - 1)) {
+        clip_block_forward(d, t, blocks - 1, t->y);
     } else {
-        size_t W = (size_t)t->net->cfg->width;
-        float *x = t->x[layers - 1];
-        clip_block_forward(d, t, layers - 1, x);
-        d->op->gather(d, t->n, W, x, W, t->sel, t->y);
+        clip_block_forward(d, t, blocks - 1, t->end);
+        pool_rows(d, t, t->end);
     }
     head(d, t, headless, z);
 }

@@ -2,7 +2,8 @@
 // A tower on a device: its parameters, where a pass leaves its values, and the pass itself, written
 // once for embedding and training. Two shortcuts change no result (docs/method.md 4): a causal text
 // is run only up to the token at which it is read, and the last block computes queries, output
-// projection and MLP for the one row of each sample that is read.
+// projection and MLP for the one row of each sample that is read. A pool that is attention is one
+// more block, `layers`: its queries come from a learned row, its keys and values from all rows.
 //
 // The residual stream is float32; the inputs of matrix products have the device's activation type
 // ("act" below). W is the tower's width, M its MLP's, E embed_dim.
@@ -30,7 +31,7 @@ struct clip_net {
     enum clip_tower_id id;
     bool whole;                 // the last block runs all rows, too
     struct clip_params once;    // kinds outside blocks
-    struct clip_params *blocks; // [cfg->layers]; queries apart from keys and values where
+    struct clip_params *blocks; // [clip_tower_blocks]; queries apart from keys and values where
                                 // clip_net_split
 };
 
@@ -70,8 +71,14 @@ struct clip_room {
     float *x1;            // [q_rows, W]: the stream after attention
     float *mean2, *rstd2; // [q_rows]
     void *h2;             // act [q_rows, W]
-    void *pre, *mid;      // act [q_rows, M]: before and after the activation
-    void *br1, *br2;      // act [q_rows, W]: branches before layer scale
+    void *pre, *mid; // act [q_rows, M]: before and after the activation; pre of swiglu [.., 2 M]
+    void *br1, *br2; // act [q_rows, W]: branches before layer scale
+    // inner_norm: what goes into the two norms and comes out of them
+    float *att32, *mean_a, *rstd_a; // [q_rows, W], [q_rows]
+    void *att_n;                    // act [q_rows, W]
+    float *mid32, *mean_m, *rstd_m; // [q_rows, M], [q_rows]
+    void *mid_n;                    // act [q_rows, M]
+    float *post1, *post2;           // [q_rows, W], post_norm: branches before their norms
 };
 
 // What a pass leaves of a tower for a batch.
@@ -81,9 +88,11 @@ struct clip_tape {
     size_t n, rows;           // samples and rows in it
     size_t max_n, max_rows;   // room
     size_t indexed;           // vision: pictures that start, q_row and sel are for
-    float **x;                // [layers] device [rows, W]: what goes into each block
-    struct clip_room *blocks; // [layers - 1], or with recompute [1], filled again
+    float **x;                // [blocks] device [rows, W]: what goes into each block
+    struct clip_room *blocks; // [blocks - 1], or with recompute [1], filled again
     struct clip_room last;
+    float *rope; // device [positions, head_width]: cosines and sines, or NULL
+    float *tmp;  // [rows, W], post_norm: a branch after its norm
     // vision
     uint8_t *pixels;   // device [n, size, size, 3]
     void *patches;     // act [n * patches, 3 P P]
@@ -96,14 +105,21 @@ struct clip_tape {
     int32_t *start, *q_row, *sel; // device [n + 1], [n], [n]: ragged rows; the row read of each
                                   // sample, from its start and in all rows
     size_t max_len;               // longest sequence
-    void *h1s, *q;                // act [n, W]: split block, the rows read
-    float *x0s, *mean1s, *rstd1s; // [n, W], [n]
-    float *y;                     // [n, W]: the rows read, out of the last block
-    float *mean_f, *rstd_f;       // [n]
-    void *hf;                     // act [n, W]: after the final layer norm
+    // F is W, or CoCa's embed_dim behind its pool
+    void *h1s, *q;                // act [n, F]: split block, the rows read
+    float *x0s, *mean1s, *rstd1s; // [n, F], [n]
+    float *end;                   // [rows, W]: out of the last block where all rows go on, or NULL
+    float *y;                     // [n, F]: the rows read, or their mean
+    float *mean_f, *rstd_f;       // [n]; of all rows where the norm comes before the mean
+    float *normed;                // [rows, W]: all rows after the final norm, or NULL
+    void *hf;                     // act [n, F]: what the projection reads
     int32_t *host;                // room for indices on their way
     size_t host_cap;
 };
+
+// Cosines and sines in turn of a vision tower's angles, device [positions, head_width], a row for each
+// position; the class token's turns nothing. NULL with e set.
+float *clip_rope_new(struct dev *d, const struct clip_config *c, struct err *e);
 
 struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
 
@@ -116,19 +132,18 @@ void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, 
 // 0, or -1: a token is not in the vocabulary.
 int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e);
 
-// From t->pixels or t->token to z, device float32 [n, E], or with `headless` [n, W]: rows after the
-// final layer norm.
+// From t->pixels or t->token to z, device float32 [n, E], or with `headless` [n, F]: rows before the
+// projection.
 void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z);
 // x1 and what follows of a block, from t->x[layer]; y: the stream after the block [q_rows, W].
 void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y);
-// The attention of a block as its room has it.
-struct dev_attention clip_block_attention(struct dev *d, struct clip_tape *t, int layer);
 enum dev_act clip_dev_act(enum clip_act a);
 
 // The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
 // first largest id. tokens [context].
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);
-// Tokens of a caption that are run: up to and with the one at which it is read.
+// Tokens of a caption that are run: all, or under a causal mask up to and with the one at which it is
+// read.
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens);
 
 #endif

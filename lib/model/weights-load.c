@@ -14,14 +14,43 @@ static int differ(const char *what, double from, double to, struct err *e)
 static int compare_tower(const struct clip_tower *a, const struct clip_tower *b, const char *name,
                          struct err *e)
 {
+    const struct {
+        const char *what;
+        double from, to;
+    } same[] = {
+        {"layers", a->layers, b->layers},
+        {"width", a->width, b->width},
+        {"heads", a->heads, b->heads},
+        {"MLP width", a->mlp, b->mlp},
+        {"layer norm eps", a->eps, b->eps},
+        {"layer scale", a->ls_init != 0, b->ls_init != 0},
+        {"gated MLP", a->swiglu, b->swiglu},
+        {"norm behind branches", a->post_norm, b->post_norm},
+        {"inner norms", a->inner_norm, b->inner_norm},
+        {"kind of attention bias", a->qkv_bias, b->qkv_bias},
+        {"rotary grid", a->rope.grid, b->rope.grid},
+        {"rotary offset", a->rope.offset, b->rope.offset},
+        {"rotary order", a->rope.xy, b->rope.xy},
+        {"class token", !a->no_class, !b->no_class},
+        {"patch bias", a->patch_bias, b->patch_bias},
+        {"norm before the blocks", !a->no_norm_pre, !b->no_norm_pre},
+        {"kind of pool", a->pool, b->pool},
+        {"norm before the pool", a->norm_first, b->norm_first},
+        {"pool's heads", a->pool_heads, b->pool_heads},
+        {"pool's MLP width", a->pool_mlp, b->pool_mlp},
+        {"pool's queries", a->pool_queries, b->pool_queries},
+        {"projection", !a->no_head, !b->no_head},
+        {"projection's bias", a->head_bias, b->head_bias},
+        {"causal mask", !a->no_mask, !b->no_mask},
+        {"kind of token that is read", a->read, b->read},
+        {"class token behind the text", a->class_last, b->class_last},
+    };
     if (a->act != b->act)
         return err_set(e, "its %s tower has %s, this model's %s", name, clip_act_name(a->act),
                        clip_act_name(b->act));
-    if (differ("layers", a->layers, b->layers, e) || differ("width", a->width, b->width, e) ||
-        differ("heads", a->heads, b->heads, e) || differ("MLP width", a->mlp, b->mlp, e) ||
-        differ("layer norm eps", a->eps, b->eps, e) ||
-        differ("layer scale", a->ls_init != 0, b->ls_init != 0, e))
-        return err_wrap(e, "%s tower", name);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        if (differ(same[i].what, same[i].from, same[i].to, e))
+            return err_wrap(e, "%s tower", name);
     return 0;
 }
 
@@ -48,7 +77,8 @@ static int load_positions(const struct clip_weights *w, size_t i, const struct c
         return -1;
     clip_weights_get(w, i, tmp);
     if (to->tower == CLIP_VISION)
-        rc = clip_resize_grid(tmp, w->table.cfg.grid, out, t->cfg.grid, width, e);
+        rc = clip_resize_grid(tmp, w->table.cfg.grid, out, t->cfg.grid, width,
+                              !t->cfg.vision.no_class, e);
     else
         clip_resize_line(tmp, (int)from->shape[0], out, (int)to->shape[0], width);
     free(tmp);

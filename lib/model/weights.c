@@ -21,73 +21,68 @@ static void shape_text(char *out, size_t n, const uint64_t *shape, int rank)
         snprintf(out + at, n - at, "]");
 }
 
+// Leading dimensions of 1 are no matter: a class token is [W], [1, 1, W] elsewhere.
 static bool same_shape(const struct st_tensor *s, const uint64_t *shape, int rank)
 {
-    if (rank == 0 && s->rank == 1 && s->shape[0] == 1) // logit_scale as [1]
-        return true;
-    if (s->rank != rank)
+    int a = 0, b = 0;
+    while (a < s->rank && s->shape[a] == 1)
+        a++;
+    while (b < rank && shape[b] == 1)
+        b++;
+    if (s->rank - a != rank - b)
         return false;
-    for (int i = 0; i < rank; i++)
-        if (s->shape[i] != shape[i])
+    for (; b < rank; a++, b++)
+        if (s->shape[a] != shape[b])
             return false;
     return true;
 }
 
-// Takes the tensor `name` as one piece of table tensor i.
-static int take(struct clip_weights *w, size_t i, const char *name, const uint64_t *shape,
-                bool *used, struct err *e)
+// Takes a piece of table tensor i.
+static int take(struct clip_weights *w, size_t i, const struct clip_file_part *f, bool *used,
+                struct err *e)
 {
-    const struct st_tensor *s = st_find(&w->files, name);
+    struct clip_part *p = &w->parts[i];
+    const struct st_tensor *s = st_find(&w->files, f->name);
     char want[96], got[200];
+    p->rows[p->n] = f->rows;
+    if (!*f->name) {
+        p->st[p->n++] = NULL;
+        return 0;
+    }
     if (!s)
-        return err_set(e, "tensor '%s' is missing", name);
-    if (!same_shape(s, shape, w->table.t[i].rank)) {
-        shape_text(want, sizeof want, shape, w->table.t[i].rank);
+        return err_set(e, "tensor '%s' is missing", f->name);
+    if (!same_shape(s, f->shape, f->rank)) {
+        shape_text(want, sizeof want, f->shape, f->rank);
         shape_text(got, sizeof got, s->shape, s->rank);
-        return err_set(e, "tensor '%s' has shape %s, the config asks for %s", name, got, want);
+        return err_set(e, "tensor '%s' has shape %s, the config asks for %s", f->name, got, want);
     }
     if (s->dtype != ST_F32 && s->dtype != ST_F16 && s->dtype != ST_BF16 && s->dtype != ST_F64)
-        return err_set(e, "tensor '%s' is %s, not F32, F16, BF16 or F64", name,
+        return err_set(e, "tensor '%s' is %s, not F32, F16, BF16 or F64", f->name,
                        st_dtype_name(s->dtype));
     used[s - w->files.tensors] = true;
-    w->parts[i].st[w->parts[i].n++] = s;
+    p->st[p->n++] = s;
     return 0;
 }
 
-static int match_hf(struct clip_weights *w, bool *used, struct err *e)
+// `module`: what stands before every name.
+static int match_all(struct clip_weights *w, const char *module, bool *used, struct err *e)
 {
-    char name[CLIP_FILE_NAME_MAX];
     for (size_t i = 0; i < w->table.n; i++) {
         const struct clip_tensor *t = &w->table.t[i];
-        uint64_t shape[4];
-        int n = clip_hf_parts(t);
+        struct clip_file_part part[CLIP_PARTS_MAX];
+        int n = clip_file_parts(&w->table.cfg, t, w->hf, part);
         if (!n)
-            return err_set(e, "CLIPModel files cannot hold '%s'", t->name);
-        clip_hf_shape(t, shape);
-        w->parts[i].transposed = clip_hf_transposed(t);
+            return err_set(e, "files with Hugging Face's names cannot hold '%s'", t->name);
+        w->parts[i].transposed = clip_file_transposed(&w->table.cfg, t, w->hf);
         for (int p = 0; p < n; p++) {
-            clip_hf_name(t, p, name);
-            if (take(w, i, name, shape, used, e))
+            char plain[CLIP_FILE_NAME_MAX];
+            memcpy(plain, part[p].name, sizeof plain);
+            if (*plain)
+                snprintf(part[p].name, sizeof part[p].name, "%s%.*s", module,
+                         (int)(sizeof plain - 8), plain);
+            if (take(w, i, &part[p], used, e))
                 return -1;
         }
-    }
-    return 0;
-}
-
-static int match_open_clip(struct clip_weights *w, const char *module, bool *used, struct err *e)
-{
-    char plain[CLIP_FILE_NAME_MAX], name[CLIP_FILE_NAME_MAX + 8];
-    snprintf(name, sizeof name, "%stext.token_embedding.weight", module);
-    w->table.cfg.custom_text = st_find(&w->files, name);
-    for (size_t i = 0; i < w->table.n; i++) {
-        const struct clip_tensor *t = &w->table.t[i];
-        uint64_t shape[4];
-        for (int k = 0; k < t->rank; k++)
-            shape[k] = t->shape[k];
-        clip_open_clip_name(t, w->table.cfg.custom_text, plain);
-        snprintf(name, sizeof name, "%s%s", module, plain);
-        if (take(w, i, name, shape, used, e))
-            return -1;
     }
     return 0;
 }
@@ -110,16 +105,24 @@ static bool ignorable(const char *name)
 
 static int match(struct clip_weights *w, bool *used, struct err *e)
 {
-    const char *module = "";
-    w->hf = st_find(&w->files, "vision_model.embeddings.class_embedding");
-    if (st_find(&w->files, "module.visual.class_embedding"))
+    const char *module = "", *const decoder = "text_decoder.";
+    w->hf = st_find(&w->files, "vision_model.embeddings.patch_embedding.weight");
+    if (st_find(&w->files, "module.visual.class_embedding") ||
+        st_find(&w->files, "module.visual.trunk.pos_embed"))
         module = "module.";
-    if (w->hf ? match_hf(w, used, e) : match_open_clip(w, module, used, e))
+    if (!w->hf)
+        w->table.cfg.custom_text = st_find(&w->files, *module ? "module.text.token_embedding.weight"
+                                                              : "text.token_embedding.weight");
+    if (match_all(w, module, used, e))
         return -1;
     for (size_t i = 0; i < w->files.n_tensors; i++) {
-        const char *name = w->files.tensors[i].name;
+        const char *name = w->files.tensors[i].name, *bare = name;
         size_t n = strlen(module);
-        if (!used[i] && !ignorable(strncmp(name, module, n) ? name : name + n))
+        if (strncmp(name, module, n) == 0)
+            bare += n;
+        if (w->table.cfg.unused_decoder && strncmp(bare, decoder, strlen(decoder)) == 0)
+            continue;
+        if (!used[i] && !ignorable(bare))
             return err_set(e, "tensor '%.200s' is not part of this model", name);
     }
     return 0;
@@ -216,16 +219,22 @@ void clip_weights_rows(const struct clip_weights *w, size_t i, size_t first, siz
     const struct clip_part *p = &w->parts[i];
     const struct clip_tensor *t = &w->table.t[i];
     size_t rows = t->rank ? t->shape[0] : 1, width = t->numel / rows;
-    size_t each = rows / (size_t)p->n; // rows of one part
     if (p->transposed) {
         read_transposed(p->st[0], first, n, dst);
         return;
     }
-    while (n) {
-        size_t at = first % each, m = each - at < n ? each - at : n;
-        read_part(p->st[first / each], at * width, m * width, dst);
+    for (int k = 0; k < p->n && n; k++) {
+        if (first >= p->rows[k]) {
+            first -= p->rows[k];
+            continue;
+        }
+        size_t m = p->rows[k] - first < n ? p->rows[k] - first : n;
+        if (p->st[k])
+            read_part(p->st[k], first * width, m * width, dst);
+        else
+            memset(dst, 0, m * width * sizeof *dst);
         dst += m * width;
-        first += m;
+        first = 0;
         n -= m;
     }
 }
@@ -250,6 +259,8 @@ void clip_weights_drop(const struct clip_weights *w, size_t i)
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (int k = 0; k < w->parts[i].n; k++) {
         const struct st_tensor *s = w->parts[i].st[k];
+        if (!s)
+            continue;
         uintptr_t from = ((uintptr_t)s->data + page - 1) & ~(page - 1);
         uintptr_t to = ((uintptr_t)s->data + s->n_bytes) & ~(page - 1);
         if (from < to)

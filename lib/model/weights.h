@@ -17,9 +17,10 @@
 
 // Where a tensor of the table comes from.
 struct clip_part {
-    const struct st_tensor *st[3]; // one, or q, k, v one below the other
+    const struct st_tensor *st[3]; // one below the other; NULL: zeros
+    size_t rows[3];                // of each
     int n;
-    bool transposed; // Hugging Face keeps the two projections as [out, in]
+    bool transposed; // the file has the projection as [out, in]
 };
 
 struct clip_weights {

@@ -141,6 +141,11 @@ void cpu_assemble(struct dev *, size_t, size_t, size_t, const float *, const flo
                   float *);
 void cpu_embed(struct dev *, const struct dev_ragged *, size_t, const int32_t *, const float *,
                const float *, float *);
+// glu.c
+void cpu_swiglu(struct dev *, size_t, size_t, const void *, void *);
+void cpu_rotate(struct dev *, size_t, size_t, size_t, size_t, const float *, bool, void *, size_t);
+void cpu_widen(struct dev *, size_t, const void *, float *);
+void cpu_mean_rows(struct dev *, size_t, size_t, size_t, size_t, const float *, float *);
 // search.c
 void cpu_scores(struct dev *, size_t, const void *, size_t, const void *, size_t, float *, size_t);
 void cpu_hits_top(struct dev *, const struct dev_scores *, const struct dev_top *,

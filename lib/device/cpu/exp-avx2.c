@@ -37,5 +37,5 @@ INLINE V scale_256(V p, V n)
 #include "device/cpu/exp-body.h"
 #include "device/cpu/exp-rows.h"
 
-const struct cpu_exp cpu_exp_avx2 = {gelu, quick_gelu, softmax_row};
+const struct cpu_exp cpu_exp_avx2 = {gelu, quick_gelu, tanh_gelu, softmax_row};
 #endif

@@ -31,5 +31,5 @@ typedef __m512 V;
 #include "device/cpu/exp-body.h"
 #include "device/cpu/exp-rows.h"
 
-const struct cpu_exp cpu_exp_avx512 = {gelu, quick_gelu, softmax_row};
+const struct cpu_exp cpu_exp_avx512 = {gelu, quick_gelu, tanh_gelu, softmax_row};
 #endif

@@ -75,3 +75,19 @@ INLINE V v_quick_slope(V x)
     V s = V_DIV(one, V_ADD(one, e));
     return V_MUL(s, V_FMA(ax, V_MUL(e, s), one));
 }
+
+// x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3), which is x s(2 u)
+INLINE V v_tanh_gelu(V x)
+{
+    V u = V_FMA(V_MUL(V_MUL(x, x), x), v_all(0.044715f), x);
+    return V_DIV(x, V_ADD(v_all(1.0f), v_exp(V_MUL(v_all(-1.5957691216057308f), u))));
+}
+
+// d/dx x s(2 u) = s (1 + x (1 - s) 2 u')
+INLINE V v_tanh_slope(V x)
+{
+    V one = v_all(1.0f), xx = V_MUL(x, x), root = v_all(1.5957691216057308f); // 2 sqrt(2/pi)
+    V u = V_FMA(V_MUL(xx, x), v_all(0.044715f), x), du = V_FMA(xx, v_all(0.134145f), one);
+    V e = v_exp(V_SUB(v_all(0.0f), V_MUL(root, u))), s = V_DIV(one, V_ADD(one, e));
+    return V_MUL(s, V_FMA(V_MUL(x, V_MUL(root, du)), V_MUL(e, s), one));
+}

@@ -19,6 +19,8 @@ VECTOR static void gelu(const float *bias, float *x, size_t n){EACH_VECTOR(v_gel
 
 VECTOR static void quick_gelu(const float *bias, float *x, size_t n){EACH_VECTOR(v_quick_gelu)}
 
+VECTOR static void tanh_gelu(const float *bias, float *x, size_t n){EACH_VECTOR(v_tanh_gelu)}
+
 // Lanes added by halves.
 VECTOR static float sum_lanes(V v)
 {

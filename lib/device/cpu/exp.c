@@ -11,7 +11,7 @@
 #include "device/cpu/simd-vec.h"
 #include "device/cpu/exp-rows.h"
 
-const struct cpu_exp cpu_exp_plain = {gelu, quick_gelu, softmax_row};
+const struct cpu_exp cpu_exp_plain = {gelu, quick_gelu, tanh_gelu, softmax_row};
 
 static const struct cpu_exp *chosen(void)
 {
@@ -30,6 +30,8 @@ void cpu_bias_act(enum dev_act act, const float *bias, float *x, size_t n)
         chosen()->gelu(bias, x, n);
     else if (act == DEV_ACT_QUICK_GELU)
         chosen()->quick_gelu(bias, x, n);
+    else if (act == DEV_ACT_TANH_GELU)
+        chosen()->tanh_gelu(bias, x, n);
     else
         for (size_t i = 0; bias && i < n; i++)
             x[i] += bias[i];

@@ -84,7 +84,7 @@ void cpu_patchify(struct dev *d, size_t n, size_t size, size_t patch, const uint
 }
 
 struct assemble {
-    size_t patches, cols;
+    size_t patches, first, cols; // first: 1 with a class token
     const float *rows, *cls, *pos;
     float *x;
 };
@@ -94,8 +94,9 @@ static void assemble_rows(void *ctx, size_t first, size_t count, int worker)
     (void)worker;
     const struct assemble *j = ctx;
     for (size_t r = first; r < first + count; r++) {
-        size_t p = r % (1 + j->patches), i = r / (1 + j->patches);
-        const float *src = p ? j->rows + (i * j->patches + p - 1) * j->cols : j->cls;
+        size_t p = r % (j->first + j->patches), i = r / (j->first + j->patches);
+        const float *src =
+            p < j->first ? j->cls : j->rows + (i * j->patches + p - j->first) * j->cols;
         vec_add(src, j->pos + p * j->cols, j->x + r * j->cols, j->cols);
     }
 }
@@ -103,8 +104,8 @@ static void assemble_rows(void *ctx, size_t first, size_t count, int worker)
 void cpu_assemble(struct dev *d, size_t n, size_t patches, size_t cols, const float *patch_rows_in,
                   const float *cls, const float *pos, float *x)
 {
-    struct assemble j = {patches, cols, patch_rows_in, cls, pos, x};
-    cpu_for_runs(d, n * (1 + patches), RUN, assemble_rows, &j);
+    struct assemble j = {patches, cls != NULL, cols, patch_rows_in, cls, pos, x};
+    cpu_for_runs(d, n * (j.first + patches), RUN, assemble_rows, &j);
 }
 
 struct embed {

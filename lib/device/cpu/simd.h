@@ -58,6 +58,8 @@ enum { LANES = 16 };
 #define v_gelu LEVEL(v_gelu)
 #define v_gelu_slope LEVEL(v_gelu_slope)
 #define v_quick_gelu LEVEL(v_quick_gelu)
+#define v_tanh_gelu LEVEL(v_tanh_gelu)
+#define v_tanh_slope LEVEL(v_tanh_slope)
 #define v_quick_slope LEVEL(v_quick_slope)
 
 // The operations of exp-body.h.

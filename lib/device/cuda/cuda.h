@@ -41,6 +41,7 @@ enum cuda_plant {
     PLANT_attention_bwd,
     PLANT_elementwise,
     PLANT_gemm,
+    PLANT_glu,
     PLANT_loss,
     PLANT_norm,
     PLANT_optim,
@@ -210,6 +211,13 @@ void cuda_to_act(struct dev *, size_t, size_t, const float *, size_t, const floa
 void cuda_gamma_bwd(struct dev *, size_t, size_t, const float *, const void *, float *);
 void cuda_axpy(struct dev *, size_t, float, const float *, float *);
 void cuda_scale(struct dev *, size_t, float, float *);
+// glu.cu
+void cuda_swiglu(struct dev *, size_t, size_t, const void *, void *);
+void cuda_swiglu_bwd(struct dev *, size_t, size_t, const void *, const void *, void *);
+void cuda_rotate(struct dev *, size_t, size_t, size_t, size_t, const float *, bool, void *, size_t);
+void cuda_widen(struct dev *, size_t, const void *, float *);
+void cuda_mean_rows(struct dev *, size_t, size_t, size_t, size_t, const float *, float *);
+void cuda_mean_rows_bwd(struct dev *, size_t, size_t, size_t, size_t, const float *, float *);
 // reduce.cu
 void cuda_col_sums(struct dev *, size_t rows, size_t cols, const void *x, bool x_f32, size_t x_ld,
                    float *sums);

@@ -24,10 +24,13 @@ template <bool Quick> __device__ __forceinline__ float apply(enum dev_act a, flo
         return x * normal_below<Quick>(x, &e);
     if (a == DEV_ACT_QUICK_GELU)
         return x / (1 + expf(-1.702f * x));
+    if (a == DEV_ACT_TANH_GELU)
+        return x / (1 + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
     return x;
 }
 
-// d/dx x Phi(x) = Phi(x) + x phi(x); d/dx x s(a x) = s (1 + a x (1 - s)), a = 1.702
+// d/dx x Phi(x) = Phi(x) + x phi(x); d/dx x s(a x) = s (1 + a x (1 - s)), a = 1.702;
+// the tanh form is x s(2 u), u = sqrt(2/pi) (x + 0.044715 x^3): s + x s (1 - s) 2 u'
 template <bool Quick> __device__ __forceinline__ float slope(enum dev_act a, float x)
 {
     float e;
@@ -38,6 +41,10 @@ template <bool Quick> __device__ __forceinline__ float slope(enum dev_act a, flo
     if (a == DEV_ACT_QUICK_GELU) {
         float s = 1 / (1 + expf(-(cuda_planted<PLANT_elementwise> ? 1.5f : 1.702f) * x));
         return s * (1 + 1.702f * x * (1 - s));
+    }
+    if (a == DEV_ACT_TANH_GELU) {
+        float s = 1 / (1 + expf(-1.5957691216057308f * (x + 0.044715f * x * x * x)));
+        return s + x * s * (1 - s) * 1.5957691216057308f * (1 + 3 * 0.044715f * x * x);
     }
     return 1;
 }

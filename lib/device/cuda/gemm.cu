@@ -375,8 +375,8 @@ void cuda_linear(struct dev *d, size_t rows, const void *x, size_t x_ld, const s
     bool f32 = y_f32 || d->act == DEV_F32;
     // The residual is added by the product itself where nothing stands between.
     bool adds = ep->residual && !ep->gamma && ep->act == DEV_ACT_NONE && !ep->pre;
-    bool tanh_gelu =
-        !f32 && ep->act == DEV_ACT_GELU && ep->bias && !ep->pre && !ep->gamma && !ep->residual;
+    bool tanh_gelu = !f32 && (ep->act == DEV_ACT_GELU || ep->act == DEV_ACT_TANH_GELU) &&
+                     ep->bias && !ep->pre && !ep->gamma && !ep->residual;
     bool finish = !adds && !tanh_gelu && (ep->act != DEV_ACT_NONE || ep->gamma || ep->residual);
     struct product p = forward(d, rows, x, x_ld, w);
     void *to = adds ? ep->residual : y;

@@ -216,15 +216,16 @@ void cuda_patchify(struct dev *d, size_t n, size_t size, size_t patch, const uin
         patchify<bf16>(d, n, size, patch, pixels, mean, std, out);
 }
 
+// first: 1 with a class token.
 struct assemble_op {
-    size_t patches, cols;
+    size_t patches, first, cols;
     const float *rows, *cls, *pos;
     float *x;
     __device__ void operator()(size_t i) const
     {
         size_t r = quotient(i, cols), c = i - r * cols;
-        size_t picture = quotient(r, 1 + patches), p = r - picture * (1 + patches);
-        float v = p ? rows[(picture * patches + p - 1) * cols + c] : cls[c];
+        size_t picture = quotient(r, first + patches), p = r - picture * (first + patches);
+        float v = p < first ? cls[c] : rows[(picture * patches + p - first) * cols + c];
         x[i] = v + pos[p * cols + c];
     }
 };
@@ -232,34 +233,36 @@ struct assemble_op {
 void cuda_assemble(struct dev *d, size_t n, size_t patches, size_t cols, const float *patch_rows,
                    const float *cls, const float *pos, float *x)
 {
-    cuda_each(d, "assemble", n * (1 + patches) * cols,
-              assemble_op{patches, cols, patch_rows, cls, pos, x});
+    size_t first = cls != NULL;
+    cuda_each(d, "assemble", n * (first + patches) * cols,
+              assemble_op{patches, first, cols, patch_rows, cls, pos, x});
 }
 
 template <class T> struct patch_rows_op {
-    size_t patches, cols;
+    size_t patches, first, cols;
     const float *dx;
     T *out;
     __device__ void operator()(size_t i) const
     {
         size_t r = quotient(i, cols), picture = quotient(r, patches);
         size_t p = r - picture * patches;
-        out[i] = from_f32<T>(dx[(picture * (1 + patches) + 1 + p) * cols + (i - r * cols)]);
+        out[i] = from_f32<T>(dx[(picture * (first + patches) + first + p) * cols + (i - r * cols)]);
     }
 };
 
 void cuda_assemble_bwd(struct dev *d, size_t n, size_t patches, size_t cols, const float *dx,
                        float *dcls, float *dpos, void *dpatch_rows)
 {
-    size_t all = (1 + patches) * cols, values = n * patches * cols;
+    size_t first = dcls != NULL, all = (first + patches) * cols, values = n * patches * cols;
     cuda_col_sums(d, n, all, dx, true, all, dpos);
-    cuda_col_sums(d, n, cols, dx, true, all, dcls);
+    if (dcls)
+        cuda_col_sums(d, n, cols, dx, true, all, dcls);
     if (d->act == DEV_F32)
         cuda_each(d, "assemble backward", values,
-                  patch_rows_op<float>{patches, cols, dx, (float *)dpatch_rows});
+                  patch_rows_op<float>{patches, first, cols, dx, (float *)dpatch_rows});
     else
         cuda_each(d, "assemble backward", values,
-                  patch_rows_op<bf16>{patches, cols, dx, (bf16 *)dpatch_rows});
+                  patch_rows_op<bf16>{patches, first, cols, dx, (bf16 *)dpatch_rows});
 }
 
 static constexpr int EMBED_BLOCK = 128;

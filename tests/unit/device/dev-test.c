@@ -61,6 +61,8 @@ static double act_exact(enum dev_act a, double x)
 {
     if (a == DEV_ACT_GELU)
         return x * 0.5 * erfc(-x * 0.70710678118654752440);
+    if (a == DEV_ACT_TANH_GELU)
+        return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
     return a == DEV_ACT_QUICK_GELU ? x / (1 + exp(-1.702 * x)) : x;
 }
 
@@ -300,7 +302,11 @@ static void test_act(struct dev *d, enum dev_act act)
 
 static double slope_exact(enum dev_act a, double x)
 {
-    double s = 1 / (1 + exp(-1.702 * x));
+    double s = 1 / (1 + exp(-1.702 * x)), root = sqrt(2 / acos(-1));
+    if (a == DEV_ACT_TANH_GELU) {
+        double t = tanh(root * (x + 0.044715 * x * x * x));
+        return (1 + t) / 2 + x / 2 * (1 - t * t) * root * (1 + 3 * 0.044715 * x * x);
+    }
     return a == DEV_ACT_GELU
                ? 0.5 * erfc(-x * 0.70710678118654752440) + x * exp(-x * x / 2) / sqrt(2 * acos(-1))
                : s * (1 + 1.702 * x * (1 - s));
@@ -378,6 +384,14 @@ static void test_exp(const struct cpu_exp *k, const char *name)
         err = r > err ? r : err;
     }
     ok(err < 1, "%s: GELU with a bias, %g of the bound", name, err);
+    err = 0;
+    memcpy(y, x, sizeof y);
+    k->tanh_gelu(bias, y, N);
+    for (int i = 0; i < N; i++) {
+        double want = act_exact(DEV_ACT_TANH_GELU, (double)(x[i] + 0.25f));
+        err = fmax(err, fabs((double)y[i] - want) / (1e-7 * (1 + 8 * fabs(want))));
+    }
+    ok(err < 1, "%s: tanh GELU with a bias, %g of the bound", name, err);
     double sum = 0, top = -100;
     for (int i = 0; i < ROW; i++) {
         s[i] = p[i] = 20 * (float)rng_normal(&rng);
@@ -408,6 +422,48 @@ static void test_forms(void)
     else
         ok(true, "avx512 # SKIP not at level %s", isa_name(isa_level()));
 #endif
+}
+
+// Gated MLPs, rotary embeddings, means of rows.
+static void test_glu(struct dev *d)
+{
+    enum { ROWS = 6, COLS = 37, HEAD = 4, POS = 3 };
+    static float pre[ROWS * 2 * COLS], mid[ROWS * COLS];
+    double err = 0;
+    for (int i = 0; i < ROWS * 2 * COLS; i++)
+        pre[i] = 4 * (float)rng_normal(&rng);
+    d->op->swiglu(d, ROWS, COLS, pre, mid);
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < COLS; c++) {
+            double g = (double)pre[r * 2 * COLS + c], x = (double)pre[(r * 2 + 1) * COLS + c];
+            double want = g / (1 + exp(-g)) * x;
+            err = fmax(err, fabs((double)mid[r * COLS + c] - want) / (1 + fabs(want)));
+        }
+    ok(err < 1e-6, "silu(gate) x: %g", err);
+    const float angle[POS * HEAD] = {1, 0, 1, 0, 0, 1, -1, 0, 0.6f, 0.8f, 0.8f, -0.6f};
+    float x[2 * POS][10] = {{0}}, was[2 * POS][10];
+    for (int i = 0; i < 2 * POS * 10; i++)
+        x[i / 10][i % 10] = (float)i;
+    memcpy(was, x, sizeof x);
+    d->op->rotate(d, 2 * POS, 2 * HEAD, HEAD, POS, angle, false, x[0], 10);
+    ok(!memcmp(x[0], was[0], sizeof x[0]) && !memcmp(x[3], was[3], sizeof x[3]),
+       "an angle of 0 turns nothing");
+    ok(x[1][0] == -was[1][1] && x[1][1] == was[1][0] && x[4][6] == -was[4][6] &&
+           x[4][8] == was[4][8] && x[5][9] == was[5][9],
+       "a quarter and a half turn, in every head, and no column behind them");
+    ok(fabsf(x[2][4] - (0.6f * was[2][4] - 0.8f * was[2][5])) < 1e-5f, "any angle");
+    d->op->rotate(d, 2 * POS, 2 * HEAD, HEAD, POS, angle, true, x[0], 10);
+    for (int i = 0; i < 2 * POS * 10; i++)
+        err = fmax(err, fabs((double)(x[i / 10][i % 10] - was[i / 10][i % 10])));
+    ok(err < 2e-5, "and back: %g", err);
+    const float rows[2 * 3 * 2] = {9, 9, 1, 2, 3, 4, 9, 9, 5, 6, 7, 10};
+    float mean[4];
+    d->op->mean_rows(d, 2, 3, 1, 2, rows, mean);
+    ok(mean[0] == 2 && mean[1] == 3 && mean[2] == 6 && mean[3] == 8, "means of rows but the first");
+    const float pos[4] = {10, 20, 30, 40}, patch[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    float to[8];
+    d->op->assemble(d, 2, 2, 2, patch, NULL, pos, to);
+    ok(to[0] == 11 && to[3] == 44 && to[4] == 15 && to[7] == 48, "patches without a class token");
 }
 
 static void test_inputs(struct dev *d)
@@ -505,6 +561,9 @@ int main(void)
     test_act(&d, DEV_ACT_QUICK_GELU);
     test_slope(&d, DEV_ACT_GELU);
     test_slope(&d, DEV_ACT_QUICK_GELU);
+    test_slope(&d, DEV_ACT_TANH_GELU);
+    test_act(&d, DEV_ACT_TANH_GELU);
+    test_glu(&d);
     test_forms();
     for (size_t k = 1; k < 600; k += 95)
         test_panel(1 + k % 67, 1 + k % 41, k, k & 2, k & 1);

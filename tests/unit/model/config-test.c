@@ -96,24 +96,38 @@ static void test_open_clip_refused(void)
     refuses("{\"model_cfg\":" OC("", "", "") ",\"x\":1}", "'x'");
     refuses(OC("\"foo\":1,", "", ""), "unknown key 'foo'");
     refuses(OC("\"quick_gelu\":1,", "", ""), "quick_gelu");
-    refuses(OC("\"multimodal_cfg\":{\"layers\":1},", "", ""), "multimodal_cfg");
+    refuses(OC("\"multimodal_cfg\":1,", "", ""), "multimodal_cfg");
     refuses(OC("\"init_logit_bias\":\"a\",", "", ""), "init_logit_bias");
     refuses(OC("", ",\"bar\":null", ""), "unknown key 'bar'");
-    refuses(OC("", ",\"timm_model_name\":\"vit\"", ""), "timm_model_name");
-    refuses(OC("", ",\"no_ln_pre\":true", ""), "no_ln_pre");
+    refuses(OC("", ",\"timm_model_name\":\"vit\"", ""), "'vit' is not implemented");
+    refuses(OC("", ",\"timm_model_name\":\"convnext_base\"", ""), "ConvNeXt");
+    refuses(OC("", ",\"timm_model_name\":\"vitamin_large_224\"", ""), "hybrid");
+    refuses(OC("", ",\"timm_model_name\":\"naflexvit_base_patch16_siglip\"", ""), "NaFlex");
+    refuses(OC("", ",\"timm_model_name\":\"vit_base_patch16_siglip_224\"", ""), "takes 224");
+    refuses("{\"embed_dim\":8,\"vision_cfg\":{\"timm_model_name\":\"vit_base_patch16_siglip_224\"},"
+            "\"text_cfg\":{}}",
+            "timm_proj");
+    refuses(OC("", "", ",\"embed_cls\":true"), "CoCa");
+    refuses(
+        OC("", ",\"timm_model_name\":\"vit_base_patch16_siglip_224\",\"timm_pool\":\"avg\"", ""),
+        "timm_pool");
+    refuses("{\"embed_dim\":8,\"vision_cfg\":{\"layers\":[3,4,6,3]},\"text_cfg\":{}}", "ResNet");
     refuses(OC("", ",\"attentional_pool\":\"parallel\"", ""), "attentional_pool");
-    refuses(OC("", ",\"pool_type\":\"avg\"", ""), "pool_type");
-    refuses(OC("", ",\"pos_embed_type\":\"sin_cos_2d\"", ""), "pos_embed_type");
-    refuses(OC("", ",\"act_kwargs\":{\"approximate\":\"tanh\"}", ""), "act_kwargs");
+    refuses(OC("", ",\"pool_type\":\"none\"", ""), "pool_type");
+    refuses(OC("", ",\"pos_embed_type\":\"none\"", ""), "pos_embed_type");
+    refuses(OC("", ",\"act_kwargs\":{\"approximate\":\"sigmoid\"}", ""), "act_kwargs");
+    refuses(OC("\"quick_gelu\":true,", ",\"act_kwargs\":{\"approximate\":\"tanh\"}", ""),
+            "quick_gelu");
     refuses(OC("", ",\"norm_kwargs\":{\"bias\":false}", ""), "'bias'");
-    refuses(OC("", ",\"patch_dropout\":0.5", ""), "patch_dropout");
+    refuses(OC("", ",\"patch_dropout\":\"a\"", ""), "patch_dropout");
     refuses(OC("", ",\"mlp_ratio\":\"4\"", ""), "mlp_ratio");
     refuses(OC("", ",\"mlp_ratio\":1e300", ""), "MLP width");
     refuses(OC("", ",\"mlp_ratio\":-1", ""), "MLP width");
-    refuses(OC("", "", ",\"hf_model_name\":\"roberta\""), "hf_model_name");
-    refuses(OC("", "", ",\"no_causal_mask\":true"), "no_causal_mask");
+    refuses(OC("", "", ",\"hf_model_name\":\"roberta\""), "Hugging Face's 'roberta'");
+    refuses(OC("", "", ",\"no_causal_mask\":1"), "no_causal_mask");
+    refuses(OC("", "", ",\"tokenizer_kwargs\":{\"clean\":\"lower\"}"), "tokenizer_kwargs");
     refuses(OC("", "", ",\"proj_type\":\"mlp\""), "proj_type");
-    refuses(OC("", "", ",\"pool_type\":\"last\""), "pool_type");
+    refuses(OC("", "", ",\"pool_type\":\"mean\""), "pool_type");
     refuses(OC("", "", ",\"context_length\":77.5"), "context_length");
     refuses(OC("", "", ",\"context_length\":0"), "context_length");
     refuses(OC("", "", ",\"vocab_size\":-1"), "vocab_size");
@@ -178,7 +192,7 @@ static void test_hf(void)
         {HF("", ACT, ACT ",\"pruned_heads\":{\"1\":[0]}"), NULL, "pruned_heads"},
         {HF("\"text_config_dict\":{\"hidden_size\":17},", ACT, ACT), NULL, "hidden_size"},
         {HF("\"auto_map\":{},", ACT, ACT), NULL, "auto_map"},
-        {"{\"model_type\":\"siglip\"}", NULL, "siglip"},
+        {"{\"model_type\":\"siglip2\"}", NULL, "siglip"},
         {"{\"model_type\":\"clip\"}", NULL, "text_config"},
         {HF("", ACT, ACT), "{\"do_resize\":false}", "do_resize"},
         {HF("", ACT, ACT), "{\"resample\":0}", "resample"},

@@ -464,7 +464,7 @@ static void test_resize(void)
     // 1.0882353 and -0.0882353; at 3/4 both ways of 1/2: see below.
     float in_grid[5] = {9, 0, 1, 0, 1}, out[65], back[5];
     struct err e;
-    ok(!clip_resize_grid(in_grid, 2, out, 4, 1, &e) && out[0] == 9, "class row kept");
+    ok(!clip_resize_grid(in_grid, 2, out, 4, 1, 1, &e) && out[0] == 9, "class row kept");
     ok(fabs(out[1] + 0.0882353) < 1e-6 && fabs(out[4] - 1.0882353) < 1e-6 &&
            fabs(out[2] + out[3] - 1) < 1e-6 && fabs(out[13] - out[1]) < 1e-6,
        "2 to 4: %.7f %.7f", out[1], out[4]);
@@ -473,9 +473,9 @@ static void test_resize(void)
     float line[17] = {9}, two[5];
     for (int i = 0; i < 16; i++)
         line[1 + i] = (float[]){1, 0, 0, 0}[i % 4];
-    ok(!clip_resize_grid(line, 4, two, 2, 1, &e) && fabs(two[1] - 0.8671875 / 1.890625) < 1e-6,
+    ok(!clip_resize_grid(line, 4, two, 2, 1, 1, &e) && fabs(two[1] - 0.8671875 / 1.890625) < 1e-6,
        "4 to 2 with antialias: %.7f", two[1]);
-    ok(!clip_resize_grid(in_grid, 2, back, 2, 1, &e) && !memcmp(back, in_grid, sizeof back),
+    ok(!clip_resize_grid(in_grid, 2, back, 2, 1, 1, &e) && !memcmp(back, in_grid, sizeof back),
        "same size untouched");
     float text[6] = {0, 10, 1, 20, 2, 30}, six[12];
     clip_resize_line(text, 3, six, 6, 2);
@@ -498,7 +498,7 @@ static void test_load_into(void)
     const struct clip_tensor *a = &t.t[clip_table_find(&t, CLIP_VISION, CLIP_K_POS, -1)];
     const struct clip_tensor *b = &to.t[clip_table_find(&to, CLIP_VISION, CLIP_K_POS, -1)];
     float want[17 * 8];
-    ok(!clip_resize_grid(flat + a->offset, 2, want, 4, 8, &e) &&
+    ok(!clip_resize_grid(flat + a->offset, 2, want, 4, 8, 1, &e) &&
            !memcmp(want, big + b->offset, sizeof want),
        "position embeddings resized");
     clip_table_release(&to);

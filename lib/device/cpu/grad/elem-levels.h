@@ -17,6 +17,8 @@ static void LEVEL(act_block)(void *ctx, size_t b)
                 g *= v_gelu_slope(v);
             else if (j->act == DEV_ACT_QUICK_GELU)
                 g *= v_quick_slope(v);
+            else if (j->act == DEV_ACT_TANH_GELU)
+                g *= v_tanh_slope(v);
             vf_store_n(out + c, g, k);
         }
         act_put(j->d, j->dpre, at, n, t3);

@@ -19,6 +19,10 @@ void dev_cpu_to_act(struct dev *d, size_t rows, size_t cols, const float *x, siz
                     const float *gamma, void *y);
 void dev_cpu_gamma_bwd(struct dev *d, size_t rows, size_t cols, const float *dres,
                        const void *branch, float *dgamma);
+void dev_cpu_swiglu_bwd(struct dev *d, size_t rows, size_t cols, const void *pre, const void *dmid,
+                        void *dpre);
+void dev_cpu_mean_rows_bwd(struct dev *d, size_t n, size_t positions, size_t first, size_t cols,
+                           const float *dy, float *dx);
 void dev_cpu_axpy(struct dev *d, size_t n, float alpha, const float *x, float *y);
 void dev_cpu_scale(struct dev *d, size_t n, float alpha, float *x);
 void dev_cpu_scatter_add(struct dev *d, size_t n, size_t cols, const float *src,

@@ -7,7 +7,7 @@ enum { COLS = 64, CHUNK = 512 };
 
 struct rows_job {
     struct dev *d;
-    size_t n, cols, dst_ld, patches;
+    size_t n, cols, dst_ld, patches, first;
     const float *src;
     const int32_t *index, *start;
     float *dst, *dpos;
@@ -40,15 +40,15 @@ static void assemble_position(void *ctx, size_t s)
     const struct rows_job *j = ctx;
     float *dpos = j->dpos + s * j->cols, tmp[CHUNK];
     for (size_t i = 0; i < j->n; i++) {
-        const float *dx = j->src + (i * (1 + j->patches) + s) * j->cols;
+        const float *dx = j->src + (i * (j->first + j->patches) + s) * j->cols;
         for (size_t c = 0; c < j->cols; c++)
             dpos[c] += dx[c];
-        if (s == 0) {
+        if (s < j->first) {
             for (size_t c = 0; c < j->cols; c++)
                 j->dst[c] += dx[c];
             continue;
         }
-        size_t row = (i * j->patches + s - 1) * j->cols;
+        size_t row = (i * j->patches + s - j->first) * j->cols;
         for (size_t c0 = 0; c0 < j->cols; c0 += CHUNK) {
             size_t n = size_min(CHUNK, j->cols - c0);
             float *y = act_begin(j->d, j->act, row + c0, tmp);
@@ -63,9 +63,10 @@ void dev_cpu_assemble_bwd(struct dev *d, size_t n, size_t patches, size_t cols, 
 {
     struct rows_job j = {.d = d, .n = n, .cols = cols, .patches = patches, .src = dx};
     j.dst = dcls;
+    j.first = dcls != NULL;
     j.dpos = dpos;
     j.act = dpatch_rows;
-    dev_par(d, 1 + patches, assemble_position, &j);
+    dev_par(d, j.first + patches, assemble_position, &j);
 }
 
 static void embed_block(void *ctx, size_t b)

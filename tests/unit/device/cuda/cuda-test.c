@@ -8,127 +8,12 @@
 #include <string.h>
 
 #include "unit/child.h"
+#include "unit/device/cuda/both.h"
 #include "device/dev.h"
 #include "base/half.h"
 #include "base/rng.h"
 #include "system/digest.h"
 #include "unit/tap.h"
-
-static struct dev dev[2]; // CPU, CUDA
-static struct rng rng;
-static uint64_t digest;  // of every result of the CUDA device
-static const char *file; // of lib/device/cuda that the test is about
-
-#define BOTH(call)                                                                                 \
-    for (int k = 0; k < 2; k++) {                                                                  \
-        struct dev *d = &dev[k];                                                                   \
-        d->op->call;                                                                               \
-    }
-
-// The same values on both devices.
-struct buf {
-    size_t n, item;
-    void *p[2];
-};
-
-static struct buf buf_bytes(const void *from, size_t n, size_t item)
-{
-    struct buf b = {n, item, {NULL, NULL}};
-    struct err e;
-    for (int k = 0; k < 2; k++) {
-        b.p[k] = dev[k].op->alloc(&dev[k], n * item, &e);
-        if (!b.p[k]) {
-            printf("Bail out! %s\n", e.text);
-            exit(1);
-        }
-        if (from)
-            dev[k].op->upload(&dev[k], b.p[k], from, n * item);
-    }
-    return b;
-}
-
-static void release(struct buf *b, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        for (int k = 0; k < 2; k++)
-            dev[k].op->free(&dev[k], b[i].p[k]);
-}
-#define RELEASE(...)                                                                               \
-    release((struct buf[]){__VA_ARGS__}, sizeof((struct buf[]){__VA_ARGS__}) / sizeof(struct buf))
-
-static struct buf floats(size_t n)
-{
-    float *x = malloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)rng_normal(&rng);
-    struct buf b = buf_bytes(x, n, sizeof *x);
-    free(x);
-    return b;
-}
-
-static struct buf acts(size_t n)
-{
-    if (dev[0].act == DEV_F32)
-        return floats(n);
-    float *x = malloc(n * sizeof *x);
-    uint16_t *h = malloc(n * sizeof *h);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)rng_normal(&rng);
-    bf16_from_f32(x, h, n);
-    struct buf b = buf_bytes(h, n, sizeof *h);
-    free(x);
-    free(h);
-    return b;
-}
-
-static struct buf ints(const int32_t *v, size_t n)
-{
-    return buf_bytes(v, n, sizeof *v);
-}
-
-static void *at(const struct buf *b, int k, size_t i)
-{
-    return (char *)b->p[k] + i * b->item;
-}
-
-static float *fetch(const struct buf *b, int k)
-{
-    struct err e;
-    float *x = malloc(b->n * sizeof *x + 1);
-    void *raw = malloc(b->n * b->item + 1);
-    if (dev[k].op->download(&dev[k], raw, b->p[k], b->n * b->item, &e)) {
-        printf("Bail out! %s\n", e.text);
-        exit(1);
-    }
-    if (k)
-        digest = digest_u64((uint64_t[]){digest, digest_u64(raw, b->n * b->item)}, 16);
-    if (b->item == 2)
-        bf16_to_f32(raw, x, b->n);
-    else
-        memcpy(x, raw, b->n * sizeof *x);
-    free(raw);
-    return x;
-}
-
-// Largest difference against the largest value.
-static void same(const struct buf *b, double f32, double bf16, const char *what)
-{
-    float *want = fetch(b, 0), *got = fetch(b, 1);
-    double e = 0, size = 0, bound = dev[0].act == DEV_F32 ? f32 : bf16;
-    for (size_t i = 0; i < b->n; i++) {
-        if (want[i] == got[i])
-            continue;
-        double d = fabs((double)want[i] - (double)got[i]);
-        e = d > e || d != d ? d : e;
-        size = fabs((double)want[i]) > size ? fabs((double)want[i]) : size;
-    }
-    for (size_t i = 0; i < b->n; i++)
-        size = isfinite(want[i]) && fabs((double)want[i]) > size ? fabs((double)want[i]) : size;
-    e /= size > 0 ? size : 1;
-    ok(e <= bound, "%s: %s, %s: %.1e", file, what, dev[0].act == DEV_F32 ? "f32" : "bf16", e);
-    free(want);
-    free(got);
-}
 
 enum { BIAS = 1, PRE = 2, GELU = 4, QUICK = 8, GAMMA = 16, RESIDUAL = 32, WIDE = 64, TRANS = 128 };
 
@@ -278,7 +163,7 @@ static void test_elementwise(void)
     struct buf pre = acts(N), dy = acts(N), dp = acts(N), x = floats(N), y = floats(N);
     struct buf g = floats(COLS), dg = floats(COLS), a = acts(N);
     file = "elementwise";
-    for (int act = 0; act < 3; act++) {
+    for (int act = 0; act < 4; act++) {
         BOTH(act_bwd(d, N, (enum dev_act)act, pre.p[k], dy.p[k], dp.p[k]));
         same(&dp, 3e-6, 8e-3, "activation backward");
     }
@@ -299,6 +184,33 @@ static void test_elementwise(void)
     ok(fabs(dot[0] - dot[1]) < 1e-9 * dot[0] && fabs(sum[0] - sum[1]) < 1e-9 * dot[0],
        "reduce: dot and sum: %g, %g", dot[0] - dot[1], sum[0] - sum[1]);
     RELEASE(pre, dy, dp, x, y, g, dg, a);
+}
+
+// Gated MLPs, rotary embeddings, means of rows.
+static void test_glu(void)
+{
+    enum { N = 3, POS = 5, ROWS = N * POS, COLS = 37, HEAD = 12, LD = 3 * HEAD + 5 };
+    struct buf pre = acts(ROWS * 2 * COLS), mid = acts(ROWS * COLS), dpre = acts(ROWS * 2 * COLS);
+    struct buf qk = acts(ROWS * LD), angle = floats(POS * HEAD), wide = floats(ROWS * COLS);
+    struct buf y = floats(N * COLS);
+    file = "glu";
+    BOTH(swiglu(d, ROWS, COLS, pre.p[k], mid.p[k]));
+    same(&mid, 3e-6, 8e-3, "silu(gate) x");
+    BOTH(swiglu_bwd(d, ROWS, COLS, pre.p[k], mid.p[k], dpre.p[k]));
+    same(&dpre, 3e-6, 2e-2, "  backward");
+    for (int back = 0; back < 2; back++) {
+        BOTH(rotate(d, ROWS, 2 * HEAD, HEAD, POS, angle.p[k], back, qk.p[k], LD));
+        same(&qk, 1e-6, 8e-3, back ? "pairs turned back" : "pairs turned");
+    }
+    BOTH(widen(d, ROWS * COLS, mid.p[k], wide.p[k]));
+    same(&wide, 3e-6, 8e-3, "activations as float32");
+    for (size_t first = 0; first < 2; first++) {
+        BOTH(mean_rows(d, N, POS, first, COLS, wide.p[k], y.p[k]));
+        same(&y, 3e-6, 8e-3, "mean of rows");
+        BOTH(mean_rows_bwd(d, N, POS, first, COLS, y.p[k], wide.p[k]));
+        same(&wide, 3e-6, 8e-3, "  backward");
+    }
+    RELEASE(pre, mid, dpre, qk, angle, wide, y);
 }
 
 static void test_rows(size_t n, int32_t range)
@@ -347,6 +259,11 @@ static void test_inputs(void)
     same(&x, 0, 0, "class and patches");
     BOTH(assemble_bwd(d, N, P, COLS, x.p[k], dcls.p[k], dpos.p[k], dr.p[k]));
     same(&dcls, 1e-6, 1e-6, "  backward, class");
+    same(&dpos, 1e-6, 1e-6, "  backward, positions");
+    same(&dr, 0, 0, "  backward, patches");
+    BOTH(assemble(d, N, P, COLS, rows.p[k], NULL, pos.p[k], rows.p[k]));
+    same(&rows, 0, 0, "patches without class token, in place");
+    BOTH(assemble_bwd(d, N, P, COLS, rows.p[k], NULL, dpos.p[k], dr.p[k]));
     same(&dpos, 1e-6, 1e-6, "  backward, positions");
     same(&dr, 0, 0, "  backward, patches");
     const int32_t start[] = {0, 2, 3, 10, 14},
@@ -486,6 +403,7 @@ static int run_type(enum dev_type type)
     test_attention(64, true, true);
     test_attention(13, false, true);
     test_elementwise();
+    test_glu();
     test_rows(61, 7);
     test_rows(2500, 300);
     test_inputs();
