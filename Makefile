@@ -40,6 +40,12 @@ ifeq ($(remote),yes)
 CPPFLAGS += -DCLIPCID_REMOTE
 LDLIBS += -lcurl -lcrypto
 endif
+# Tokenizers of SigLIP, Gemma, mT5 and XLM-V, where libsentencepiece is found; sentencepiece=no leaves them out.
+sentencepiece ?= $(if $(shell pkg-config --exists sentencepiece && echo yes),yes,no)
+ifeq ($(sentencepiece),yes)
+CPPFLAGS += -DCLIPCID_SENTENCEPIECE
+LDLIBS += -lsentencepiece
+endif
 
 # The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
 # against the stand-in of tests/cuda-on-cpu; with CUDA=1, on the GPU.
@@ -69,6 +75,7 @@ say = $(if $(V),,@echo '  $@';)
 V ?=
 
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(shell find lib -name "*.c" | LC_ALL=C sort))
+LIB_OBJ += $(if $(filter yes,$(sentencepiece)),$(BUILD)/lib/text/pieces.o)
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(shell find tests/unit -name '*.c' | LC_ALL=C sort))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(shell find tests/fuzz -name '*.c' ! -name driver.c | LC_ALL=C sort))
@@ -98,6 +105,9 @@ $(BUILD)/libclipcid.a: $(LIB_OBJ)
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/lib/text/pieces.o: lib/text/pieces.cc Makefile
+	@mkdir -p $(@D)
+	$(say)$(CXX) $(CPPFLAGS) -std=c++17 $(OPT) -Wall -Wextra -Wshadow $(if $(werror),-Werror) -MMD -MP -c -o $@ $<
 # A program that is given these objects can open the device "cuda".
 $(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu Makefile
 	@mkdir -p $(@D)

@@ -188,10 +188,8 @@ static int plan(struct job *job, const struct cli_common *common, struct err *e)
 static int open_tokenizer(struct job *job, struct err *e)
 {
     const struct clip_config *c = &job->weights.table.cfg;
-    job->tokenizer = tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, e);
-    if (!job->tokenizer)
-        return -1;
-    return clip_check_tokenizer(job->tokenizer, c, e);
+    job->tokenizer = clip_tokenizer_open(tokenizer_path ? tokenizer_path : model_dir, c, e);
+    return job->tokenizer ? 0 : -1;
 }
 
 // A stream of captions only, and no word about image embeddings: none are wanted.

@@ -15,12 +15,7 @@
 static struct tokenizer *open_tokenizer(const struct eval_job *job, const struct clip_config *c,
                                         struct err *e)
 {
-    struct tokenizer *t = tokenizer_open(job->o->tokenizer ? job->o->tokenizer : job->o->model, e);
-    if (t && clip_check_tokenizer(t, c, e)) {
-        tokenizer_free(t);
-        t = NULL;
-    }
-    return t;
+    return clip_tokenizer_open(job->o->tokenizer ? job->o->tokenizer : job->o->model, c, e);
 }
 
 // Each set, the failed ones named one by one; the results of the others are kept. -1, with e about

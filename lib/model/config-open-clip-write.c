@@ -54,11 +54,8 @@ static int add_pool(cJSON *o, const struct clip_tower *t, struct err *e)
 
 static int add_timm(cJSON *o, const struct clip_config *c, struct err *e)
 {
-    const char *name = clip_timm_name(c), *proj = c->vision.no_head      ? "none"
-                                                  : c->vision.outer_head ? "linear"
-                                                                         : NULL;
-    if (!name)
-        return err_set(e, "open_clip knows no tower of timm of these sizes");
+    const char *name = clip_timm_name(c);
+    const char *proj = c->vision.no_head ? "none" : c->vision.outer_head ? "linear" : NULL;
     if (json_add_string(o, "timm_model_name", name, e) ||
         json_add_bool(o, "timm_model_pretrained", false, e) ||
         json_add_string(o, "timm_pool", clip_timm_pool(c), e))
@@ -155,14 +152,26 @@ static int add_preprocess(cJSON *j, const struct clip_preprocess *p, struct err 
     return json_add_i64(o, "fill_color", p->fill, e);
 }
 
-cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e)
+int clip_config_fits_open_clip(const struct clip_config *c, struct err *e)
 {
     bool own = c->vision.naming == CLIP_NAMED_OPEN_CLIP; // quick_gelu never reaches timm's
-    if (own && (c->vision.act == CLIP_QUICK_GELU) != (c->text.act == CLIP_QUICK_GELU)) {
-        err_set(e, "open_clip's config cannot hold two activations: vision %s, text %s",
-                clip_act_name(c->vision.act), clip_act_name(c->text.act));
-        return NULL;
-    }
-    cJSON *j = keys_object(e);
+    if (own && (c->vision.act == CLIP_QUICK_GELU) != (c->text.act == CLIP_QUICK_GELU))
+        return err_set(e, "open_clip's config cannot hold two activations: vision %s, text %s",
+                       clip_act_name(c->vision.act), clip_act_name(c->text.act));
+    if (!own && !clip_timm_name(c))
+        return err_set(e, "open_clip knows no tower of timm of these sizes");
+    return 0;
+}
+
+cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e)
+{
+    cJSON *j = clip_config_fits_open_clip(c, e) ? NULL : keys_object(e);
     return j ? keys_finish(j, add_model(j, c, e) || add_preprocess(j, &c->preprocess, e)) : NULL;
+}
+
+cJSON *clip_config_to_any(const struct clip_config *c, struct err *e)
+{
+    struct err why;
+    return clip_config_fits_open_clip(c, &why) ? clip_config_to_hf(c, -1, e)
+                                               : clip_config_to_open_clip(c, e);
 }

@@ -179,8 +179,13 @@ bool clip_config_is_siglip(const struct clip_config *c);
 // embedding, square fit...).
 int clip_config_fits_hf(const struct clip_config *c, struct err *e);
 
+// Whether open_clip can hold it; else -1 with a reason.
+int clip_config_fits_open_clip(const struct clip_config *c, struct err *e);
+
 // New trees, freed with cJSON_Delete; NULL with e set.
 cJSON *clip_config_to_open_clip(const struct clip_config *c, struct err *e);
+// The one of the two that can hold it, open_clip's first.
+cJSON *clip_config_to_any(const struct clip_config *c, struct err *e);
 // `start`: the tokenizer's start-of-text id; -1: the one before the end's.
 cJSON *clip_config_to_hf(const struct clip_config *c, int start, struct err *e);
 cJSON *clip_config_to_hf_preprocessor(const struct clip_config *c, struct err *e);

@@ -14,7 +14,7 @@ static void add_tensor(struct digest *d, const struct st_tensor *t)
 
 int model_digest(const struct clip_weights *w, char hex[DIGEST_HEX], struct err *e)
 {
-    cJSON *j = clip_config_to_open_clip(&w->table.cfg, e);
+    cJSON *j = clip_config_to_any(&w->table.cfg, e);
     char *text = j ? cJSON_PrintUnformatted(j) : NULL;
     struct digest *d = text ? digest_new(e) : NULL;
     if (j && !text)

@@ -6,7 +6,7 @@
 #include "model/weights.h"
 #include "system/digest.h"
 
-// Digest of the config (in open_clip's form) and of the name, type, shape and bytes of every tensor
+// Digest of the config (in open_clip's form, or Hugging Face's where that cannot hold it) and of the name, type, shape and bytes of every tensor
 // that the model uses: features kept under it are those of this model and no other. Runs at the
 // speed of the disk, ahead of a loading that then finds the pages in memory; drops them from the
 // process again. 0 or -1.

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "text/tokenizer-write.h"
+#include "text/tokenizer.h"
 
 int model_get_weights(void *user, size_t i, float *dst, struct err *e)
 {
@@ -251,6 +252,14 @@ static int write_hf(const char *folder, const struct model_source *s, struct err
     struct vocab v;
     if (!s->tokenizer)
         return write_hf_files(folder, s, NULL, e);
+    int other = tokenizer_is_other(s->tokenizer, e);
+    if (other < 0)
+        return -1;
+    if (other)
+        return model_folder_copy_tokenizer(folder, s->tokenizer, e) ||
+                       write_hf_files(folder, s, NULL, e)
+                   ? -1
+                   : 0;
     if (vocab_read(&v, s->tokenizer, e))
         return -1;
     int rc = write_hf_files(folder, s, &v, e);
@@ -289,6 +298,10 @@ const char *const model_tokenizer_files[] = {
     "merges.txt",
     "special_tokens_map.json",
     "added_tokens.json",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.model",
+    "sentencepiece.bpe.model",
     "bpe_simple_vocab_16e6.txt",
     "bpe_simple_vocab_16e6.txt.gz",
     NULL,

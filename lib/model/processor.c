@@ -227,18 +227,22 @@ static int add_pair(cJSON *j, const char *name, int n, struct err *e)
     return !o || json_add_i64(o, "height", n, e) || json_add_i64(o, "width", n, e) ? -1 : 0;
 }
 
-static int add_preprocessor(cJSON *j, const struct clip_preprocess *p, struct err *e)
+static int add_preprocessor(cJSON *j, const struct clip_config *c, struct err *e)
 {
-    bool squash = p->fit == CLIP_SQUASH;
+    const struct clip_preprocess *p = &c->preprocess;
+    bool squash = p->fit == CLIP_SQUASH, siglip = squash && clip_config_is_siglip(c);
     cJSON *size = NULL;
-    if (json_add_string(j, "image_processor_type", "CLIPImageProcessor", e) ||
-        json_add_bool(j, "do_resize", true, e) || json_add_bool(j, "do_center_crop", !squash, e) ||
+    if (json_add_string(j, "image_processor_type",
+                        siglip ? "SiglipImageProcessor" : "CLIPImageProcessor", e) ||
+        json_add_bool(j, "do_resize", true, e) ||
+        (!siglip && (json_add_bool(j, "do_center_crop", !squash, e) ||
+                     add_pair(j, "crop_size", p->size, e))) ||
         json_add_bool(j, "do_rescale", true, e) || json_add_bool(j, "do_normalize", true, e) ||
         json_add_bool(j, "do_convert_rgb", true, e) ||
         json_add_i64(j, "resample", p->resample == CLIP_BILINEAR ? 2 : 3, e) ||
         json_add_double(j, "rescale_factor", 1 / 255.0, e) ||
         json_add_doubles(j, "image_mean", p->mean, 3, e) ||
-        json_add_doubles(j, "image_std", p->std, 3, e) || add_pair(j, "crop_size", p->size, e))
+        json_add_doubles(j, "image_std", p->std, 3, e))
         return -1;
     if (squash)
         return add_pair(j, "size", p->size, e);
@@ -249,5 +253,5 @@ static int add_preprocessor(cJSON *j, const struct clip_preprocess *p, struct er
 cJSON *clip_config_to_hf_preprocessor(const struct clip_config *c, struct err *e)
 {
     cJSON *j = clip_config_fits_hf(c, e) ? NULL : keys_object(e);
-    return j ? keys_finish(j, add_preprocessor(j, &c->preprocess, e)) : NULL;
+    return j ? keys_finish(j, add_preprocessor(j, c, e)) : NULL;
 }

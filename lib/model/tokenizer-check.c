@@ -8,6 +8,9 @@ int clip_check_tokenizer(const struct tokenizer *t, const struct clip_config *c,
     if (size > (size_t)c->vocab)
         return err_set(e, "the tokenizer has %zu tokens, the model's vocab_size is %d", size,
                        c->vocab);
+    // Read at the last or first position, whatever stands there.
+    if (c->text.read != CLIP_READ_END)
+        return 0;
     if (c->eos_id >= 0 && eot != c->eos_id)
         return err_set(e,
                        "the tokenizer's end-of-text id is %d, the model reads a text at id %d: a "
@@ -19,4 +22,17 @@ int clip_check_tokenizer(const struct tokenizer *t, const struct clip_config *c,
                        "reads a text: a tokenizer of another model",
                        (int)eot);
     return 0;
+}
+
+struct tokenizer *clip_tokenizer_open(const char *path, const struct clip_config *c, struct err *e)
+{
+    struct tokenizer_style style = {.open_clip = c->hf == CLIP_HF_NONE,
+                                    .canonicalize = c->words.canonicalize,
+                                    .strip_sep = c->words.strip_sep};
+    struct tokenizer *t = tokenizer_open_as(path, &style, e);
+    if (t && clip_check_tokenizer(t, c, e)) {
+        tokenizer_free(t);
+        return NULL;
+    }
+    return t;
 }

@@ -12,4 +12,7 @@
 // -1.
 int clip_check_tokenizer(const struct tokenizer *t, const struct clip_config *c, struct err *e);
 
+// The tokenizer at `path` (tokenizer.h) as the model's config uses it, checked. NULL with e set.
+struct tokenizer *clip_tokenizer_open(const char *path, const struct clip_config *c, struct err *e);
+
 #endif

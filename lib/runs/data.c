@@ -85,8 +85,7 @@ struct train_data *train_data_open(const struct train_data_set *set, const struc
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->moved, NULL);
     open_rows(d);
-    if (!(d->tok = tokenizer_open(set->tokenizer, e)) ||
-        train_source_open(&d->source, set->path, set->command, set->seed, set->epochs, pos, e)) {
+    if (train_source_open(&d->source, set->path, set->command, set->seed, set->epochs, pos, e)) {
         train_data_close(d);
         return NULL;
     }
@@ -263,7 +262,7 @@ int train_data_start(struct train_data *d, const struct clip_config *c, struct e
     if (h->size != (uint32_t)c->image_size)
         return err_set(e, "the samples are %u pixels a side, the student's image_size is %d",
                        (unsigned)h->size, c->image_size);
-    if (clip_check_tokenizer(d->tok, c, e))
+    if (!(d->tok = clip_tokenizer_open(d->set.tokenizer, c, e)))
         return -1;
     d->cfg = *c;
     d->picture = (size_t)c->image_size * (size_t)c->image_size * 3;

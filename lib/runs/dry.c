@@ -31,12 +31,9 @@ static int check_student(const struct train_plan *p, struct clip_config *c, stru
     }
     log_note(log, "student: %s, %d columns, pictures of %d", o->student ? o->student : o->init,
              c->embed_dim, c->image_size);
-    struct tokenizer *t = tokenizer_open(p->tokenizer, e);
-    if (!t)
-        return -1;
-    int rc = clip_check_tokenizer(t, c, e);
+    struct tokenizer *t = clip_tokenizer_open(p->tokenizer, c, e);
     tokenizer_free(t);
-    return rc;
+    return t ? 0 : -1;
 }
 
 // The centroids' size, or what --clusters says of them.

@@ -26,12 +26,21 @@ static bool is_plain(const uint8_t *s, size_t n)
     return !odd;
 }
 
-static void clean_plain(const uint8_t *s, size_t n, struct text_bytes *out)
+static bool is_punctuation(int32_t c)
+{
+    return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) ||
+           (c >= 123 && c <= 126);
+}
+
+// Forms with ftfy.
+static void clean_plain(enum text_form form, const uint8_t *s, size_t n, struct text_bytes *out)
 {
     size_t w = 0;
-    bool space = false;
+    bool space = false, lower = form != TEXT_WHITESPACE, bare = form == TEXT_CANONICAL;
     for (size_t i = 0; i < n; i++) {
-        uint8_t c = s[i];
+        uint8_t c = bare && s[i] == '_' ? ' ' : s[i];
+        if (bare && is_punctuation(c))
+            continue;
         if (c <= ' ') {
             space = w > 0;
             continue;
@@ -39,7 +48,7 @@ static void clean_plain(const uint8_t *s, size_t n, struct text_bytes *out)
         if (space)
             out->data[w++] = ' ';
         space = false;
-        out->data[w++] = c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
+        out->data[w++] = lower && c >= 'A' && c <= 'Z' ? (uint8_t)(c - 'A' + 'a') : c;
     }
     out->n = w;
 }
@@ -149,40 +158,115 @@ static void collapse_spaces(struct text *t)
     t->n = w;
 }
 
-static enum text_status clean_any(const uint8_t *text, size_t len, struct scratch *s,
-                                  struct text_bytes *out, struct err *e)
+// ASCII punctuation away, '_' as a space where `under`.
+static void drop_punctuation(struct text *t, bool under)
 {
+    size_t w = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        int32_t c = under && t->c[i] == '_' ? ' ' : t->c[i];
+        if (!is_punctuation(c))
+            t->c[w++] = c;
+    }
+    t->n = w;
+}
+
+// " ".join(text.split())
+static void join_words(struct text *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        t->c[i] = text_is_space(t->c[i]) ? ' ' : t->c[i];
+    collapse_spaces(t);
+}
+
+// Each character by itself: no final sigma.
+static int lower_each(struct text *t, struct text *tmp, struct err *e)
+{
+    struct text one = {0};
+    int rc = 0;
+    tmp->n = 0;
+    for (size_t i = 0; i < t->n && !rc; i++) {
+        struct text low = {0};
+        one.n = 0;
+        rc = text_append(&one, &t->c[i], 1, e) || text_lower(&one, &low, e) ||
+             text_append(tmp, one.c, one.n, e);
+        text_release(&low);
+    }
+    text_release(&one);
+    struct text swap = *t;
+    *t = *tmp;
+    *tmp = swap;
+    return rc ? -1 : 0;
+}
+
+static int apply_form(enum text_form form, struct text *t, struct text *tmp, struct err *e)
+{
+    switch (form) {
+    case TEXT_LOWER:
+        collapse_spaces(t);
+        return text_lower(t, tmp, e);
+    case TEXT_WHITESPACE:
+        collapse_spaces(t);
+        return 0;
+    case TEXT_CANONICAL:
+        drop_punctuation(t, true);
+        if (text_lower(t, tmp, e))
+            return -1;
+        join_words(t);
+        return 0;
+    case TEXT_RAW:
+        return 0;
+    case TEXT_SIGLIP:
+        if (text_lower(t, tmp, e))
+            return -1;
+        drop_punctuation(t, false);
+        join_words(t);
+        return 0;
+    case TEXT_LOWER_EACH:
+        return lower_each(t, tmp, e);
+    }
+    return 0;
+}
+
+static enum text_status clean_any(enum text_form form, const uint8_t *text, size_t len,
+                                  struct scratch *s, struct text_bytes *out, struct err *e)
+{
+    bool fixed = form <= TEXT_CANONICAL;
     enum text_status status = decode(text, len, &s->all, e);
     if (status)
         return status;
-    if (fix_text(s, e))
+    if (fixed && fix_text(s, e))
         return TEXT_ERROR;
-    struct text *t = &s->fixed;
-    t->n = html_unescape(t->c, t->n);
-    t->n = html_unescape(t->c, t->n);
-    collapse_spaces(t);
-    return text_lower(t, &s->tmp, e) || encode(t, out, e) ? TEXT_ERROR : TEXT_OK;
+    struct text *t = fixed ? &s->fixed : &s->all;
+    for (int i = 0; fixed && i < 2; i++)
+        t->n = html_unescape(t->c, t->n);
+    return apply_form(form, t, &s->tmp, e) || encode(t, out, e) ? TEXT_ERROR : TEXT_OK;
 }
 
-enum text_status text_clean(const char *text, size_t len, struct text_bytes *out, struct err *e)
+enum text_status text_clean_as(enum text_form form, const char *text, size_t len,
+                               struct text_bytes *out, struct err *e)
 {
     const uint8_t *bytes = (const uint8_t *)text;
     out->n = 0;
     if (len == 0)
         return TEXT_OK;
-    if (is_plain(bytes, len)) {
+    if (form <= TEXT_CANONICAL && is_plain(bytes, len)) {
         if (mem_grow((void **)&out->data, &out->cap, len, 1, e))
             return TEXT_ERROR;
-        clean_plain(bytes, len, out);
+        clean_plain(form, bytes, len, out);
         return TEXT_OK;
     }
     struct scratch s = {0};
-    enum text_status status = clean_any(bytes, len, &s, out, e);
+    enum text_status status = clean_any(form, bytes, len, &s, out, e);
     text_release(&s.all);
     text_release(&s.segment);
     text_release(&s.tmp);
     text_release(&s.fixed);
     return status;
+}
+
+enum text_status text_clean(const char *text, size_t len, struct text_bytes *out, struct err *e)
+{
+    return text_clean_as(TEXT_LOWER, text, len, out, e);
 }
 
 void text_bytes_release(struct text_bytes *b)

@@ -30,6 +30,18 @@ enum text_status {
     TEXT_ERROR = -1,   // out of memory: e is set
 };
 
+// What tokenizers do to a caption before they cut it.
+enum text_form {
+    TEXT_LOWER,      // CLIP's: as above
+    TEXT_WHITESPACE, // the same without lower()
+    TEXT_CANONICAL, // open_clip's canonicalize: after ftfy and references '_' becomes a space, ASCII
+                    // punctuation goes, lower(), runs of white space become one space
+    TEXT_RAW,       // as it is
+    TEXT_SIGLIP,    // SiglipTokenizer's: lower(), ASCII punctuation ('_' too) goes, runs of white
+                    // space become one space; no ftfy
+    TEXT_LOWER_EACH, // Siglip2Tokenizer's: each character's lower case by itself, the rest kept
+};
+
 struct text_bytes {
     uint8_t *data; // cleaned UTF-8, no NUL at its end; kept between calls
     size_t n, cap;
@@ -37,6 +49,8 @@ struct text_bytes {
 
 // Cleans text[0..len) into *out, replacing what was there.
 enum text_status text_clean(const char *text, size_t len, struct text_bytes *out, struct err *e);
+enum text_status text_clean_as(enum text_form form, const char *text, size_t len,
+                               struct text_bytes *out, struct err *e);
 void text_bytes_release(struct text_bytes *b);
 
 #endif

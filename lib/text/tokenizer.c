@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "text/tokenizer-match.h"
 #include "text/tokenizer-vocab.h"
+#include "text/words.h"
 
 enum { SPECIALS = VOCAB_SPECIALS, YPOGEGRAMMENI = 0x345 };
 
@@ -24,6 +25,7 @@ struct tokenizer {
     struct special special[SPECIALS];  // start and end of text
     struct token_matcher raw, cleaned; // added tokens, by what they are looked for in
     size_t vocab_size;
+    struct words *words; // in place of all that, a tokenizer that is not CLIP's
 };
 
 static int find_specials(struct tokenizer *t, const struct vocab *v, struct err *e)
@@ -152,7 +154,23 @@ struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e)
 
 struct tokenizer *tokenizer_open(const char *path, struct err *e)
 {
+    return tokenizer_open_as(path, &(struct tokenizer_style){0}, e);
+}
+
+struct tokenizer *tokenizer_open_as(const char *path, const struct tokenizer_style *style,
+                                    struct err *e)
+{
     struct vocab v;
+    struct words *words;
+    int other = words_open(&words, path, style, e);
+    if (other) {
+        struct tokenizer *w = other < 0 ? NULL : mem_alloc(1, sizeof *w, e);
+        if (w)
+            w->words = words;
+        else
+            words_free(words);
+        return w;
+    }
     if (vocab_read(&v, path, e))
         return NULL;
     struct tokenizer *t = tokenizer_build(&v, e);
@@ -166,6 +184,7 @@ void tokenizer_free(struct tokenizer *t)
 {
     if (!t)
         return;
+    words_free(t->words);
     bpe_release(&t->bpe);
     token_matcher_release(&t->raw);
     token_matcher_release(&t->cleaned);
@@ -174,17 +193,17 @@ void tokenizer_free(struct tokenizer *t)
 
 int32_t tokenizer_sot(const struct tokenizer *t)
 {
-    return t->special[0].id;
+    return t->words ? t->words->sot : t->special[0].id;
 }
 
 int32_t tokenizer_eot(const struct tokenizer *t)
 {
-    return t->special[1].id;
+    return t->words ? t->words->eot : t->special[1].id;
 }
 
 size_t tokenizer_vocab_size(const struct tokenizer *t)
 {
-    return t->vocab_size;
+    return t->words ? t->words->size : t->vocab_size;
 }
 
 enum kind { SPACE, LETTER, NUMBER, OTHER };
@@ -377,6 +396,8 @@ static enum text_status encode_text(const struct tokenizer *t, const char *text,
 enum text_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                                   size_t context, int32_t *row, size_t *n, struct err *e)
 {
+    if (t->words)
+        return words_encode(t->words, text, len, context, row, n, e);
     *n = 0;
     if (context < 2) {
         err_set(e, "a context of %zu ids has no room for the start and end of a text", context);

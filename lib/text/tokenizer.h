@@ -21,6 +21,7 @@
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -46,11 +47,29 @@ struct tokenizer *tokenizer_open(const char *path, struct err *e);
 struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e);
 void tokenizer_free(struct tokenizer *t); // NULL allowed
 
+// How a tokenizer that is not CLIP's is used: by open_clip's HFTokenizer, as a model's config says, or
+// (all false) by the class of transformers that the folder's tokenizer_config.json names.
+struct tokenizer_style {
+    bool open_clip;    // captions are cleaned by ftfy and their white space made even first
+    bool canonicalize; // and lower case without punctuation made of them
+    bool strip_sep;    // the end's id is written as 0
+};
+// The same for any tokenizer: `path` may also be a folder with tokenizer.json of the kinds Unigram,
+// BPE with byte_fallback (Gemma) and WordPiece, or with spiece.model, tokenizer.model or
+// sentencepiece.bpe.model (text/words.h). CLIP's has no style.
+// The files that one of those consists of, NULL-terminated.
+extern const char *const tokenizer_other_files[];
+// 1: `path` is a folder with one of those; 0: it is none, or CLIP's; -1.
+int tokenizer_is_other(const char *path, struct err *e);
+struct tokenizer *tokenizer_open_as(const char *path, const struct tokenizer_style *style,
+                                    struct err *e);
+
 int32_t tokenizer_sot(const struct tokenizer *t); // start-of-text id (49406)
 int32_t tokenizer_eot(const struct tokenizer *t); // end-of-text id (49407)
 // Largest id + 1: a model's token table must have at least as many rows.
 size_t tokenizer_vocab_size(const struct tokenizer *t);
 
+// (Other tokenizers: -1 where a row has no start; the row is padded with their own id.)
 // Writes one row: sot, the text's tokens, eot, zeros up to `context` (>= 2) ids. *n = ids up to and
 // with eot (2 for a blank text); a text too long is cut, its last id eot. Thread-safe: t is only
 // read. TEXT_OK; TEXT_BAD_UTF8 (e says where; the row is then that of a blank text); TEXT_ERROR.
