@@ -3,6 +3,7 @@
 // sample without a usable picture or caption has a row of zeros there.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/dev.h"
@@ -13,6 +14,7 @@
 #include "embed/run.h"
 #include "system/io.h"
 #include "system/log.h"
+#include "model/describe.h"
 #include "model/digest.h"
 #include "shards/shard-list.h"
 #include "shards/shard-remote.h"
@@ -20,7 +22,7 @@
 
 static const char stdout_name[] = "-";
 static bool images = true;
-static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_path;
+static const char *model_dir, *image_out, *text_out, *tokens_out, *tokenizer_path, *describe;
 static const char *device = "cpu";
 static uint64_t batch = 64, max_pixels = 89478485;
 static int dtype, out_dtype;
@@ -110,6 +112,11 @@ static const struct cli_option options[] = {
      .arg = "N",
      .min = 1,
      .help = "with --shards: refuse larger pictures"},
+    {.name = "describe",
+     .type = CLI_TEXT,
+     .to = &describe,
+     .arg = "CONFIG",
+     .help = "say what a config or model folder is, and do nothing else"},
     SHARD_REMOTE_OPTIONS(remote),
 };
 
@@ -344,6 +351,25 @@ static void footer(struct job *job)
     log_footer(&job->log, r->samples, text);
 }
 
+// --describe: a file or a folder.
+static int tell(struct err *e)
+{
+    static const char *const what[2] = {"picture", "text of full length"};
+    struct clip_config c;
+    struct clip_numbers n;
+    struct stat st;
+    bool folder = stat(describe, &st) == 0 && S_ISDIR(st.st_mode);
+    if (folder ? clip_config_read_folder(&c, describe, e) : clip_config_read_file(&c, describe, e))
+        return -1;
+    if (clip_describe(&c, &n, e))
+        return err_wrap(e, "%s", describe);
+    for (int i = 0; i < 2; i++)
+        printf("%s tower: %s\n    %zu parameters, %.2f GFLOP a %s (%.2f computed)\n",
+               i ? "text" : "image", n.text[i], n.parameters[i], n.gflop[i], what[i], n.cheap[i]);
+    printf("embeddings of %d columns\n", c.embed_dim);
+    return fflush(stdout) ? err_errno(e, "standard output") : 0;
+}
+
 int main(int argc, char **argv)
 {
     struct cli_common common = CLI_COMMON_INIT;
@@ -363,15 +389,16 @@ int main(int argc, char **argv)
         return status;
     }
     log_init(&job.log, stderr, &cli, &common);
-    bool refused = plan(&job, &common, &e);
+    bool refused = !describe && plan(&job, &common, &e);
     if (refused && !e.machine) {
         log_error(&job.log, "%s; try --help", e.text);
         status = CLI_WRONG_USAGE;
-    } else if (refused || run(&job, &common, argc, given, &e)) {
+    } else if (describe ? tell(&e) : refused || run(&job, &common, argc, given, &e)) {
         log_error(&job.log, "%s", e.text);
         status = CLI_FAILED;
     } else {
-        footer(&job);
+        if (!describe)
+            footer(&job);
         status = CLI_OK;
     }
     release(&job);
