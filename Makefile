@@ -181,7 +181,7 @@ check: deps
 ## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
 demo: deps
 	@DEMO=1 scripts/deps
-	$(if $(V),,@)$(MAKE) $(if $(V),,-s) -j$(JOBS) all bench
+	$(if $(V),,@)$(MAKE) -j$(JOBS) all bench $(if $(V),,-s >/dev/null)
 	$(if $(V),,@)demo/run
 ## format: lay the sources out as .clang-format says
 format:

@@ -174,6 +174,16 @@ ok(until_true(sub { `squeue -h` eq '' }), 'ends all jobs') or diag `squeue`;
 is(run(@slurm, "BIN=$dir/slow", 'submit', 'embed'), 0, 'submitted again') or diag slurp("$dir/said");
 ok(until_true(sub { `squeue -h` eq '' }), 'the jobs end, the next waiter too') or diag `squeue`, slurp("$w/slurm/waiter.log");
 is(scalar(() = glob "$w/embed/*/*.npy"), 26, 'and all is made') or diag slurp("$w/slurm/waiter.log");
+unlink glob "$w/embed/image/0000*.npy";
+unlink "$dir/in-embed";
+spew("$dir/slow/teacher-embed", "#!/bin/bash\n" . hang_at('*', 'in-embed', 'exec sleep 300;') . "exec $bin/teacher-embed \"\$\@\"\n");
+$pid = start('LAUNCH=slurm', 'SITE=', "BIN=$dir/slow", 'embed'); # asks every 30 s
+ok(until_true(sub { -e "$dir/in-embed" }), 'at work');
+kill 'INT', $pid;
+my $ended = until_true(sub { waitpid($pid, 1) == $pid });
+ok($ended, 'Ctrl-C ends the waiting at once') or kill 'KILL', $pid;
+ok(`squeue -h` ne '', 'and not the jobs');
+is(run('LAUNCH=slurm', 'cancel', "BIN=$bin"), 0, 'they are cancelled');
 is(run(@slurm, "BIN=$bin", 'SBATCH=--partition=nowhere'), 2, 'options that Slurm refuses');
 like((split /\n/, slurp("$dir/said"))[-1], qr/sbatch: .*partition/, 'are named in the last line');
 done_testing();
