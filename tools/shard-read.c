@@ -14,7 +14,10 @@
 #include "system/lines.h"
 #include "system/log.h"
 #include "formats/npy-write.h"
+#include "shards/index-shards.h"
+#include "shards/read-account.h"
 #include "shards/read-index.h"
+#include "shards/read-order.h"
 #include "shards/read.h"
 #include "formats/samples-write.h"
 #include "shards/shard-list.h"
@@ -27,10 +30,12 @@ static uint64_t size = 224, shuffle, seed = 1, epoch, skip, limit = UINT64_MAX;
 static uint64_t max_pixels = 89478485;
 static int resize_mode, crop_mode, alpha, images, captions;
 static const char *scale = "0.9,1.0", *model, *part = "1/1", *keep, *index_file, *pixels_file,
-                  *files_from;
+                  *files_from, *index_dir;
+static bool resume;
 static bool flip, fast, size_given, resize_given, scale_given, max_bad_given;
 static struct remote_options remote = REMOTE_DEFAULTS;
-static const char *counts;
+static const char *counts, *select_text;
+static struct select *selected;
 static struct cli_count max_bad = {100, true};
 
 static const struct cli_option options[] = {
@@ -99,11 +104,25 @@ static const struct cli_option options[] = {
      .to = &keep,
      .arg = "DIR",
      .help = "leave out what the masks DIR/SHARD.npy drop"},
+    {.name = "select",
+     .type = CLI_TEXT,
+     .to = &select_text,
+     .arg = "CONDITIONS",
+     .help = "leave out samples by the fields of their json"},
     {.name = "index",
      .type = CLI_TEXT,
      .to = &index_file,
      .arg = "FILE",
      .help = "write a line for each sample"},
+    {.name = "index-dir",
+     .type = CLI_TEXT,
+     .to = &index_dir,
+     .arg = "DIR",
+     .help = "write an index for each shard, and no samples"},
+    {.name = "resume",
+     .type = CLI_FLAG,
+     .to = &resume,
+     .help = "with --index-dir: pass over shards that have one"},
     {.name = "images",
      .type = CLI_CHOICE,
      .to = &images,
@@ -166,8 +185,9 @@ struct job {
     struct samples_writer *writer;
     struct npy_writer pixels;
     bool has_index, has_pixels, many_shards;
-    uint64_t samples, dropped, damaged, described, bad, shared_keys;
-    uint64_t status[SAMPLE_N_STATUS]; // of bad samples
+    struct index_shards many; // with --index-dir
+    uint64_t described;       // bad samples
+    struct read_account account;
 };
 
 static int on_begin(void *ctx, struct read_shard *s, struct err *e)
@@ -186,17 +206,37 @@ static void describe(struct job *job, const struct read_shard *s, const struct s
                  job->has_index ? "" : " (--index lists all)");
 }
 
-// Counts a sample whose status is not ok.
-static void account(struct job *job, const struct read_shard *s, const struct samples_record *r,
-                    bool bad)
+static void count(struct job *job, const struct read_shard *s, const struct samples_record *r,
+                  bool bad)
 {
-    if (!bad) {
-        job->shared_keys++;
-        return;
-    }
-    job->bad++;
-    job->status[r->status]++;
-    describe(job, s, r);
+    read_account_add(&job->account, r, bad);
+    if (bad)
+        describe(job, s, r);
+    progress_to(&job->progress, job->account.samples);
+    atomic_store(&written, job->account.samples);
+}
+
+// With --index-dir the index is written already.
+static int on_indexed(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                      struct err *e)
+{
+    struct job *job = ctx;
+    (void)e;
+    if (sample_left_out(r->status))
+        job->account.dropped++;
+    else
+        count(job, s, r, bad);
+    return 0;
+}
+
+static void on_shard_told(void *ctx, const char *path, const struct err *why, bool failed)
+{
+    struct job *job = ctx;
+    (void)path;
+    if (failed)
+        log_error(&job->log, "%s", why->text);
+    else
+        log_warn(&job->log, "%s: what there is of it is used", why->text);
 }
 
 static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
@@ -205,8 +245,8 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     struct job *job = ctx;
     if (job->has_index && read_index_line(&job->index, r, job->many_shards ? s->name : NULL, e))
         return -1;
-    if (r->status == SAMPLE_NOT_KEPT) {
-        job->dropped++;
+    if (sample_left_out(r->status)) {
+        job->account.dropped++;
         return 0;
     }
     struct samples_record record = *r;
@@ -216,10 +256,7 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     if (job->has_pixels &&
         (r->image ? npy_write(&job->pixels, r->image, 1, e) : npy_write_zeros(&job->pixels, 1, e)))
         return -1;
-    if (r->status != SAMPLE_OK)
-        account(job, s, r, bad);
-    progress_to(&job->progress, ++job->samples);
-    atomic_store(&written, job->samples);
+    count(job, s, r, bad);
     return 0;
 }
 
@@ -233,7 +270,7 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
 {
     struct job *job = ctx;
     if (s->damaged) {
-        job->damaged++;
+        job->account.damaged++;
         log_error(&job->log, "%s: %s", s->path, s->damage.text);
     }
     enum samples_end end = s->damaged ? SAMPLES_END_DAMAGED
@@ -253,28 +290,6 @@ static int parse_scale(double *min, double *max, struct err *e)
             return 0;
     }
     return err_set(e, "--scale needs MIN,MAX with 0 < MIN <= MAX <= 1, not '%s'", scale);
-}
-
-static bool parse_count(const char **p, uint64_t *v)
-{
-    char *end;
-    if (**p < '0' || **p > '9')
-        return false;
-    errno = 0;
-    *v = strtoull(*p, &end, 10);
-    *p = end;
-    return !errno;
-}
-
-// "A/B", A from 1.
-static int parse_part(uint64_t *i, uint64_t *n, struct err *e)
-{
-    const char *p = part;
-    if (parse_count(&p, i) && *p++ == '/' && parse_count(&p, n) && !*p && *i >= 1 && *i <= *n) {
-        --*i;
-        return 0;
-    }
-    return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", part);
 }
 
 // Pictures as --model wants them; where --size is given too, they have to agree.
@@ -319,7 +334,12 @@ static int make_options(struct read_options *o, struct err *e)
     o->picture.fast = fast;
     o->picture.alpha = (enum image_alpha)alpha;
     o->picture.max_pixels = max_pixels;
-    if (parse_scale(&c->scale_least, &c->scale_most, e) || parse_part(&o->part, &o->n_parts, e))
+    if (select_text && !(selected = select_new(select_text, e)))
+        return -1;
+    o->select = selected;
+    if (!read_order_parse(part, &o->part, &o->n_parts))
+        return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", part);
+    if (parse_scale(&c->scale_least, &c->scale_most, e))
         return -1;
     if (model && resize_given)
         return err_set(e, "--model says how pictures are resized: --resize has no meaning");
@@ -327,8 +347,14 @@ static int make_options(struct read_options *o, struct err *e)
         return err_set(e, "--scale needs --crop random");
     if (resize_given && c->random)
         return err_set(e, "--crop random resizes what it cuts out: --resize has no meaning");
-    if (counts && o->n_parts == 1)
-        return err_set(e, "--counts needs --part");
+    if (counts && (o->n_parts == 1 || select_text))
+        return err_set(e, "--counts needs --part, and goes without --select");
+    if (index_dir &&
+        (shuffle || skip || limit != UINT64_MAX || o->n_parts > 1 || index_file || pixels_file))
+        return err_set(e, "--index-dir is of whole shards in their order, and goes with no other "
+                          "output");
+    if (resume && !index_dir)
+        return err_set(e, "--resume needs --index-dir");
     if (pixels_file && images != IMAGES_YES)
         return err_set(e, "--pixels needs --images yes");
     return 0;
@@ -348,7 +374,7 @@ static void make_header(struct samples_header *h, const struct read_options *o,
     h->limit = o->limit;
     h->part = o->part;
     h->n_parts = o->n_parts;
-    h->keep = o->keep != NULL;
+    h->keep = o->keep || o->select;
     const struct crop_params *c = &o->picture.crop;
     bool pixels = o->images == SAMPLES_PIXELS, random = pixels && c->random;
     snprintf(h->resize, sizeof h->resize, "%s",
@@ -426,31 +452,24 @@ static void close_outputs(struct job *job)
 static int verdict(struct job *job)
 {
     char text[512];
-    uint64_t bad = job->bad;
-    int n = snprintf(text, sizeof text, "%llu samples, %llu bad", (unsigned long long)job->samples,
-                     (unsigned long long)bad);
-    for (int i = 1; i < SAMPLE_N_STATUS; i++)
-        if (job->status[i])
-            n += snprintf(text + n, sizeof text - (size_t)n, ", %llu %s",
-                          (unsigned long long)job->status[i],
-                          sample_status_name((enum sample_status)i));
-    if (job->shared_keys)
-        n += snprintf(text + n, sizeof text - (size_t)n, "; %llu with a key of another shard",
-                      (unsigned long long)job->shared_keys);
-    if (keep)
-        n += snprintf(text + n, sizeof text - (size_t)n, "; %llu dropped by keep masks",
-                      (unsigned long long)job->dropped);
-    if (job->damaged)
-        snprintf(text + n, sizeof text - (size_t)n, "; %llu damaged shards",
-                 (unsigned long long)job->damaged);
-    log_footer(&job->log, job->samples, text);
-    uint64_t all = job->samples + job->damaged;
+    const struct read_account *a = &job->account;
+    uint64_t bad = a->bad;
+    size_t n = read_account_text(a,
+                                 selected ? "left out by --select"
+                                 : keep   ? "dropped by keep masks"
+                                          : NULL,
+                                 text, sizeof text);
+    if (index_dir)
+        snprintf(text + n, sizeof text - n, "; %zu shards, %zu were there", job->many.made,
+                 job->many.passed);
+    log_footer(&job->log, a->samples, text);
+    uint64_t all = a->samples + a->damaged;
     if (!max_bad_given)
-        return job->damaged ? CLI_FAILED : CLI_OK;
-    if (bad + job->damaged <= cli_count_of(&max_bad, all))
+        return a->damaged ? CLI_FAILED : CLI_OK;
+    if (bad + a->damaged <= cli_count_of(&max_bad, all))
         return CLI_OK;
     log_error(&job->log, "%llu of %llu bad, more than --max-bad %g%s allows",
-              (unsigned long long)(bad + job->damaged), (unsigned long long)all, max_bad.value,
+              (unsigned long long)(bad + a->damaged), (unsigned long long)all, max_bad.value,
               max_bad.percent ? "%" : "");
     return CLI_FAILED;
 }
@@ -484,6 +503,35 @@ static int run(struct job *job, bool quiet, struct read_options *o, struct shard
         return status;
     }
     return verdict(job);
+}
+
+// --index-dir. What is missing or damaged is no failure of the run with --max-bad only.
+static int run_index(struct job *job, bool quiet, struct read_options *o, struct shard_list *shards)
+{
+    struct err e;
+    bool made;
+    o->shards = shards;
+    job->many = (struct index_shards){.read = o,
+                                      .dir = index_dir,
+                                      .resume = resume,
+                                      .sample = on_indexed,
+                                      .tell = on_shard_told,
+                                      .ctx = job};
+    job->has_index = true;
+    int rc = shard_remote_open(shards, &remote, &o->remote, &e) ||
+             shard_list_check_names(shards, &e) || io_make_folder(index_dir, &made, &e);
+    if (!rc && !quiet)
+        signals_tell_at_death(&written,
+                              " samples; --resume goes on at the first shard without index");
+    progress_start(&job->progress, &job->log, 0, "samples");
+    rc = rc || index_shards_run(&job->many, &e);
+    progress_end(&job->progress);
+    remote_free(o->remote);
+    job->account.damaged = job->many.damaged + job->many.missing;
+    int status = job->many.made || !rc ? verdict(job) : CLI_FAILED;
+    if (rc)
+        log_error(&job->log, "%s", e.text);
+    return rc ? CLI_FAILED : status;
 }
 
 // The operands, which may be patterns, then the lines of --files-from, which are names as they
@@ -526,7 +574,9 @@ int main(int argc, char **argv)
         rc = io_check_apart(outputs, 3, shards.names, shards.n, &e);
     if (!rc)
         rc = failed = io_check_outputs(outputs, 3, &e);
-    if (!rc && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
+    if (!rc && index_dir && strcmp(common.output, "-") != 0)
+        rc = err_set(&e, "--index-dir writes no samples: leave out -o");
+    if (!rc && !index_dir && strcmp(common.output, "-") == 0 && isatty(STDOUT_FILENO))
         rc = err_set(&e, "samples are not written to a terminal; use -o FILE or a pipe");
     if (failed || (rc && e.machine)) { // what was named cannot be read
         log_error(&job.log, "%s", e.text);
@@ -536,8 +586,11 @@ int main(int argc, char **argv)
         status = CLI_WRONG_USAGE;
     } else {
         o.threads = (int)common.threads;
-        status = run(&job, common.quiet, &o, &shards, model ? &cfg : NULL, common.output);
+        status = index_dir
+                     ? run_index(&job, common.quiet, &o, &shards)
+                     : run(&job, common.quiet, &o, &shards, model ? &cfg : NULL, common.output);
     }
+    select_free(selected);
     lines_release(&more);
     shard_list_release(&shards);
     cli_release(&cli);

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/path.h"
 #include "search/nearest.h"
@@ -111,34 +112,145 @@ static void tell_labels(struct kmeans_stage *j)
              j->n_centroids, n > 0 ? (double)j->n_centroids * sum / (n * n) : 1);
 }
 
+static int begin_labels(struct labels *l, struct err *e)
+{
+    struct kmeans_stage *j = l->j;
+    l->labels = mem_alloc(CHUNK * j->o->top, sizeof *l->labels, e);
+    l->sims = l->labels ? mem_alloc(CHUNK * j->o->top, sizeof *l->sims, e) : NULL;
+    j->counts = l->sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
+    if (!j->counts || nearest_init_on(&l->assign, kmeans_stage_searcher(j), j->centroids,
+                                      j->n_centroids, j->files.set.dim, (int)j->common->threads, e))
+        return -1;
+    j->origin.with = j->centroids_name;
+    j->origin.with_hex = j->centroids_hex;
+    return 0;
+}
+
+// Labels all files that are open. `before`: rows that were labelled before them.
+static int label_files(struct labels *l, struct progress *bar, uint64_t before, struct err *e)
+{
+    struct kmeans_stage *j = l->j;
+    struct kmeans_points p = {
+        .source = &j->files.source, .n = j->files.set.rows, .normalize = j->o->normalize};
+    int r = kmeans_prefetch_init(&l->ahead, &p, CHUNK, (int)j->common->threads,
+                                 kmeans_stage_searcher(j), e);
+    for (size_t i = 0; i < j->files.set.n_parts && !r; i++) {
+        r = label_part(l, i, e);
+        progress_to(bar, before + j->files.set.parts[i].first + j->files.set.parts[i].rows);
+    }
+    kmeans_prefetch_release(&l->ahead);
+    return r ? -1 : 0;
+}
+
+static void end_labels(struct labels *l)
+{
+    nearest_release(&l->assign);
+    free(l->labels);
+    free(l->sims);
+    free(l->j->counts);
+}
+
 int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
 {
     struct labels l = {.j = j};
     struct progress bar;
-    struct kmeans_points p = {
-        .source = &j->files.source, .n = j->files.set.rows, .normalize = j->o->normalize};
-    int threads = (int)j->common->threads;
-    l.labels = mem_alloc(CHUNK * j->o->top, sizeof *l.labels, e);
-    l.sims = l.labels ? mem_alloc(CHUNK * j->o->top, sizeof *l.sims, e) : NULL;
-    j->counts = l.sims ? mem_alloc(j->n_centroids, sizeof *j->counts, e) : NULL;
-    int r = !j->counts ||
-            kmeans_prefetch_init(&l.ahead, &p, CHUNK, threads, kmeans_stage_searcher(j), e) ||
-            nearest_init_on(&l.assign, kmeans_stage_searcher(j), j->centroids, j->n_centroids,
-                            j->files.set.dim, threads, e);
-    j->origin.with = j->centroids_name;
-    j->origin.with_hex = j->centroids_hex;
     progress_start(&bar, j->log, j->files.set.rows, "rows");
-    for (size_t i = 0; i < j->files.set.n_parts && !r; i++) {
-        r = label_part(&l, i, e);
-        progress_to(&bar, j->files.set.parts[i].first + j->files.set.parts[i].rows);
-    }
+    int r = begin_labels(&l, e) || label_files(&l, &bar, 0, e) ? -1 : 0;
     progress_end(&bar);
     if (!r)
         tell_labels(j);
-    nearest_release(&l.assign);
-    kmeans_prefetch_release(&l.ahead);
-    free(l.labels);
-    free(l.sims);
-    free(j->counts);
-    return r ? -1 : 0;
+    end_labels(&l);
+    return r;
+}
+
+// ---- each input by itself
+
+// Are the labels of the file that is open there, as this run would make them?
+static bool labels_belong(struct kmeans_stage *j, struct err *ignored)
+{
+    struct sidecar made = {0}, want = {0};
+    struct npy a;
+    char *path = embedding_files_path(&j->files, 0, j->o->labels_dir, ignored);
+    bool yes = false;
+    if (path && access(path, R_OK) == 0 && npy_open(&a, path, ignored) == 0) {
+        yes = a.h.rows == j->files.set.rows && sidecar_open(path, a.h.rows, &made, ignored) == 1 &&
+              embedding_files_sidecar(&j->files, 0, &j->origin, &want, ignored) == 0 &&
+              sidecar_same_command(&made, &want) && sidecar_same_inputs(&made, &want) &&
+              !strcmp(made.keys, want.keys) && !strcmp(made.model, want.model);
+        npy_close(&a);
+    }
+    sidecar_release(&made);
+    sidecar_release(&want);
+    free(path);
+    return yes;
+}
+
+// The first file that can be opened brings the centroids.
+static int ready(struct labels *l, struct err *e)
+{
+    struct kmeans_stage *j = l->j;
+    if (!j->centroids)
+        return kmeans_stage_take_centroids(j, e) || begin_labels(l, e) ? -1 : 0;
+    return embedding_files_fit(&j->files, j->o->assign, j->dim, &j->centroids_sidecar, e);
+}
+
+struct each {
+    struct labels l;
+    struct progress bar;
+    uint64_t rows;
+    size_t made, passed, failed;
+    struct err first; // of the failures
+    bool fatal;       // not the input's fault
+};
+
+static int label_one(struct each *s, const char *path, struct err *e)
+{
+    struct kmeans_stage *j = s->l.j;
+    struct err ignored;
+    const char *dirs[] = {j->o->labels_dir};
+    if (embedding_files_open(&j->files, &path, 1, e) ||
+        embedding_files_check_outputs(&j->files, NULL, 0, dirs, 1, e))
+        return -1;
+    bool first = !j->centroids;
+    if (ready(&s->l, e)) {
+        s->fatal = first;
+        return -1;
+    }
+    if (j->o->resume && labels_belong(j, &ignored)) {
+        s->passed++;
+        return 0;
+    }
+    if (label_files(&s->l, &s->bar, s->rows, e)) {
+        s->fatal = signals_stop_wanted();
+        return -1;
+    }
+    s->rows += j->files.set.rows;
+    s->made++;
+    return 0;
+}
+
+int kmeans_stage_each(struct kmeans_stage *j, const char *const *paths, size_t n, struct err *e)
+{
+    struct each s = {.l = {.j = j}};
+    int r = 0;
+    progress_start(&s.bar, j->log, 0, "rows");
+    for (size_t i = 0; i < n && !r; i++) {
+        if (label_one(&s, paths[i], e)) {
+            if (!s.failed++)
+                s.first = *e;
+            r = s.fatal ? -1 : 0;
+            if (!r)
+                log_error(j->log, "%s", e->text);
+        }
+        embedding_files_close(&j->files);
+    }
+    progress_end(&s.bar);
+    if (j->centroids && !r)
+        tell_labels(j);
+    log_note(j->log, "%zu inputs labelled, %zu were", s.made, s.passed);
+    end_labels(&s.l);
+    j->each_rows = s.rows;
+    if (!r && s.failed)
+        r = err_set(e, "%zu of %zu inputs failed, the first: %s", s.failed, n, s.first.text);
+    return r;
 }

@@ -23,6 +23,8 @@ struct kmeans_stage {
     size_t n_centroids;
     char centroids_hex[DIGEST_HEX];
     const char *centroids_name;
+    struct sidecar centroids_sidecar; // of --assign; empty where there is none
+    size_t dim;                       // of them
     struct kmeans_tag tag;
     bool own_checkpoint; // the file is this run's
     bool made_labels_dir;
@@ -35,6 +37,7 @@ struct kmeans_stage {
     uint64_t *counts;
     uint64_t labelled, zero, not_finite, rescaled;
     double total;
+    uint64_t each_rows; // labelled with kmeans_stage_each
 };
 
 // NULL: the processor searches.
@@ -45,6 +48,11 @@ static inline struct search_device *kmeans_stage_searcher(struct kmeans_stage *j
 
 int kmeans_stage_train(struct kmeans_stage *j, struct err *e);  // fills centroids
 int kmeans_stage_labels(struct kmeans_stage *j, struct err *e); // writes --labels-dir
+// The same for inputs that are opened one by one: labels that are there and belong are passed over,
+// an input that fails is named and the next one taken. 0, or -1 when one failed.
+int kmeans_stage_each(struct kmeans_stage *j, const char *const *paths, size_t n, struct err *e);
+// Reads the centroids of --assign, for the files that are open, and opens the device. 0 or -1.
+int kmeans_stage_take_centroids(struct kmeans_stage *j, struct err *e);
 // Is there memory for labels against so many centroids? 0 or -1.
 int kmeans_stage_label_memory(const struct kmeans_stage *j, size_t centroids, struct err *e);
 

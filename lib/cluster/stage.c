@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "system/io.h"
+#include "system/lines.h"
 #include "cluster/stage-run.h"
 #include "base/mem.h"
 #include "formats/npy-write.h"
@@ -59,6 +60,37 @@ static int open_inputs(struct kmeans_stage *j, struct err *e)
                                  e);
 }
 
+int kmeans_stage_take_centroids(struct kmeans_stage *j, struct err *e)
+{
+    j->centroids =
+        embedding_files_centroids(&j->files, j->o->assign, &j->n_centroids, j->centroids_hex, e);
+    j->centroids_name = j->o->assign;
+    j->dim = j->files.set.dim;
+    if (!j->centroids || sidecar_open(j->o->assign, j->n_centroids, &j->centroids_sidecar, e) < 0 ||
+        kmeans_stage_label_memory(j, j->n_centroids, e))
+        return -1;
+    return open_device(j, j->n_centroids, e);
+}
+
+// --each, --resume: a list, of which each input is opened by itself.
+static int run_each(struct kmeans_stage *j, struct err *e)
+{
+    struct lines more = {0};
+    if (j->o->files_from && lines_read(&more, j->o->files_from, e))
+        return -1;
+    size_t n = j->common->n_operands + more.n;
+    const char **paths = mem_alloc(n, sizeof *paths, e);
+    int r = paths ? 0 : -1;
+    for (size_t i = 0; i < n && !r; i++)
+        paths[i] = i < j->common->n_operands ? j->common->operands[i]
+                                             : more.line[i - j->common->n_operands];
+    if (!r)
+        r = embeddings_check_names(paths, n, e) || kmeans_stage_each(j, paths, n, e) ? -1 : 0;
+    free(paths);
+    lines_release(&more);
+    return r;
+}
+
 static int run(struct kmeans_stage *j, struct err *e)
 {
     int threads = (int)j->common->threads;
@@ -66,15 +98,14 @@ static int run(struct kmeans_stage *j, struct err *e)
         return -1;
     embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
     if ((strcmp(j->o->device, "cpu") &&
-         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
-        open_inputs(j, e))
+         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)))
+        return -1;
+    if (j->o->each || j->o->resume)
+        return run_each(j, e);
+    if (open_inputs(j, e))
         return -1;
     if (j->o->assign) {
-        j->centroids = embedding_files_centroids(&j->files, j->o->assign, &j->n_centroids,
-                                                 j->centroids_hex, e);
-        j->centroids_name = j->o->assign;
-        if (!j->centroids || kmeans_stage_label_memory(j, j->n_centroids, e) ||
-            open_device(j, j->n_centroids, e))
+        if (kmeans_stage_take_centroids(j, e))
             return -1;
     } else if ((j->o->labels_dir && kmeans_stage_label_memory(j, j->o->k, e)) ||
                open_device(j, j->o->k, e) || kmeans_stage_train(j, e) || write_centroids(j, e)) {
@@ -98,6 +129,9 @@ int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_co
         return err_set(e, "--assign trains nothing: leave out the options of the training");
     if (o->assign && !o->labels_dir)
         return err_set(e, "--assign needs --labels-dir");
+    if ((o->each || o->resume) && (!o->assign || o->ledger))
+        return err_set(e, "%s goes with --assign, and without --ledger",
+                       o->each ? "--each" : "--resume");
     if (o->levels && (o->engine || strcmp(o->init, "random") != 0))
         return err_set(e, "--levels 2 goes with neither --init FILE nor --engine faiss");
     if (o->engine && strcmp(o->device, "cpu"))
@@ -122,10 +156,11 @@ int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_comm
     j->origin = (struct embeddings_origin){
         .tool = "kmeans-cluster", .argc = argc, .argv = argv, .seed = o->seed};
     int r = run(j, e);
-    *rows = j->files.set.rows;
+    *rows = o->each || o->resume ? j->each_rows : j->files.set.rows;
     search_device_release(&j->sim);
     dev_close(&j->dev);
     embedding_files_close(&j->files);
+    sidecar_release(&j->centroids_sidecar);
     free(j->centroids);
     if (r && j->made_labels_dir)
         rmdir(o->labels_dir); // where nothing is in it

@@ -13,7 +13,7 @@
 struct kmeans_stage_options {
     uint64_t k, top, iterations, seed, coarse, coarse_points, max_points;
     uint64_t mem; // bytes
-    bool mem_given, normalize;
+    bool mem_given, normalize, each, resume;
     int levels; // of the choice 1|2: one less
     int engine; // of the choice exact|faiss
     const char *labels_dir, *init, *checkpoint, *assign, *keep_dir, *files_from, *ledger, *device;

@@ -79,8 +79,11 @@ struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s)
     if (!r->failed && ready(r, s))
         b = &r->batch[r->taken[s]++ % EMBED_BATCHES];
     pthread_mutex_unlock(&r->lock);
-    if (b && s == EMBED_READ)
+    if (b && s == EMBED_READ) {
+        b->item = NULL;
+        b->last = false;
         b->n = b->n_images = b->n_texts = 0;
+    }
     return b;
 }
 

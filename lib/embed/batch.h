@@ -20,7 +20,10 @@ struct embed_shape {
 };
 
 // Pictures, captions and embeddings stand close together; has_* say which rows have one.
+struct embed_item; // run.h
 struct embed_batch {
+    struct embed_item *item; // whose samples they are; of one item only
+    bool last;               // of the item: it may hold none
     size_t n, n_images, n_texts;
     bool *has_image, *has_text; // [rows]
     uint8_t *pixels;            // [n_images, image_bytes]

@@ -8,12 +8,19 @@
 #include "base/clock.h"
 #include "system/digest.h"
 #include "embed/batch.h"
+#include "shards/read-index.h"
+
+// An item that is not done has its last batch in the ring, or is being read; one more is what
+// next() fills in.
+enum { ITEMS = EMBED_BATCHES + 2 };
 
 struct state {
     struct embed_run *run;
     struct embed_ring ring;
-    struct embed_batch *filling; // by the reader
-    struct digest *keys;
+    struct embed_item items[ITEMS]; // used in turn
+    struct embed_item *item;        // that is being read
+    struct embed_batch *filling;    // by the reader
+    uint64_t written;               // samples
 };
 
 // -- reading
@@ -35,16 +42,30 @@ static int put_caption(struct state *s, struct embed_batch *b, const struct samp
     return 0;
 }
 
+// The batch being filled; NULL: another stage has failed.
+static struct embed_batch *filling(struct state *s)
+{
+    if (!s->filling && (s->filling = embed_ring_take(&s->ring, EMBED_READ)))
+        s->filling->item = s->item;
+    return s->filling;
+}
+
+static void pass_on(struct state *s)
+{
+    embed_ring_give(&s->ring, EMBED_READ);
+    s->filling = NULL;
+}
+
 static int on_sample(void *ctx, const struct samples_record *r, struct err *e)
 {
     struct state *s = ctx;
     struct embed_run *run = s->run;
-    if (!s->filling)
-        s->filling = embed_ring_take(&s->ring, EMBED_READ);
-    struct embed_batch *b = s->filling;
+    struct embed_item *item = s->item;
+    struct embed_batch *b = filling(s);
     if (!b)
-        return 1; // another stage failed
-    digest_key(s->keys, r->key);
+        return 1;
+    digest_key(item->keys, r->key);
+    read_index_key(item->index, r->key);
     size_t bytes = s->ring.shape.image_bytes;
     b->has_image[b->n] = bytes && r->image;
     if (bytes && r->image) {
@@ -54,21 +75,43 @@ static int on_sample(void *ctx, const struct samples_record *r, struct err *e)
     }
     if (run->context && put_caption(s, b, r, e))
         return -1;
-    run->samples++;
-    run->no_image += run->image && !b->has_image[b->n];
-    run->no_text += run->context && !b->has_text[b->n];
-    if (++b->n == s->ring.shape.rows) {
-        embed_ring_give(&s->ring, EMBED_READ);
-        s->filling = NULL;
-    }
+    item->samples++;
+    item->no_image += run->image && !b->has_image[b->n];
+    item->no_text += run->context && !b->has_text[b->n];
+    if (++b->n == s->ring.shape.rows)
+        pass_on(s);
     return 0;
 }
 
 static int on_shard(void *ctx, const char *name, bool part, struct err *e)
 {
     struct state *s = ctx;
-    s->run->sidecar->partial |= part;
-    return sidecar_add_input(s->run->sidecar, name, NULL, e);
+    s->item->sidecar.partial |= part;
+    return sidecar_add_input(&s->item->sidecar, name, NULL, e);
+}
+
+static void release_item(struct embed_item *item)
+{
+    if (item->open)
+        embed_output_abort(&item->output);
+    digest_free(item->keys);
+    digest_free(item->index);
+    sidecar_release(&item->sidecar);
+    for (int i = 0; i < 2; i++)
+        free(item->paths[i]);
+    memset(item, 0, sizeof *item);
+}
+
+// Gets the next item ready: 1, 0 where there are no more, -1.
+static int next_item(struct state *s, uint64_t number, struct err *e)
+{
+    s->item = &s->items[number % ITEMS]; // released when it was done
+    int rc = s->run->next(s->run->ctx, s->item, e);
+    if (rc <= 0)
+        return rc;
+    s->item->keys = digest_new(e);
+    s->item->index = s->item->keys ? digest_new(e) : NULL;
+    return s->item->index ? 1 : -1;
 }
 
 static void *reader(void *arg)
@@ -76,28 +119,74 @@ static void *reader(void *arg)
     struct state *s = arg;
     struct err e;
     const struct embed_sink sink = {s, on_sample, on_shard};
-    if (embed_source_run(s->run->source, &sink, &e))
+    int rc;
+    for (uint64_t i = 0; (rc = next_item(s, i, &e)) == 1; i++) {
+        struct embed_item *item = s->item;
+        item->failed = embed_source_run(&item->source, &sink, &item->err) != 0;
+        if (!filling(s))
+            break;
+        s->filling->last = true;
+        pass_on(s);
+    }
+    if (rc < 0)
         embed_ring_fail(&s->ring, &e);
-    else if (s->filling && s->filling->n)
-        embed_ring_give(&s->ring, EMBED_READ);
     embed_ring_end(&s->ring, EMBED_READ);
     return NULL;
 }
 
 // -- writing
+static int open_output(struct state *s, struct embed_item *item, struct err *e)
+{
+    const struct embed_run *run = s->run;
+    size_t dim = run->model ? (size_t)run->model->cfg.embed_dim : 0;
+    if (item->open)
+        return 0;
+    if (embed_output_open(&item->output, run->type, dim, run->context, e))
+        return -1;
+    item->open = true;
+    return 0;
+}
+
+// The item's last batch is written.
+static int end_item(struct state *s, struct embed_item *item, struct err *e)
+{
+    struct embed_run *run = s->run;
+    digest_hex(item->keys, item->sidecar.keys);
+    if (!item->failed && run->check)
+        item->failed = run->check(run->ctx, item, &item->err) != 0;
+    if (!item->failed && embed_output_commit(&item->output, &item->sidecar, e))
+        return -1;
+    if (!item->failed) {
+        item->open = false;
+        run->samples += item->samples;
+        run->no_image += item->no_image;
+        run->no_text += item->no_text;
+    }
+    int rc = run->done(run->ctx, item, e);
+    release_item(item);
+    return rc;
+}
+
+static int write_batch(struct state *s, struct embed_batch *b, struct err *e)
+{
+    if (open_output(s, b->item, e) || embed_output_put(&b->item->output, b, e))
+        return -1;
+    s->written += b->n;
+    if (s->run->progress)
+        s->run->progress(s->run->progress_ctx, s->written);
+    return b->last ? end_item(s, b->item, e) : 0;
+}
+
 static void *writer(void *arg)
 {
     struct state *s = arg;
-    struct embed_run *run = s->run;
     struct embed_batch *b;
     struct err e;
     while ((b = embed_ring_take(&s->ring, EMBED_WRITE))) {
-        if (embed_output_put(run->output, b, &e)) {
+        if (write_batch(s, b, &e)) {
             embed_ring_fail(&s->ring, &e);
             break;
         }
-        if (run->progress)
-            run->progress(run->progress_ctx, run->output->rows);
         embed_ring_give(&s->ring, EMBED_WRITE);
     }
     return NULL;
@@ -189,13 +278,9 @@ int embed_run_all(struct embed_run *r, struct err *e)
                                 c ? (size_t)c->embed_dim : 0};
     if (embed_ring_init(&s.ring, &shape, e))
         return -1;
-    s.keys = digest_new(e);
-    int rc = s.keys ? run_threads(&s, e) : -1;
-    if (!rc) {
-        digest_hex(s.keys, r->sidecar->keys);
-        rc = embed_output_commit(r->output, r->sidecar, e);
-    }
-    digest_free(s.keys);
+    int rc = run_threads(&s, e);
+    for (size_t i = 0; i < ITEMS; i++)
+        release_item(&s.items[i]);
     embed_ring_release(&s.ring);
     return rc;
 }

@@ -63,6 +63,7 @@ static void make_read(const struct embed_source *s, struct read_options *o)
                                .captions = s->captions,
                                .n_parts = 1,
                                .limit = READ_ALL,
+                               .select = s->select,
                                .threads = s->threads};
     clip_crop(s->cfg, &o->picture.crop);
     o->picture.alpha = s->alpha;
@@ -72,7 +73,7 @@ static void make_read(const struct embed_source *s, struct read_options *o)
 int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e)
 {
     warning->text[0] = 0;
-    if (s->shards) {
+    if (!s->stream) {
         struct read_options o;
         make_read(s, &o);
         return read_check(&o, e);
@@ -135,7 +136,7 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
 {
     (void)s, (void)bad;
     const struct embed_sink *to = ((struct reading *)ctx)->to;
-    return r->status == SAMPLE_NOT_KEPT ? 0 : to->put(to->ctx, r, e);
+    return to->put(to->ctx, r, e); // also one that is not selected: a row of zeros
 }
 
 static int on_end(void *ctx, struct read_shard *s, struct err *e)
@@ -148,8 +149,10 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
 
 int embed_source_run(const struct embed_source *s, const struct embed_sink *to, struct err *e)
 {
-    if (!s->shards)
+    if (s->stream)
         return run_stream(s, to, e);
+    if (!s->shards)
+        return 0;
     struct read_options o;
     make_read(s, &o);
     struct reading r = {s, to};

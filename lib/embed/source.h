@@ -14,13 +14,14 @@
 
 struct embed_source {
     struct samples_reader *stream;   // or
-    const struct shard_list *shards; // read with `threads` threads
+    const struct shard_list *shards; // read with `threads` threads; neither: no samples
     struct remote *remote;           // reads URLs among them, or NULL
     const struct clip_config *cfg;
     bool partial;           // take shards that end in damage
     bool images, captions;  // wanted
     enum image_alpha alpha; // of shards' pictures
     uint64_t max_pixels;
+    const struct select *select; // shards' samples that it does not take have no picture; or NULL
     int threads;
 };
 

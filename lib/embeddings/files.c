@@ -76,16 +76,17 @@ static int by_name(const void *x, const void *y)
 }
 
 // Outputs are named after the inputs: two of one name would overwrite each other.
-static int check_names(const struct embedding_files *f, struct err *e)
+int embeddings_check_names(const char *const *paths, size_t n, struct err *e)
 {
-    const char **names = mem_alloc(f->set.n_parts, sizeof *names, e);
+    const char **names = mem_alloc(n, sizeof *names, e);
     int r = 0;
     if (!names)
         return -1;
-    for (size_t i = 0; i < f->set.n_parts; i++)
-        names[i] = path_base(f->set.parts[i].path);
-    qsort(names, f->set.n_parts, sizeof *names, by_name);
-    for (size_t i = 1; i < f->set.n_parts && !r; i++)
+    for (size_t i = 0; i < n; i++)
+        names[i] = path_base(paths[i]);
+    if (n)
+        qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 1; i < n && !r; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
             r = err_set(e, "two inputs are called %s", names[i]);
     free(names);
@@ -138,7 +139,7 @@ int embedding_files_open(struct embedding_files *f, const char *const *paths, si
         f->source.read_half = read_half;
         f->source.gather_half = gather_half;
     }
-    if (check_names(f, e) || open_sidecars(f, e)) {
+    if (embeddings_check_names(paths, n, e) || open_sidecars(f, e)) {
         embedding_files_close(f);
         return -1;
     }
@@ -236,21 +237,41 @@ const char *embedding_files_model(const struct embedding_files *f)
     return s ? s->model : "";
 }
 
+static int same_maker(const struct embedding_files *f, const char *path, const struct sidecar *s,
+                      struct err *e)
+{
+    const char *name;
+    const struct sidecar *ours = with_model(f, &name);
+    return ours && (sidecar_same_model(name, ours, path, s, e) < 0 ||
+                    same_tower(name, ours, path, s, e))
+               ? -1
+               : 0;
+}
+
 static int check_model(const struct embedding_files *f, const char *path, uint64_t rows,
                        struct err *e)
 {
     struct sidecar s;
-    const char *name;
-    const struct sidecar *ours = with_model(f, &name);
     int r = sidecar_open(path, rows, &s, e);
     if (r > 0) {
-        r = ours && (sidecar_same_model(name, ours, path, &s, e) < 0 ||
-                     same_tower(name, ours, path, &s, e))
-                ? -1
-                : 0;
+        r = same_maker(f, path, &s, e);
         sidecar_release(&s);
     }
     return r;
+}
+
+static int check_columns(const struct embedding_files *f, const char *path, size_t dim,
+                         struct err *e)
+{
+    return dim == f->set.dim
+               ? 0
+               : err_set(e, "%s has %zu columns, the embeddings have %zu", path, dim, f->set.dim);
+}
+
+int embedding_files_fit(const struct embedding_files *f, const char *path, size_t dim,
+                        const struct sidecar *s, struct err *e)
+{
+    return check_columns(f, path, dim, e) || same_maker(f, path, s, e) ? -1 : 0;
 }
 
 float *embedding_files_centroids(const struct embedding_files *f, const char *path, size_t *k,
@@ -264,8 +285,8 @@ float *embedding_files_centroids(const struct embedding_files *f, const char *pa
     size_t items;
     if (a.h.n_dims != 2 || (a.h.type != NPY_F4 && a.h.type != NPY_F2))
         err_set(e, "%s: centroids are float32 or float16 of two dimensions", path);
-    else if (a.h.dim != f->set.dim)
-        err_set(e, "%s has %zu columns, the embeddings have %zu", path, a.h.dim, f->set.dim);
+    else if (check_columns(f, path, a.h.dim, e))
+        ;
     else if (a.h.rows < 1 || a.h.rows > INT32_MAX || !mem_mul(a.h.rows, a.h.dim, &items))
         err_set(e, "%s: wrong number of centroids", path);
     else if (check_model(f, path, a.h.rows, e) == 0 && (c = mem_alloc(items, sizeof *c, e)))
@@ -313,7 +334,7 @@ static int begin_sidecar(struct sidecar *s, const struct embeddings_origin *o, s
     if (sidecar_init(s, o->tool, e))
         return -1;
     s->seed = o->seed;
-    if (sidecar_set_data(s, w, e) || sidecar_set_args(s, o->argc, o->argv, e))
+    if ((w && sidecar_set_data(s, w, e)) || sidecar_set_args(s, o->argc, o->argv, e))
         return -1;
     return o->with ? sidecar_add_input(s, o->with, o->with_hex, e) : 0;
 }
@@ -328,19 +349,30 @@ static int finish(const char *path, struct sidecar *s, struct npy_writer *w, int
     return r;
 }
 
+// w: NULL where nothing is written yet.
+static int part_sidecar(const struct embedding_files *f, size_t i, struct npy_writer *w,
+                        const struct embeddings_origin *o, struct sidecar *s, struct err *e)
+{
+    const struct sidecar *of = &f->sidecars[i];
+    if (begin_sidecar(s, o, w, e))
+        return -1;
+    memcpy(s->keys, of->keys, sizeof s->keys);
+    memcpy(s->model, of->model, sizeof s->model);
+    s->of = of->of;
+    return sidecar_add_input(s, f->set.parts[i].path, of->data, e);
+}
+
+int embedding_files_sidecar(const struct embedding_files *f, size_t i,
+                            const struct embeddings_origin *o, struct sidecar *s, struct err *e)
+{
+    return part_sidecar(f, i, NULL, o, s, e);
+}
+
 int embedding_files_commit(const struct embedding_files *f, size_t i, const char *path,
                            struct npy_writer *w, const struct embeddings_origin *o, struct err *e)
 {
     struct sidecar s = {0};
-    const struct npy_part *p = &f->set.parts[i];
-    int r = begin_sidecar(&s, o, w, e);
-    if (!r) {
-        memcpy(s.keys, f->sidecars[i].keys, sizeof s.keys);
-        memcpy(s.model, f->sidecars[i].model, sizeof s.model);
-        s.of = f->sidecars[i].of;
-        r = sidecar_add_input(&s, p->path, f->sidecars[i].data, e);
-    }
-    return finish(path, &s, w, r, e);
+    return finish(path, &s, w, part_sidecar(f, i, w, o, &s, e), e);
 }
 
 int embedding_files_commit_all(const struct embedding_files *f, const char *path,

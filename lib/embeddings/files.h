@@ -45,6 +45,13 @@ const char *embedding_files_model(const struct embedding_files *f);
 float *embedding_files_centroids(const struct embedding_files *f, const char *path, size_t *k,
                                  char hex[DIGEST_HEX], struct err *e);
 
+// Refuses centroids whose sidecar s (empty where there is none) names a model or a tower other than
+// that of the files, or that have other columns. 0 or -1.
+int embedding_files_fit(const struct embedding_files *f, const char *path, size_t dim,
+                        const struct sidecar *s, struct err *e);
+// Refuses two paths with the same last name. 0 or -1.
+int embeddings_check_names(const char *const *paths, size_t n, struct err *e);
+
 // What the sidecars of all outputs have in common.
 struct embeddings_origin {
     const char *tool;
@@ -61,6 +68,9 @@ char *embedding_files_path(const struct embedding_files *f, size_t i, const char
 // nothing is left.
 int embedding_files_commit(const struct embedding_files *f, size_t i, const char *path,
                            struct npy_writer *w, const struct embeddings_origin *o, struct err *e);
+// The sidecar that it writes, less what is known of the rows only once they are made. 0 or -1.
+int embedding_files_sidecar(const struct embedding_files *f, size_t i,
+                            const struct embeddings_origin *o, struct sidecar *s, struct err *e);
 // The same for an array made of all parts (centroids).
 int embedding_files_commit_all(const struct embedding_files *f, const char *path,
                                struct npy_writer *w, const struct embeddings_origin *o,

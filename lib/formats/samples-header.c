@@ -18,6 +18,8 @@ static const char *const status_names[SAMPLE_N_STATUS] = {
     [SAMPLE_DUPLICATE_KEY] = "duplicate-key",
     [SAMPLE_OVERSIZE] = "oversize",
     [SAMPLE_NOT_KEPT] = "not-kept",
+    [SAMPLE_NOT_SELECTED] = "not-selected",
+    [SAMPLE_NO_FIELD] = "no-field",
 };
 
 static const char *const images_names[] = {

@@ -34,10 +34,17 @@ enum sample_status {
     SAMPLE_DUPLICATE_KEY, // the key was there before
     SAMPLE_OVERSIZE,      // a member over the limits
     SAMPLE_NOT_KEPT,      // its keep mask is 0
+    SAMPLE_NOT_SELECTED,  // a condition of --select does not hold
+    SAMPLE_NO_FIELD,      // a field of --select is missing in its json
     SAMPLE_N_STATUS
 };
 const char *sample_status_name(enum sample_status s); // "ok", "bad-image" ...
 int sample_status_of(const char *name);               // or -1
+// Left out by choice: no sample of a stream has such a status.
+static inline bool sample_left_out(enum sample_status s)
+{
+    return s == SAMPLE_NOT_KEPT || s == SAMPLE_NOT_SELECTED || s == SAMPLE_NO_FIELD;
+}
 
 // What all samples of a stream have in common. Names are short words: letters, digits, '-'.
 enum { SAMPLES_NAME = 32 };

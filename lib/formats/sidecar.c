@@ -50,10 +50,29 @@ static const struct {
     const char *name;
     bool value;
 } no_effect[] = {
-    {"-t", true},         {"--threads", true}, {"-o", true},      {"--output", true},
-    {"-q", false},        {"--quiet", false},  {"-v", false},     {"--verbose", false},
-    {"--progress", true}, {"--mem", true},     {"--batch", true}, {"--retries", true},
+    {"-t", true},
+    {"--threads", true},
+    {"-o", true},
+    {"--output", true},
+    {"-q", false},
+    {"--quiet", false},
+    {"-v", false},
+    {"--verbose", false},
+    {"--progress", true},
+    {"--mem", true},
+    {"--batch", true},
+    {"--retries", true},
     {"--timeout", true},
+    {"--resume", false},
+    {"--no-resume", false},
+    {"--each", false},
+    {"--no-each", false},
+    // A file a shard: which others were made with it, and where.
+    {"--shards-from", true},
+    {"--image-dir", true},
+    {"--text-dir", true},
+    {"--index-dir", true},
+    {"--files-from", true},
 };
 
 // How many of the arguments from `arg` on (1, or 2 with a value of its own) have no effect on the
@@ -408,6 +427,28 @@ int sidecar_open(const char *npy_path, uint64_t rows, struct sidecar *s, struct 
             (unsigned long long)rows, (unsigned long long)s->rows);
     sidecar_release(s);
     return -1;
+}
+
+bool sidecar_same_command(const struct sidecar *a, const struct sidecar *b)
+{
+    if (!a->tool || !b->tool || strcmp(a->tool, b->tool) != 0 ||
+        strcmp(a->version, b->version) != 0 || a->seed != b->seed || a->n_args != b->n_args)
+        return false;
+    for (size_t i = 0; i < a->n_args; i++)
+        if (strcmp(a->args[i], b->args[i]) != 0)
+            return false;
+    return true;
+}
+
+bool sidecar_same_inputs(const struct sidecar *a, const struct sidecar *b)
+{
+    if (a->n_inputs != b->n_inputs)
+        return false;
+    for (size_t i = 0; i < a->n_inputs; i++)
+        if (strcmp(a->inputs[i].name, b->inputs[i].name) != 0 || !*a->inputs[i].hex ||
+            strcmp(a->inputs[i].hex, b->inputs[i].hex) != 0)
+            return false;
+    return true;
 }
 
 static int same(const char *what, const char *a_name, const char *a, const char *b_name,

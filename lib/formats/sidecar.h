@@ -49,8 +49,7 @@ struct sidecar {
 int sidecar_init(struct sidecar *s, const char *tool, struct err *e);
 void sidecar_release(struct sidecar *s);
 // Records the command line (argv[1..]), less what does not change the result, so that the bytes
-// stay the same: -t, -q, -v (also in "-qt4"), --threads, --quiet, --verbose, --progress, -o, --mem,
-// --batch and their values.
+// stay the same: the options of the table in sidecar.c, and their values.
 int sidecar_set_args(struct sidecar *s, int argc, char *const *argv, struct err *e);
 // Adds an input: `path` is cut to its last part; hex may be NULL or "".
 int sidecar_add_input(struct sidecar *s, const char *path, const char *hex, struct err *e);
@@ -73,6 +72,11 @@ int sidecar_read(const char *npy_path, struct sidecar *s, struct err *e);
 // sidecar_read, then refuses one whose `rows` is not that of the file itself, or whose `sample` is
 // not. Where the sidecar has no sample, `data` is compared if the array is small.
 int sidecar_open(const char *npy_path, uint64_t rows, struct sidecar *s, struct err *e);
+
+// Were they made by the same version of the same tool, with the same arguments and seed?
+bool sidecar_same_command(const struct sidecar *a, const struct sidecar *b);
+// Are the inputs the same, by name and digest? A digest that was not taken is like no other.
+bool sidecar_same_inputs(const struct sidecar *a, const struct sidecar *b);
 
 // Two files whose rows should be the same samples: 1 the digests agree, 0 one side has none (only
 // the rows were compared, where known), -1 they differ; e names both. The names are for messages.

@@ -9,11 +9,18 @@
 #define SHARDS_READ_INDEX_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "system/io.h"
 #include "formats/samples.h"
+#include "system/digest.h"
 
 int read_index_line(struct out *o, const struct samples_record *r, const char *shard, // or NULL
                     struct err *e);
+
+// Adds a key to a digest as the index shows it.
+void read_index_key(struct digest *d, const char *key);
+// The digest of the keys in an index, in order, and their number. 0 or -1.
+int read_index_keys(const char *path, char hex[DIGEST_HEX], uint64_t *rows, struct err *e);
 
 #endif

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shards/read-json.h"
 
+#include <string.h>
+
 #include "formats/json-scan.h"
 #include "shards/read-text.h"
 #include "system/lines.h"
@@ -23,4 +25,48 @@ int read_json_check(const uint8_t *text, size_t n, struct err *e)
         rc = s.at < n ? -1 : 0;
     }
     return rc ? err_set(e, "json is broken at byte %zu", s.at) : 0;
+}
+
+// Steps over white space and then c, if it stands there.
+static bool step(struct json_scan *s, char c)
+{
+    json_scan_space(s);
+    if (s->at == s->n || s->text[s->at] != c)
+        return false;
+    s->at++;
+    return true;
+}
+
+bool read_json_member(const uint8_t *text, size_t n, const char *name, const char **value,
+                      size_t *size)
+{
+    struct json_scan s = {.text = (const char *)text,
+                          .at = lines_mark(text, n),
+                          .n = n,
+                          .depth = DEPTH_MAX,
+                          .python = true};
+    size_t length = strlen(name);
+    bool found = false;
+    if (!step(&s, '{'))
+        return false;
+    do {
+        json_scan_space(&s);
+        size_t start = s.at;
+        // An empty object ends here, a broken one too.
+        if (s.at == n || s.text[s.at] != '"' || json_scan_value(&s))
+            return found;
+        bool wanted = s.at - start == length + 2 && !memcmp(s.text + start + 1, name, length);
+        if (!step(&s, ':'))
+            return found;
+        json_scan_space(&s);
+        start = s.at;
+        if (json_scan_value(&s))
+            return found;
+        if (wanted) {
+            *value = s.text + start;
+            *size = s.at - start;
+            found = true;
+        }
+    } while (step(&s, ','));
+    return found;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Is the json of a sample whole? It is passed over, not used, so this is lenient where writers of
+// Is the json of a sample whole? Little of it is used, so this is lenient where writers of
 // data sets are: NaN and Infinity (Python's), escaped NULs and repeated names are let through.
 #ifndef SHARDS_READ_JSON_H
 #define SHARDS_READ_JSON_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -11,5 +12,11 @@
 
 // 0, or -1 with e saying at which byte n bytes stop being one JSON value (RFC 8259, UTF-8).
 int read_json_check(const uint8_t *text, size_t n, struct err *e);
+
+// The value of a member of the outermost object, as it stands in the text: *value points into it.
+// Names with escapes match no name; of repeated ones the last counts. False: not there, or no
+// object.
+bool read_json_member(const uint8_t *text, size_t n, const char *name, const char **value,
+                      size_t *size);
 
 #endif

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "shards/read-order.h"
 
+#include <errno.h>
+#include <stdlib.h>
+
 #include <string.h>
 
 #include "system/digest.h"
@@ -36,4 +39,25 @@ uint64_t read_order_part(uint64_t total, uint64_t i, uint64_t n)
 {
     uint64_t each = total / n, over = total % n; // the first `over` parts have one more
     return i * each + (i < over ? i : over);
+}
+
+static bool number(const char **p, uint64_t *v)
+{
+    char *end;
+    if (**p < '0' || **p > '9')
+        return false;
+    errno = 0;
+    *v = strtoull(*p, &end, 10);
+    *p = end;
+    return !errno;
+}
+
+bool read_order_parse(const char *text, uint64_t *part, uint64_t *n_parts)
+{
+    uint64_t a;
+    if (!number(&text, &a) || *text++ != '/' || !number(&text, n_parts) || *text || a < 1 ||
+        a > *n_parts)
+        return false;
+    *part = a - 1;
+    return true;
 }

@@ -3,6 +3,7 @@
 #ifndef SHARDS_READ_ORDER_H
 #define SHARDS_READ_ORDER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/rng.h"
@@ -21,5 +22,8 @@ void read_order_sample(const struct read_order *o, const char *shard_name, uint6
                        struct rng *r);
 // First place of part i of n of `total` samples: the parts are [start(i), start(i + 1)).
 uint64_t read_order_part(uint64_t total, uint64_t i, uint64_t n);
+
+// "A/B", A from 1, of at most 64 bits: *part from 0 and *n_parts. False: anything else.
+bool read_order_parse(const char *text, uint64_t *part, uint64_t *n_parts);
 
 #endif

@@ -168,7 +168,7 @@ static int step_work(void *ctx, void *item, struct err *e)
     slot->out = (struct samples_record){
         .ordinal = s->ordinal, .key = s->key, .reason = slot->reason.text, .status = SAMPLE_OK};
     if (slot->ev.kind == READ_DROPPED)
-        blame(slot, SAMPLE_NOT_KEPT, "keep mask");
+        blame(slot, slot->ev.dropped, slot->ev.reason);
     slot->bad = false;
     if (slot->ev.kind != READ_SAMPLE)
         return 0;

@@ -237,18 +237,26 @@ static int copy_sample(const struct read_options *o, const struct shard_sample *
     return 0;
 }
 
-static int drop_sample(struct read_source *s, const struct shard_sample *from, bool pass,
-                       struct err *e)
+static int drop_sample(struct read_source *s, const struct shard_sample *from,
+                       enum sample_status why, const char *reason, bool pass, struct err *e)
 {
     s->cur->dropped++;
     if (pass || !in_slice(s, s->seen))
         return 0;
     if (announce(s, e) || push(&s->before, READ_DROPPED, s->cur, e))
         return -1;
-    struct read_sample *to = &s->before.at[s->before.n - 1].sample;
-    to->ordinal = from->index;
-    to->key = mem_strdup(from->key, e);
-    return to->key ? 0 : -1;
+    struct read_event *ev = &s->before.at[s->before.n - 1];
+    size_t key = strlen(from->key) + 1, more = strlen(reason) + 1;
+    char *block = mem_alloc(key + more, 1, e);
+    if (!block)
+        return -1;
+    memcpy(block, from->key, key);
+    memcpy(block + key, reason, more);
+    ev->sample.ordinal = from->index;
+    ev->sample.key = block;
+    ev->dropped = why;
+    ev->reason = block + key;
+    return 0;
 }
 
 // At the end of the current shard: are there as many samples as the parts were cut by?
@@ -296,7 +304,7 @@ static int take(struct read_source *s, bool pass, struct err *e)
         }
         if (!pass && announce(s, e))
             return -1;
-        shard_pass_over(s->shard, pass);
+        shard_pass_over(s->shard, pass && !s->o->select); // its fields have to be read
         int rc = next_sample(s, &from, e);
         if (rc == END_RUN)
             return -1;
@@ -310,8 +318,13 @@ static int take(struct read_source *s, bool pass, struct err *e)
         int kept = s->o->keep ? read_keep_row(&s->keep, from.index, e) : 1;
         if (kept < 0)
             return err_wrap(e, "%s", s->cur->path);
-        if (!kept) {
-            if (drop_sample(s, &from, pass, e))
+        struct err reason = {.text = "keep mask"};
+        enum sample_status why = kept ? SAMPLE_OK : SAMPLE_NOT_KEPT;
+        if (kept && s->o->select)
+            why = select_sample(s->o->select, from.json ? from.json->data : NULL,
+                                from.json ? from.json->size : 0, &reason);
+        if (why != SAMPLE_OK) {
+            if (drop_sample(s, &from, why, reason.text, pass, e))
                 return -1;
             continue;
         }

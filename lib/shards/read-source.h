@@ -23,6 +23,8 @@ struct read_event {
     enum read_kind kind;
     struct read_shard *shard;     // NULL for READ_SKIPPED
     struct read_sample sample;    // of READ_SAMPLE; of READ_DROPPED the key and the ordinal
+    enum sample_status dropped;   // of READ_DROPPED: why, with a reason behind the key
+    const char *reason;           // in the sample's block
     const struct read_skip *skip; // of READ_SKIPPED, which comes first; the source's
 };
 

@@ -23,6 +23,7 @@
 #include "image/picture.h"
 #include "formats/samples.h"
 #include "remote/remote.h"
+#include "shards/select.h"
 #include "shards/shard-list.h"
 
 #define READ_ALL UINT64_MAX
@@ -38,7 +39,8 @@ struct read_options {
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
     const char *counts; // with parts: folder of files that give the counts (read-count.h), or NULL
-    struct remote *remote; // reads URLs
+    struct remote *remote;       // reads URLs
+    const struct select *select; // samples that it does not take are dropped as by a mask; or NULL
     int threads;
 };
 
@@ -66,7 +68,8 @@ struct read_shard {
 
 // Takes what comes out, in order, one call at a time. A shard is announced before its samples and
 // ends after them; shuffled shards overlap. A sample dropped by a keep mask comes once, with
-// SAMPLE_NOT_KEPT and neither picture nor caption; it has no place in the output sequence.
+// SAMPLE_NOT_KEPT and neither picture nor caption; it has no place in the output sequence. The same
+// for one that `select` does not take, with its status and reason.
 // record.row and record.shard are not set. `bad`: something is wrong with the sample; not for one
 // that only has its key in common with a sample of another shard. Each returns 0, or -1; `sample`
 // also 1: enough, stop.

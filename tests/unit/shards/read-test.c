@@ -53,7 +53,7 @@ static int on_sample(void *ctx, struct read_shard *s, const struct samples_recor
     (void)e;
     int id = shard_of(s) * 100 + (int)r->ordinal;
     g->order_good &= g->open[shard_of(s)];
-    if (r->status == SAMPLE_NOT_KEPT) {
+    if (sample_left_out(r->status)) {
         g->dropped[g->n_dropped++] = id;
         return 0;
     }

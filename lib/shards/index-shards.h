@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The index of each of many shards, DIR/STEM.tsv (read-index.h), made by one process. Each appears
+// whole or not at all. A shard that is not there has an empty index and DIR/STEM.missing, a damaged
+// one the index of what could be read and DIR/STEM.damaged; both files say why.
+#ifndef INDEX_SHARDS_H
+#define INDEX_SHARDS_H
+
+#include "shards/read.h"
+
+struct index_shards {
+    const struct read_options *read; // its shards; each is a run of its own
+    const char *dir;
+    bool resume; // pass over a shard whose index is there and not older
+    // Told of each sample as struct read_sink is, and of each shard: 0, or -1 to end the run.
+    int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
+                  struct err *e);
+    // why: NULL where the index is of a whole shard. failed: there is no index, the machine could
+    // not read what is there.
+    void (*tell)(void *ctx, const char *path, const struct err *why, bool failed);
+    void *ctx;
+
+    size_t made, passed, missing, damaged, failed; // shards; made counts missing and damaged ones
+    struct err first;                              // of the failures
+};
+
+// 0, or -1 where the index cannot be written or a shard has failed.
+int index_shards_run(struct index_shards *s, struct err *e);
+
+#endif
