@@ -204,10 +204,10 @@ struct dev_ops {
     // dpre act [rows, 2 cols] from dmid act [rows, cols]
     void (*swiglu_bwd)(struct dev *, size_t rows, size_t cols, const void *pre, const void *dmid,
                        void *dpre);
-    // Turns pairs of neighbours (a, b) of act rows, in place: (a cos - b sin, b cos + a sin); `back`
-    // by the negative angle. Pair m of each head of `head_dim` in row r has cosine and sine at 2 m
-    // and 2 m + 1 of row r % positions of table, device [positions, head_dim]. cols is a multiple of
-    // head_dim.
+    // Turns pairs of neighbours (a, b) of act rows, in place: (a cos - b sin, b cos + a sin);
+    // `back` by the negative angle. Pair m of each head of `head_dim` in row r has cosine and sine
+    // at 2 m and 2 m + 1 of row r % positions of table, device [positions, head_dim]. cols is a
+    // multiple of head_dim.
     void (*rotate)(struct dev *, size_t rows, size_t cols, size_t head_dim, size_t positions,
                    const float *table, bool back, void *x, size_t x_ld);
     // y = x, float32 from act
@@ -245,8 +245,8 @@ struct dev_ops {
     void (*patchify)(struct dev *, size_t n, size_t size, size_t patch, const uint8_t *pixels,
                      const float mean[3], const float std[3], void *out);
     // x[i, 0] = cls + pos[0]; x[i, 1 + j] = patches[i, j] + pos[1 + j]; float32 [n, 1 + patches,
-    // cols]; patches is float32. Without a class token (cls NULL): x[i, j] = patches[i, j] + pos[j],
-    // and x may be patches.
+    // cols]; patches is float32. Without a class token (cls NULL): x[i, j] = patches[i, j] +
+    // pos[j], and x may be patches.
     void (*assemble)(struct dev *, size_t n, size_t patches, size_t cols, const float *patch_rows,
                      const float *cls, const float *pos, float *x);
     // dpos, dcls += sums over n; dpatch_rows act [n * patches, cols] for linear_dw; dcls NULL: no

@@ -97,8 +97,8 @@ static const struct kind kinds[] = {
      1e-6, 768, 3072, 12, 64, 32000, 16},
 };
 
-// save_pretrained leaves out what is the class's default and writes its version. SiglipModel's files
-// leave it out without, too, and mean the default.
+// save_pretrained leaves out what is the class's default and writes its version. SiglipModel's
+// files leave it out without, too, and mean the default.
 static int read_act(const char *where, const char *name, bool saved, const struct kind *k,
                     enum clip_act *act, struct err *e)
 {

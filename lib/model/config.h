@@ -42,7 +42,8 @@ enum clip_pool {
 // The token at which a text is read.
 enum clip_read { CLIP_READ_END, CLIP_READ_LAST, CLIP_READ_FIRST };
 
-// How files that open_clip reads name a tower's tensors. Hugging Face's names follow from the shape.
+// How files that open_clip reads name a tower's tensors. Hugging Face's names follow from the
+// shape.
 enum clip_naming {
     CLIP_NAMED_OPEN_CLIP, // its own transformers
     CLIP_NAMED_TIMM,      // visual.trunk, timm's VisionTransformer
@@ -164,7 +165,8 @@ int clip_config_from_open_clip(struct clip_config *c, const cJSON *j, struct err
 // would take another one.
 int clip_config_from_hf(struct clip_config *c, const cJSON *config, const cJSON *preprocessor,
                         const cJSON *processor, struct err *e);
-// One file: conf/models/NAME.json or a folder's open_clip_config.json, or Hugging Face's config.json.
+// One file: conf/models/NAME.json or a folder's open_clip_config.json, or Hugging Face's
+// config.json.
 int clip_config_read_file(struct clip_config *c, const char *path, struct err *e);
 // A model folder: open_clip_config.json when there, else config.json. Where both are, their
 // activations must agree.

@@ -6,10 +6,10 @@
 #include "model/weights.h"
 #include "system/digest.h"
 
-// Digest of the config (in open_clip's form, or Hugging Face's where that cannot hold it) and of the name, type, shape and bytes of every tensor
-// that the model uses: features kept under it are those of this model and no other. Runs at the
-// speed of the disk, ahead of a loading that then finds the pages in memory; drops them from the
-// process again. 0 or -1.
+// Digest of the config (in open_clip's form, or Hugging Face's where that cannot hold it) and of
+// the name, type, shape and bytes of every tensor that the model uses: features kept under it are
+// those of this model and no other. Runs at the speed of the disk, ahead of a loading that then
+// finds the pages in memory; drops them from the process again. 0 or -1.
 int model_digest(const struct clip_weights *w, char hex[DIGEST_HEX], struct err *e);
 
 #endif

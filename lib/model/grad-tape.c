@@ -35,8 +35,8 @@ static void *buffer(struct walk *w, void *old, size_t bytes)
             (p) = buffer(w, p, bytes);                                                             \
     } while (0)
 
-// Sizes of a block: rows, those that go on, the width of what goes in and out, of keys and values or
-// all three, and of the MLP.
+// Sizes of a block: rows, those that go on, the width of what goes in and out, of keys and values
+// or all three, and of the MLP.
 struct sizes {
     size_t rows, q_rows, W, F, qkv, M, heads;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns: '#' is the block's number, '|' stands between pieces, an empty piece is zeros in no file,
-// and each '1' before ':' a leading dimension of 1 in the file's shape.
+// Patterns: '#' is the block's number, '|' stands between pieces, an empty piece is zeros in no
+// file, and each '1' before ':' a leading dimension of 1 in the file's shape.
 #include "model/names.h"
 
 #include <stdio.h>

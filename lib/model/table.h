@@ -101,8 +101,9 @@ int clip_table_find_name(const struct clip_table *t, const char *name);
 void clip_init_tensor(const struct clip_table *t, size_t i, uint64_t seed, float *out);
 
 // Position embeddings of another size, as open_clip resizes them on loading.
-// Vision: with `first` 1 row 0 (class) kept, the grid in bicubic with antialias, align_corners false (torch's:
-// a = -1/2, support widened when shrinking, along x then y). in [first + g0^2, w], out the same of g1.
+// Vision: with `first` 1 row 0 (class) kept, the grid in bicubic with antialias, align_corners
+// false (torch's: a = -1/2, support widened when shrinking, along x then y). in [first + g0^2, w],
+// out the same of g1.
 int clip_resize_grid(const float *in, int g0, float *out, int g1, int w, int first, struct err *e);
 // Text: linear, align_corners false, no antialias. in [n0, w], out [n1, w].
 void clip_resize_line(const float *in, int n0, float *out, int n1, int w);

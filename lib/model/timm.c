@@ -7,14 +7,14 @@
 
 enum family { SIGLIP, EVA01, EVA02, EVA02_E, PE, PE_G, CLIP, GAP };
 
-struct row {
+struct timm_row {
     const char *name;
     enum family family;
     int image, patch, width, layers, heads, mlp;
     enum clip_act act;
 };
 
-static const struct row rows[] = {
+static const struct timm_row rows[] = {
     {"eva_giant_patch14_224", EVA01, 224, 14, 1408, 40, 16, 6144, CLIP_GELU},
     {"eva02_base_patch16_clip_224", EVA02, 224, 16, 768, 12, 12, 2048, CLIP_GELU},
     {"eva02_enormous_patch14_clip_224", EVA02_E, 224, 14, 1792, 64, 16, 15360, CLIP_GELU},
@@ -47,7 +47,7 @@ static const struct row rows[] = {
 enum { ROWS = sizeof rows / sizeof *rows };
 
 // What all towers of a family have.
-static void set_family(struct clip_tower *t, const struct row *r)
+static void set_family(struct clip_tower *t, const struct timm_row *r)
 {
     switch (r->family) {
     case SIGLIP:
@@ -91,7 +91,7 @@ static void set_family(struct clip_tower *t, const struct row *r)
     }
 }
 
-static void set_tower(struct clip_config *c, const struct row *r)
+static void set_tower(struct clip_config *c, const struct timm_row *r)
 {
     c->image_size = r->image;
     c->patch_size = r->patch;
@@ -161,7 +161,7 @@ static bool same_tower(const struct clip_tower *a, const struct clip_tower *b)
            a->no_head == b->no_head && a->naming == b->naming;
 }
 
-static const struct row *row_of(const struct clip_config *c)
+static const struct timm_row *row_of(const struct clip_config *c)
 {
     for (size_t i = 0; i < ROWS; i++) {
         struct clip_config x;
@@ -175,12 +175,12 @@ static const struct row *row_of(const struct clip_config *c)
 
 const char *clip_timm_name(const struct clip_config *c)
 {
-    const struct row *r = row_of(c);
+    const struct timm_row *r = row_of(c);
     return r ? r->name : NULL;
 }
 
 const char *clip_timm_pool(const struct clip_config *c)
 {
-    const struct row *r = row_of(c);
+    const struct timm_row *r = row_of(c);
     return r ? pool_word(r->family) : NULL;
 }

@@ -3,8 +3,9 @@
 //     x1 = x + g1 * (attention(ln_1(x)) Wo + bo)
 //     y = x1 + g2 * (act(ln_2(x1) W1 + b1) W2 + b2)
 // or with norms behind the branches, x1 = x + ln_1(attention(x) Wo + bo). In a split block only the
-// row that is read goes on: queries, x1, MLP and y have one row a sample, while keys and values come
-// from all. In the pool, queries come from the learned row and nothing is added to attention's.
+// row that is read goes on: queries, x1, MLP and y have one row a sample, while keys and values
+// come from all. In the pool, queries come from the learned row and nothing is added to
+// attention's.
 #include "model/tower-block.h"
 
 enum dev_act clip_dev_act(enum clip_act a)

@@ -117,8 +117,8 @@ struct clip_tape {
     size_t host_cap;
 };
 
-// Cosines and sines in turn of a vision tower's angles, device [positions, head_width], a row for each
-// position; the class token's turns nothing. NULL with e set.
+// Cosines and sines in turn of a vision tower's angles, device [positions, head_width], a row for
+// each position; the class token's turns nothing. NULL with e set.
 float *clip_rope_new(struct dev *d, const struct clip_config *c, struct err *e);
 
 struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
@@ -132,8 +132,8 @@ void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, 
 // 0, or -1: a token is not in the vocabulary.
 int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e);
 
-// From t->pixels or t->token to z, device float32 [n, E], or with `headless` [n, F]: rows before the
-// projection.
+// From t->pixels or t->token to z, device float32 [n, E], or with `headless` [n, F]: rows before
+// the projection.
 void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z);
 // x1 and what follows of a block, from t->x[layer]; y: the stream after the block [q_rows, W].
 void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y);
@@ -142,8 +142,8 @@ enum dev_act clip_dev_act(enum clip_act a);
 // The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
 // first largest id. tokens [context].
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);
-// Tokens of a caption that are run: all, or under a causal mask up to and with the one at which it is
-// read.
+// Tokens of a caption that are run: all, or under a causal mask up to and with the one at which it
+// is read.
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens);
 
 #endif

@@ -41,8 +41,8 @@ struct train_made {
 
 struct train_data;
 
-// Opens stream (at pos) and folders; the tokenizer is opened and the thread starts at train_data_start. NULL with e
-// set.
+// Opens stream (at pos) and folders; the tokenizer is opened and the thread starts at
+// train_data_start. NULL with e set.
 struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
                                    const struct train_counts *counts, struct err *e);
 const struct samples_header *train_data_header(const struct train_data *d);

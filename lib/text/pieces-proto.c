@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// sentencepiece_model.proto's ModelProto in the wire format of protocol buffers: fields of a message
-// are a key (number << 3 | type: 0 varint, 2 bytes with their length, 5 four bytes) and a value.
+// sentencepiece_model.proto's ModelProto in the wire format of protocol buffers: fields of a
+// message are a key (number << 3 | type: 0 varint, 2 bytes with their length, 5 four bytes) and a
+// value.
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// sentencepiece's models (libsentencepiece) behind a C interface: unigram and BPE with byte fallback.
-// Built without the library, every model is refused with a line that says so.
+// sentencepiece's models (libsentencepiece) behind a C interface: unigram and BPE with byte
+// fallback. Built without the library, every model is refused with a line that says so.
 #ifndef TEXT_PIECES_H
 #define TEXT_PIECES_H
 
@@ -45,8 +45,8 @@ struct piece_table {
     size_t n_charsmap;
 };
 
-// The model of a table, its normalizer without prefix, escapes and removal of white space. NULL with
-// e set.
+// The model of a table, its normalizer without prefix, escapes and removal of white space. NULL
+// with e set.
 struct piece_model *piece_model_of(const struct piece_table *t, struct err *e);
 
 #endif

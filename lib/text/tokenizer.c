@@ -25,7 +25,7 @@ struct tokenizer {
     struct special special[SPECIALS];  // start and end of text
     struct token_matcher raw, cleaned; // added tokens, by what they are looked for in
     size_t vocab_size;
-    struct words *words; // in place of all that, a tokenizer that is not CLIP's
+    struct other_words *words; // in place of all that, a tokenizer that is not CLIP's
 };
 
 static int find_specials(struct tokenizer *t, const struct vocab *v, struct err *e)
@@ -161,7 +161,7 @@ struct tokenizer *tokenizer_open_as(const char *path, const struct tokenizer_sty
                                     struct err *e)
 {
     struct vocab v;
-    struct words *words;
+    struct other_words *words;
     int other = words_open(&words, path, style, e);
     if (other) {
         struct tokenizer *w = other < 0 ? NULL : mem_alloc(1, sizeof *w, e);

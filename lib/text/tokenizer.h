@@ -47,8 +47,8 @@ struct tokenizer *tokenizer_open(const char *path, struct err *e);
 struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e);
 void tokenizer_free(struct tokenizer *t); // NULL allowed
 
-// How a tokenizer that is not CLIP's is used: by open_clip's HFTokenizer, as a model's config says, or
-// (all false) by the class of transformers that the folder's tokenizer_config.json names.
+// How a tokenizer that is not CLIP's is used: by open_clip's HFTokenizer, as a model's config says,
+// or (all false) by the class of transformers that the folder's tokenizer_config.json names.
 struct tokenizer_style {
     bool open_clip;    // captions are cleaned by ftfy and their white space made even first
     bool canonicalize; // and lower case without punctuation made of them

@@ -11,21 +11,21 @@
 
 enum { WORD_MAX = 100 }; // characters; a longer word is unknown
 
-struct slot {
+struct wordpiece_slot {
     const char *text;
     size_t n;
     int32_t id; // -1: empty
 };
 
 struct wordpiece {
-    struct slot *slots;
+    struct wordpiece_slot *slots;
     size_t mask, longest; // bytes of the longest token
     char *pool;
     int32_t unknown;
     bool lower;
 };
 
-static struct slot *find_slot(const struct wordpiece *w, const char *text, size_t n)
+static struct wordpiece_slot *find_slot(const struct wordpiece *w, const char *text, size_t n)
 {
     size_t i = digest_u64(text, n) & w->mask;
     while (w->slots[i].id >= 0 && (w->slots[i].n != n || memcmp(w->slots[i].text, text, n) != 0))
@@ -50,7 +50,7 @@ static int fill(struct wordpiece *w, const struct wordpiece_token *tokens, size_
     for (size_t i = 0; i < n; i++) {
         size_t k = strlen(tokens[i].text);
         *find_slot(w, tokens[i].text, k) =
-            (struct slot){memcpy(at, tokens[i].text, k), k, tokens[i].id};
+            (struct wordpiece_slot){memcpy(at, tokens[i].text, k), k, tokens[i].id};
         at += k;
         w->longest = k > w->longest ? k : w->longest;
     }
@@ -148,12 +148,12 @@ static int fold(struct text *t, struct text *tmp, struct err *e)
     return 0;
 }
 
-struct row {
+struct wordpiece_row {
     int32_t *ids;
     size_t n, max;
 };
 
-static void put(struct row *r, int32_t id)
+static void put(struct wordpiece_row *r, int32_t id)
 {
     if (r->n < r->max)
         r->ids[r->n++] = id;
@@ -172,7 +172,7 @@ static size_t longest_piece(const struct wordpiece *w, const char *word, size_t 
     memcpy(text, "##", before);
     memcpy(text + before, word, k);
     for (; k; k--) {
-        const struct slot *s = find_slot(w, text, before + k);
+        const struct wordpiece_slot *s = find_slot(w, text, before + k);
         if (s->id < 0)
             continue;
         *id = s->id;
@@ -181,7 +181,8 @@ static size_t longest_piece(const struct wordpiece *w, const char *word, size_t 
     return 0;
 }
 
-static void encode_word(const struct wordpiece *w, const int32_t *c, size_t n, struct row *r)
+static void encode_word(const struct wordpiece *w, const int32_t *c, size_t n,
+                        struct wordpiece_row *r)
 {
     char word[4 * WORD_MAX];
     size_t bytes = 0, first = r->n;
@@ -208,7 +209,7 @@ int wordpiece_encode(const struct wordpiece *w, const uint8_t *text, size_t n, i
                      size_t max, size_t *used, struct err *e)
 {
     struct text t = {0}, tmp = {0};
-    struct row r = {ids, 0, max};
+    struct wordpiece_row r = {ids, 0, max};
     int rc = tidy(text, n, &t, e);
     if (!rc && w->lower)
         rc = fold(&t, &tmp, e);

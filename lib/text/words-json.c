@@ -84,8 +84,9 @@ static uint8_t *decode64(const char *s, size_t *n, struct err *e)
     return out;
 }
 
-// A model that does nothing but normalize: all its text is unknown, and unknown text stays one piece.
-static int set_charsmap(struct words *w, const char *base64, struct err *e)
+// A model that does nothing but normalize: all its text is unknown, and unknown text stays one
+// piece.
+static int set_charsmap(struct other_words *w, const char *base64, struct err *e)
 {
     static const struct piece pieces[] = {{"<unk>", 0, PIECE_UNKNOWN},
                                           {"\xee\x80\x80", 0, PIECE_NORMAL}};
@@ -100,7 +101,7 @@ static int set_charsmap(struct words *w, const char *base64, struct err *e)
 }
 
 // Replace: runs of spaces, or spaces by marks.
-static int set_replace(struct words *w, const cJSON *o, struct err *e)
+static int set_replace(struct other_words *w, const cJSON *o, struct err *e)
 {
     static const char *const to[] = {" ", "\xe2\x96\x81"};
     const cJSON *pattern = get(o, "pattern"), *content = get(o, "content");
@@ -120,7 +121,7 @@ static int set_replace(struct words *w, const cJSON *o, struct err *e)
     return 0;
 }
 
-static int set_normalizer(struct words *w, const cJSON *o, struct err *e)
+static int set_normalizer(struct other_words *w, const cJSON *o, struct err *e)
 {
     const cJSON *map = get(o, "precompiled_charsmap");
     if (!o || cJSON_IsNull(o))
@@ -138,7 +139,7 @@ static int set_normalizer(struct words *w, const cJSON *o, struct err *e)
 }
 
 // -- pre_tokenizer
-static int set_metaspace(struct words *w, const cJSON *o, struct err *e)
+static int set_metaspace(struct other_words *w, const cJSON *o, struct err *e)
 {
     const cJSON *mark = get(o, "replacement"), *scheme = get(o, "prepend_scheme");
     bool always = cJSON_IsString(scheme) ? strcmp(scheme->valuestring, "always") == 0
@@ -149,7 +150,7 @@ static int set_metaspace(struct words *w, const cJSON *o, struct err *e)
     return 0;
 }
 
-static int set_cutter(struct words *w, const cJSON *o, struct err *e)
+static int set_cutter(struct other_words *w, const cJSON *o, struct err *e)
 {
     if (!o || cJSON_IsNull(o))
         return 0;
@@ -166,8 +167,8 @@ static int set_cutter(struct words *w, const cJSON *o, struct err *e)
 }
 
 // A Sequence's members, or the one by itself.
-static int each(struct words *w, const cJSON *o, const char *list,
-                int (*set)(struct words *, const cJSON *, struct err *), struct err *e)
+static int each(struct other_words *w, const cJSON *o, const char *list,
+                int (*set)(struct other_words *, const cJSON *, struct err *), struct err *e)
 {
     const cJSON *item;
     if (!is(o, "Sequence"))
@@ -193,14 +194,14 @@ static bool is_added(const cJSON *fast, const char *text)
     return false;
 }
 
-static int build_pieces(struct words *w, struct piece_table *t, struct err *e)
+static int build_pieces(struct other_words *w, struct piece_table *t, struct err *e)
 {
     w->size = t->n > w->size ? t->n : w->size;
     w->pieces = piece_model_of(t, e);
     return w->pieces ? 0 : -1;
 }
 
-static int set_unigram(struct words *w, const cJSON *fast, struct err *e)
+static int set_unigram(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *m = get(fast, "model"), *vocab = get(m, "vocab"), *unk = get(m, "unk_id"), *v;
     size_t n = (size_t)cJSON_GetArraySize(vocab), i = 0;
@@ -295,7 +296,7 @@ static int rank_merges(const cJSON *m, struct piece *p, struct err *e)
     return rc ? -1 : 0;
 }
 
-static int set_bpe(struct words *w, const cJSON *fast, struct err *e)
+static int set_bpe(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *m = get(fast, "model"), *vocab = get(m, "vocab"), *unk = get(m, "unk_token");
     size_t n = (size_t)cJSON_GetArraySize(vocab);
@@ -321,7 +322,7 @@ static int set_bpe(struct words *w, const cJSON *fast, struct err *e)
     return rc ? -1 : 0;
 }
 
-static int set_wordpiece(struct words *w, const cJSON *fast, struct err *e)
+static int set_wordpiece(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *m = get(fast, "model"), *vocab = get(m, "vocab"), *norm = get(fast, "normalizer");
     const cJSON *unk = get(m, "unk_token"), *before = get(m, "continuing_subword_prefix");
@@ -357,7 +358,7 @@ static int set_wordpiece(struct words *w, const cJSON *fast, struct err *e)
 }
 
 // -- added tokens
-static int read_added(struct words *w, const cJSON *t, struct match_token *to, struct err *e)
+static int read_added(struct other_words *w, const cJSON *t, struct match_token *to, struct err *e)
 {
     const cJSON *c = get(t, "content"), *id = get(t, "id");
     if (!cJSON_IsString(c) || !*c->valuestring || !cJSON_IsNumber(id) ||
@@ -377,7 +378,7 @@ static int read_added(struct words *w, const cJSON *t, struct match_token *to, s
     return 0;
 }
 
-static int set_added(struct words *w, const cJSON *fast, struct err *e)
+static int set_added(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *all = get(fast, "added_tokens"), *t;
     size_t n = (size_t)cJSON_GetArraySize(all), i = 0;
@@ -395,7 +396,7 @@ static int set_added(struct words *w, const cJSON *fast, struct err *e)
 }
 
 // -- post_processor: what a row begins and ends with
-static int set_ends(struct words *w, const cJSON *fast, struct err *e)
+static int set_ends(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *p = get(fast, "post_processor"), *item;
     bool behind = false;
@@ -422,7 +423,7 @@ static int set_ends(struct words *w, const cJSON *fast, struct err *e)
     return 0;
 }
 
-int words_from_json(struct words *w, const cJSON *fast, struct err *e)
+int words_from_json(struct other_words *w, const cJSON *fast, struct err *e)
 {
     const cJSON *m = get(fast, "model");
     if (is(m, "WordPiece"))

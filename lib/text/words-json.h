@@ -9,9 +9,9 @@
 
 // Whether its model is Unigram, WordPiece, or BPE with byte_fallback.
 bool words_json_is(const cJSON *fast);
-// All but the padding. Strict: a normalizer, pre-tokenizer or post-processor that is not implemented
-// is refused by its type. 0 or -1.
-int words_from_json(struct words *w, const cJSON *fast, struct err *e);
+// All but the padding. Strict: a normalizer, pre-tokenizer or post-processor that is not
+// implemented is refused by its type. 0 or -1.
+int words_from_json(struct other_words *w, const cJSON *fast, struct err *e);
 // Id of a token or added token, -1: none.
 int32_t words_json_find(const cJSON *fast, const char *text);
 

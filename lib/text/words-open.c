@@ -57,7 +57,7 @@ static bool is_class(const struct beside *b, const char *name)
 }
 
 // What is done to a caption before it is cut.
-static void set_form(struct words *w, const struct beside *b, const struct tokenizer_style *s)
+static void set_form(struct other_words *w, const struct beside *b, const struct tokenizer_style *s)
 {
     if (s->open_clip)
         w->form = s->canonicalize ? TEXT_CANONICAL : TEXT_WHITESPACE;
@@ -69,7 +69,7 @@ static void set_form(struct words *w, const struct beside *b, const struct token
     w->strip_eot = s->strip_sep;
 }
 
-static int32_t find_token(const struct words *w, const cJSON *fast, const char *text)
+static int32_t find_token(const struct other_words *w, const cJSON *fast, const char *text)
 {
     if (fast)
         return words_json_find(fast, text);
@@ -77,7 +77,7 @@ static int32_t find_token(const struct words *w, const cJSON *fast, const char *
     return id >= 0 && w->fairseq ? id + 1 : id;
 }
 
-static int set_pad(struct words *w, const cJSON *fast, const struct beside *b, struct err *e)
+static int set_pad(struct other_words *w, const cJSON *fast, const struct beside *b, struct err *e)
 {
     const char *pad = named(b, "pad_token");
     w->pad = pad ? find_token(w, fast, pad) : 0;
@@ -87,7 +87,7 @@ static int set_pad(struct words *w, const cJSON *fast, const struct beside *b, s
 }
 
 // Tokens of a sentencepiece model by itself that captions are searched for: those with names.
-static int add_named(struct words *w, const struct beside *b, struct err *e)
+static int add_named(struct other_words *w, const struct beside *b, struct err *e)
 {
     static const char *const keys[] = {"pad_token", "eos_token", "bos_token", "unk_token"};
     struct match_token list[4];
@@ -101,7 +101,7 @@ static int add_named(struct words *w, const struct beside *b, struct err *e)
     return token_matcher_init(&w->added, list, n, e);
 }
 
-static int open_model(struct words *w, const char *path, bool fairseq, const struct beside *b,
+static int open_model(struct other_words *w, const char *path, bool fairseq, const struct beside *b,
                       struct err *e)
 {
     struct map m;
@@ -125,7 +125,7 @@ static int open_model(struct words *w, const char *path, bool fairseq, const str
     return add_named(w, b, e);
 }
 
-static int fill(struct words *w, const cJSON *fast, const char *model, bool fairseq,
+static int fill(struct other_words *w, const cJSON *fast, const char *model, bool fairseq,
                 const struct beside *b, const struct tokenizer_style *s, struct err *e)
 {
     set_form(w, b, s);
@@ -151,7 +151,7 @@ static bool find_model(char path[PATH_BYTES], const char *folder, bool *fairseq)
            there(path, folder, "tokenizer.model");
 }
 
-static int open_folder(struct words **to, const char *folder, const struct tokenizer_style *s,
+static int open_folder(struct other_words **to, const char *folder, const struct tokenizer_style *s,
                        struct err *e)
 {
     char model[PATH_BYTES];
@@ -203,7 +203,8 @@ int tokenizer_is_other(const char *path, struct err *e)
     return bad ? -1 : ours;
 }
 
-int words_open(struct words **w, const char *path, const struct tokenizer_style *s, struct err *e)
+int words_open(struct other_words **w, const char *path, const struct tokenizer_style *s,
+               struct err *e)
 {
     struct stat st;
     *w = NULL;
@@ -213,7 +214,7 @@ int words_open(struct words **w, const char *path, const struct tokenizer_style 
     return open_folder(w, path, s, e);
 }
 
-void words_free(struct words *w)
+void words_free(struct other_words *w)
 {
     if (!w)
         return;

@@ -11,17 +11,17 @@
 
 static const uint8_t MARK[3] = {0xe2, 0x96, 0x81}; // U+2581
 
-struct row {
+struct words_row {
     int32_t *id;
     size_t n, max;
 };
 
-struct work {
+struct words_work {
     bool behind; // an added token
     struct text_bytes whole, clean, normal, spaced, marked;
 };
 
-static void put(struct row *r, int32_t id)
+static void put(struct words_row *r, int32_t id)
 {
     if (r->n < r->max)
         r->id[r->n++] = id;
@@ -63,8 +63,8 @@ static int append(struct text_bytes *b, const void *s, size_t n, struct err *e)
 }
 
 // A stretch without runs to replace: its spaces as marks, one before it.
-static int add_marked(const struct words *w, struct text_bytes *to, const uint8_t *s, size_t n,
-                      struct err *e)
+static int add_marked(const struct other_words *w, struct text_bytes *to, const uint8_t *s,
+                      size_t n, struct err *e)
 {
     if (w->prefix && n && *s != ' ' && (n < 3 || memcmp(s, MARK, 3) != 0) && append(to, MARK, 3, e))
         return -1;
@@ -79,8 +79,8 @@ static int add_marked(const struct words *w, struct text_bytes *to, const uint8_
     return 0;
 }
 
-static int replace_spaces(const struct words *w, const uint8_t *s, size_t n, struct text_bytes *to,
-                          struct err *e)
+static int replace_spaces(const struct other_words *w, const uint8_t *s, size_t n,
+                          struct text_bytes *to, struct err *e)
 {
     to->n = 0;
     for (size_t i = 0; i < n;) {
@@ -99,7 +99,7 @@ static int replace_spaces(const struct words *w, const uint8_t *s, size_t n, str
     return 0;
 }
 
-static int add_words(const struct words *w, const uint8_t *s, size_t n, struct text_bytes *to,
+static int add_words(const struct other_words *w, const uint8_t *s, size_t n, struct text_bytes *to,
                      struct err *e)
 {
     for (size_t i = 0, k; i < n;) {
@@ -117,7 +117,7 @@ static int add_words(const struct words *w, const uint8_t *s, size_t n, struct t
 }
 
 // What the model is to read of a part, in k->marked.
-static int normalize(const struct words *w, struct work *k, const uint8_t *s, size_t n,
+static int normalize(const struct other_words *w, struct words_work *k, const uint8_t *s, size_t n,
                      struct err *e)
 {
     k->marked.n = 0;
@@ -144,7 +144,8 @@ static int normalize(const struct words *w, struct work *k, const uint8_t *s, si
     return w->mark ? add_marked(w, &k->marked, s, n, e) : append(&k->marked, s, n, e);
 }
 
-static int look_up(const struct words *w, const uint8_t *s, size_t n, struct row *r, struct err *e)
+static int look_up(const struct other_words *w, const uint8_t *s, size_t n, struct words_row *r,
+                   struct err *e)
 {
     size_t used = 0;
     if (!n || r->n == r->max)
@@ -161,8 +162,8 @@ static int look_up(const struct words *w, const uint8_t *s, size_t n, struct row
 }
 
 // As SiglipTokenizer does it: the part is read behind "<unk>", whose pieces are then taken away.
-static int look_up_behind(const struct words *w, struct work *k, const uint8_t *s, size_t n,
-                          struct row *r, struct err *e)
+static int look_up_behind(const struct other_words *w, struct words_work *k, const uint8_t *s,
+                          size_t n, struct words_row *r, struct err *e)
 {
     static const char before[] = "<unk>";
     enum { BEFORE = sizeof before - 1 };
@@ -180,8 +181,8 @@ static int look_up_behind(const struct words *w, struct work *k, const uint8_t *
     return rc ? -1 : 0;
 }
 
-static int encode_part(const struct words *w, struct work *k, const uint8_t *s, size_t n,
-                       struct row *r, struct err *e)
+static int encode_part(const struct other_words *w, struct words_work *k, const uint8_t *s,
+                       size_t n, struct words_row *r, struct err *e)
 {
     if (!n)
         return 0;
@@ -194,7 +195,7 @@ static int encode_part(const struct words *w, struct work *k, const uint8_t *s, 
     return look_up(w, k->marked.data, k->marked.n, r, e);
 }
 
-static bool eats_left(const struct words *w, int32_t id)
+static bool eats_left(const struct other_words *w, int32_t id)
 {
     for (size_t i = 0; i < w->n_eats_left; i++)
         if (w->eats_left[i] == id)
@@ -202,8 +203,8 @@ static bool eats_left(const struct words *w, int32_t id)
     return false;
 }
 
-static enum text_status clean_part(const struct words *w, struct work *k, const char *text,
-                                   size_t n, struct row *r, struct err *e)
+static enum text_status clean_part(const struct other_words *w, struct words_work *k,
+                                   const char *text, size_t n, struct words_row *r, struct err *e)
 {
     enum text_status status = text_clean_as(w->form, text, n, &k->clean, e);
     if (!status && encode_part(w, k, k->clean.data, k->clean.n, r, e))
@@ -212,8 +213,8 @@ static enum text_status clean_part(const struct words *w, struct work *k, const 
 }
 
 // s cut at the added tokens in it; with cut_first its parts are yet to be cleaned.
-static enum text_status encode_cut(const struct words *w, struct work *k, const uint8_t *s,
-                                   size_t n, struct row *r, struct err *e)
+static enum text_status encode_cut(const struct other_words *w, struct words_work *k,
+                                   const uint8_t *s, size_t n, struct words_row *r, struct err *e)
 {
     size_t at = 0;
     enum text_status status = TEXT_OK;
@@ -234,8 +235,8 @@ static enum text_status encode_cut(const struct words *w, struct work *k, const 
     return status;
 }
 
-static enum text_status encode_all(const struct words *w, struct work *k, const char *text,
-                                   size_t len, struct row *r, struct err *e)
+static enum text_status encode_all(const struct other_words *w, struct words_work *k,
+                                   const char *text, size_t len, struct words_row *r, struct err *e)
 {
     // All of it is checked, whatever fits into the row.
     enum text_status status =
@@ -243,7 +244,7 @@ static enum text_status encode_all(const struct words *w, struct work *k, const 
     return status ? status : encode_cut(w, k, k->whole.data, k->whole.n, r, e);
 }
 
-static void finish(const struct words *w, struct row *r, size_t context, size_t *n)
+static void finish(const struct other_words *w, struct words_row *r, size_t context, size_t *n)
 {
     bool there = w->once && r->n > w->n_first && r->id[r->n - 1] == w->eot;
     r->max = context;
@@ -256,11 +257,11 @@ static void finish(const struct words *w, struct row *r, size_t context, size_t 
         r->id[i] = r->id[i] == w->eot ? 0 : r->id[i];
 }
 
-enum text_status words_encode(const struct words *w, const char *text, size_t len, size_t context,
-                              int32_t *row, size_t *n, struct err *e)
+enum text_status words_encode(const struct other_words *w, const char *text, size_t len,
+                              size_t context, int32_t *row, size_t *n, struct err *e)
 {
-    struct work k = {0};
-    struct row r = {row, 0, context};
+    struct words_work k = {0};
+    struct words_row r = {row, 0, context};
     *n = 0;
     if (context <= w->n_first + w->n_last) {
         err_set(e, "a context of %zu ids has no room for the start and end of a text", context);

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to tokenizer.c: tokenizers other than CLIP's, as Hugging Face's files describe them.
-//   tokenizer.json             model Unigram, BPE with byte_fallback (Gemma), or WordPiece (BERT); its
-//                              normalizer, pre_tokenizer, added_tokens and post_processor decide
-//   spiece.model, tokenizer.model, sentencepiece.bpe.model
-//                              sentencepiece's own, where there is no tokenizer.json
+// tokenizer.json comes first: model Unigram, BPE with byte_fallback (Gemma) or WordPiece (BERT);
+// its normalizer, pre_tokenizer, added_tokens and post_processor decide. Where there is none,
+// spiece.model, tokenizer.model or sentencepiece.bpe.model is sentencepiece's own.
 // tokenizer_config.json (or special_tokens_map.json) names the padding and, for folders of
 // transformers, the class, which says what is done to a caption first.
 #ifndef TEXT_WORDS_H
@@ -17,7 +16,7 @@
 
 enum { WORDS_ENDS = 4 };
 
-struct words {
+struct other_words {
     // one of them
     struct piece_model *pieces;
     struct wordpiece *wordpiece;
@@ -44,10 +43,11 @@ struct words {
 };
 
 // Opens `path`, a folder or a file. 1: *w is set; 0: there is none of these; -1.
-int words_open(struct words **w, const char *path, const struct tokenizer_style *s, struct err *e);
-void words_free(struct words *w);
+int words_open(struct other_words **w, const char *path, const struct tokenizer_style *s,
+               struct err *e);
+void words_free(struct other_words *w);
 // As tokenizer_encode.
-enum text_status words_encode(const struct words *w, const char *text, size_t len, size_t context,
-                              int32_t *row, size_t *n, struct err *e);
+enum text_status words_encode(const struct other_words *w, const char *text, size_t len,
+                              size_t context, int32_t *row, size_t *n, struct err *e);
 
 #endif
