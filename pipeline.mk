@@ -43,6 +43,7 @@ TOKENIZER :=
 STUDENT :=
 STUDENTS := student
 SIZE :=
+SELECT :=
 TRAIN_SIZE :=
 EMBED := --dtype f32
 CELLS := 1
@@ -52,7 +53,9 @@ PROBE := 4
 K := 1000
 KMEANS := --iterations 20
 ASSIGN :=
-LABEL_SHARDS := 1
+BLOCK_index := 64
+BLOCK_embed := 64
+BLOCK_labels := 512
 TRAIN := --epochs 1
 SHUFFLE := 5000
 SEED := 1
@@ -96,23 +99,23 @@ SBATCH_eval = $(SBATCH_gpu)
 SBATCH_report = $(SBATCH_cpu)
 SBATCH_wait :=
 JOB_SETUP :=
-BLOCK_index := 64
-BLOCK_embed := 64
-BLOCK_labels := 512
 ARRAY := 200
 MAX_TASKS :=
 ROUNDS := 3
 ASK_EVERY := 30
 # Not for users. ONLY: the stage that may run here, with LAUNCH=slurm; what else is to be made is not seen yet.
 LOCKED ?= no
+CID_RUN ?=
+JOBS ?= 1
+TARGETS ?=
 BAR ?=
 ONLY ?=
-VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
-	BALANCE PROBE K KMEANS ASSIGN LABEL_SHARDS TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
+VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
+	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
 CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
-	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP BLOCK_index BLOCK_embed BLOCK_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY
+	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
 VARIABLES += $(CLUSTER_VARIABLES)
 
 OWN := $(foreach v,$(.VARIABLES),$(if $(filter file override,$(origin $v)),$v))
@@ -127,7 +130,7 @@ $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 # or exported by the conf file. What is in the environment is nobody's mistake.
 BUILD_VARIABLES := CUDA CC CXX NVCC CFLAGS CXXFLAGS LDFLAGS debug asan werror PREFIX
 SET := $(foreach v,$(.VARIABLES),$(if $(filter command file override,$(filter-out environment,$(firstword $(origin $v)))),$v))
-SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
+SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR JOBS TARGETS ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
 UNREAD := $(if $(SET),$(shell scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
 ifneq ($(UNREAD),)
 $(error $(UNREAD))
@@ -152,7 +155,7 @@ endif
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
-$(foreach v,K SEED CELLS PROBE SHUFFLE LABEL_SHARDS NFS_WAIT MAX_DROPPED T_read T_embed T_big \
+$(foreach v,K SEED CELLS PROBE SHUFFLE NFS_WAIT MAX_DROPPED T_read T_embed T_big \
 	BLOCK_index BLOCK_embed BLOCK_labels ARRAY ROUNDS ASK_EVERY,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
 $(foreach v,SIZE TRAIN_SIZE MAX_TASKS,$(call whole,$v))
 # What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
@@ -216,7 +219,7 @@ INNER = $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WO
 # What scripts/cluster wants to know, by the names of its steps.
 UNIT_index := 1
 UNIT_embed := 1
-UNIT_labels := $(LABEL_SHARDS)
+UNIT_labels := 1
 SBATCH_centroids = $(SBATCH_cluster)
 KEEP_GOING := $(if $(findstring k,$(firstword -$(MAKEFLAGS))),yes)
 CLUSTER_KNOWS := KEEP_GOING SBATCH $(foreach s,index embed cells balance centroids labels train eval report,SBATCH_$s) BLOCK_index BLOCK_embed \
@@ -235,7 +238,7 @@ $(GOALS): outcome ;
 outcome: locked
 	$(call ended,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
 locked:
-	@+scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
+	@+scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) JOBS=$(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
 else
 
 ## all: every stage, then the report
@@ -267,11 +270,11 @@ no-eval:
 endif
 .PHONY: end-index end-embed end-labels
 end-index: $(INDEX)
-	@scripts/stage-end index
+	@scripts/stage-end index$(call failed,index)
 end-embed: $(IMAGE) $(TEXT)
-	@scripts/stage-end embed
+	@scripts/stage-end embed$(call failed,embed)
 end-labels: $(LABELS)
-	@scripts/stage-end labels
+	@scripts/stage-end labels$(call failed,labels)
 
 # ---- parameters: a file that is made again when its text is another
 
@@ -289,9 +292,11 @@ endef
 # $(call restamp,NAME,PATHS): the recipe's command.
 restamp = scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
 files_in = $(wildcard $(filter-out -%,$(subst =, ,$1)))
-STAMPS := teacher embed cells balance cluster eval $(STUDENTS:%=train-%)
+STAMPS := select teacher embed cells balance cluster eval $(STUDENTS:%=train-%)
 STAMP_teacher := 2 $(TEACHER) $(TOKENIZER)
 FILES_teacher := $(TEACHER) $(TOKENIZER)
+STAMP_select := $(or $(SELECT),all)
+FILES_select :=
 STAMP_embed := 2 $(SIZE) $(EMBED)
 FILES_embed := $(call files_in,$(EMBED))
 STAMP_cells := 1 $(CELLS) $(CELLS_OPTIONS) $(SEED)
@@ -328,10 +333,10 @@ CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED) embed balance $(W)/em
 	$(if $(filter-out $(BEFORE_EMBED),$(GOALS)),teacher) \
 	$(if $(filter-out $(BEFORE_TRAIN) $(W)/eval/teacher.json,$(GOALS)),student) \
 	$(if $(filter all report preflight eval $(W)/eval/% $(W)/report.html,$(GOALS)),eval))
-STAMP_preflight = 1 $(CHECKS) $(or $(REMOTE),$(SHARD_DIR)) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
+STAMP_preflight = 1 $(CHECKS) $(SELECT) $(or $(REMOTE),$(SHARD_DIR)) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
 	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM)
 FILES_preflight := $(if $(filter teacher,$(CHECKS)),$(FILES_teacher)) $(if $(filter student,$(CHECKS)),$(STUDENT)) $(if $(filter eval,$(CHECKS)),$(FILES_eval))
-PREFLIGHT_KNOWS := CHECKS W BIN SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
+PREFLIGHT_KNOWS := CHECKS W BIN SELECT SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
 	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) EVAL_SETS EVAL MEM DEVICE T_embed T_big
 $(eval $(call stamp,preflight,$(FILES_preflight)))
 ifneq ($(filter preflight,$(GOALS)),)
@@ -360,33 +365,85 @@ $(TEACHER_CONFIG): | $(FIRST)
 	@echo "no teacher: '$(TEACHER)' is not a model folder" >&2; exit 1
 endif
 
-# ---- stages, a shard at a time
+# ---- stages of shards, a block of them in one process
+
+CHOICE := $(if $(SELECT),--select $(call quote,$(SELECT)))
+PATHS_index := $(SHARD_DIR)/%.tar $(W)/index/%.tsv
+MAKE_index = $(RUN_index) $(BIN)/shard-read --index-dir $(W)/index --max-bad 100% $(CHOICE) --files-from {list} -t $(T_read)
+PATHS_embed := $(SHARD_DIR)/%.tar $(W)/embed/image/%.npy $(W)/embed/text/%.npy
+MAKE_embed = $(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --partial --no-resume --shards-from {list} --image-dir $(W)/embed/image --text-dir $(W)/embed/text --index-dir $(W)/index $(if $(SIZE),--size $(SIZE)) $(CHOICE) $(strip $(WORDS) $(ON) $(EMBED)) -t $(T_embed)
+PATHS_labels := $(W)/embed/image/%.npy $(W)/labels/%.npy
+MAKE_labels = $(RUN_labels) $(BIN)/kmeans-cluster --assign $(W)/centroids.npy --labels-dir $(W)/labels --each --files-from {list} $(strip $(ON) $(ASSIGN)) -t $(T_embed)
+
+# Shards that goals name come first, in blocks of their own.
+NAMED := $(filter $(patsubst $(W)/index/%.tsv,%,$(patsubst $(W)/labels/%.npy,%,$(patsubst $(W)/embed/text/%.npy,%,$(patsubst $(W)/embed/image/%.npy,%,$(GOALS))))),$(SHARDS))
+ORDERED := $(if $(NAMED),$(NAMED) $(filter-out $(NAMED),$(SHARDS)),$(SHARDS))
+# Blocks of a stage, as FIRST:LAST; smaller ones where they would not keep all jobs busy.
+ranges = $(shell awk -v m=$(words $(NAMED)) -v n=$(words $(ORDERED)) -v b=$(BLOCK_$1) -v j=$(JOBS) 'function cut(from, to, k, i, l) { \
+	k = int((to - from + 2 * j) / (2 * j)); if (j == 1 || k > b) k = b; \
+	for (i = from; i <= to; i += k) { l = i + k - 1; print i ":" (l < to ? l : to) } } \
+	BEGIN { if (b < 1) b = 1; cut(1, m); cut(m + 1, n) }')
+# A task of scripts/cluster has no folder of scripts/run.
+LISTS := $(W)/.blocks/$(or $(notdir $(CID_RUN)),$(and $(filter-out none preflight,$(ONLY)),$(SLURM_JOB_ID),job-$(SLURM_JOB_ID)))
+ifeq ($(CID_RUN)$(DRY),)
+ifneq ($(filter-out none preflight,$(ONLY)),)
+$(shell mkdir -p $(LISTS))
+endif
+endif
+define newline :=
+
+
+endef
+space := $(empty) $(empty)
+# $(call run_block,STAGE,NAME,SHARDS): the process for these shards, with NAME of its log and list; a dry run writes no list, and
+# with TARGETS=yes, for scripts/cluster, it names the files.
+run_block = $(if $(filter $(or $(ONLY),%),$1),$(if $(TARGETS),$(call name_targets,$1,$3),$(call run_list,$1,$2,$3)),$(not_here))
+name_targets = $(subst $(space)scripts/logged,$(newline)scripts/logged,$(foreach s,$2,scripts/logged - $1 - $(subst %,$s,$(word 2,$(PATHS_$1)))))
+run_list = $(if $(DRY),,$(file >$(LISTS)/$1-$2,$(subst $(space),$(newline),$(strip $3))))$(Q)scripts/logged $(W)/log/$1/$2.log $1 $(N):$(words $3):$(LISTS)/$1-$2 - scripts/block $(PATHS_$1) -- $(strip $(MAKE_$1))$(if $(KEEP_GOING), || :)
+# Shards that have failed in this run. With -k the others of their block go on, and what needs them fails.
+failed = $(if $(strip $(foreach s,$1,$(file <$(LISTS)/$s.failed))),; exit 1)
+has_failed = $(filter $*,$(foreach s,$1,$(file <$(LISTS)/$s.failed)))
+
+# A file of a shard has two names here. DIR/./NAME stands for the question whether it is to be made: its recipe starts no process,
+# it adds the shard to its block. DIR/NAME waits for the block, and then has the date that the block gave it.
+#
+# $(call block_of,STAGE,NUMBER,SHARDS,ASKED,MADE,BEFORE): ASKED and MADE are patterns of the two names, BEFORE the stages before.
+define block_of
+.PHONY: $1-block-$2
+$1-block-$2: $(foreach p,$4,$(patsubst %,$p,$3))
+	$$(if $$(TODO_$1_$2),$$(call run_block,$1,block-$(firstword $3),$$(sort $$(TODO_$1_$2))))
+TODO_$1_$2 :=
+$(foreach p,$4,$(patsubst %,$p,$3)): %:
+	$$(if $$(filter $$(notdir $$(basename $$*)),$$(foreach s,$6,$$(file <$(LISTS)/$$s.failed))),,$$(eval TODO_$1_$2 += $$(notdir $$(basename $$*))))
+$(foreach p,$5,$(patsubst %,$p,$3)): | $1-block-$2
+endef
+blocks_of = $(foreach r,$(call ranges,$1),$(eval $(call block_of,$1,$(firstword $(subst :, ,$r)),$(wordlist $(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(ORDERED)),$2,$3,$4)))
 
 $(PRESENT:%=$(W)/index/%.tsv): $(W)/index/%.tsv: $(SHARD_DIR)/%.tar
-$(ARRIVED:%=$(W)/index/%.tsv): FORCE
-$(INDEX): $(W)/index/%.tsv: | $(BIN)/shard-read $(FIRST)
-	@mkdir -p $(@D)
-	$(call log,index,$(N)) $(RUN_index) scripts/index-shard $(BIN) $(SHARD_DIR)/$*.tar $@ -t $(T_read)
-
-$(W)/embed/image/%.npy $(W)/embed/text/%.npy: $(W)/index/%.tsv $(W)/params/embed $(W)/params/teacher | $(TEACHER_CONFIG) $(BIN)/teacher-embed
-	@mkdir -p $(W)/embed/image $(W)/embed/text
-	$(call log,embed,$(N)) $(RUN_embed) scripts/embed-shard $(BIN) $(SHARD_DIR)/$*.tar $< $(W)/embed $(TEACHER) $(if $(SIZE),--size $(SIZE)) -- $(WORDS) $(ON) $(EMBED) -t $(T_embed)
-
-label = $(call log,labels,$(N)) $(RUN_labels) $(BIN)/kmeans-cluster --assign $(W)/centroids.npy --labels-dir $(W)/labels $(strip $(ON) $(ASSIGN)) -t $(T_embed)
-ifeq ($(LABEL_SHARDS),1)
-$(LABELS): $(W)/labels/%.npy: $(W)/centroids.npy $(W)/embed/image/%.npy | $(BIN)/kmeans-cluster
-	@mkdir -p $(@D)
-	$(label) $(W)/embed/image/$*.npy
-else
-# $(call label_some,FIRST): LABEL_SHARDS shards from that on, by one process.
-define label_some
-SOME := $$(wordlist $1,$$(shell echo $$$$(($1 + $(LABEL_SHARDS) - 1))),$$(SHARDS))
-$$(SOME:%=$(W)/labels/%.npy) &: $(W)/centroids.npy $$(SOME:%=$(W)/embed/image/%.npy) | $(BIN)/kmeans-cluster
-	@mkdir -p $(W)/labels
-	$$(label) $$(filter $(W)/embed/%,$$^)
-endef
-$(foreach i,$(shell seq 1 $(LABEL_SHARDS) $(N)),$(eval $(call label_some,$i)))
+$(PRESENT:%=$(W)/index/./%.tsv): $(W)/index/./%.tsv: $(SHARD_DIR)/%.tar
+$(ARRIVED:%=$(W)/index/%.tsv) $(ARRIVED:%=$(W)/index/./%.tsv): FORCE
+# Without SELECT, and never with one, an index needs nothing but its shard.
+ifneq ($(SELECT)$(wildcard $(W)/params/select),)
+$(INDEX) $(SHARDS:%=$(W)/index/./%.tsv): $(W)/params/select
 endif
+$(SHARDS:%=$(W)/index/./%.tsv): | $(BIN)/shard-read $(FIRST)
+$(call blocks_of,index,$(W)/index/./%.tsv,$(W)/index/%.tsv,)
+$(SHARDS:%=$(W)/index/%.tsv): $(W)/index/%.tsv:
+	$(empty)
+
+EMBED_NEEDS := $(W)/params/embed $(W)/params/teacher | $(TEACHER_CONFIG) $(BIN)/teacher-embed
+$(SHARDS:%=$(W)/embed/image/./%.npy): $(W)/embed/image/./%.npy: $(W)/index/%.tsv $(EMBED_NEEDS)
+$(SHARDS:%=$(W)/embed/text/./%.npy): $(W)/embed/text/./%.npy: $(W)/index/%.tsv $(EMBED_NEEDS)
+$(call blocks_of,embed,$(W)/embed/image/./%.npy $(W)/embed/text/./%.npy,$(W)/embed/image/%.npy $(W)/embed/text/%.npy,index)
+$(SHARDS:%=$(W)/embed/image/%.npy): $(W)/embed/image/%.npy: $(W)/index/%.tsv $(EMBED_NEEDS)
+	$(if $(call has_failed,index embed),@exit 1)
+$(SHARDS:%=$(W)/embed/text/%.npy): $(W)/embed/text/%.npy: $(W)/index/%.tsv $(EMBED_NEEDS)
+	$(if $(call has_failed,index embed),@exit 1)
+
+$(SHARDS:%=$(W)/labels/./%.npy): $(W)/labels/./%.npy: $(W)/embed/image/%.npy $(W)/centroids.npy | $(BIN)/kmeans-cluster
+$(call blocks_of,labels,$(W)/labels/./%.npy,$(W)/labels/%.npy,)
+$(SHARDS:%=$(W)/labels/%.npy): $(W)/labels/%.npy: $(W)/embed/image/%.npy $(W)/centroids.npy
+	$(if $(call has_failed,labels),@exit 1)
 
 # ---- stages over all shards
 
@@ -441,7 +498,7 @@ cancel:
 	@scripts/cluster-cancel $(W)
 ## clean-tmp: remove what killed runs left behind
 clean-tmp:
-	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/embed/.part/*' -type f -o -name '.reason.*' \) -print -delete
+	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/.blocks/*' -o -name '.reason.*' \) -print -delete
 ## help: this list
 help:
 	@sed -n 's/^## //p' pipeline.mk

@@ -9,7 +9,6 @@ CELLS_OPTIONS := --iterations 10 --max-points 2560000
 BALANCE := --remove 0.437
 K := 1000000
 KMEANS := --levels 2 --iterations 20
-# Reading a million centroids takes longer than labelling a shard: LABEL_SHARDS := 64 labels so many by one process.
 # bfloat16 where the processor or the device multiplies it, float32 elsewhere.
 EMBED := --dtype auto
 MEM := 64G

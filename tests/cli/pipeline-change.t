@@ -78,11 +78,11 @@ is(make(), 0, 'and back') or diag $said;
 # ---- labels by one process for several shards
 my %labels = map { $_ => slurp("$w/labels/$_.npy") } qw(00000 00001);
 unlink glob "$w/labels/*";
-is(make('cluster', 'LABEL_SHARDS=2', 'V=1'), 0, 'labels of two shards at a time') or diag $said;
+is(make('cluster', 'BLOCK_labels=2', 'V=1'), 0, 'labels of two shards at a time') or diag $said;
 is(scalar(() = $said =~ /kmeans-cluster --assign/g), 1, 'by one process');
 ok(slurp("$w/labels/$_.npy") eq $labels{$_}, "the same labels: $_") for sort keys %labels;
 unlink "$w/labels/00001.npy";
-is(planned('cluster', 'LABEL_SHARDS=3'), 'labels', 'a group that is not full');
+is(planned('cluster', 'BLOCK_labels=3'), 'labels', 'a group that is not full');
 is(make('cluster'), 0, 'again by itself') or diag $said;
 
 # ---- the student

@@ -94,7 +94,7 @@ for my $c ('(', ')', '<', '>', '`', '\\', '#') {
     refused("a path with $c", qr/SHARD_DIR is '.*a\Q$c\Eb': a path with \Q$c\E is not possible here/);
 }
 for (['K', '10;x'], ['SEED', '1 2'], ['DEVICE', 'cpu)'], ['K', 'many'], ['SEED', '-1'], ['MEM', '1G;x'], ['MEM', '1 G'], ['MEM', 'lots'], ['MEM', '2X'],
-    ['DEVICE', 'tpu'], ['DEVICE', 'cuda:x'], ['CELLS', 'a few'], ['PROBE', '1:2'], ['SHUFFLE', '1e4'], ['LABEL_SHARDS', '1,2'], ['T_read', 'all'],
+    ['DEVICE', 'tpu'], ['DEVICE', 'cuda:x'], ['CELLS', 'a few'], ['PROBE', '1:2'], ['SHUFFLE', '1e4'], ['BLOCK_labels', '1,2'], ['T_read', 'all'],
     ['T_embed', '-1'], ['T_big', '2 3'], ['MAX_DROPPED', '60%'], ['SIZE', '224x'], ['TRAIN_SIZE', 'big'], ['LOCK', 'maybe'], ['PREFLIGHT', 'NO']) {
     my ($name, $value) = @$_;
     conf("$name := $value");

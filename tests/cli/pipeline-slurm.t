@@ -75,16 +75,23 @@ make_path("$dir/slow");
 symlink "$bin/$_", "$dir/slow/$_" for @tools;
 sub hangs { my ($tool, $where, $how) = @_;
     unlink "$dir/slow/$tool";
-    spew("$dir/slow/$tool", "#!/bin/bash\n$where\nexec $bin/$tool \"\$\@\"\n");
+    # What a list names counts as an argument; \$list is the list.
+    my $named = 'list=; for ((i = 1; i < $#; i++)); do j=$((i + 1)); [[ ${!i} != --@(files|shards)-from ]] || list=${!j}; done; '
+        . 'all="$* $([ -z "$list" ] || paste -sd " " "$list")"';
+    spew("$dir/slow/$tool", "#!/bin/bash\n$named\n$where\nexec $bin/$tool \"\$\@\"\n");
     chmod 0755, "$dir/slow/$tool";
     return;
 }
-sub hang_at { my ($pattern, $name, $with) = @_;
-    return qq(if [[ "\$*" == $pattern && ! -e $dir/$name ]]; then echo "\$(hostname) \$SLURM_JOB_ID" >$dir/$name.new; mv $dir/$name.new $dir/$name; $with fi\n);
+# Fails for one shard and makes the others of its block.
+sub fails_at { my ($tool, $shard, $while, $reason) = @_;
+    return qq(if [[ "\$all" == *$shard* && -n "\$list" && -e $dir/$while ]]; then sed -i /$shard/d "\$list"; $bin/$tool "\$\@"; echo "$tool: $reason" >&2; exit 1; fi\n);
 }
-hangs('shard-read', qq(if [[ "\$*" == *--index*00007.tar* && -e $dir/bad-index ]]; then echo "shard-read: the reason is seven" >&2; exit 1; fi\n) . hang_at('*--index*00004.tar*', 'in-index', 'exec sleep 300;')
+sub hang_at { my ($pattern, $name, $with) = @_;
+    return qq(if [[ "\$all" == $pattern && ! -e $dir/$name ]]; then echo "\$(hostname) \$SLURM_JOB_ID" >$dir/$name.new; mv $dir/$name.new $dir/$name; $with fi\n);
+}
+hangs('shard-read', fails_at('shard-read', '00007', 'bad-index', 'the reason is seven') . hang_at('*--index-dir*00004.tar*', 'in-index', 'exec sleep 300;')
     . qq(if [[ "\$*" == *--crop* && ! -e $dir/in-training-2 ]]; then $bin/shard-read "\$\@" | { head -c 100000; ) . hang_at('*', 'in-training', 'exec sleep 300;') . hang_at('*', 'in-training-2', 'exec sleep 300;') . "}; exit; fi\n");
-hangs('teacher-embed', hang_at('*00009*', 'in-embed', 'exec sleep 300;') . qq(if [[ "\$*" == *00006* && -e $dir/bad ]]; then echo "teacher-embed: the reason is six" >&2; exit 1; fi\n));
+hangs('teacher-embed', hang_at('*00009*', 'in-embed', 'exec sleep 300;') . fails_at('teacher-embed', '00006', 'bad', 'the reason is six'));
 
 # ---- here
 is(run("BIN=$bin"), 0, 'here, to the end') or diag slurp("$dir/said");
@@ -152,14 +159,14 @@ spew("$dir/bad", '');
 isnt(run(@slurm, "BIN=$dir/slow", 'ROUNDS=2'), 0, 'a shard that always fails');
 $said = slurp("$dir/said");
 like($said, qr/embed: warning: 1 of 13 not made yet; round 2\nembed: 1 of 13 not made: \S+00006\.npy/, 'is tried ROUNDS times, and named');
-like((split /\n/, $said)[-1], qr/^pipeline\.mk:.*embed: teacher-embed: the reason is six; log: \S+00006\S+\.log/, 'with its reason in the last line');
+like((split /\n/, $said)[-1], qr/^pipeline\.mk:.*embed: teacher-embed: the reason is six; log: \S+embed\S+\.log/, 'with its reason in the last line');
 is(scalar(() = glob "$w/embed/image/*.npy"), 12, 'the others are made');
 
 remove_tree("$w/index", "$w/embed");
 rename "$dir/bad", "$dir/bad-index";
 isnt(run(@slurm, "BIN=$dir/slow", 'ROUNDS=1', '-k'), 0, 'a shard that fails in the index, with -k');
 is(join(' ', map { scalar(() = glob "$w/$_") } 'index/*.tsv', 'embed/image/*.npy', 'cell[s].npy'), '12 12 0', 'the others go on to the embeddings') or diag slurp("$dir/said");
-like((split /\n/, slurp("$dir/said"))[-1], qr/index: shard-read: the reason is seven; log: \S+00007\S+\.log/, 'the reason is the last line');
+like((split /\n/, slurp("$dir/said"))[-1], qr/index: shard-read: the reason is seven; log: \S+index\S+\.log/, 'the reason is the last line');
 unlink "$dir/bad-index";
 is(run(@slurm, "BIN=$bin", 'embed'), 0, 'put right') or diag slurp("$dir/said");
 

@@ -125,15 +125,21 @@ edit("$dir/slow/distill-train", qr/exit 1' TERM/, "exit 1' USR2");
 }
 
 # ---- the reason
-fake("$dir/bad", 'teacher-embed', 'for a; do [[ $a != *00001* ]] || { echo "teacher-embed: the reason is seven" >&2; exit 1; }; done; exec ' . "$bin/teacher-embed \"\$@\"\n");
+fake("$dir/bad", 'teacher-embed', <<"EOS");
+[[ "\$*" == *--shards-from* ]] || exec $bin/teacher-embed "\$@"
+for ((i = 1; i < \$#; i++)); do j=\$((i + 1)); [ "\${!i}" != --shards-from ] || list=\${!j}; done
+bad=\$(grep 00001 "\$list")
+sed -i /00001/d "\$list"
+$bin/teacher-embed "\$@"
+[ -z "\$bad" ] || { echo "teacher-embed: the reason is seven" >&2; exit 1; }
+EOS
 for my $args ('', '-j4', '-k -j4') {
     system('rm', '-rf', "$dir/w");
     isnt(system("@make BIN=$dir/bad $args >$dir/said 2>&1"), 0, "make $args: fails");
     my $last = (split /\n/, slurp("$dir/said"))[-1];
-    like($last, qr/embed: teacher-embed: the reason is seven; log: \S*00001\S*\.log/, 'the last line is the reason, with its log');
-    # The rule makes both files; its log has the name of the one that make began with.
-    my ($log) = grep { $_ ne '' } map { slurp("$dir/w/test/log/embed/$_/00001.npy.log") } qw(image text);
-    like($log, qr/the reason is seven\n# end .*status 1\n\z/, 'the log has it before its end');
+    like($last, qr/embed: teacher-embed: the reason is seven; log: \S*embed\/block-\d+\.log/, 'the last line is the reason, with its log');
+    my ($file) = $last =~ /log: (\S+\.log)/;
+    like(slurp($file // ''), qr/the reason is seven\n# not made: 00001\n# end .*status 1\n\z/, 'the log has it before its end, with the shard');
 }
 ok(-e "$dir/w/test/embed/image/00002.npy", 'with -k the others are made');
 rename "$dir/shards/00002.tar", "$dir/00002.tar";

@@ -115,13 +115,19 @@ same($whole, made("$dir/b"), '-j2 gives the same bytes');
 # ---- a lost file, a changed parameter
 unlink "$dir/b/test/embed/image/00002.npy";
 is(make("$dir/b", 'embed'), 0, 'a lost file is made again');
-is(join(' ', $said =~ m{embed-shard \S+ \S+/(\d+)\.tar}g), '00002', 'and only that one');
+is(join(' ', $said =~ m{^# \d+ shards: (.*)}mg), '00002', 'and only that one');
 is(make("$dir/b"), 0, 'and what depends on it');
 same($whole, made("$dir/b"), 'the same bytes');
 conf(k => 3);
 is(make("$dir/b", '-n'), 0, 'another K');
-ok($said !~ /embed-shard/ && $said !~ m{/sem-balance} && $said =~ /kmeans-cluster -k 3/, 'redoes only what uses it');
+ok($said !~ /teacher-embed/ && $said !~ m{/sem-balance} && $said =~ /kmeans-cluster -k 3/, 'redoes only what uses it');
 conf();
+
+# ---- files as goals
+is(make("$dir/e", map { "$dir/w/test/embed/image/$_.npy" } '00001', '00003'), 0, 'two files as goals') or diag $said;
+is(join(' ', $said =~ m{^# \d+ shards: (.*)}mg), '00001 00003 00001 00003', 'their index and they, in blocks of their own');
+is(join(' ', sort keys %{ made("$dir/e") }), join(' ', sort map { my $s = $_; "./index/$s.tsv", map { ("./embed/$_/$s.npy", "./embed/$_/$s.npy.json") } qw(image text) } '00001', '00003'),
+    'and nothing else');
 
 # ---- killed again and again
 my $rounds = 0;
@@ -162,16 +168,21 @@ like($d->{'./ledger.tsv'}, qr/^read\t00003\t0\t0\t0\t$/m, 'a missing shard has n
 copy("$dir/whole.tar", "$dir/shards/00001.tar") or die;
 rename "$dir/later.tar", "$dir/shards/00003.tar";
 is(make("$dir/d", '-n', 'embed'), 0, 'both come back');
-is(join(' ', sort $said =~ m{index-shard \S+ \S+/(\d+)\.tar}g), '00001 00003', 'only they are read again');
+is(join(' ', $said =~ m{scripts/logged \S+ index \d+:(\d+):}g), '2', 'two shards are to be read again');
 is(make("$dir/d"), 0, 'and everything is whole') or diag $said;
+is(($said =~ m{^# \d+ shards: (.*)}m)[0], '00001 00003', 'only they are read again');
 
 # ---- laion400m
 my $began = time;
 my $plan = `make -f pipeline.mk DATA=laion400m WORK=$dir/laion BIN=$bin -n 2>&1`;
 is($?, 0, 'a plan for laion400m');
-is(scalar(() = $plan =~ /index-shard/g), 41455, 'every shard is read');
-is(scalar(() = $plan =~ /embed-shard/g), 41455, 'and embedded');
-is(scalar(() = $plan =~ /kmeans-cluster --assign/g), 41455, 'and labelled');
+for my $stage (['index', 648, 'read'], ['embed', 648, 'embedded'], ['labels', 81, 'labelled']) {
+    my @blocks = $plan =~ /scripts\/logged \S+ $stage->[0] \d+:(\d+):/g;
+    my $shards = 0;
+    $shards += $_ for @blocks;
+    is($shards, 41455, "every shard is $stage->[2]");
+    is(scalar @blocks, $stage->[1], 'in as many processes as there are blocks');
+}
 like($plan, qr/sem-balance --remove 0\.437/, 'balanced');
 like($plan, qr/kmeans-cluster -k 1000000 --levels 2/, 'clustered');
 ok(!-e "$dir/laion", 'and nothing is made by it');
