@@ -9,7 +9,7 @@
 #include "system/digest.h"
 #include "text/fix.h"
 
-enum { WORD_MAX = 100 }; // characters; a longer word is unknown
+enum { WORD_MAX = 100, WORD_BYTES = 4 * WORD_MAX }; // characters; a longer word is unknown
 
 struct wordpiece_slot {
     const char *text;
@@ -163,12 +163,10 @@ static void put(struct wordpiece_row *r, int32_t id)
 static size_t longest_piece(const struct wordpiece *w, const char *word, size_t n, bool inside,
                             int32_t *id)
 {
-    char text[512];
-    size_t before = inside ? 2 : 0, k = n;
+    char text[2 + WORD_BYTES];
+    size_t before = inside ? 2 : 0, k = n < WORD_BYTES ? n : WORD_BYTES;
     if (k + before > w->longest)
         k = w->longest > before ? w->longest - before : 0;
-    if (k + before > sizeof text)
-        k = sizeof text - before;
     memcpy(text, "##", before);
     memcpy(text + before, word, k);
     for (; k; k--) {
@@ -184,7 +182,7 @@ static size_t longest_piece(const struct wordpiece *w, const char *word, size_t 
 static void encode_word(const struct wordpiece *w, const int32_t *c, size_t n,
                         struct wordpiece_row *r)
 {
-    char word[4 * WORD_MAX];
+    char word[WORD_BYTES];
     size_t bytes = 0, first = r->n;
     if (n > WORD_MAX) {
         put(r, w->unknown);
