@@ -168,6 +168,12 @@ is(run("$train --loss clip --steps 2 --batch 10 --accumulate 4 -o p10 $masked"),
 like($said, qr/accumulate 4: 4 pieces of at most 3 samples/, '... is said');
 is(run("$train --loss clip --steps 2 --accumulate $_ -o no $masked"), 2, "--accumulate $_") for 0, 5, 'many', '';
 
+# What a config asks of training and is not there is no secret.
+(my $dropping = slurp('student.json')) =~ s/"vision_cfg":\{/"vision_cfg":{"patch_dropout":0.5,/ or die;
+spew('dropping.json', $dropping);
+is(run("$train $teacher --steps 2 --student dropping.json -o dropping " . reader(@three)), 1, 'patch_dropout');
+like($said, qr/patch_dropout 0\.5 is not supported: set it to 0/, '... is refused');
+
 # As few pieces as fit; what does not fit is refused with what would.
 sub limited { my ($mib, $command) = @_; return run("bash -c \"ulimit -v \$(($mib * 1024)); exec $command\""); }
 spew('deep.json', encode_json({ embed_dim => 64, vision_cfg => { image_size => 29, patch_size => 7, width => 256, layers => 12, head_width => 64 },
