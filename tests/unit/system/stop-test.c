@@ -67,6 +67,7 @@ static uint64_t term_late(void)
 
 static uint64_t term_then_interrupt(void)
 {
+    signal(SIGINT, SIG_DFL); // a shell ignores it for what it runs in the background
     term_twice();
     raise(SIGINT);
     return 1;
