@@ -43,9 +43,10 @@ static bool take_status(struct answer *a, const char *p, const char *end)
     return true;
 }
 
-// "bytes 0-99/1000", "bytes */0"
+// "bytes 0-99/1000", "bytes */0". Of several lines the last holds, a wrong one too.
 static void take_range(struct answer *a, const char *p, const char *end)
 {
+    a->has_range = a->has_total = false;
     if (!take_word(&p, end, "bytes "))
         return;
     bool star = p < end && *p == '*';

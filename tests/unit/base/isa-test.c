@@ -89,7 +89,7 @@ static void products(struct dev *one, struct dev *many, size_t m, size_t n, size
 {
     struct err e;
     float *a = randoms(m * k), *b = randoms(k * n), *c = randoms(m * n), *c2 = randoms(m * n);
-    float *a2 = randoms(m * k + 8), *b2 = randoms(k * n + 8);
+    float *a2 = randoms(m * k + 8), *b2 = randoms(k * n + 8), *v = randoms(m * n);
     memcpy(a2 + 3, a, m * k * sizeof *a);
     memcpy(b2 + 5, b, k * n * sizeof *b);
     bool same = true;
@@ -102,7 +102,7 @@ static void products(struct dev *one, struct dev *many, size_t m, size_t n, size
     }
     ok(same, "%zu x %zu x %zu: the same product for any threads and address", m, n, k);
     // [k, m]^T [k, n], as the gradient of a weight
-    struct dev_weight *w = one->op->weight_view(one, b, m, n, false, &e);
+    struct dev_weight *w = one->op->weight_view(one, v, m, n, false, &e);
     memset(c, 0, m * n * sizeof *c);
     memset(c2, 0, (m * n + 1) * sizeof *c2);
     if (w) {
@@ -112,7 +112,7 @@ static void products(struct dev *one, struct dev *many, size_t m, size_t n, size
     ok(w && !memcmp(c, c2 + 1, m * n * sizeof *c), "%zu x %zu x %zu: and the same gradient", m, n,
        k);
     one->op->weight_free(one, w);
-    float *all[] = {a, b, c, c2, a2, b2};
+    float *all[] = {a, b, c, c2, a2, b2, v};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
 }

@@ -43,6 +43,8 @@ static void test_odd(void)
        "no status");
     struct answer a = read_head("Content-Range: bytes 0-9/*\n");
     ok(a.has_range && !a.has_total, "an unknown length");
+    ok(!read_head("Content-Range: bytes 0-9/10\nContent-Range: bytes 9-5/x\n").has_range,
+       "a wrong range after a good one is none");
     a = read_head("Content-Range: bytes */0\n");
     ok(!a.has_range && a.has_total && !a.total, "of an empty file");
     ok(!read_head("Content-Range: bytes 9-5/10\n").has_range &&
