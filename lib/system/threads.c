@@ -22,26 +22,26 @@ int threads_cpus(void)
 
 // Threads that have nothing to do wait for the next call, of this or another caller: a loop over a
 // few thousand rows is shorter than starting sixteen threads. They live as long as the process.
-struct crew {
+struct threads_call {
     void *(*entry)(void *);
     void *arg;
     size_t wanted, busy; // threads that may still join; those at work
     pthread_cond_t back;
-    struct crew *next;
+    struct threads_call *next;
 };
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t called;
-    struct crew *crews;  // those that want threads
-    size_t wanted, idle; // by all crews; threads at hand, the ones that are being started too
-} hall = {.lock = PTHREAD_MUTEX_INITIALIZER, .called = PTHREAD_COND_INITIALIZER};
+    struct threads_call *calls; // the loops that want threads
+    size_t wanted, idle; // by all calls; threads without work, those that are being started too
+} shared = {.lock = PTHREAD_MUTEX_INITIALIZER, .called = PTHREAD_COND_INITIALIZER};
 
-// n of the threads that c wants are there, or are wanted no longer.
-static void want_less(struct crew *c, size_t n)
+// n of the threads that c wants have come, or are wanted no longer.
+static void want_less(struct threads_call *c, size_t n)
 {
-    struct crew **at = &hall.crews;
+    struct threads_call **at = &shared.calls;
     c->wanted -= n;
-    hall.wanted -= n;
+    shared.wanted -= n;
     while (!c->wanted && *at && *at != c)
         at = &(*at)->next;
     if (!c->wanted && *at)
@@ -51,18 +51,18 @@ static void want_less(struct crew *c, size_t n)
 static void *thread_main(void *arg)
 {
     (void)arg;
-    pthread_mutex_lock(&hall.lock);
+    pthread_mutex_lock(&shared.lock);
     for (;;) {
-        while (!hall.crews)
-            pthread_cond_wait(&hall.called, &hall.lock);
-        struct crew *c = hall.crews;
+        while (!shared.calls)
+            pthread_cond_wait(&shared.called, &shared.lock);
+        struct threads_call *c = shared.calls;
         want_less(c, 1);
         c->busy++;
-        hall.idle--;
-        pthread_mutex_unlock(&hall.lock);
+        shared.idle--;
+        pthread_mutex_unlock(&shared.lock);
         c->entry(c->arg);
-        pthread_mutex_lock(&hall.lock);
-        hall.idle++;
+        pthread_mutex_lock(&shared.lock);
+        shared.idle++;
         if (--c->busy == 0)
             pthread_cond_signal(&c->back);
     }
@@ -78,35 +78,34 @@ static int start_thread(void)
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     int rc = pthread_create(&id, &detached, thread_main, NULL);
     pthread_attr_destroy(&detached);
-    hall.idle += rc == 0;
+    shared.idle += rc == 0;
     return rc;
 }
 
 // Runs `entry` on `threads` threads, the caller's among them.
 static int run_threads(int threads, void *(*entry)(void *), void *arg, struct err *e)
 {
-    struct crew c = {.entry = entry, .arg = arg, .back = PTHREAD_COND_INITIALIZER};
+    struct threads_call c = {.entry = entry, .arg = arg, .back = PTHREAD_COND_INITIALIZER};
     int rc = 0;
-    pthread_mutex_lock(&hall.lock);
+    pthread_mutex_lock(&shared.lock);
     if (threads > 1) {
         c.wanted = (size_t)threads - 1;
-        hall.wanted += c.wanted;
-        c.next = hall.crews;
-        hall.crews = &c;
+        shared.wanted += c.wanted;
+        c.next = shared.calls;
+        shared.calls = &c;
     }
-    while (hall.idle < hall.wanted && !rc)
+    while (shared.idle < shared.wanted && !rc)
         if (start_thread())
-            rc = err_set(e, "cannot start thread %zu of %d", (size_t)threads - c.wanted + 1,
-                         threads);
-    pthread_cond_broadcast(&hall.called);
-    pthread_mutex_unlock(&hall.lock);
+            rc = err_set(e, "cannot start all of %d threads", threads);
+    pthread_cond_broadcast(&shared.called);
+    pthread_mutex_unlock(&shared.lock);
     entry(arg); // the work is done even when a thread is missing; the caller still learns of it
-    pthread_mutex_lock(&hall.lock);
+    pthread_mutex_lock(&shared.lock);
     if (c.wanted)
-        want_less(&c, c.wanted); // all is done: nobody need come any more
+        want_less(&c, c.wanted); // all is done
     while (c.busy)
-        pthread_cond_wait(&c.back, &hall.lock);
-    pthread_mutex_unlock(&hall.lock);
+        pthread_cond_wait(&c.back, &shared.lock);
+    pthread_mutex_unlock(&shared.lock);
     pthread_cond_destroy(&c.back);
     return rc;
 }

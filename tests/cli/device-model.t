@@ -48,7 +48,7 @@ is(gpu('teacher-embed', "$embed --image-out hi.npy --text-out ht.npy s", "CUDA_O
 my ($taken) = $said =~ /memory: ([\d.]+) GiB on cuda:0/;
 cmp_ok($taken, '<', $usual, 'which need less');
 ok(slurp("h$_.npy") eq slurp("g$_.npy"), 'the same bytes') for 'i', 't';
-is(gpu('teacher-embed', "-q $embed --batch 5 --image-out no.npy s", 'CUDA_ON_CPU_FAIL=2'), 1, 'a kernel that went astray');
+is(gpu('teacher-embed', "-q $embed --batch 5 --image-out no.npy s", 'CUDA_ON_CPU_FAIL=2'), 1, 'a kernel that fails');
 like($said, qr/an illegal memory access/, 'is found at a wait');
 like($said, qr/given last: [a-z].*, .*CUDA_LAUNCH_BLOCKING=1/, 'which names the kernels given last');
 is(gpu('teacher-embed', "$embed --image-out no.npy s", 'CUDA_ON_CPU_MEMORY=100000000'), 1, 'too little memory');

@@ -58,8 +58,8 @@ size_t from_env(const char *name, size_t otherwise)
     return s && *s ? (size_t)strtoull(s, nullptr, 10) : otherwise;
 }
 
-// CUDA_ON_CPU_FAIL=N: the N-th wait for work finds that a kernel went astray.
-cudaError_t fate_of_wait()
+// CUDA_ON_CPU_FAIL=N: the N-th wait for work finds that a kernel failed.
+cudaError_t result_of_wait()
 {
     static const size_t fails = from_env("CUDA_ON_CPU_FAIL", 0);
     static size_t waits;
@@ -287,7 +287,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
         return cudaSuccess;
     cuda_on_cpu_counts.waits++;
     run(s);
-    return fate_of_wait();
+    return result_of_wait();
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
@@ -330,7 +330,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
         return cudaSuccess;
     cuda_on_cpu_counts.waits++;
     run(e->by, e, e->recorded);
-    return fate_of_wait();
+    return result_of_wait();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode)
