@@ -105,7 +105,9 @@ static int add_read(cJSON *o, const struct clip_config *c, struct err *e)
         (t->no_head && json_add_string(o, "proj_type", "none", e)))
         return -1;
     if (t->class_last)
-        return json_add_bool(o, "embed_cls", true, e);
+        return json_add_bool(o, "embed_cls", true, e) || json_add_i64(o, "pad_id", t->pad_id, e)
+                   ? -1
+                   : 0;
     if (t->read != CLIP_READ_END)
         return json_add_string(o, "pool_type", t->read == CLIP_READ_LAST ? "last" : "first", e);
     if (c->eos_id < 0)

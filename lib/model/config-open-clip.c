@@ -230,7 +230,7 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
         {"eos_id", KEY_INT, &eos},
         {"no_causal_mask", KEY_BOOL, &t->no_mask},
         {"embed_cls", KEY_BOOL, &t->class_last},
-        {"pad_id", KEY_ANY, NULL},                  // read only with embed_cls
+        {"pad_id", KEY_INT, &t->pad_id},
         {"final_ln_after_pool", KEY_BOOL, &unused}, // the same for one row
         {"qk_norm", KEY_OFF, NULL},
         {"scaled_cosine_attn", KEY_OFF, NULL},
@@ -266,8 +266,6 @@ static int read_text(struct clip_config *c, const cJSON *o, struct err *e)
     t->no_head = strcmp(proj, "none") == 0;
     if (!t->no_head && only("text_cfg", "proj_type", proj, "linear", e))
         return -1;
-    if (t->class_last)
-        return err_set(e, "text_cfg: 'embed_cls' (CoCa) is not implemented");
     t->mlp = clip_mlp_width(t->width, ratio);
     return 0;
 }

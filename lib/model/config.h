@@ -93,6 +93,7 @@ struct clip_tower {
     bool no_mask; // not causal: all tokens see all
     enum clip_read read;
     bool class_last; // CoCa: a class token behind the text, where it is read
+    int pad_id;      // class_last: behind tokens of this id it does not look
     enum clip_naming naming;
 };
 

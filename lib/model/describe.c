@@ -20,7 +20,7 @@ static const char *pool_of(const struct clip_tower *t, bool vision)
         return "attention pool";
     if (t->pool == CLIP_POOL_MEAN)
         return "mean of patches";
-    if (vision)
+    if (vision || t->class_last)
         return "class token";
     return t->read == CLIP_READ_LAST    ? "last token"
            : t->read == CLIP_READ_FIRST ? "first token"

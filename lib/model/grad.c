@@ -34,6 +34,8 @@ int clip_grad_init(struct clip_grad *g, struct dev *d, const struct clip_table *
     *g = (struct clip_grad){.d = d, .table = table, .recompute = recompute};
     const struct clip_net_source s = {vector_at, matrix_at, g};
     size_t bytes = table->n_flat * sizeof(float);
+    if (table->cfg.text.class_last)
+        return err_set(e, "a text tower with a class token behind the text (CoCa) is not trained");
     if (!(g->flat = d->op->alloc(d, bytes, e)) || !(g->grad = d->op->alloc(d, bytes, e)) ||
         clip_net_open(&g->net[CLIP_VISION], table, &table->cfg, CLIP_VISION, false, &s, e) ||
         clip_net_open(&g->net[CLIP_TEXT], table, &table->cfg, CLIP_TEXT, false, &s, e)) {

@@ -29,7 +29,7 @@ static int take(struct dev *d, const struct want *w, size_t n, struct err *e)
     return 0;
 }
 
-enum { WANTS = 19 };
+enum { WANTS = 23 };
 
 // The buffers of a tower: what goes into *w, and w->rows, w->seqs.
 static void wants_of(const struct clip_config *c, enum clip_tower_id tower, const struct dev *d,
@@ -43,6 +43,7 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
     size_t patch = vision ? 3 * (size_t)c->patch_size * (size_t)c->patch_size : 0;
     size_t wide = max2(max2(3 * width, t->swiglu ? 2 * mlp : mlp), max2(patch, max2(2 * f, pool)));
     size_t image = vision ? 3 * (size_t)c->image_size * (size_t)c->image_size : 0;
+    bool cls = !vision && t->class_last;
     // A text has one row at least, a picture all its positions.
     size_t pass = d->pass_rows ? d->pass_rows : CLIP_WORK_ROWS;
     w->seqs = vision ? max2(pass / longest, 1) : pass;
@@ -67,6 +68,10 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
         {&w->normed, t->inner_norm ? w->rows : 0, max2(width, mlp), act},
         {(void **)&w->branch, t->post_norm ? w->rows : 0, width, 4},
         {(void **)&w->all, t->norm_first ? w->rows : 0, width, 4},
+        {(void **)&w->tape.cls.start, cls ? w->seqs + 1 : 0, 1, 4},
+        {(void **)&w->tape.cls.one_each, cls ? w->seqs + 1 : 0, 1, 4},
+        {(void **)&w->tape.cls.key, cls ? w->rows : 0, 1, 4},
+        {&w->tape.cls.kv, cls ? w->rows : 0, 2 * width, act},
     };
     memcpy(wants, all, sizeof all);
 }
@@ -128,7 +133,7 @@ int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e
     wants_of(&m->cfg, tower, m->dev, w, wants);
     if (take(m->dev, wants, WANTS, e) ||
         !(w->tape.x = mem_alloc((size_t)clip_tower_blocks(c), sizeof *w->tape.x, e)) ||
-        !(w->tape.host = mem_alloc(3 * w->seqs + 1 + w->rows, sizeof *w->tape.host, e)) ||
+        !(w->tape.host = mem_alloc(6 * w->seqs + 3 + 2 * w->rows, sizeof *w->tape.host, e)) ||
         (c->rope.grid > 0 && !(w->tape.rope = clip_rope_new(m->dev, &m->cfg, e))))
         return -1;
     lay_out(w, &m->net[tower]);
@@ -192,9 +197,30 @@ void clip_work_release(struct clip_model *m, enum clip_tower_id tower)
     struct clip_work *w = &m->work[tower];
     if (w->record)
         d->op->record_free(d, w->record);
-    void *all[] = {w->x,   w->patch, w->x_read, w->emb,    w->y,    w->h,        w->y_read,
-                   w->q,   w->o,     w->start,  w->read,   w->last, w->token,    w->pixels,
-                   w->mid, w->f32,   w->normed, w->branch, w->all,  w->tape.rope};
+    void *all[] = {w->x,
+                   w->patch,
+                   w->x_read,
+                   w->emb,
+                   w->y,
+                   w->h,
+                   w->y_read,
+                   w->q,
+                   w->o,
+                   w->start,
+                   w->read,
+                   w->last,
+                   w->token,
+                   w->pixels,
+                   w->mid,
+                   w->f32,
+                   w->normed,
+                   w->branch,
+                   w->all,
+                   w->tape.rope,
+                   w->tape.cls.start,
+                   w->tape.cls.one_each,
+                   w->tape.cls.key,
+                   w->tape.cls.kv};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         d->op->free(d, all[i]);
     free(w->tape.x);

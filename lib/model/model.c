@@ -100,8 +100,9 @@ static size_t text_pass(struct clip_model *m, size_t n, const int32_t *tokens, b
 {
     struct clip_work *w = &m->work[CLIP_TEXT];
     size_t context = (size_t)m->cfg.context, rows = 0, k = 0;
+    size_t all = (size_t)clip_config_text_positions(&m->cfg);
     for (; k < n && k < w->seqs; k++) {
-        size_t len = m->whole ? context : clip_text_length(&m->cfg, tokens + k * context);
+        size_t len = m->whole ? all : clip_text_length(&m->cfg, tokens + k * context);
         if (rows + len > w->rows)
             break;
         rows += len;

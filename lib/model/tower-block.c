@@ -8,6 +8,8 @@
 // attention's.
 #include "model/tower-block.h"
 
+#include "model/text-class.h"
+
 enum dev_act clip_dev_act(enum clip_act a)
 {
     return a == CLIP_GELU        ? DEV_ACT_GELU
@@ -238,7 +240,10 @@ void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y)
     project_qkv(&k);
     clip_block_rotate(&k, false, k.b->qkv);
     struct dev_attention a = clip_block_attention(&k);
-    d->op->attention(d, &a);
+    if (t->net->id == CLIP_TEXT && k.c->class_last)
+        clip_class_attention(d, t, &a);
+    else
+        d->op->attention(d, &a);
     attention_branch(&k);
     if (k.M)
         mlp_branch(&k, y);

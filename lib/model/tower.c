@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way through a whole tower.
-#include "model/tower.h"
+#include "model/text-class.h"
 
 #include <string.h>
 
@@ -21,6 +21,8 @@ int clip_text_read_position(const struct clip_config *c, const int32_t *tokens)
 
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens)
 {
+    if (c->text.class_last)
+        return clip_class_tokens(c, tokens) + 1;
     return c->text.no_mask ? (size_t)c->context : (size_t)clip_text_read_position(c, tokens) + 1;
 }
 
@@ -62,6 +64,10 @@ void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, 
 {
     const struct clip_config *c = t->net->model;
     size_t n = t->n, context = (size_t)c->context, at = 0;
+    if (c->text.class_last) {
+        clip_class_texts(d, t, tokens, whole);
+        return;
+    }
     int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n, *flat = sel + n;
     t->max_len = 1;
     for (size_t i = 0; i < n; i++) {
@@ -107,6 +113,8 @@ static void text_stem(struct dev *d, struct clip_tape *t)
 {
     const struct clip_params *p = &t->net->once;
     struct dev_ragged r = {t->n, t->max_len, t->start};
+    if (t->net->cfg->class_last)
+        clip_class_embed(d, t);
     d->op->embed(d, &r, (size_t)t->net->cfg->width, t->token, p->v[CLIP_K_TOKEN], p->v[CLIP_K_POS],
                  t->x[0]);
 }

@@ -81,6 +81,19 @@ struct clip_room {
     float *post1, *post2;           // [q_rows, W], post_norm: branches before their norms
 };
 
+// CoCa's class tokens. Their rows lie behind those of all texts, row `tokens` + i that of text i,
+// and have keys of their own: a mask of open_clip's (TextTransformer.build_cls_mask) lets key 0 be
+// seen, and key j + 1 where token j is no padding; the class token itself is key `context`.
+struct clip_class_rows {
+    size_t tokens;     // rows of tokens
+    size_t n_keys;     // of all class tokens
+    size_t max_keys;   // of one
+    int32_t *start;    // device [n + 1]: ragged rows of keys
+    int32_t *key;      // device [rows]: the row that is each
+    int32_t *one_each; // device [n + 1]: 0 .. n
+    void *kv;          // act [rows, 2 W]: keys and values of those rows
+};
+
 // What a pass leaves of a tower for a batch.
 struct clip_tape {
     struct clip_net *net;
@@ -101,6 +114,7 @@ struct clip_tape {
     float *mean0, *rstd0;
     // text
     int32_t *token; // device [rows]
+    struct clip_class_rows cls;
     // both
     int32_t *start, *q_row, *sel; // device [n + 1], [n], [n]: ragged rows; the row read of each
                                   // sample, from its start and in all rows
@@ -127,7 +141,8 @@ struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
 // and sel where they are not there. t->host has room for 3 n + 1.
 void clip_tape_images(struct dev *d, struct clip_tape *t);
 // The same for texts, host tokens [n, context]; t->host has room for 3 n + 1 + rows, and t->token
-// is uploaded, too. With `whole` texts are run to their end.
+// is uploaded, too. With `whole` texts are run to their end. With a class token behind the text
+// t->host has room for 6 n + 3 + 2 rows.
 void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole);
 // 0, or -1: a token is not in the vocabulary.
 int clip_check_tokens(const struct clip_config *c, size_t n, const int32_t *tokens, struct err *e);
@@ -142,8 +157,8 @@ enum dev_act clip_dev_act(enum clip_act a);
 // The position whose row is a text's embedding: the first of eos_id (0 when there is none), or the
 // first largest id. tokens [context].
 int clip_text_read_position(const struct clip_config *c, const int32_t *tokens);
-// Tokens of a caption that are run: all, or under a causal mask up to and with the one at which it
-// is read.
+// Rows of a caption that are run: all, or under a causal mask up to and with the one at which it is
+// read; with a class token behind the text, up to the last that it sees, and itself.
 size_t clip_text_length(const struct clip_config *c, const int32_t *tokens);
 
 #endif

@@ -121,8 +121,8 @@ static int match(struct clip_weights *w, bool *used, struct err *e)
         if (strncmp(name, module, n) == 0)
             bare += n;
         if (w->table.cfg.unused_decoder && strncmp(bare, decoder, strlen(decoder)) == 0)
-            continue;
-        if (!used[i] && !ignorable(bare))
+            w->left_out++;
+        else if (!used[i] && !ignorable(bare))
             return err_set(e, "tensor '%.200s' is not part of this model", name);
     }
     return 0;

@@ -4,8 +4,9 @@
 // than memory can be packed piece by piece.
 //
 // A missing tensor, one too many, a wrong shape and a number type other than F32, F16, BF16 and F64
-// are errors that name it. Left alone: `module.` and `text.` before open_clip names, `position_ids`
-// and the entries that OpenAI's dumps add (input_resolution, context_length, vocab_size).
+// are errors that name it. Left out: the decoder's of a config that has multimodal_cfg. Left alone:
+// `module.` and `text.` before open_clip names, `position_ids` and the entries that OpenAI's dumps
+// add (input_resolution, context_length, vocab_size).
 #ifndef MODEL_WEIGHTS_H
 #define MODEL_WEIGHTS_H
 
@@ -28,6 +29,7 @@ struct clip_weights {
     struct safetensors files;
     struct clip_part *parts; // [table.n]
     bool hf;                 // layout of the file
+    size_t left_out; // tensors of a decoder (CoCa's text_decoder.*), which nothing here runs
 };
 
 // Opens a model folder: config as clip_config_read_folder; weights in open_clip_model.safetensors,

@@ -40,6 +40,8 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
         c->has_logit_bias = true;
         c->logit_bias = SIGLIP_BIAS;
     }
+    if (c->text.class_last)
+        return err_set(e, "a text tower with a class token behind the text (CoCa) is not trained");
     if (c->patch_dropout > 0)
         return err_set(e, "patch_dropout %g is not supported: set it to 0", c->patch_dropout);
     return clip_config_check(c, e);

@@ -174,6 +174,11 @@ spew('dropping.json', $dropping);
 is(run("$train $teacher --steps 2 --student dropping.json -o dropping " . reader(@three)), 1, 'patch_dropout');
 like($said, qr/patch_dropout 0\.5 is not supported: set it to 0/, '... is refused');
 
+(my $last = slurp('student.json')) =~ s/"text_cfg":\{/"text_cfg":{"embed_cls":true,/ or die;
+spew('last.json', $last);
+is(run("$train $teacher --steps 2 --student last.json -o last " . reader(@three)), 1, 'a class token behind the text');
+like($said, qr/a class token behind the text \(CoCa\) is not trained/, '... is refused');
+
 # As few pieces as fit; what does not fit is refused with what would.
 sub limited { my ($mib, $command) = @_; return run("bash -c \"ulimit -v \$(($mib * 1024)); exec $command\""); }
 spew('deep.json', encode_json({ embed_dim => 64, vision_cfg => { image_size => 29, patch_size => 7, width => 256, layers => 12, head_width => 64 },

@@ -107,7 +107,7 @@ static void test_open_clip_refused(void)
     refuses("{\"embed_dim\":8,\"vision_cfg\":{\"timm_model_name\":\"vit_base_patch16_siglip_224\"},"
             "\"text_cfg\":{}}",
             "timm_proj");
-    refuses(OC("", "", ",\"embed_cls\":true"), "CoCa");
+    refuses(OC("", "", ",\"embed_cls\":true,\"pad_id\":true"), "pad_id");
     refuses(
         OC("", ",\"timm_model_name\":\"vit_base_patch16_siglip_224\",\"timm_pool\":\"avg\"", ""),
         "timm_pool");
