@@ -10,7 +10,7 @@
 #include "eval/set.h"
 #include "base/mem.h"
 #include "system/threads.h"
-#include "shards/read.h"
+#include "read/read.h"
 
 struct picture {
     uint8_t *pixels;

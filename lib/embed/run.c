@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "system/digest.h"
 #include "embed/batch.h"
-#include "shards/read-index.h"
+#include "read/index.h"
 
 // An item that is not done has its last batch in the ring, or is being read; one more is what
 // next() fills in.

@@ -12,7 +12,7 @@
 #include "base/path.h"
 #include "formats/npy.h"
 #include "base/url.h"
-#include "shards/read-index.h"
+#include "read/index.h"
 
 // "DIR/STEM.npy" of a shard, heap.
 static char *beside(const char *dir, const char *shard, const char *ending, struct err *e)

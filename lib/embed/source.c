@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "model/crop.h"
-#include "shards/read.h"
+#include "read/read.h"
 
 static int differs(struct err *e, const char *what, const char *stream, const char *model)
 {

@@ -12,7 +12,7 @@
 #include "embed/shards.h"
 #include "formats/sidecar.h"
 #include "model/model.h"
-#include "shards/select.h"
+#include "read/select.h"
 #include "shards/shard-list.h"
 #include "shards/shard-remote.h"
 #include "system/cli.h"

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "model/crop.h"
-#include "shards/read-order.h"
+#include "read/order.h"
 #include "stream/stream.h"
 #include "system/lines.h"
 

@@ -2,7 +2,7 @@
 // A run of shard-read: takes what the reading pipeline hands out, writes it, counts what is bad.
 #include <stdio.h>
 
-#include "shards/read-index.h"
+#include "read/index.h"
 #include "stream/outputs.h"
 #include "system/signals.h"
 

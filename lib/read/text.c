@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-text.h"
+#include "read/text.h"
 
 #include <string.h>
 #include <utf8proc.h>

@@ -2,10 +2,10 @@
 // The index of each of many shards, DIR/STEM.tsv (read-index.h), made by one process. Each appears
 // whole or not at all. A shard that is not there has an empty index and DIR/STEM.missing, a damaged
 // one the index of what could be read and DIR/STEM.damaged; both files say why.
-#ifndef INDEX_SHARDS_H
-#define INDEX_SHARDS_H
+#ifndef READ_INDEX_SHARDS_H
+#define READ_INDEX_SHARDS_H
 
-#include "shards/read.h"
+#include "read/read.h"
 
 struct index_shards {
     const struct read_options *read; // its shards; each is a run of its own

@@ -3,7 +3,7 @@
 #ifndef READ_SHARD_H
 #define READ_SHARD_H
 
-#include "shards/read.h"
+#include "read/read.h"
 
 // Sets path and name: the path as it stands, of a URL what may be shown of it. 0 or -1.
 int read_shard_name(struct read_shard *to, const char *path, struct err *e);

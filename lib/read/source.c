@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-source.h"
+#include "read/source.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -7,10 +7,10 @@
 
 #include "base/mem.h"
 #include "base/url.h"
-#include "shards/read-count.h"
-#include "shards/read-keep.h"
-#include "shards/read-order.h"
-#include "shards/read-shard.h"
+#include "read/count.h"
+#include "read/keep.h"
+#include "read/order.h"
+#include "read/shard.h"
 #include "shards/shard-link.h"
 #include "shards/shard.h"
 

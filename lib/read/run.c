@@ -11,11 +11,11 @@
 #include "base/mem.h"
 #include "base/url.h"
 #include "system/threads.h"
-#include "shards/read-json.h"
-#include "shards/read-order.h"
-#include "shards/read-source.h"
-#include "shards/read-text.h"
-#include "shards/read.h"
+#include "read/json.h"
+#include "read/order.h"
+#include "read/source.h"
+#include "read/text.h"
+#include "read/read.h"
 #include "shards/shard.h"
 
 enum { SLOTS_PER_THREAD = 2, SLOTS_MORE = 4, CAPTION_MAX = 1 << 20 };

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "formats/json.h"
-#include "shards/read-json.h"
+#include "read/json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

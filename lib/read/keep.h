@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The keep mask of one shard.
-#ifndef SHARDS_READ_KEEP_H
-#define SHARDS_READ_KEEP_H
+#ifndef READ_KEEP_H
+#define READ_KEEP_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -5,8 +5,8 @@
 //
 // `-` is no reason; 0 a size that is not known. Control characters become '?'. The shard stands
 // there when the run has several.
-#ifndef SHARDS_READ_INDEX_H
-#define SHARDS_READ_INDEX_H
+#ifndef READ_INDEX_H
+#define READ_INDEX_H
 
 #include <stdbool.h>
 #include <stdint.h>

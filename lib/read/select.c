@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/select.h"
+#include "read/select.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "shards/read-json.h"
+#include "read/json.h"
 
 enum { FIELD_MAX = 128, VALUE_MAX = 256 };
 enum op { LESS, AT_MOST, MORE, AT_LEAST, EQUAL, NOT_EQUAL };

@@ -7,8 +7,8 @@
 // and != a value that is not a number is compared as text; the others want numbers, of which a
 // string may hold one. A field that is not there, null, NaN or not a number where one is wanted is
 // missing.
-#ifndef SHARDS_SELECT_H
-#define SHARDS_SELECT_H
+#ifndef READ_SELECT_H
+#define READ_SELECT_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The random choices of a run, each a function of where it stands: see read.h.
-#ifndef SHARDS_READ_ORDER_H
-#define SHARDS_READ_ORDER_H
+#ifndef READ_ORDER_H
+#define READ_ORDER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-json.h"
+#include "read/json.h"
 
 #include <string.h>
 
 #include "formats/json-scan.h"
-#include "shards/read-text.h"
+#include "read/text.h"
 #include "system/lines.h"
 
 enum { DEPTH_MAX = 512 };

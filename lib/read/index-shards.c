@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/index-shards.h"
+#include "read/index-shards.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 #include "base/path.h"
 #include "base/url.h"
-#include "shards/read-index.h"
+#include "read/index.h"
 #include "system/io.h"
 
 // One shard on its way.

@@ -2,8 +2,8 @@
 // What a run leaves out at its start (--skip): the chained digest of those samples' keys in the
 // order in which they would have come (samples.h, samples_chain). The keys of one window at a time
 // are kept, as a window is put in order when all of it is known.
-#ifndef SHARDS_READ_SKIP_H
-#define SHARDS_READ_SKIP_H
+#ifndef READ_SKIP_H
+#define READ_SKIP_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #include "system/digest.h"
 #include "base/err.h"
-#include "shards/read-order.h"
+#include "read/order.h"
 
 struct read_skip {
     uint64_t from, to; // places of the output sequence that are skipped

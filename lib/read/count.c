@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-count.h"
+#include "read/count.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "formats/npy.h"
-#include "shards/read-keep.h"
+#include "read/keep.h"
 #include "system/io.h"
 
 static int count_kept(const char *folder, const char *name, uint64_t *n, struct err *e)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The first step of the pipeline: brings samples out of the shards in the order of the run. See
 // read.h for the order.
-#ifndef SHARDS_READ_SOURCE_H
-#define SHARDS_READ_SOURCE_H
+#ifndef READ_SOURCE_H
+#define READ_SOURCE_H
 
-#include "shards/read-skip.h"
-#include "shards/read.h"
+#include "read/skip.h"
+#include "read/read.h"
 
 enum read_kind { READ_BEGIN, READ_SAMPLE, READ_DROPPED, READ_END, READ_SKIPPED };
 

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "shards/read.h"
+#include "read/read.h"
 
 // Of shard i of o->shards: with a keep mask the ones in it; else the rows of o->counts/STEM.npy
 // (any array with a row a sample), or the lines of o->counts/STEM.tsv, its index. 0 or -1.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The order of a run: every slice of the output sequence is the same slice of the whole.
-#include "shards/read.h"
+#include "read/read.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -10,8 +10,8 @@
 
 #include "formats/npy-write.h"
 #include "base/path.h"
-#include "shards/read-keep.h"
-#include "shards/read-order.h"
+#include "read/keep.h"
+#include "read/order.h"
 #include "unit/tap.h"
 
 enum { MAX = 400 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-order.h"
+#include "read/order.h"
 
 #include <errno.h>
 #include <stdlib.h>

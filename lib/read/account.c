@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-account.h"
+#include "read/account.h"
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <string.h>
 
-#include "shards/read-json.h"
-#include "shards/read-text.h"
+#include "read/json.h"
+#include "read/text.h"
 #include "unit/tap.h"
 
 static void test_captions(void)

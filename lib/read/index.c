@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-index.h"
+#include "read/index.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -10,8 +10,8 @@
 //
 // Memory: the encoded samples of one window and of the samples in work, the decoded picture of each
 // thread, and the keys of the shards (shard.h).
-#ifndef SHARDS_READ_H
-#define SHARDS_READ_H
+#ifndef READ_READ_H
+#define READ_READ_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -23,7 +23,7 @@
 #include "image/picture.h"
 #include "formats/samples.h"
 #include "remote/remote.h"
-#include "shards/select.h"
+#include "read/select.h"
 #include "shards/shard-list.h"
 
 #define READ_ALL UINT64_MAX

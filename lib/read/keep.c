@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-keep.h"
+#include "read/keep.h"
 
 #include <stdio.h>
 #include <stdlib.h>

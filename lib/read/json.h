@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Is the json of a sample whole? Little of it is used, so this is lenient where writers of
 // data sets are: NaN and Infinity (Python's), escaped NULs and repeated names are let through.
-#ifndef SHARDS_READ_JSON_H
-#define SHARDS_READ_JSON_H
+#ifndef READ_JSON_H
+#define READ_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "shards/read-shard.h"
+#include "read/shard.h"
 
 #include <stdlib.h>
 #include <string.h>

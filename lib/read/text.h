@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What is wrong with a caption.
-#ifndef SHARDS_READ_TEXT_H
-#define SHARDS_READ_TEXT_H
+#ifndef READ_TEXT_H
+#define READ_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
