@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "text/clean.h"
+#include "repair/clean.h"
 
 struct piece_model;
 

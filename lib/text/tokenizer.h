@@ -26,7 +26,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "text/clean.h"
+#include "repair/clean.h"
 
 enum { TOKENIZER_CONTEXT = 77 }; // of every published CLIP
 

@@ -7,7 +7,7 @@
 
 #include "base/mem.h"
 #include "system/digest.h"
-#include "text/fix.h"
+#include "repair/fix.h"
 
 enum { WORD_MAX = 100, WORD_BYTES = 4 * WORD_MAX }; // characters; a longer word is unknown
 

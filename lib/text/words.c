@@ -7,7 +7,7 @@
 #include <utf8proc.h>
 
 #include "base/mem.h"
-#include "text/fix.h"
+#include "repair/fix.h"
 
 static const uint8_t MARK[3] = {0xe2, 0x96, 0x81}; // U+2581
 

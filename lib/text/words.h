@@ -8,7 +8,7 @@
 #ifndef TEXT_WORDS_H
 #define TEXT_WORDS_H
 
-#include "text/clean.h"
+#include "repair/clean.h"
 #include "text/pieces.h"
 #include "text/tokenizer-match.h"
 #include "text/tokenizer.h"

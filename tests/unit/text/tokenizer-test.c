@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <cjson/cJSON.h>
 
-#include "text/html-entities.h"
+#include "repair/html-entities.h"
 #include "system/io.h"
 #include "unit/tap.h"
 #include "text/tokenizer-vocab.h"

@@ -10,7 +10,7 @@
 
 #include "formats/npy.h"
 #include "system/io.h"
-#include "text/clean.h"
+#include "repair/clean.h"
 #include "text/pieces.h"
 #include "text/tokenizer.h"
 #include "unit/tap.h"

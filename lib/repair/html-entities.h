@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Named and numeric character references of HTML, and the two ways in which CLIP's tokenizer
 // resolves them: ftfy's cautious one and Python's html.unescape.
-#ifndef TEXT_HTML_ENTITIES_H
-#define TEXT_HTML_ENTITIES_H
+#ifndef REPAIR_HTML_ENTITIES_H
+#define REPAIR_HTML_ENTITIES_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // ftfy's badness heuristic, as rules over character classes.
-#include "text/mojibake.h"
+#include "repair/mojibake.h"
 
 enum { RULE_MAX = 7 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "text/fix.h"
+#include "repair/fix.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // Mojibake: UTF-8 that was read as a single-byte encoding ("LÃ©zard" for "Lézard"), detected and
 // undone as fix_encoding of ftfy 6.3 does it (R. Speer, ftfy, doi:10.5281/zenodo.2591652).
-#ifndef TEXT_MOJIBAKE_H
-#define TEXT_MOJIBAKE_H
+#ifndef REPAIR_MOJIBAKE_H
+#define REPAIR_MOJIBAKE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "text/fix.h"
+#include "repair/fix.h"
 
 // Repairs t in place, step by step until it no longer looks bad or no step helps. *changed is set
 // (never cleared) where something was. 0 or -1.

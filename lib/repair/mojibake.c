@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "text/mojibake.h"
+#include "repair/mojibake.h"
 
 #include <stdlib.h>
 #include <string.h>

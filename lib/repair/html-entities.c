@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "text/html-entities.h"
+#include "repair/html-entities.h"
 
 #include <pthread.h>
 #include <string.h>
 #include <utf8proc.h>
 
-#include "text/html-entities-table.h"
+#include "repair/html-entities-table.h"
 
 enum {
     BARE_MAX = 6,        // longest name that needs no semicolon ("brvbar")

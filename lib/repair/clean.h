@@ -14,8 +14,8 @@
 // Where it may differ from Python: lone surrogates cannot come up, as the input must be UTF-8;
 // character data is utf8proc's Unicode version (15.0 in Debian 12), not that of the Python used;
 // references nested deeper than TEXT_ROUNDS are not resolved to the end.
-#ifndef TEXT_CLEAN_H
-#define TEXT_CLEAN_H
+#ifndef REPAIR_CLEAN_H
+#define REPAIR_CLEAN_H
 
 #include <stddef.h>
 #include <stdint.h>

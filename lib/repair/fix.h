@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The single repairs of text/clean.h, on code points.
-#ifndef TEXT_FIX_H
-#define TEXT_FIX_H
+#ifndef REPAIR_FIX_H
+#define REPAIR_FIX_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The characters that mojibake is made of: their classes and clues are ftfy's (badness.py,
 // chardata.py; Apache-2.0), the encodings those of the Unicode Consortium's mapping tables.
-#include "text/mojibake.h"
+#include "repair/mojibake.h"
 
 #include <pthread.h>
 #include <string.h>

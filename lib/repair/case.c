@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // NFC and lower case: the two repairs that look at a character's neighbours.
-#include "text/fix.h"
+#include "repair/fix.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "text/clean.h"
+#include "repair/clean.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -7,10 +7,10 @@
 #include <utf8proc.h>
 
 #include "base/utf8.h"
-#include "text/html-entities.h"
+#include "repair/html-entities.h"
 #include "base/mem.h"
-#include "text/fix.h"
-#include "text/mojibake.h"
+#include "repair/fix.h"
+#include "repair/mojibake.h"
 
 enum { SEGMENT_MAX = 1000000 }; // ftfy's max_decode_length: no longer pieces are repaired at once
 

@@ -2,8 +2,8 @@
 // The 2125 named character references of the HTML standard (html.spec.whatwg.org, entities.json),
 // in byte order of their names. A record is the name, then '=' (needs its semicolon) or '!' (known
 // without one too), then one or two characters in UTF-8, then NUL.
-#ifndef TEXT_HTML_ENTITIES_TABLE_H
-#define TEXT_HTML_ENTITIES_TABLE_H
+#ifndef REPAIR_HTML_ENTITIES_TABLE_H
+#define REPAIR_HTML_ENTITIES_TABLE_H
 
 enum { HTML_ENTITY_COUNT = 2125 };
 
