@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/crop.h"
+#include "config/crop.h"
 #include "read/read.h"
 
 static int differs(struct err *e, const char *what, const char *stream, const char *model)

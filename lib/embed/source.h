@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "base/err.h"
 #include "image/image.h"
 #include "formats/samples.h"

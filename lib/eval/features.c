@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/path.h"
-#include "model/crop.h"
+#include "config/crop.h"
 #include "base/mem.h"
 #include "formats/npy-write.h"
 #include "formats/npy.h"

@@ -5,7 +5,7 @@
 
 #include <stddef.h>
 
-#include "model/config.h"
+#include "config/config.h"
 
 struct clip_numbers {
     size_t parameters[2];      // by enum clip_tower_id; logit scale and bias are the text tower's

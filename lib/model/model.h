@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "model/tower.h"
 #include "model/weights.h"
 #include "device/dev.h"

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/config.h"
+#include "config/config.h"
 
 // W width, M hidden width of the MLP, S positions, P patch, E embed_dim, V vocab of a tower; F the
 // width behind its pool (W; CoCa: E). The tower's description says which there are.

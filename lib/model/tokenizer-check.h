@@ -3,7 +3,7 @@
 #ifndef MODEL_TOKENIZER_CHECK_H
 #define MODEL_TOKENIZER_CHECK_H
 
-#include "model/config.h"
+#include "config/config.h"
 #include "base/err.h"
 #include "text/tokenizer.h"
 

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "text/tokenizer.h"
 #include "train/rows.h"
 #include "runs/source.h"

@@ -7,7 +7,7 @@
 #include <limits.h>
 #include <stdint.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "device/dev.h"
 #include "base/err.h"
 #include "system/log.h"

@@ -7,7 +7,7 @@
 
 #include <cjson/cJSON.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "base/err.h"
 #include "system/log.h"
 #include "train/count.h"

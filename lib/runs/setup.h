@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "base/err.h"
 #include "formats/samples.h"
 #include "runs/match.h"

@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "model/crop.h"
+#include "config/crop.h"
 #include "read/order.h"
 #include "stream/stream.h"
 #include "system/lines.h"

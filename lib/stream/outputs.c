@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "model/crop.h"
+#include "config/crop.h"
 
 static void make_header(struct samples_header *h, const struct stream *t)
 {

@@ -11,7 +11,7 @@
 #include "base/err.h"
 #include "formats/npy-write.h"
 #include "formats/samples-write.h"
-#include "model/config.h"
+#include "config/config.h"
 #include "read/index-shards.h"
 #include "read/account.h"
 #include "read/read.h"

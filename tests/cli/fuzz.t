@@ -16,7 +16,7 @@ my %seeds = (
     'image/jpeg' => 'tests/data/images/*', 'image/png' => 'tests/data/images/*', 'image/webp' => 'tests/data/images/*',
     'shards/tar' => 'tests/data/shards/*.tar', 'text/vocab' => 'tests/data/tokenizer/*/*',
     'text/tokenizer' => 'tests/data/tokenizer/* tests/data/formats/*.json', 'formats/sidecar' => 'tests/data/formats/*.json',
-    'formats/safetensors' => 'tests/data/models/*/*.safetensors', 'model/config' => 'tests/data/models/*/*.json',
+    'formats/safetensors' => 'tests/data/models/*/*.safetensors', 'config/config' => 'tests/data/models/*/*.json',
     'model/weights' => 'tests/data/models/*/*', 'eval/list' => 'tests/data/formats/*.py',
 );
 # Archives compressed, joined, sparse; streams joined.

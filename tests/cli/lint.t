@@ -1,7 +1,7 @@
 #!/usr/bin/env perl
 # scripts/lint-rooms: the project's own rooms are clean; an include that points upwards, sideways or not from lib/ is named, a
-# test that lies in no room, a row of HACKING's table that cannot be read. lint-comments: a broken table in a comment, a comment that is too wide.
-# lint-length: a long file. lint-structs: a name of two structs.
+# test that lies in no room, a row of HACKING's table that cannot be read, a folder with too many files. lint-comments: a broken table in a
+# comment, a comment that is too wide. lint-length: a long file. lint-structs: a name of two structs.
 use strict;
 use warnings;
 use Cwd qw(abs_path);
@@ -53,6 +53,13 @@ for (['| `image` base | x |', 'not a row'], ['| `image` | base | x', 'not a row'
 }
 put('HACKING.md', $rooms);
 is_deeply([said()], [0, ''], 'the whole table');
+# A folder that is too full; lib/base has a file already.
+put("lib/base/a$_.c", '') for 2 .. 34;
+is_deeply([said()], [0, ''], '34 files in a folder');
+put('lib/base/a35.c', '');
+($rc, $text) = said();
+is($rc, 1, '35 fail');
+is($text, "lib/base: 35 files, 34 at most: divide it\n", 'and the folder is named');
 
 # scripts/lint-comments: tables as they are written, and as a formatter that fills comments leaves them.
 sub comments { my ($t) = @_; put('x.h', $t); my $said = `$comments x.h 2>&1`; return ($? >> 8, $said); }

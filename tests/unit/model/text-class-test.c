@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "unit/tap.h"
 
 enum { CONTEXT = 6, TEXTS = 3 };

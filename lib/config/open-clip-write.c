@@ -2,9 +2,9 @@
 // open_clip's config written: keys with their defaults are left out.
 #include <math.h>
 
-#include "model/config-keys.h"
-#include "model/config.h"
-#include "model/timm.h"
+#include "config/keys.h"
+#include "config/config.h"
+#include "config/timm.h"
 #include "formats/json.h"
 
 // A ratio that gives `mlp` back when it is multiplied and cut.

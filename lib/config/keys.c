@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/config-keys.h"
+#include "config/keys.h"
 
 #include <limits.h>
 #include <math.h>

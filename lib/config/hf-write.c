@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Hugging Face's classes can hold, and their config.json written.
-#include "model/config-keys.h"
-#include "model/config.h"
+#include "config/keys.h"
+#include "config/config.h"
 #include "formats/json.h"
 
 // Blocks as CLIPModel and SiglipModel have them.

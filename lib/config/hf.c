@@ -4,9 +4,9 @@
 // transformers saved and none in others, as converters of models with the other one forget the key.
 #include <string.h>
 
-#include "model/config-keys.h"
-#include "model/config.h"
-#include "model/processor.h"
+#include "config/keys.h"
+#include "config/config.h"
+#include "config/processor.h"
 #include "formats/json.h"
 
 // Keys of every transformers config that say nothing about a tower's arithmetic: generation,

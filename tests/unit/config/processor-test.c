@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/config.h"
+#include "config/config.h"
 #include "formats/json.h"
 #include "unit/tap.h"
 

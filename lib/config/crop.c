@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/crop.h"
+#include "config/crop.h"
 
 #include <stdio.h>
 #include <string.h>

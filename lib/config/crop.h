@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a model's pictures are cut, by the part of the code that cuts them.
-#ifndef MODEL_CROP_H
-#define MODEL_CROP_H
+#ifndef CONFIG_CROP_H
+#define CONFIG_CROP_H
 
-#include "model/config.h"
+#include "config/config.h"
 #include "image/crop.h"
 #include "formats/samples.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/config.h"
+#include "config/config.h"
 
 #include <errno.h>
 #include <math.h>

@@ -2,13 +2,13 @@
 // Hugging Face's CLIPImageProcessor in its forms: the slow one's preprocessor_config.json, the fast
 // one's, with its keys about devices and layouts, and the same inside processor_config.json as
 // transformers 5 saves it.
-#include "model/processor.h"
+#include "config/processor.h"
 
 #include <math.h>
 #include <string.h>
 #include <strings.h>
 
-#include "model/config-keys.h"
+#include "config/keys.h"
 #include "formats/json.h"
 
 // Keys that change no pixel: which device, which layout, what class wrote the file.

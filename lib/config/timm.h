@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The image towers that open_clip takes from timm, by their names there.
-#ifndef MODEL_TIMM_H
-#define MODEL_TIMM_H
+#ifndef CONFIG_TIMM_H
+#define CONFIG_TIMM_H
 
-#include "model/config.h"
+#include "config/config.h"
 
 // Sets c->vision, image and patch size, and the default preprocessing's numbers of tower `name`.
 // `pool` is open_clip's timm_pool. 0, or -1: what it is that is not read here.

@@ -7,8 +7,8 @@
 // wrong: an unknown key, a key with a value that is not implemented, a wrong type, and an
 // activation that the files do not settle are errors that name the key. Absent keys have
 // open_clip's (or transformers') defaults.
-#ifndef MODEL_CONFIG_H
-#define MODEL_CONFIG_H
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

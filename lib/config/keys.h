@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Private to config*.c and model/processor.c: JSON objects of which every key must be known.
-#ifndef MODEL_CONFIG_KEYS_H
-#define MODEL_CONFIG_KEYS_H
+#ifndef CONFIG_KEYS_H
+#define CONFIG_KEYS_H
 
 #include <cjson/cJSON.h>
 #include <stdbool.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Configs: what is read, what is refused by name, and that what is written reads back the same.
-#include "model/config.h"
+#include "config/config.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of names: sizes, and which of the two GELUs, which a family's name does not tell. Read
 // off timm 1.0.31 (vision_transformer.py, eva.py).
-#include "model/timm.h"
+#include "config/timm.h"
 
 #include <string.h>
 

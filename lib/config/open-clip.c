@@ -3,9 +3,9 @@
 #include <math.h>
 #include <string.h>
 
-#include "model/config-keys.h"
-#include "model/config.h"
-#include "model/timm.h"
+#include "config/keys.h"
+#include "config/config.h"
+#include "config/timm.h"
 #include "formats/json.h"
 
 int clip_mlp_width(int width, double ratio)
