@@ -114,6 +114,9 @@ static int copy_sidecar(struct sidecar *to, const struct sidecar *from, struct e
         if (!(to->args[to->n_args] = mem_strdup(from->args[to->n_args], e)))
             return -1;
     memcpy(to->model, from->model, DIGEST_HEX);
+    to->scale = from->scale;
+    to->bias = from->bias;
+    to->has_bias = from->has_bias;
     return 0;
 }
 

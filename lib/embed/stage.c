@@ -189,6 +189,7 @@ static int open_all(struct embed_job *s, int argc, char *const *argv, struct err
         sidecar_set_args(&s->sidecar, argc, argv, e) ||
         model_digest(&s->weights, s->sidecar.model, e) || open_model(s, e))
         return -1;
+    s->sidecar.has_bias = clip_weights_logits(&s->weights, &s->sidecar.scale, &s->sidecar.bias);
     if (s->weights.left_out)
         log_note(s->log, "left out: %zu tensors of the decoder, text_decoder.*",
                  s->weights.left_out);

@@ -244,7 +244,7 @@ static int add_all(cJSON *o, const struct sidecar *s, struct err *e)
     if (json_add_u64(o, "seed", s->seed, e) || json_add_u64(o, "rows", s->rows, e) ||
         add_digest(o, "keys", s->keys, e) || add_digest(o, "data", s->data, e) ||
         add_digest(o, "sample", s->sample, e) || add_digest(o, "model", s->model, e) ||
-        (s->of && json_add_string(o, "of", s->of, e)) ||
+        sidecar_put_logits(o, s, e) || (s->of && json_add_string(o, "of", s->of, e)) ||
         (s->partial && json_add_bool(o, "partial", true, e)) || sidecar_put_failed(o, s, e))
         return -1;
     return add_inputs(o, s, e);
@@ -351,7 +351,7 @@ static int get_all(const cJSON *o, struct sidecar *s, struct err *e)
         json_u64(o, "seed", JSON_OPTIONAL, &s->seed, e) < 0 ||
         json_u64(o, "rows", JSON_REQUIRED, &s->rows, e) < 0 || get_digest(o, "keys", s->keys, e) ||
         get_digest(o, "data", s->data, e) || get_digest(o, "sample", s->sample, e) ||
-        get_digest(o, "model", s->model, e) || get_of(o, s, e) ||
+        get_digest(o, "model", s->model, e) || sidecar_get_logits(o, s, e) || get_of(o, s, e) ||
         json_bool(o, "partial", JSON_OPTIONAL, &s->partial, e) < 0)
         return -1;
     return sidecar_get_failed(o, s, e) || get_args(o, s, e) || get_inputs(o, s, e) ? -1 : 0;

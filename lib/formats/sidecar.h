@@ -37,6 +37,9 @@ struct sidecar {
     char data[DIGEST_HEX];      // of the rows' bytes (npy_writer_digest)
     char sample[DIGEST_HEX];    // of some of them (npy_sample), by which a stale sidecar is seen
     char model[DIGEST_HEX];     // of the model the rows come from
+    double scale;               // its logits are scale * cosine + bias; 0: not told
+    double bias;                // 0 where it has none
+    bool has_bias;              //
     bool partial;               // of a shard not all samples were there; embeddings only
     const char *of;             // embeddings of what: "image", "text"; NULL = not told
     struct sidecar_rows failed; // rows of zeros, of samples that failed; with has_failed
@@ -89,5 +92,8 @@ int sidecar_same_model(const char *a_name, const struct sidecar *a, const char *
 // -- sidecar-rows.c: the member "failed". 0 or -1
 int sidecar_put_failed(cJSON *o, const struct sidecar *s, struct err *e);
 int sidecar_get_failed(const cJSON *o, struct sidecar *s, struct err *e);
+// -- sidecar-logits.c: the members "scale" and "bias". 0 or -1
+int sidecar_put_logits(cJSON *o, const struct sidecar *s, struct err *e);
+int sidecar_get_logits(const cJSON *o, struct sidecar *s, struct err *e);
 
 #endif

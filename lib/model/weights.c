@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/weights.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,4 +267,20 @@ void clip_weights_drop(const struct clip_weights *w, size_t i)
         if (from < to)
             madvise((void *)from, to - from, MADV_DONTNEED);
     }
+}
+
+static double scalar_of(const struct clip_weights *w, int i)
+{
+    float v = 0;
+    if (i >= 0)
+        clip_weights_get(w, (size_t)i, &v);
+    return (double)v;
+}
+
+bool clip_weights_logits(const struct clip_weights *w, double *scale, double *bias)
+{
+    int b = clip_table_find(&w->table, CLIP_TEXT, CLIP_K_LOGIT_BIAS, -1);
+    *scale = exp(scalar_of(w, clip_table_find(&w->table, CLIP_TEXT, CLIP_K_LOGIT_SCALE, -1)));
+    *bias = scalar_of(w, b);
+    return b >= 0;
 }

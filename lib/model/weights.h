@@ -48,6 +48,8 @@ void clip_weights_rows(const struct clip_weights *w, size_t i, size_t first, siz
 // The bytes of tensor i as they lie in the file when they are one piece in the table's layout, with
 // their type (ST_F32, ST_F16, ST_BF16); NULL otherwise. May not be aligned. Valid until close.
 const void *clip_weights_raw(const struct clip_weights *w, size_t i, enum st_dtype *dtype);
+// What turns cosines into logits: exp(logit_scale), and logit_bias. False, *bias 0: it has no bias.
+bool clip_weights_logits(const struct clip_weights *w, double *scale, double *bias);
 // Tells the system that tensor i's pages are no longer needed (they can be read again).
 void clip_weights_drop(const struct clip_weights *w, size_t i);
 

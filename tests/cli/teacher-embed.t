@@ -46,6 +46,10 @@ ok((grep { zero($_) } @t) && (grep { !zero($_) } @t), 'some have no caption');
 is(join('', map { zero($_) ? 0 : 1 } @t), join('', map { zero($_) ? 0 : 1 } @k), 'tokens where texts are');
 like($said, qr/$n samples, \d+ without a picture, \d+ without a caption/, 'the account');
 
+my ($scale) = slurp('i.npy.json') =~ /"scale": ([\d.]+)/;
+cmp_ok(abs(log($scale // 1) - log(1 / 0.07)), '<', 1e-5, 'the sidecar has the scale of its logits');
+unlike(slurp('t.npy.json'), qr/"bias"/, 'and no bias, as the model has none');
+
 # Every way in gives the same bytes.
 for my $way ("--batch 1 -t 3 -o i2.npy --text-out t2.npy s", "-t 2 --batch 7 --image-out i2.npy --text-out t2.npy < s",
     "-o i2.npy --text-out t2.npy --shards $data/shards/0000{0,1}.tar -t 2", "-o i2.npy --text-out t2.npy - < s",

@@ -14,7 +14,8 @@ static void write_and_read(const char *npy, const struct sidecar *s)
     if (sidecar_write(npy, s, &e) || sidecar_read(npy, &back, &e) != 1)
         abort();
     if (back.rows != s->rows || back.seed != s->seed || strcmp(back.keys, s->keys) != 0 ||
-        back.n_inputs != s->n_inputs || back.n_args != s->n_args)
+        back.n_inputs != s->n_inputs || back.n_args != s->n_args || back.scale != s->scale ||
+        back.has_bias != s->has_bias || back.bias != s->bias)
         abort();
     sidecar_release(&back);
 }

@@ -119,6 +119,9 @@ int main(void)
     digest_bytes("a", 1, s.keys);
     digest_bytes("b", 1, s.data);
     digest_bytes("m", 1, s.model);
+    s.scale = 117.330765;
+    s.bias = -12.932437;
+    s.has_bias = true;
     for (int i = 0; i < 5; i++)
         sidecar_add_input(&s, i ? "dir/00000.tar" : "b", i ? s.data : NULL, &e);
     ok(sidecar_read(npy, &r, &e) == 0 && !r.tool, "none there");
@@ -131,6 +134,7 @@ int main(void)
            r.n_inputs == 5 && strcmp(r.inputs[4].name, "00000.tar") == 0 &&
            strcmp(r.inputs[4].hex, s.data) == 0 && !*r.inputs[0].hex,
        "the same");
+    ok(r.scale == s.scale && r.has_bias && r.bias == s.bias, "scale and bias of the model");
     ok(sidecar_same_keys("a", &s, "b", &r, &e) == 1, "same keys");
     ok(sidecar_same_model("a", &s, "b", &r, &e) == 1, "same model");
     digest_bytes("x", 1, r.keys);
@@ -154,6 +158,9 @@ int main(void)
                                       "{\"rows\":1,\"keys\":\"xyz\"}",
                                       "{\"rows\":1,\"inputs\":[1]}",
                                       "{\"rows\":1,\"arguments\":[1]}",
+                                      "{\"rows\":1,\"scale\":0}",
+                                      "{\"rows\":1,\"bias\":\"-10\"}",
+                                      "{\"rows\":1,\"bias\":1e999}",
                                       "{\"tool\":\"x\"}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_text(json, bad[i]);
