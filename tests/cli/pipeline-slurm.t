@@ -159,6 +159,7 @@ spew("$dir/bad", '');
 isnt(run(@slurm, "BIN=$dir/slow", 'ROUNDS=2'), 0, 'a shard that always fails');
 $said = slurp("$dir/said");
 like($said, qr/embed: warning: 1 of 13 not made yet; round 2\nembed: 1 of 13 not made: \S+00006\.npy/, 'is tried ROUNDS times, and named');
+like($said, qr/^failed: 1\n  embed, status 1, log: \S+/m, 'with its status in the summary');
 like((split /\n/, $said)[-1], qr/^pipeline\.mk:.*embed: teacher-embed: the reason is six; log: \S+embed\S+\.log/, 'with its reason in the last line');
 is(scalar(() = glob "$w/embed/image/*.npy"), 12, 'the others are made');
 
