@@ -81,7 +81,7 @@ static int on_end(void *ctx, struct read_shard *s, struct err *e)
     struct err why = s->damage;
     err_wrap(&why, "%s", s->path);
     o->all->damaged++;
-    o->all->tell(o->all->ctx, s->path, &why, false);
+    o->all->tell(o->all->ctx, INDEX_DAMAGED, &why);
     o->unwritten = write_mark(o->damaged, why.text, e) != 0;
     return o->unwritten ? -1 : 0;
 }
@@ -101,7 +101,7 @@ static int mark_missing(struct one *o, const char *path, struct err *e)
     struct err why;
     err_set(&why, "'%s' is missing", path);
     o->all->missing++;
-    o->all->tell(o->all->ctx, path, &why, false);
+    o->all->tell(o->all->ctx, INDEX_MISSING, &why);
     o->unwritten = write_mark(o->missing, "no such file", e) != 0;
     return o->unwritten ? -1 : 0;
 }
@@ -148,7 +148,7 @@ int index_shards_run(struct index_shards *s, struct err *e)
             return -1;
         if (!s->failed++)
             s->first = *e;
-        s->tell(s->ctx, l->names[i], e, true);
+        s->tell(s->ctx, INDEX_FAILED, e);
     }
     return s->failed ? err_set(e, "%zu of %zu shards failed, the first: %s", s->failed, l->n,
                                s->first.text)

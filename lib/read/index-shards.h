@@ -7,6 +7,12 @@
 
 #include "read/read.h"
 
+enum index_told {
+    INDEX_DAMAGED, // the index has what could be read
+    INDEX_MISSING, // the index is empty
+    INDEX_FAILED   // there is no index: the machine could not read what is there
+};
+
 struct index_shards {
     const struct read_options *read; // its shards; each is a run of its own
     const char *dir;
@@ -14,9 +20,8 @@ struct index_shards {
     // Told of each sample as struct read_sink is, and of each shard: 0, or -1 to end the run.
     int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
                   struct err *e);
-    // why: NULL where the index is of a whole shard. failed: there is no index, the machine could
-    // not read what is there.
-    void (*tell)(void *ctx, const char *path, const struct err *why, bool failed);
+    // Told of each shard with something wrong; `why` names it.
+    void (*tell)(void *ctx, enum index_told what, const struct err *why);
     void *ctx;
 
     size_t made, passed, missing, damaged, failed; // shards; made counts missing and damaged ones

@@ -47,14 +47,14 @@ static int on_indexed(void *ctx, struct read_shard *s, const struct samples_reco
     return 0;
 }
 
-static void on_shard_told(void *ctx, const char *path, const struct err *why, bool failed)
+static void on_shard_told(void *ctx, enum index_told what, const struct err *why)
 {
     struct stream *t = ctx;
-    (void)path;
-    if (failed)
+    if (what == INDEX_FAILED)
         log_error(t->log, "%s", why->text);
     else
-        log_warn(t->log, "%s: what there is of it is used", why->text);
+        log_warn(t->log, "%s: %s", why->text,
+                 what == INDEX_MISSING ? "its index is empty" : "its index has what could be read");
 }
 
 static int on_sample(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,

@@ -81,5 +81,5 @@ for my $all ('', '-a') {
 remove_tree("$dir/w");
 unlink "$dir/shards/00001.tar";
 isnt(system("$make >$dir/said 2>&1"), 0, 'a missing shard fails the run');
-like(slurp("$dir/said"), qr/^shard-read: warning: '\S+00001\.tar' is missing: what there is of it is used\n(?:.*\n)*.*missing or damaged/m, 'it is warned of at once');
+like(slurp("$dir/said"), qr/^shard-read: warning: '\S+00001\.tar' is missing: its index is empty\n(?:.*\n)*.*missing or damaged/m, 'it is warned of at once');
 done_testing();
