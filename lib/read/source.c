@@ -1,66 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "read/source.h"
+#include "read/source-run.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/mem.h"
-#include "base/url.h"
 #include "read/count.h"
-#include "read/keep.h"
-#include "read/order.h"
 #include "read/shard.h"
-#include "shards/shard-link.h"
-#include "shards/shard.h"
 
-enum { MEMBER_MAX = 64 << 20, SAMPLE_MAX = 80 << 20 };
-
-struct events {
-    struct read_event *at;
-    size_t n, cap;
-};
-
-struct read_source {
-    const struct read_options *o;
-    struct read_order order;
-    uint64_t first, end; // the slice of the output sequence to hand out
-    size_t next_shard;   // place in the run's order
-    struct shard *shard; // open, or NULL
-    struct read_shard *cur;
-    bool announced; // cur
-    struct read_keep keep;
-    size_t cur_at;    // of cur in the list
-    uint64_t *counts; // of each shard of the list, or NULL
-    struct shard_keys *keys;
-    struct read_shard *shards; // all that are alive, the newest first
-    uint64_t seen;             // places of the source sequence behind us
-    struct read_skip skip;
-    bool told_skip;
-    bool stopped;
-
-    // The window being handed out: what goes before its samples, they, and what goes after.
-    struct events before, window, after;
-    uint64_t number; // of the window
-    uint64_t at;     // output place of its first sample
-    size_t i_before, i_window, i_after;
-};
-
-// Frees the shards whose end has been handled.
-static void reap(struct read_source *s)
-{
-    for (struct read_shard **p = &s->shards; *p;) {
-        struct read_shard *one = *p;
-        if (one != s->cur && atomic_load(&one->done)) {
-            *p = one->next;
-            read_shard_free(one);
-        } else {
-            p = &one->next;
-        }
-    }
-}
-
-static void free_events(struct events *v)
+static void free_events(struct read_events *v)
 {
     for (size_t i = 0; i < v->n; i++)
         free(v->at[i].sample.key);
@@ -87,303 +35,13 @@ void read_source_free(struct read_source *s)
     free(s);
 }
 
-static int push(struct events *v, enum read_kind kind, struct read_shard *shard, struct err *e)
-{
-    void *at = v->at;
-    int rc = mem_grow(&at, &v->cap, v->n + 1, sizeof *v->at, e);
-    v->at = at;
-    if (rc)
-        return -1;
-    v->at[v->n++] = (struct read_event){.kind = kind, .shard = shard};
-    return 0;
-}
-
-// The place in the list of the shard that comes as number i.
-static size_t place_of(const struct read_source *s, size_t i)
-{
-    size_t n = s->o->shards->n;
-    return s->o->shuffle ? (size_t)read_order_shard(&s->order, n, i) : i;
-}
-
-// The first block of the next shard comes while the current one is read.
-static void read_ahead(const struct read_source *s)
-{
-    if (!s->o->remote || s->next_shard >= s->o->shards->n)
-        return;
-    const char *next = s->o->shards->names[place_of(s, s->next_shard)];
-    char url[SHARD_NAME_MAX];
-    if (url_is(next))
-        remote_ahead(s->o->remote, next);
-    else if (shard_link_of(next, url) && *url)
-        remote_ahead(s->o->remote, url);
-}
-
-static int open_shard(struct read_source *s, bool pass, struct err *e)
-{
-    s->cur_at = place_of(s, s->next_shard++);
-    const char *path = s->o->shards->names[s->cur_at];
-    reap(s);
-    struct read_shard *cur = mem_alloc(1, sizeof *cur, e);
-    if (!cur)
-        return -1;
-    cur->next = s->shards;
-    s->shards = s->cur = cur;
-    s->announced = false;
-    cur->digest = digest_new(e);
-    if (!cur->digest || read_shard_name(cur, path, e))
-        return -1;
-    struct shard_limits lim = {.member_bytes = MEMBER_MAX,
-                               .sample_bytes = SAMPLE_MAX,
-                               .scan = pass,
-                               .keys = s->keys,
-                               .remote = s->o->remote};
-    s->shard = shard_open(path, &lim, e);
-    if (!s->shard)
-        return err_wrap(e, "%s", cur->path);
-    read_ahead(s);
-    if (s->o->keep && read_keep_open(&s->keep, s->o->keep, cur->name, e))
-        return -1;
-    return 0;
-}
-
-// The end of a shard goes before the window's samples where it can: its files may be closed then.
-static struct events *end_place(struct read_source *s)
-{
-    for (size_t i = s->window.n; i-- > 0;)
-        if (s->window.at[i].shard == s->cur)
-            return &s->after;
-    return &s->before;
-}
-
-// The current shard will give no more samples: `ended` says that its end was reached.
-static int close_shard(struct read_source *s, bool ended, struct err *e)
-{
-    struct read_shard *cur = s->cur;
-    digest_hex(cur->digest, cur->keys);
-    cur->whole = cur->counted = ended && !cur->damaged;
-    int rc = 0;
-    if (s->o->keep && ended) {
-        rc = read_keep_check(&s->keep, cur->rows, cur->keys, e);
-        if (rc)
-            err_wrap(e, "%s", cur->path);
-    }
-    read_keep_close(&s->keep);
-    shard_close(s->shard);
-    struct events *place = end_place(s);
-    s->shard = NULL;
-    s->cur = NULL;
-    if (!s->announced)
-        atomic_store(&cur->done, true);
-    else if (!rc)
-        rc = push(place, READ_END, cur, e);
-    return rc;
-}
-
-static bool in_slice(const struct read_source *s, uint64_t place)
-{
-    return place >= s->first && place < s->end;
-}
-
-static int announce(struct read_source *s, struct err *e)
-{
-    if (s->announced)
-        return 0;
-    s->announced = true;
-    return push(&s->before, READ_BEGIN, s->cur, e);
-}
-
-// Copies one member into the block at *at.
-static const uint8_t *put(char **at, const struct shard_member *m)
-{
-    uint8_t *p = (uint8_t *)*at;
-    memcpy(p, m->data, m->size);
-    p[m->size] = 0;
-    *at += m->size + 1;
-    return p;
-}
-
-static int copy_sample(const struct read_options *o, const struct shard_sample *from,
-                       struct read_sample *to, struct err *e)
-{
-    const struct shard_member *image = o->images != SAMPLES_NO_IMAGES ? from->image : NULL;
-    const struct shard_member *caption = o->captions ? from->caption : NULL;
-    size_t key = strlen(from->key) + 1;
-    // the limits of open_shard keep the sum far from overflow
-    size_t n = key + (image ? image->size + 1 : 0) + (caption ? caption->size + 1 : 0) +
-               (from->json ? from->json->size + 1 : 0);
-    char *at = mem_alloc(n, 1, e);
-    if (!at)
-        return -1;
-    *to = (struct read_sample){.key = at,
-                               .ordinal = from->index,
-                               .flags = from->flags,
-                               .has_image = from->image != NULL,
-                               .has_caption = from->caption != NULL,
-                               .has_json = from->json != NULL};
-    memcpy(at, from->key, key);
-    at += key;
-    if (image) {
-        to->image_size = image->size;
-        to->image = put(&at, image);
-    }
-    if (caption) {
-        to->caption_size = caption->size;
-        to->caption = put(&at, caption);
-    }
-    if (from->json) {
-        to->json_size = from->json->size;
-        to->json = put(&at, from->json);
-    }
-    return 0;
-}
-
-static int drop_sample(struct read_source *s, const struct shard_sample *from,
-                       enum sample_status why, const char *reason, bool pass, struct err *e)
-{
-    s->cur->dropped++;
-    if (pass || !in_slice(s, s->seen))
-        return 0;
-    if (announce(s, e) || push(&s->before, READ_DROPPED, s->cur, e))
-        return -1;
-    struct read_event *ev = &s->before.at[s->before.n - 1];
-    size_t key = strlen(from->key) + 1, more = strlen(reason) + 1;
-    char *block = mem_alloc(key + more, 1, e);
-    if (!block)
-        return -1;
-    memcpy(block, from->key, key);
-    memcpy(block + key, reason, more);
-    ev->sample.ordinal = from->index;
-    ev->sample.key = block;
-    ev->dropped = why;
-    ev->reason = block + key;
-    return 0;
-}
-
-// At the end of the current shard: are there as many samples as the parts were cut by?
-static int check_count(const struct read_source *s, struct err *e)
-{
-    uint64_t n = s->cur->rows - s->cur->dropped;
-    if (!s->counts || s->counts[s->cur_at] == n)
-        return 0;
-    err_set(e, "%llu samples, and the counts say %llu: the parts would not fit together",
-            (unsigned long long)n, (unsigned long long)s->counts[s->cur_at]);
-    return err_wrap(e, "%s", s->cur->path);
-}
-
-enum { END_RUN = -2 };
-
-// shard_next for the current shard: 1 a sample, 0 its end, -1 its end by damage, which the shard
-// keeps. END_RUN with e set: the machine failed, and what the shard holds is not known.
-static int next_sample(struct read_source *s, struct shard_sample *to, struct err *e)
-{
-    struct err why;
-    int rc = shard_next(s->shard, to, &why);
-    if (rc >= 0)
-        return rc;
-    if (why.machine) {
-        *e = why;
-        err_wrap(e, "%s", s->cur->path);
-        return END_RUN;
-    }
-    s->cur->damaged = true;
-    s->cur->damage = why;
-    return -1;
-}
-
-// Takes the next sample of the source sequence into the window, or passes it over. 1, 0 at the end
-// of the last shard, -1.
-static int take(struct read_source *s, bool pass, struct err *e)
-{
-    for (;;) {
-        struct shard_sample from;
-        if (!s->shard) {
-            if (s->next_shard == s->o->shards->n)
-                return 0;
-            if (open_shard(s, pass, e))
-                return -1;
-        }
-        if (!pass && announce(s, e))
-            return -1;
-        shard_pass_over(s->shard, pass && !s->o->select); // its fields have to be read
-        int rc = next_sample(s, &from, e);
-        if (rc == END_RUN)
-            return -1;
-        if (rc <= 0) {
-            if (check_count(s, e) || close_shard(s, true, e))
-                return -1;
-            continue;
-        }
-        s->cur->rows++;
-        digest_key(s->cur->digest, from.key);
-        int kept = s->o->keep ? read_keep_row(&s->keep, from.index, e) : 1;
-        if (kept < 0)
-            return err_wrap(e, "%s", s->cur->path);
-        struct err reason = {.text = "keep mask"};
-        enum sample_status why = kept ? SAMPLE_OK : SAMPLE_NOT_KEPT;
-        if (kept && s->o->select)
-            why = select_sample(s->o->select, from.json ? from.json->data : NULL,
-                                from.json ? from.json->size : 0, &reason);
-        if (why != SAMPLE_OK) {
-            if (drop_sample(s, &from, why, reason.text, pass, e))
-                return -1;
-            continue;
-        }
-        s->seen++;
-        if (read_skip_key(&s->skip, from.key, e))
-            return -1;
-        if (pass)
-            return 1;
-        if (push(&s->window, READ_SAMPLE, s->cur, e))
-            return -1;
-        return copy_sample(s->o, &from, &s->window.at[s->window.n - 1].sample, e) ? -1 : 1;
-    }
-}
-
-// Reads the headers up to the end of a shard that the slice leaves early, so that its keys are
-// known. Only a file is read on: a pipe may have no end, and --limit of a remote shard must not
-// fetch the rest of it. What is damaged there is no fault of the slice. 1 when the end was reached,
-// 0 when not, -1.
-static int read_on(struct read_source *s, struct shard_sample *from, struct err *e)
-{
-    struct stat st;
-    struct err why;
-    int rc = 1;
-    if (shard_is_remote(s->shard)
-            ? s->o->limit != READ_ALL
-            : strcmp(s->cur->path, "-") == 0 || stat(s->cur->path, &st) || !S_ISREG(st.st_mode))
-        return 0;
-    for (; rc > 0; rc = shard_next(s->shard, from, &why)) {
-        s->cur->rows++;
-        digest_key(s->cur->digest, from->key);
-    }
-    if (rc == 0 || !why.machine)
-        return rc == 0;
-    *e = why;
-    return err_wrap(e, "%s", s->cur->path);
-}
-
-// End of --limit or --part. Reads one header further: if the shard ends here, it was read whole.
-static int stop(struct read_source *s, struct err *e)
-{
-    struct shard_sample from;
-    s->stopped = true;
-    if (!s->shard)
-        return 0;
-    shard_pass_over(s->shard, true);
-    int rc = next_sample(s, &from, e);
-    if (rc == END_RUN)
-        return -1;
-    rc = rc > 0 ? read_on(s, &from, e) : 1;
-    return rc < 0 ? -1 : close_shard(s, rc, e);
-}
-
 // Passes over a window before the slice. 1, 0 when the samples end in it, -1.
 static int pass_window(struct read_source *s, uint64_t size, struct err *e)
 {
     uint64_t at = s->seen;
     int rc = 1;
     for (uint64_t i = 0; i < size && rc > 0; i++)
-        rc = take(s, true, e);
+        rc = read_take(s, true, e);
     if (rc >= 0)
         read_skip_window(&s->skip, &s->order, at / size, at);
     return rc;
@@ -396,14 +54,14 @@ static int jump(struct read_source *s, uint64_t size, struct err *e)
     uint64_t window = s->skip.from / size * size;
     int rc = 1;
     for (; s->counts && !s->shard && s->next_shard < s->o->shards->n; s->next_shard++) {
-        uint64_t n = s->counts[place_of(s, s->next_shard)];
+        uint64_t n = s->counts[read_place_of(s, s->next_shard)];
         if (s->seen + n > window)
             break;
         s->seen += n;
     }
     uint64_t at = s->seen;
     while (s->seen % size && rc > 0)
-        rc = take(s, true, e);
+        rc = read_take(s, true, e);
     if (rc >= 0 && s->seen > at)
         read_skip_window(&s->skip, &s->order, at / size, at);
     return rc;
@@ -431,9 +89,9 @@ static int fill(struct read_source *s, struct err *e)
     s->number = s->seen / size;
     int rc = 1;
     if (s->seen >= s->end)
-        return stop(s, e) ? -1 : s->before.n > 0;
+        return read_stop(s, e) ? -1 : s->before.n > 0;
     while (s->window.n < size && rc > 0)
-        rc = take(s, false, e);
+        rc = read_take(s, false, e);
     if (rc >= 0)
         read_skip_window(&s->skip, &s->order, s->number, s->at);
     if (rc == 0)
@@ -447,7 +105,7 @@ static struct read_event *next_event(struct read_source *s)
         return &s->before.at[s->i_before++];
     while (s->i_window < s->window.n) {
         size_t i = s->i_window++, n = s->window.n;
-        if (in_slice(s, s->at + i))
+        if (read_in_slice(s, s->at + i))
             return &s->window.at[n > 1 ? read_order_window(&s->order, s->number, n, i) : 0];
     }
     if (s->i_after < s->after.n)
@@ -506,7 +164,7 @@ static int count(const struct read_options *o, uint64_t *total, struct err *e)
     if (!s)
         return -1;
     int rc;
-    while ((rc = take(s, true, e)) > 0)
+    while ((rc = read_take(s, true, e)) > 0)
         ;
     *total = s->seen;
     read_source_free(s);
