@@ -80,9 +80,11 @@ is($rc, 1, 'of 101 columns fails');
 like($text, qr/^x\.h:2: a comment goes past column 100/m, 'and is named');
 
 # scripts/lint-length
-put($_, "int x;\n" x 601) for 'long.c', 'long-table.h';
-put('short.c', "int x;\n" x 600);
-is(`$length short.c long.c long-table.h 2>&1`, "long.c: 601 lines, 600 at most: divide it\n", 'a long file is named, a long table is not');
+put($_, "int x;\n" x 501) for 'long.c', 'long-table.h';
+put('short.c', "int x;\n" x 500);
+put("tools/$_->[0].c", "int x;\n" x $_->[1]) for ['long', 301], ['short', 300];
+is(`$length tools/short.c tools/long.c 2>&1`, "tools/long.c: 301 lines, 300 at most: divide it\n", 'a long tool is named');
+is(`$length short.c long.c long-table.h 2>&1`, "long.c: 501 lines, 500 at most: divide it\n", 'a long file is named, a long table is not');
 is($? >> 8, 1, 'and fails');
 is(`$length short.c long-table.h 2>&1`, '', 'without it nothing is said');
 is($? >> 8, 0, 'and it passes');
