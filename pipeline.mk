@@ -193,7 +193,9 @@ IMAGE := $(SHARDS:%=$(W)/embed/image/%.npy)
 TEXT := $(SHARDS:%=$(W)/embed/text/%.npy)
 KEEP := $(W)/balance.json# written last; keep/ and groups/ are full once it is there
 LABELS := $(SHARDS:%=$(W)/labels/%.npy)
-MODELS := $(STUDENTS:%=$(W)/%/open_clip_config.json)
+# A student whose config is Hugging Face's is written in that layout, config.json last.
+MODEL_FILE := $(if $(and $(STUDENT),$(shell grep -s '"model_type"' $(STUDENT))),config.json,open_clip_config.json)
+MODELS := $(STUDENTS:%=$(W)/%/$(MODEL_FILE))
 # Without evaluation sets there is nothing to evaluate on, and the report is about the rest.
 RESULTS := $(if $(strip $(EVAL_SETS)),$(STUDENTS:%=$(W)/eval/%.json) $(W)/eval/teacher.json)
 TEACHER_CONFIG := $(firstword $(wildcard $(TEACHER)/open_clip_config.json $(TEACHER)/config.json) $(TEACHER)/open_clip_config.json)
@@ -474,11 +476,11 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 
 READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
-$(MODELS): $(W)/%/open_clip_config.json: $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
+$(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
 	$(call log,train-$*,1) $(RUN_train) scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
-$(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/open_clip_config.json $(W)/params/eval | $(BIN)/zs-eval
+$(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)
 	$(call log,eval-$*,1) $(RUN_eval) $(BIN)/zs-eval -m $(W)/$* $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
 $(W)/eval/teacher.json: $(W)/params/teacher $(W)/params/eval | $(TEACHER_CONFIG) $(FIRST) $(BIN)/zs-eval

@@ -276,6 +276,15 @@ int model_folder_write(const char *folder, enum model_layout layout, const struc
     return layout == MODEL_HF ? write_hf(folder, s, e) : write_open_clip(folder, s, e);
 }
 
+int model_layouts_of(const struct clip_config *c, bool hf, struct model_layouts *l, struct err *e)
+{
+    struct err why;
+    bool fits = !clip_config_fits_hf(c, e);
+    l->open_clip = !clip_config_fits_open_clip(c, &why);
+    l->hf = hf || !l->open_clip || (fits && c->hf != CLIP_HF_NONE);
+    return l->hf && !fits ? -1 : 0;
+}
+
 static int copy_file(const char *to, const char *from, struct err *e)
 {
     struct map m;

@@ -29,6 +29,13 @@ struct model_source {
 // clip_config_fits_hf; a value that F16 or BF16 would make infinite, with its tensor's name).
 int model_folder_write(const char *folder, enum model_layout layout, const struct model_source *s,
                        struct err *e);
+// The layouts in which a trained model is written: open_clip's where it can hold it; Hugging Face's
+// where that is asked for (`hf`), where the config came from there, and where open_clip's cannot.
+struct model_layouts {
+    bool open_clip, hf;
+};
+// 0, or -1: Hugging Face's is needed and cannot hold it.
+int model_layouts_of(const struct clip_config *c, bool hf, struct model_layouts *l, struct err *e);
 // Names of the files that a tokenizer may consist of; NULL-terminated.
 extern const char *const model_tokenizer_files[];
 // Copies the tokenizer files (vocabulary, merges, their configs) that the folder `from` has, or the

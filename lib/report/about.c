@@ -144,25 +144,35 @@ static int put_clusters(struct html *h, const char *work, struct err *e)
 }
 
 // "embed_dim 512; pictures 12 x 768, texts 12 x 512 (layers x width)"
+// Layers and width of a tower: open_clip's names, or Hugging Face's.
+static void tower_sizes(const cJSON *model, const char *const name[2], double *layers,
+                        double *width)
+{
+    struct err ignored; // a config of another form says less
+    const cJSON *o = NULL;
+    bool hf = json_object(model, name[0], JSON_OPTIONAL, &o, &ignored) <= 0;
+    if (hf && json_object(model, name[1], JSON_OPTIONAL, &o, &ignored) <= 0)
+        return;
+    json_double(o, hf ? "num_hidden_layers" : "layers", JSON_OPTIONAL, layers, &ignored);
+    json_double(o, hf ? "hidden_size" : "width", JSON_OPTIONAL, width, &ignored);
+}
+
 static int put_config(struct html *h, const char *path, struct err *e)
 {
+    static const char *const vision[2] = {"vision_cfg", "vision_config"};
+    static const char *const texts[2] = {"text_cfg", "text_config"};
     cJSON *o = json_read_file(path, NULL, e);
     if (!o)
         return -1;
-    const cJSON *image = cJSON_GetObjectItemCaseSensitive(o, "model_cfg"), *text = NULL;
-    const cJSON *model = image ? image : o;
-    double dim = 0, il = 0, iw = 0, tl = 0, tw = 0;
-    struct err ignored; // a config of another form says less
-    image = text = NULL;
+    const cJSON *inner = cJSON_GetObjectItemCaseSensitive(o, "model_cfg"),
+                *model = inner ? inner : o;
+    double il = 0, iw = 0, tl = 0, tw = 0, dim;
+    struct err ignored;
+    tower_sizes(model, vision, &il, &iw);
+    tower_sizes(model, texts, &tl, &tw);
+    dim = iw; // SiglipModel's
+    json_double(model, "projection_dim", JSON_OPTIONAL, &dim, &ignored);
     json_double(model, "embed_dim", JSON_OPTIONAL, &dim, &ignored);
-    json_object(model, "vision_cfg", JSON_OPTIONAL, &image, &ignored);
-    json_object(model, "text_cfg", JSON_OPTIONAL, &text, &ignored);
-    if (image && text) {
-        json_double(image, "layers", JSON_OPTIONAL, &il, &ignored);
-        json_double(image, "width", JSON_OPTIONAL, &iw, &ignored);
-        json_double(text, "layers", JSON_OPTIONAL, &tl, &ignored);
-        json_double(text, "width", JSON_OPTIONAL, &tw, &ignored);
-    }
     html_put(h, "%.0f columns; pictures %.0f x %.0f, texts %.0f x %.0f (layers x width)", dim, il,
              iw, tl, tw);
     cJSON_Delete(o);
@@ -203,6 +213,8 @@ static int put_student(struct html *h, const char *work, const char *name, struc
     snprintf(what, sizeof what, "model %s", name);
     row_begin(h, what);
     int rc = path_format(path, e, "%s/%s/open_clip_config.json", work, name);
+    if (rc == 0 && access(path, F_OK))
+        rc = path_format(path, e, "%s/%s/config.json", work, name);
     if (rc == 0 && access(path, F_OK) == 0)
         rc = put_config(h, path, e);
     else if (rc == 0)

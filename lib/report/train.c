@@ -12,7 +12,8 @@
 
 int report_models(struct path_names *l, const char *work, struct err *e)
 {
-    static const char *const signs[] = {"open_clip_config.json", "checkpoints", "log.jsonl"};
+    static const char *const signs[] = {"open_clip_config.json", "config.json", "checkpoints",
+                                        "log.jsonl"};
     struct path_names all = {0};
     int rc = path_names_of(&all, work, "", e);
     for (size_t i = 0; rc == 0 && i < all.n; i++) {

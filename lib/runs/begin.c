@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/folder.h"
 #include "system/io.h"
 #include "runs/checkpoint-dir.h"
 #include "runs/settle.h"
@@ -189,6 +190,7 @@ static int start(struct train_run *r, struct err *e)
 int train_begin(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
+    struct model_layouts unused; // what cannot be written is refused now
     train_plan_set(r->plan, &r->set);
     if (take_output(r, e) || check_log(r, e) || find_checkpoint(r, e) ||
         dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
@@ -197,7 +199,8 @@ int train_begin(struct train_run *r, struct err *e)
         open_data(r, e) ||
         train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
                            r->plan->needs & LOSS_BIAS, e) ||
-        open_core(r, e) || settle_options(r, e) || (!r->only_model && load_weights(r, e)))
+        model_layouts_of(&r->cfg, o->export_hf, &unused, e) || open_core(r, e) ||
+        settle_options(r, e) || (!r->only_model && load_weights(r, e)))
         return -1;
     return train_begin_finished(r) ? 0 : start(r, e);
 }

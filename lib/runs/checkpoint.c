@@ -23,13 +23,32 @@ static int get_trained(void *user, size_t i, float *dst, struct err *e)
     return c->d->op->download(c->d, dst, c->model.flat + t->offset, t->numel * sizeof *dst, e);
 }
 
+static int write_layouts(const char *out, struct train_core *c, const char *tokenizer,
+                         const struct model_layouts *l, struct err *e)
+{
+    struct model_source s = {&c->table, get_trained, c, tokenizer, ST_F32};
+    if (l->open_clip && model_folder_write(out, MODEL_OPEN_CLIP, &s, e))
+        return -1;
+    return l->hf ? model_folder_write(out, MODEL_HF, &s, e) : 0;
+}
+
 int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,
                  struct err *e)
 {
-    struct model_source s = {&c->table, get_trained, c, tokenizer, ST_F32};
-    if (model_folder_write(out, MODEL_OPEN_CLIP, &s, e))
+    struct model_layouts l;
+    if (model_layouts_of(&c->table.cfg, hf, &l, e))
         return -1;
-    return hf ? model_folder_write(out, MODEL_HF, &s, e) : 0;
+    return write_layouts(out, c, tokenizer, &l, e);
+}
+
+// A checkpoint's model is read by nothing but the run: one layout will do.
+static int write_model(const char *dir, struct train_core *c, const char *tokenizer, struct err *e)
+{
+    struct model_layouts l;
+    if (model_layouts_of(&c->table.cfg, false, &l, e))
+        return -1;
+    l.hf = !l.open_clip;
+    return write_layouts(dir, c, tokenizer, &l, e);
 }
 
 // -- optimizer.safetensors
@@ -157,8 +176,7 @@ static int fill_dir(const char *dir, struct train_core *c, const struct train_st
                     const char *tokenizer, struct err *e)
 {
     char path[PATH_MAX];
-    return train_export(dir, c, tokenizer, false, e) ||
-                   path_join(path, dir, "optimizer.safetensors", e) ||
+    return write_model(dir, c, tokenizer, e) || path_join(path, dir, "optimizer.safetensors", e) ||
                    write_optimizer(path, c, e) || train_state_write(dir, s, e)
                ? -1
                : 0;

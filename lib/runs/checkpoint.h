@@ -22,7 +22,7 @@ int train_checkpoint_write(const char *out, struct train_core *c, const struct t
 // Weights, moments, centroids, projections into an open core. 0 or -1.
 int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,
                           struct err *e);
-// The trained model into folder `out`, in open_clip's layout, and Hugging Face's with `hf`.
+// The trained model into folder `out`, in the layouts of model_layouts_of.
 int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,
                  struct err *e);
 

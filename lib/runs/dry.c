@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "model/folder.h"
 #include "model/tokenizer-check.h"
 #include "model/weights.h"
 #include "runs/checkpoint.h"
@@ -100,7 +101,12 @@ static int check_disk(const struct train_plan *p, const struct clip_config *cfg,
     if (clip_table_init(&t, cfg, e))
         return -1;
     double one = checkpoint_bytes(&t, s), model = (double)t.n_flat * sizeof(float);
-    double all = (TRAIN_CHECKPOINTS + 1) * one + model * (p->o->export_hf ? 2 : 1);
+    struct model_layouts l;
+    if (model_layouts_of(cfg, p->o->export_hf, &l, e)) {
+        clip_table_release(&t);
+        return -1;
+    }
+    double all = (TRAIN_CHECKPOINTS + 1) * one + model * (l.open_clip + l.hf);
     clip_table_release(&t);
     existing(out, at);
     if (access(at, W_OK | X_OK) || statvfs(at, &fs))

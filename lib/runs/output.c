@@ -20,12 +20,23 @@
 
 // Files of an exported model. The configs come first: without them a folder is no model, so one
 // that is half removed is not taken for one.
-static const char *const exported[] = {
-    "open_clip_config.json",       "config.json",       "preprocessor_config.json",
-    "open_clip_model.safetensors", "model.safetensors", "tokenizer.json",
-    "tokenizer_config.json",       "vocab.json",        "merges.txt",
-    "special_tokens_map.json",     "added_tokens.json", "bpe_simple_vocab_16e6.txt",
-    "bpe_simple_vocab_16e6.txt.gz"};
+static const char *const exported[] = {"open_clip_config.json",
+                                       "config.json",
+                                       "preprocessor_config.json",
+                                       "open_clip_model.safetensors",
+                                       "model.safetensors",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "bpe_simple_vocab_16e6.txt",
+                                       "bpe_simple_vocab_16e6.txt.gz",
+                                       "vocab.txt",
+                                       "spiece.model",
+                                       "tokenizer.model",
+                                       "sentencepiece.bpe.model"};
 enum { N_EXPORTED = sizeof exported / sizeof *exported };
 
 // -- the owner
@@ -294,8 +305,12 @@ int train_output_finish(const struct train_output *o, struct train_core *c,
 
 int train_output_touch(const struct train_output *o, struct err *e)
 {
+    static const char *const configs[] = {"open_clip_config.json", "config.json"};
     char path[PATH_MAX];
-    if (path_join(path, o->dir, "open_clip_config.json", e))
-        return -1;
-    return utimensat(AT_FDCWD, path, NULL, 0) ? err_errno(e, "cannot touch '%s'", path) : 0;
+    for (int i = 0; i < 2; i++)
+        if (there(o->dir, configs[i]) &&
+            (path_join(path, o->dir, configs[i], e) ||
+             (utimensat(AT_FDCWD, path, NULL, 0) && err_errno(e, "cannot touch '%s'", path))))
+            return -1;
+    return 0;
 }

@@ -123,7 +123,7 @@ int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, s
 // A short name for a config: the digest of its JSON.
 static int config_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e)
 {
-    cJSON *j = clip_config_to_open_clip(c, e);
+    cJSON *j = clip_config_to_any(c, e);
     char *text = j ? json_text(j, false, e) : NULL;
     if (text)
         digest_bytes(text, strlen(text), hex);

@@ -12,10 +12,22 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-// What a checkpoint must have to be resumed.
-static const char *const files[] = {"open_clip_config.json", "open_clip_model.safetensors",
-                                    "optimizer.safetensors"};
-enum { N_FILES = sizeof files / sizeof *files };
+// What a checkpoint must have to be resumed: in open_clip's layout, and in Hugging Face's.
+enum { N_FILES = 3 };
+static const char *const layouts[][N_FILES] = {
+    {"open_clip_config.json", "open_clip_model.safetensors", "optimizer.safetensors"},
+    {"config.json", "model.safetensors", "optimizer.safetensors"},
+};
+
+// Those of the checkpoint in `dir`.
+static const char *const *files_of(const char *dir)
+{
+    char path[PATH_MAX];
+    struct err unused;
+    bool hf = !path_join(path, dir, layouts[1][0], &unused) && !access(path, F_OK) &&
+              !path_join(path, dir, layouts[0][0], &unused) && access(path, F_OK);
+    return layouts[hf];
+}
 
 void train_state_release(struct train_state *s)
 {
@@ -49,6 +61,7 @@ static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
 static int add_files(cJSON *j, const char *dir, struct err *e)
 {
     char path[PATH_MAX], hex[DIGEST_HEX];
+    const char *const *files = files_of(dir);
     cJSON *o = json_add_object(j, "files", e);
     for (int i = 0; o && i < N_FILES; i++)
         if (path_join(path, dir, files[i], e) || digest_file(path, hex, e) ||
@@ -146,6 +159,7 @@ static int check_own(cJSON *j, struct err *e)
 
 static int check_files(const cJSON *j, const char *dir, struct err *e)
 {
+    const char *const *files = files_of(dir);
     char path[PATH_MAX], is[DIGEST_HEX];
     const cJSON *o;
     const char *was;
@@ -192,6 +206,7 @@ static int take_state(cJSON *j, const char *dir, struct train_state *s, struct e
 // 0 all files are there, 1 one is missing, -1 one cannot be read.
 static int look_for(const char *dir, struct err *e)
 {
+    const char *const *files = files_of(dir);
     char path[PATH_MAX];
     for (int i = 0; i <= N_FILES; i++) {
         if (path_join(path, dir, i < N_FILES ? files[i] : "state.json", e))

@@ -47,6 +47,17 @@ for my $m (qw(hf fast)) {
 my $text = json('hf/config.json')->{text_config};
 is("$text->{bos_token_id} $text->{eos_token_id} $text->{vocab_size}", '1212 1213 1300', "the tokenizer's ids, not the last row");
 
+# A student whose config is Hugging Face's is written so without the option; what that layout cannot hold is said before
+# the first step.
+(my $begun = $train) =~ s/--student student.json/--init hf --tokenizer hf/;
+is(run("$begun -o from s"), 0, 'a student begun from such a folder') or diag $said;
+is_deeply(json('from/config.json'), json('hf/config.json'), 'is written in its layout');
+ok(-e 'from/open_clip_config.json', "and in open_clip's");
+(my $sigmoid = $train) =~ s/--loss clip/--loss siglip/;
+is(run("$sigmoid --tokenizer $packed --export-hf -o bias s"), 1, 'a bias of logits');
+like($said, qr/CLIPModel has no logit bias/, 'is refused');
+ok(!-e 'bias/checkpoints', 'before the first step');
+
 # As transformers expects them.
 my ($vocab, $fast, $config, $map) = map { json("hf/$_") } qw(vocab.json tokenizer.json tokenizer_config.json special_tokens_map.json);
 is(scalar keys %$vocab, 1214, 'each token once');
