@@ -32,7 +32,7 @@ CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib -Itests
 CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
 # FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
 FAISS_C := build/faiss/libfaiss_c.a
-LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -pthread
+LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -ldl -pthread
 
 # Shards on S3 and the web (lib/remote), where libcurl and libcrypto are found; remote=no leaves them out.
 remote ?= $(if $(shell pkg-config --exists libcurl libcrypto && echo yes),yes,no)
@@ -70,6 +70,10 @@ LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart
 TOOL_CUDA = $(CUDA_NV)
 endif
 
+# Ranks over MPI: a plug-in, so that no tool needs an MPI (plugins/comm-mpi.c).
+MPICC ?= mpicc
+PLUGINS := $(if $(MPI),$(BIN)/comm-mpi.so)
+
 # One short line a file; V=1 shows the commands.
 say = $(if $(V),,@echo '  $@';)
 V ?=
@@ -86,8 +90,8 @@ CUDA_TOOLS := $(patsubst %,$(BUILD)/cuda-tools/%,teacher-embed distill-train kme
 JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
-## all: the tools, into bin/
-all: $(TOOLS)
+## all: the tools, into bin/; MPI=1: also comm-mpi.so, by MPICC
+all: $(TOOLS) $(PLUGINS)
 ## tests: the test programs and fuzzers, not run
 tests: $(UNIT) $(FUZZ) $(GOLDEN) $(CUDA_TOOLS)
 ## plants: tests of the CUDA device with a fault in each of its files
@@ -133,6 +137,9 @@ $(BUILD)/cuda-tools/%: $(BUILD)/tools/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $
 $(BIN)/%: $(BUILD)/tools/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+$(BIN)/%.so: plugins/%.c lib/comm/backend.h Makefile
+	@mkdir -p $(@D)
+	$(say)$(MPICC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -o $@ $<
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
 	@mkdir -p $(@D)
 	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
@@ -168,7 +175,7 @@ deps:
 	@scripts/deps
 ## syntax: the compiler's opinion alone (make CC=clang werror=1 syntax)
 syntax:
-	git ls-files '*.c' ':!bench/gpu' | xargs -P $(JOBS) -n 8 $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only
+	git ls-files '*.c' ':!bench/gpu' ':!plugins' | xargs -P $(JOBS) -n 8 $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench plants
@@ -190,6 +197,7 @@ format:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
 	for t in $(TOOLS); do install -m 755 $$t $(DESTDIR)$(PREFIX)/bin; done
+	for p in $(PLUGINS); do install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/clip-cid $$p; done
 	for m in man/*.[157]; do [ -e "$$m" ] || continue; install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
 ## clean: remove everything built
 clean:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/open.h"
 #include "device/dev.h"
 #include "system/cli.h"
 #include "cluster/stage.h"
@@ -17,7 +18,8 @@ static struct kmeans_stage_options o = {.top = 1,
                                         .mem = (uint64_t)4 << 30,
                                         .normalize = true,
                                         .init = "random",
-                                        .device = "cpu"};
+                                        .device = "cpu",
+                                        .comm = COMM_DEFAULT};
 
 static const struct cli_option options[] = {
     {.name = "clusters",
@@ -119,6 +121,7 @@ static const struct cli_option options[] = {
      .arg = "NAME",
      .check = dev_name_check,
      .help = "cpu or cuda[:N]"},
+    COMM_OPTION(&o.comm),
     {.name = "mem",
      .type = CLI_SIZE,
      .to = &o.mem,
@@ -147,23 +150,33 @@ static const struct cli cli = {
     .max_operands = SIZE_MAX,
 };
 
-static int run(const struct cli_common *common, int argc, char **argv, struct log *l)
+static int work(const struct cli_common *common, int argc, char **argv, struct comm *c,
+                struct log *l)
 {
     struct err e;
     uint64_t rows;
     char counts[64];
-    if (kmeans_stage_check(&o, common, &e)) {
-        log_error(l, "%s; try --help", e.text);
-        return CLI_WRONG_USAGE;
-    }
-    signals_catch_stop();
-    if (kmeans_stage_run(&o, common, argc, argv, l, &rows, &e)) {
-        log_error(l, "%s", e.text);
+    if (comm_open(c, o.comm, l, &e) || kmeans_stage_run(&o, common, argc, argv, c, l, &rows, &e)) {
+        comm_report(c, l, &e);
         return CLI_FAILED;
     }
     snprintf(counts, sizeof counts, "%llu rows", (unsigned long long)rows);
     log_footer(l, rows, counts);
     return CLI_OK;
+}
+
+static int run(const struct cli_common *common, int argc, char **argv, struct log *l)
+{
+    struct err e;
+    struct comm c = COMM_ALONE;
+    if (kmeans_stage_check(&o, common, &e)) {
+        log_error(l, "%s; try --help", e.text);
+        return CLI_WRONG_USAGE;
+    }
+    signals_catch_stop();
+    int status = work(common, argc, argv, &c, l);
+    comm_close(&c);
+    return status;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "cluster/run.h"
 #include "base/mem.h"
 #include "system/signals.h"
@@ -24,6 +25,12 @@ uint64_t kmeans_coarse_points(const struct kmeans_options *o, uint64_t n)
     return want < n ? want : n;
 }
 
+// Points that a rank labels.
+static double own_points(uint64_t n, const struct kmeans_options *o)
+{
+    return ceil((double)n / (o->comm ? o->comm->size : 1));
+}
+
 // Everything but the points held in memory.
 static double fixed_bytes(uint64_t n, size_t dim, const struct kmeans_options *o)
 {
@@ -33,7 +40,7 @@ static double fixed_bytes(uint64_t n, size_t dim, const struct kmeans_options *o
     double k1 = (double)kmeans_coarse_count(o), coarse = kmeans_lloyd_bytes(k1, dim, o->threads);
     double fine = o->threads * kmeans_lloyd_bytes(4 * ceil((double)o->k / k1), dim, 1);
     double sample = 4 * (double)kmeans_coarse_points(o, n);
-    return all + 4 * (double)n + sample + k1 * (double)dim * 4 + fmax(coarse, fine);
+    return all + 4 * own_points(n, o) + sample + k1 * (double)dim * 4 + fmax(coarse, fine);
 }
 
 uint64_t kmeans_min_mem(uint64_t n, size_t dim, const struct kmeans_options *o)
@@ -53,6 +60,8 @@ static int check(const struct kmeans_points *p, const struct kmeans_options *o, 
                        (unsigned long long)p->n);
     if (o->levels == 2 && (o->engine == KMEANS_FAISS || o->init))
         return err_set(e, "two levels have neither given centroids nor another engine");
+    if (o->comm && o->comm->size > 1 && o->levels != 2)
+        return err_set(e, "several ranks need two levels");
     if (!least || o->mem < least)
         return err_set(e, "%zu clusters of %llu rows of %zu values need at least %.0f MiB", o->k,
                        (unsigned long long)p->n, p->source->dim, ceil((double)least / 1048576));
@@ -153,6 +162,7 @@ static int allocate(struct kmeans_state *s, size_t dim, const struct kmeans_opti
 static int train(const struct kmeans_points *p, const struct kmeans_options *o,
                  struct kmeans_state *s, struct err *e)
 {
+    struct comm alone = COMM_ALONE, *c = o->comm ? o->comm : &alone;
     size_t dim = p->source->dim;
     if (check(p, o, e))
         return -1;
@@ -162,10 +172,10 @@ static int train(const struct kmeans_points *p, const struct kmeans_options *o,
         return err_set(e, "the saved state is of another run");
     if (o->levels == 1)
         return level_one(p, o, s, s->centroids, o->k, e);
-    if (s->level < 2 && coarse_level(p, o, s, e))
+    if (comm_agree(c, s->level < 2 ? coarse_level(p, o, s, e) : 0, e))
         return -1;
     s->level = 2;
-    return kmeans_two(p, o, s, e);
+    return kmeans_two(p, o, s, c, e);
 }
 
 int kmeans_train(const struct kmeans_points *p, const struct kmeans_options *o,

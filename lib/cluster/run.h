@@ -41,7 +41,7 @@ size_t kmeans_update(float *centroids, const double *sums, uint64_t *counts, siz
                      uint64_t seed, uint64_t stream);
 // Level 2. cluster/two-level.c.
 int kmeans_two(const struct kmeans_points *p, const struct kmeans_options *o,
-               struct kmeans_state *s, struct err *e);
+               struct kmeans_state *s, struct comm *c, struct err *e);
 size_t kmeans_coarse_count(const struct kmeans_options *o);
 uint64_t kmeans_coarse_points(const struct kmeans_options *o, uint64_t n);
 

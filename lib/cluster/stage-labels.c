@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/path.h"
+#include "comm/tree.h"
 #include "search/nearest.h"
 #include "cluster/stage-run.h"
 #include "formats/ledger.h"
@@ -126,7 +127,8 @@ static int begin_labels(struct labels *l, struct err *e)
     return 0;
 }
 
-// Labels all files that are open. `before`: rows that were labelled before them.
+// Labels all files that are open, or this rank's share of them. `before`: rows that were labelled
+// before them.
 static int label_files(struct labels *l, struct progress *bar, uint64_t before, struct err *e)
 {
     struct kmeans_stage *j = l->j;
@@ -134,7 +136,8 @@ static int label_files(struct labels *l, struct progress *bar, uint64_t before, 
         .source = &j->files.source, .n = j->files.set.rows, .normalize = j->o->normalize};
     int r = kmeans_prefetch_init(&l->ahead, &p, CHUNK, (int)j->common->threads,
                                  kmeans_stage_searcher(j), e);
-    for (size_t i = 0; i < j->files.set.n_parts && !r; i++) {
+    size_t end = comm_share(j->comm, j->files.set.n_parts, j->comm->rank + 1);
+    for (size_t i = comm_share(j->comm, j->files.set.n_parts, j->comm->rank); i < end && !r; i++) {
         r = label_part(l, i, e);
         progress_to(bar, before + j->files.set.parts[i].first + j->files.set.parts[i].rows);
     }
@@ -150,6 +153,27 @@ static void end_labels(struct labels *l)
     free(l->j->counts);
 }
 
+// What all ranks have labelled, for the last line.
+static int sum_labels(struct kmeans_stage *j, struct err *e)
+{
+    uint64_t *mine[] = {&j->labelled, &j->zero, &j->not_finite, &j->rescaled};
+    double *total = mem_alloc((size_t)j->comm->size, sizeof *total, e);
+    void *room = total ? mem_alloc(1, comm_tree_room(j->comm, j->n_centroids, 8), e) : NULL;
+    int r = room ? comm_tree_all(j->comm, "counts", j->counts, j->n_centroids, 8, comm_add_i64,
+                                 NULL, room, e)
+                 : -1;
+    for (size_t i = 0; i < sizeof mine / sizeof *mine && !r; i++)
+        r = comm_tree_all(j->comm, "counts", mine[i], 1, 8, comm_add_i64, NULL, room, e);
+    if (!r)
+        r = comm_gather(j->comm, "cosines", &j->total, sizeof j->total, total, e);
+    j->total = 0;
+    for (int i = 0; i < j->comm->size && !r; i++)
+        j->total += total[i];
+    free(total);
+    free(room);
+    return r;
+}
+
 int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
 {
     struct labels l = {.j = j};
@@ -157,6 +181,9 @@ int kmeans_stage_labels(struct kmeans_stage *j, struct err *e)
     progress_start(&bar, j->log, j->files.set.rows, "rows");
     int r = begin_labels(&l, e) || label_files(&l, &bar, 0, e) ? -1 : 0;
     progress_end(&bar);
+    r = comm_agree(j->comm, r, e);
+    if (!r && j->comm->size > 1)
+        r = sum_labels(j, e);
     if (!r)
         tell_labels(j);
     end_labels(&l);

@@ -13,6 +13,7 @@
 struct kmeans_stage {
     const struct kmeans_stage_options *o;
     const struct cli_common *common;
+    struct comm *comm;
     struct log *log;
     uint64_t mem; // that may be used now
     struct embedding_files files;

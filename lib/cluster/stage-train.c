@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cluster/stage-run.h"
 #include "system/signals.h"
 
@@ -68,7 +69,8 @@ static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
         log_note(j->log, "%zu coarse clusters done here: objective %.6f, %zu split",
                  j->level2_parts, j->level2_points ? j->level2_sum / (double)j->level2_points : 0,
                  j->level2_split);
-    if (j->o->checkpoint && (stop || now - j->saved_at >= 20 * j->save_took)) {
+    if (j->o->checkpoint && j->comm->rank == 0 &&
+        (stop || now - j->saved_at >= 20 * j->save_took)) {
         if (kmeans_state_save(s, &j->tag, j->o->checkpoint, e))
             return -1;
         j->own_checkpoint = true;
@@ -114,12 +116,47 @@ static int load_checkpoint(struct kmeans_stage *j, struct kmeans_state *s, struc
 {
     char at[80];
     int r = j->o->checkpoint ? kmeans_state_load(s, &j->tag, j->o->checkpoint, e) : 0;
-    j->own_checkpoint = r == 1;
+    j->own_checkpoint = r == 1 && j->comm->rank == 0;
     if (r == 1)
         log_note(j->log, "continuing from %s: %s", j->o->checkpoint, where(j, s, at, sizeof at));
     if (r == 2)
         log_warn(j->log, "%s; starting anew", e->text);
     return r < 0 ? -1 : 0;
+}
+
+// All ranks go on from one state: a file system may show them two.
+static int same_state(struct kmeans_stage *j, const struct kmeans_state *s, struct err *e)
+{
+    char hex[DIGEST_HEX];
+    struct digest *d = digest_new(e);
+    char *all = d ? mem_alloc((size_t)j->comm->size, DIGEST_HEX, e) : NULL;
+    int words[] = {s->level, s->iteration}, r = all ? 0 : -1;
+    if (d) {
+        digest_add(d, words, sizeof words);
+        if (s->coarse)
+            digest_add(d, s->coarse, s->k1 * s->dim * sizeof *s->coarse);
+        if (s->done)
+            digest_add(d, s->done, s->k1);
+        digest_hex(d, hex);
+        digest_free(d);
+    }
+    if (!r)
+        r = comm_gather(j->comm, "states", hex, DIGEST_HEX, all, e);
+    for (int i = 1; i < j->comm->size && !r; i++)
+        if (strcmp(all, all + i * DIGEST_HEX))
+            r = err_set(e, "%s is not the same for all ranks", j->o->checkpoint);
+    free(all);
+    return r;
+}
+
+// s: what a checkpoint has, the same on all ranks.
+static int start(struct kmeans_stage *j, const struct kmeans_points *p, const float *init,
+                 struct kmeans_state *s, struct err *e)
+{
+    int r = (j->o->checkpoint && make_tag(j, p, init, e)) || load_checkpoint(j, s, e) ? -1 : 0;
+    if (comm_agree(j->comm, r, e))
+        return -1;
+    return j->o->checkpoint && j->comm->size > 1 ? same_state(j, s, e) : 0;
 }
 
 static int train_points(struct kmeans_stage *j, const struct kmeans_points *p, const float *init,
@@ -138,14 +175,14 @@ static int train_points(struct kmeans_stage *j, const struct kmeans_points *p, c
                                .device = kmeans_stage_searcher(j),
                                .threads = (int)j->common->threads,
                                .mem = j->mem,
+                               .comm = j->comm,
                                .step = on_step,
                                .save = on_save,
                                .ctx = j};
     uint64_t mine =
         4 * (j->files.set.rows + (uint64_t)(init ? j->o->k * p->source->dim : 0)); // row lists
     o.mem = j->mem > mine ? j->mem - mine : 0;
-    if ((j->o->checkpoint && make_tag(j, p, init, e)) || load_checkpoint(j, &s, e) ||
-        kmeans_train(p, &o, &s, e)) {
+    if (start(j, p, init, &s, e) || kmeans_train(p, &o, &s, e)) {
         kmeans_state_release(&s);
         return -1;
     }
@@ -199,7 +236,7 @@ int kmeans_stage_train(struct kmeans_stage *j, struct err *e)
                            (unsigned long long)j->o->k);
         }
     }
-    int r = choose_points(j, &p, e);
+    int r = comm_agree(j->comm, choose_points(j, &p, e), e);
     if (!r)
         r = train_points(j, &p, init, e);
     free((void *)p.rows);

@@ -30,14 +30,16 @@ static int write_centroids(struct kmeans_stage *j, struct err *e)
 {
     struct npy_writer w;
     uint64_t dim = j->files.set.dim;
+    digest_bytes(j->centroids, j->n_centroids * dim * sizeof *j->centroids, j->centroids_hex);
+    j->centroids_name = j->common->output;
+    if (j->comm->rank > 0)
+        return 0; // rank 0 has the same
     if (npy_create(&w, j->common->output, NPY_F4, 1, &dim, j->n_centroids, e))
         return -1;
     if (npy_write_f32(&w, j->centroids, j->n_centroids, e)) {
         npy_abort(&w);
         return -1;
     }
-    npy_writer_digest(&w, j->centroids_hex);
-    j->centroids_name = j->common->output;
     return embedding_files_commit_all(&j->files, j->common->output, &w, &j->origin, e);
 }
 
@@ -91,26 +93,54 @@ static int run_each(struct kmeans_stage *j, struct err *e)
     return r;
 }
 
-static int run(struct kmeans_stage *j, struct err *e)
+// What is done by one rank only.
+static int check_ranks(const struct kmeans_stage *j, struct err *e)
+{
+    if (j->comm->size == 1)
+        return 0;
+    if (!j->o->assign && j->o->levels == 0)
+        return err_set(e, "%d ranks train with --levels 2 only", j->comm->size);
+    if (j->o->each || j->o->resume || j->o->ledger ||
+        (!j->o->assign && io_is_stream(j->common->output)))
+        return err_set(e, "%d ranks go with none of --each, --resume, --ledger and -o -",
+                       j->comm->size);
+    return 0;
+}
+
+static int begin(struct kmeans_stage *j, struct err *e)
 {
     int threads = (int)j->common->threads;
-    if (check_outputs(j, e))
+    if (check_ranks(j, e) || check_outputs(j, e))
         return -1;
     embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
-    if ((strcmp(j->o->device, "cpu") &&
-         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)))
+    return strcmp(j->o->device, "cpu")
+               ? dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)
+               : 0;
+}
+
+static int open_all(struct kmeans_stage *j, struct err *e)
+{
+    if (open_inputs(j, e))
+        return -1;
+    if (j->o->assign)
+        return kmeans_stage_take_centroids(j, e);
+    return (j->o->labels_dir && kmeans_stage_label_memory(j, j->o->k, e)) ||
+                   open_device(j, j->o->k, e)
+               ? -1
+               : 0;
+}
+
+static int run(struct kmeans_stage *j, struct err *e)
+{
+    struct comm *c = j->comm;
+    if (comm_agree(c, begin(j, e), e))
         return -1;
     if (j->o->each || j->o->resume)
         return run_each(j, e);
-    if (open_inputs(j, e))
+    if (comm_agree(c, open_all(j, e), e))
         return -1;
-    if (j->o->assign) {
-        if (kmeans_stage_take_centroids(j, e))
-            return -1;
-    } else if ((j->o->labels_dir && kmeans_stage_label_memory(j, j->o->k, e)) ||
-               open_device(j, j->o->k, e) || kmeans_stage_train(j, e) || write_centroids(j, e)) {
+    if (!j->o->assign && (kmeans_stage_train(j, e) || comm_agree(c, write_centroids(j, e), e)))
         return -1;
-    }
     if (j->o->labels_dir && kmeans_stage_labels(j, e))
         return -1;
     if (kmeans_stage_searcher(j))
@@ -144,7 +174,8 @@ int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_co
 }
 
 int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_common *common,
-                     int argc, char *const *argv, struct log *l, uint64_t *rows, struct err *e)
+                     int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
+                     struct err *e)
 {
     struct kmeans_stage *j = mem_alloc(1, sizeof *j, e);
     if (!j)
@@ -152,6 +183,7 @@ int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_comm
     j->o = o;
     j->common = common;
     j->log = l;
+    j->comm = c;
     j->mem = o->mem;
     j->origin = (struct embeddings_origin){
         .tool = "kmeans-cluster", .argc = argc, .argv = argv, .seed = o->seed};

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "system/cli.h"
 #include "system/log.h"
 
@@ -16,15 +17,18 @@ struct kmeans_stage_options {
     bool mem_given, normalize, each, resume;
     int levels; // of the choice 1|2: one less
     int engine; // of the choice exact|faiss
-    const char *labels_dir, *init, *checkpoint, *assign, *keep_dir, *files_from, *ledger, *device;
+    const char *labels_dir, *init, *checkpoint, *assign, *keep_dir, *files_from, *ledger, *device,
+        *comm;
 };
 
 // Options that do not go together, or are missing: -1 with wrong usage in e.
 int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_common *common,
                        struct err *e);
-// All of it. argv: the command as it was given, for the sidecars. *rows: how many there are. 0, or
+// All of it. argv: the command as it was given, for the sidecars. c: the
+// ranks that do it together. *rows: how many there are. 0, or
 // -1, also after a signal that asked for the stop (system/signals.h).
 int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_common *common,
-                     int argc, char *const *argv, struct log *l, uint64_t *rows, struct err *e);
+                     int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
+                     struct err *e);
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Level 2: every point to its coarse cluster, then each of these by itself. Coarse clusters are
 // done in batches whose points fit in memory, one a thread; one that is larger than memory is
-// streamed, on all threads.
+// streamed, on all threads. With several ranks a rank labels its share of the points, and is then
+// given those of its own coarse clusters (deal.h).
 #include <math.h>
 #include <stdatomic.h>
 #include <pthread.h>
@@ -9,8 +10,10 @@
 #include <string.h>
 
 #include "search/nearest.h"
+#include "cluster/deal.h"
 #include "cluster/run.h"
 #include "base/mem.h"
+#include "comm/tree.h"
 #include "system/threads.h"
 #include "system/signals.h"
 #include "search/dot-block.h"
@@ -20,11 +23,14 @@ struct two {
     const struct kmeans_options *o;
     struct kmeans_state *s;
     size_t k1, dim;
-    int32_t *label; // per point: coarse cluster, -1 for failed rows
-    uint64_t *size; // per coarse cluster: usable points
-    size_t *share;  // per coarse cluster: its clusters
-    size_t *first;  // the first of these among all
-    double room;    // bytes for the points of a batch
+    struct comm *comm;
+    size_t begin, end; // of the coarse clusters that are this rank's
+    uint64_t from, n;  // label is of points [from, from + n)
+    int32_t *label;    // per point: coarse cluster, -1 for failed rows
+    uint64_t *size;    // per coarse cluster: usable points, of all ranks
+    size_t *share;     // per coarse cluster: its clusters
+    size_t *first;     // the first of these among all
+    double room;       // bytes for the points of a batch
     pthread_mutex_t lock;
 };
 
@@ -44,7 +50,7 @@ struct batch {
 
 static uint64_t chunk_at(const struct two *t, uint64_t first)
 {
-    return t->p->n - first < KMEANS_CHUNK ? t->p->n - first : KMEANS_CHUNK;
+    return t->n - first < KMEANS_CHUNK ? t->n - first : KMEANS_CHUNK;
 }
 
 static int label_points(struct two *t, struct err *e)
@@ -54,11 +60,11 @@ static int label_points(struct two *t, struct err *e)
     int threads = t->o->threads;
     int r = kmeans_prefetch_init(&ahead, t->p, chunk_at(t, 0), threads, t->o->device, e) ||
             nearest_init_on(&a, t->o->device, t->s->coarse, t->k1, t->dim, threads, e);
-    for (uint64_t at = 0, m; at < t->p->n && !r; at += m) {
+    for (uint64_t at = 0, m; at < t->n && !r; at += m) {
         const float *rows;
         const uint8_t *state;
         m = chunk_at(t, at);
-        r = kmeans_prefetch_read(&ahead, at, m, chunk_at(t, at + m), &rows, &state, e) ||
+        r = kmeans_prefetch_read(&ahead, t->from + at, m, chunk_at(t, at + m), &rows, &state, e) ||
             nearest_rows(&a, threads, rows, m, state, 1, t->label + at, NULL, e);
         for (uint64_t i = 0; i < m && !r; i++)
             if (t->label[at + i] >= 0)
@@ -178,7 +184,7 @@ static void list_points(struct batch *b)
 {
     const struct two *t = b->t;
     uint64_t n = 0;
-    for (uint64_t i = 0; i < t->p->n; i++) {
+    for (uint64_t i = 0; i < t->n; i++) {
         int32_t c = t->label[i];
         if (c < (int64_t)b->begin || c >= (int64_t)b->end || t->s->done[c])
             continue;
@@ -263,7 +269,7 @@ static int stream_part(struct two *t, size_t c, struct err *e)
     uint64_t n = 0;
     if (!list)
         return -1;
-    for (uint64_t i = 0; i < t->p->n; i++)
+    for (uint64_t i = 0; i < t->n; i++)
         if (t->label[i] == (int32_t)c)
             list[n++] = t->p->rows ? t->p->rows[i] : (uint32_t)i;
     struct kmeans_points p = {
@@ -279,14 +285,20 @@ static double point_bytes(const struct two *t, size_t c)
     return t->s->done[c] ? 0 : (double)t->size[c] * (4.0 * (double)t->dim + 14);
 }
 
+// What training clusters of so many centroids takes, one a thread.
+static double part_work(const struct two *t, double k)
+{
+    return t->o->threads * kmeans_lloyd_bytes(k, t->dim, 1);
+}
+
 static int train_all(struct two *t, struct err *e)
 {
-    for (size_t c = 0; c < t->k1;) {
+    for (size_t c = t->begin; c < t->end;) {
         size_t end = c;
         double bytes = 0, most = 0;
-        for (; end < t->k1; end++) {
+        for (; end < t->end; end++) {
             double k = (double)t->share[end];
-            double work = t->o->threads * kmeans_lloyd_bytes(k > most ? k : most, t->dim, 1);
+            double work = part_work(t, k > most ? k : most);
             if (bytes + point_bytes(t, end) + work > t->room)
                 break;
             bytes += point_bytes(t, end);
@@ -301,24 +313,125 @@ static int train_all(struct two *t, struct err *e)
     return 0;
 }
 
-static int prepare(struct two *t, struct err *e)
+// Everything but the points and what Lloyd's algorithm takes.
+static double fixed_bytes(const struct two *t)
 {
-    t->label = mem_alloc(t->p->n, sizeof *t->label, e);
+    return (double)t->n * 4 + (double)t->o->k * (double)t->dim * 4 +
+           (double)t->k1 * ((double)t->dim * 4 + 32) + 30e6 +
+           (double)KMEANS_CHUNK * 4 * (double)t->dim;
+}
+
+// The sizes of all ranks' coarse clusters; *own, heap: those of this one's points alone.
+static int sum_sizes(struct two *t, uint64_t **own, struct err *e)
+{
+    size_t bytes = t->k1 * sizeof *t->size;
+    void *room = mem_alloc(1, comm_tree_room(t->comm, t->k1, sizeof *t->size), e);
+    *own = room ? mem_alloc(1, bytes, e) : NULL;
+    int r = *own ? 0 : -1;
+    if (!r) {
+        memcpy(*own, t->size, bytes);
+        r = comm_tree_all(t->comm, "sizes of clusters", t->size, t->k1, sizeof *t->size,
+                          comm_add_i64, NULL, room, e);
+    }
+    free(room);
+    return r;
+}
+
+// The rows are in memory already: batches need not be large to be read in one go.
+static void keep_small(struct two *t)
+{
+    double sum = 0, most = 0;
+    for (size_t c = t->begin; c < t->end; c++) {
+        double bytes = point_bytes(t, c) + part_work(t, (double)t->share[c]);
+        sum += bytes;
+        most = bytes > most ? bytes : most;
+    }
+    t->room = fmin(t->room, fmax(sum / 8, most));
+}
+
+// From here on the points are those of this rank's coarse clusters.
+static int take_points(struct two *t, struct kmeans_dealt *d, const uint64_t *own, struct err *e)
+{
+    if (kmeans_deal(d, t->comm, t->p, t->from, t->n, t->label, own, t->size, t->k1, t->room, e))
+        return -1;
+    free(t->label);
+    t->label = d->label;
+    d->label = NULL;
+    t->p = &d->points;
+    t->from = 0;
+    t->n = d->points.n;
+    t->begin = d->first[t->comm->rank];
+    t->end = d->first[t->comm->rank + 1];
+    t->room -= kmeans_deal_bytes(d);
+    keep_small(t);
+    return 0;
+}
+
+static int label_share(struct two *t, struct err *e)
+{
+    t->from = comm_share(t->comm, t->p->n, t->comm->rank);
+    t->n = comm_share(t->comm, t->p->n, t->comm->rank + 1) - t->from;
+    t->end = t->k1;
+    t->room = (double)t->o->mem - fixed_bytes(t);
+    t->label = mem_alloc(t->n, sizeof *t->label, e);
     t->size = t->label ? mem_alloc(t->k1, sizeof *t->size, e) : NULL;
     t->share = t->size ? mem_alloc(t->k1, sizeof *t->share, e) : NULL;
     t->first = t->share ? mem_alloc(t->k1, sizeof *t->first, e) : NULL;
-    return t->first && !label_points(t, e) && !share_out(t, e) ? 0 : -1;
+    return t->first && !label_points(t, e) ? 0 : -1;
+}
+
+static int prepare(struct two *t, struct kmeans_dealt *d, struct err *e)
+{
+    uint64_t *own = NULL;
+    if (comm_agree(t->comm, label_share(t, e), e))
+        return -1;
+    if (t->comm->size == 1)
+        return share_out(t, e);
+    int r = sum_sizes(t, &own, e);
+    if (!r)
+        r = comm_agree(t->comm, share_out(t, e), e) || take_points(t, d, own, e) ? -1 : 0;
+    free(own);
+    return r;
+}
+
+static size_t first_centroid(const struct two *t, size_t c)
+{
+    return c < t->k1 ? t->first[c] : t->o->k;
+}
+
+// Each rank's centroids to all.
+static int gather_centroids(struct two *t, const struct kmeans_dealt *d, struct err *e)
+{
+    size_t row = t->dim * sizeof(float), size = (size_t)t->comm->size;
+    size_t *bytes = mem_alloc(size, sizeof *bytes, e);
+    if (!bytes)
+        return -1;
+    for (size_t r = 0; r < size; r++)
+        bytes[r] = (first_centroid(t, d->first[r + 1]) - first_centroid(t, d->first[r])) * row;
+    int r = comm_gather_each(t->comm, "centroids",
+                             t->s->centroids + first_centroid(t, t->begin) * t->dim, bytes,
+                             t->s->centroids, e);
+    free(bytes);
+    return r;
 }
 
 int kmeans_two(const struct kmeans_points *p, const struct kmeans_options *o,
-               struct kmeans_state *s, struct err *e)
+               struct kmeans_state *s, struct comm *c, struct err *e)
 {
-    struct two t = {
-        .p = p, .o = o, .s = s, .k1 = s->k1, .dim = s->dim, .lock = PTHREAD_MUTEX_INITIALIZER};
-    double fixed = (double)p->n * 4 + (double)o->k * (double)s->dim * 4 +
-                   (double)s->k1 * ((double)s->dim * 4 + 32) + 30e6;
-    t.room = (double)o->mem - fixed - (double)KMEANS_CHUNK * 4 * (double)s->dim;
-    int r = prepare(&t, e) || train_all(&t, e);
+    struct kmeans_dealt dealt = {0};
+    struct two t = {.p = p,
+                    .o = o,
+                    .s = s,
+                    .k1 = s->k1,
+                    .dim = s->dim,
+                    .comm = c,
+                    .lock = PTHREAD_MUTEX_INITIALIZER};
+    int r = prepare(&t, &dealt, e);
+    if (!r)
+        r = comm_agree(c, train_all(&t, e), e);
+    if (!r && c->size > 1)
+        r = gather_centroids(&t, &dealt, e);
+    kmeans_dealt_release(&dealt);
     free(t.label);
     free(t.size);
     free(t.share);

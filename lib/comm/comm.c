@@ -167,8 +167,10 @@ int comm_agree(struct comm *c, int status, struct err *e)
     int r = comm_gather(c, "the outcome", &mine, sizeof mine, all, &why);
     if (r && !status)
         *e = why;
-    if (!r)
+    if (!r) {
         r = tell(c, all, e);
+        c->alike = r != 0;
+    }
     free(all);
     return r;
 }
@@ -190,5 +192,7 @@ void comm_close(struct comm *c)
     comm_queue_free(c->queue);
     if (c->backend)
         c->backend->close(c->backend);
+    if (c->owned)
+        free(c->backend);
     *c = (struct comm)COMM_ALONE;
 }

@@ -24,6 +24,8 @@ struct comm {
     struct comm_backend *backend; // NULL: one rank
     struct comm_queue *queue;     // NULL until comm_later
     uint64_t sent;                // bytes that this rank gave to others
+    bool owned;                   // the back end is freed with it
+    bool alike;                   // comm_agree has said -1: all ranks know the failure
 };
 #define COMM_ALONE                                                                                 \
     {                                                                                              \

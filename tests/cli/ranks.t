@@ -1,0 +1,135 @@
+#!/usr/bin/env perl
+# Ranks over MPI: the same bytes for 1, 2 and 3 of them, memory a rank that falls with their number, what goes wrong told in
+# one line. Where there is no MPI, what does not need one; threads as ranks are in tests/unit (comm, cluster, balance).
+use strict;
+use warnings;
+use Cwd qw(abs_path);
+use File::Copy qw(copy);
+use File::Temp qw(tempdir);
+use Test::More;
+my $bin = abs_path($ENV{BIN} // 'bin');
+my $source = abs_path('.');
+my $dir = tempdir(CLEANUP => 1);
+chdir $dir or die;
+mkdir $_ for qw(bin emb big one one/emb);
+delete @ENV{grep { /^(OMPI|PMI|PMIX|SLURM)_/ } keys %ENV};
+$ENV{"OMPI_$_"} = 1 for qw(ALLOW_RUN_AS_ROOT ALLOW_RUN_AS_ROOT_CONFIRM MCA_rmaps_base_oversubscribe MCA_mpi_yield_when_idle);
+$ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'detect_leaks=0' if $ENV{ASAN}; # MPI's own
+
+sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
+sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die; print $h $t; close $h; }
+sub npy {
+    my ($file, $type, $shape, $data) = @_;
+    my $head = "{'descr': '$type', 'fortran_order': False, 'shape': ($shape), }";
+    $head .= ' ' x (117 - length $head) . "\n";
+    spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
+}
+my $said = '';
+sub run { my $rc = system("@_ 2>said"); $said = slurp('said'); return $rc & 127 ? -1 : $rc >> 8; }
+# What the tool said, not its launcher.
+sub lines { my ($tool) = @_; return grep { /^\Q$tool\E: / } split /\n/, $said; }
+
+my $seed = 1;
+sub draw { $seed = ($seed * 1103515245 + 12345) & 0x7fffffff; return ($seed >> 12) % 129 - 64; }
+# Rows about 23 centers, in four files of different lengths; a zero row in each.
+my $dim = 16;
+my @center = map { [map { draw() } 1 .. $dim] } 1 .. 23;
+for my $f (0 .. 3) {
+    my @rows = map { my $c = $center[($seed >> 9) % 23]; [map { ($_ + draw() / 4) / 64 } @$c] } 1 .. 500 + 90 * $f;
+    $rows[3] = [(0) x $dim];
+    npy("emb/$f.npy", '<f4', scalar(@rows) . ", $dim", pack 'f<*', map { @$_ } @rows);
+    copy("emb/$f.npy", "one/emb/$f.npy") if $f < 3; # rank 1 has one file less there
+}
+my $emb = join ' ', map { "emb/$_.npy" } 0 .. 3;
+
+# ---- without MPI
+
+for my $tool (map { s{.*/}{}r =~ s{\.c$}{}r } glob "$source/tools/*.c") {
+    my $libraries = `ldd $bin/$tool`;
+    ok($? == 0 && $libraries =~ /libc\.so/ && $libraries !~ /mpi|nccl|open-rte|pmix/i, "$tool needs no MPI and no NCCL") or diag($libraries);
+}
+my %command = ('kmeans-cluster' => "-k 60 --levels 2 --iterations 6 -q -o c.npy $emb");
+for my $tool (sort keys %command) {
+    my @launchers = (['OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK'], ['PMI_SIZE', 'PMI_RANK'], ['SLURM_STEP_NUM_TASKS', 'SLURM_PROCID']);
+    for my $l (@launchers) {
+        my $status = join ' ', map { run("$l->[0]=2 $l->[1]=$_ $bin/$tool --comm none $command{$tool}") . ' ' . lines($tool) } 0, 1;
+        is($status, '1 1 1 0', "$tool: two tasks by $l->[0] that would each do all are an error, told once");
+    }
+    ok(run("SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=0 $bin/$tool --comm none $command{$tool}") == 1 &&
+        $said =~ /^$tool: 2 tasks were started, and each would do all the work: --comm mpi$/m, "$tool: and says what to do") or diag($said);
+    is(run("$bin/$tool --comm tcp $command{$tool}"), 2, "$tool: an unknown way to talk is wrong usage");
+    is(run("$bin/$tool --comm ./none.so $command{$tool}"), 1, "$tool: a plug-in that is not there");
+    ok(lines($tool) == 1 && $said =~ m{cannot use './none\.so'}, 'is told in one line') or diag($said);
+    is(run("$bin/$tool $command{$tool}"), 0, "$tool: one task needs nothing") or diag($said);
+}
+
+# ---- with MPI
+
+if (system('command -v mpirun >/dev/null && command -v mpicc >/dev/null')) {
+    diag('no MPI (openmpi-bin, libopenmpi-dev): ranks over it are skipped');
+    ok(1, 'ranks over MPI # skip no mpirun or no mpicc');
+    done_testing();
+    exit;
+}
+my $mpicc = 'mpicc -std=c11 -O2 -Wall -Wextra -Werror -fPIC -shared';
+my $plugin = "$source/plugins/comm-mpi.c";
+is(system("$mpicc -I$source/lib -o bin/comm-mpi.so $plugin"), 0, 'a site compiles the plug-in from one file');
+is(system("$mpicc -DCOMM_MPI_MOST=999 -I$source/lib -o pieces.so $plugin"), 0, 'and with messages in small pieces');
+mkdir $_ for qw(other other/comm);
+spew('other/comm/backend.h', slurp("$source/lib/comm/backend.h") =~ s/COMM_VERSION = (\d+)/'COMM_VERSION = ' . ($1 + 1)/er);
+is(system("$mpicc -Iother -o other.so $plugin"), 0, 'and of another version');
+copy("$bin/$_", "bin/$_") && chmod 0755, "bin/$_" for keys %command;
+sub mpi { my ($ranks, @command) = @_; return run("timeout 60 mpirun -q -n $ranks @command"); }
+
+# kmeans-cluster
+my $kmeans = "-k 60 --levels 2 --iterations 6 --labels-dir labels -o c.npy $emb";
+my %made;
+sub outputs { return join "\0", map { "$_\n" . slurp($_) } 'c.npy', 'c.npy.json', map { ("labels/$_.npy", "labels/$_.npy.json") } 0 .. 3; }
+is(run("bin/kmeans-cluster $kmeans"), 0, 'kmeans-cluster alone') or diag($said);
+my $alone = outputs();
+my @notes = grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster');
+for my $ranks (2, 3) {
+    system('rm -rf c.npy* labels');
+    is(mpi($ranks, "bin/kmeans-cluster $kmeans"), 0, "kmeans-cluster on $ranks ranks") or diag($said);
+    ok(outputs() eq $alone, "$ranks ranks: the same bytes, sidecars too");
+    is_deeply([grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster')], \@notes, 'and rank 0 alone says what one would say');
+}
+system('cp c.npy all.npy; rm -rf c.npy* labels');
+is(mpi(3, "bin/kmeans-cluster --comm ./pieces.so -t 2 -k 60 --levels 2 --iterations 6 -q -o c.npy $emb"), 0, 'messages of 999 bytes') or diag($said);
+ok(slurp('c.npy') eq slurp('all.npy'), 'the same bytes');
+is(mpi(2, "bin/kmeans-cluster -q --assign all.npy --labels-dir labels $emb"), 0, 'labels alone') or diag($said);
+ok(join('', map { slurp("labels/$_.npy") } 0 .. 3) ne '' && index($alone, slurp('labels/3.npy')) > 0, 'each rank writes those of its files');
+is(mpi(2, "bin/kmeans-cluster -q -k 60 -o no.npy $emb"), 1, 'one level on two ranks');
+ok(lines('kmeans-cluster') == 1 && $said =~ /2 ranks train with --levels 2 only/ && !-e 'no.npy', 'is refused in one line') or diag($said);
+
+# A rank's memory: the rows of its own clusters, of 131 MB here.
+my $block = pack 'f<*', map { draw() / 64 } 1 .. 1000 * 128;
+npy("big/$_.npy", '<f4', '64000, 128', $block x 64) for 0 .. 3;
+sub peak {
+    my ($ranks) = @_;
+    my $how = '-k 128 --levels 2 --coarse 96 --coarse-points 3000 --iterations 1 -o big.npy ' . join ' ', map { "big/$_.npy" } 0 .. 3;
+    my $status = mpi($ranks, "bin/kmeans-cluster $how");
+    return $status == 0 && $said =~ /, (\d+) MB peak/ ? $1 : 0;
+}
+SKIP: {
+    skip 'memory is not measured under ASan', 1 if $ENV{ASAN};
+    my @mb = map { peak($_) } 2, 4;
+    my $share = ($mb[0] - 40) / (($mb[1] - 40) || 1); # 40: libraries, MPI, messages on their way
+    ok($mb[1] > 40 && $share > 1.6 && $share < 2.8, 'memory a rank falls as 1/R') or diag("MB: @mb");
+    note("MB a rank with 2 and 4: @mb");
+}
+
+# What goes wrong
+for my $tool (sort keys %command) {
+    is(mpi(2, "bin/$tool --comm ./other.so $command{$tool}"), 1, "$tool: a plug-in of another version");
+    ok(lines($tool) == 1 && $said =~ /cannot use '.*other\.so': it is of version \d+, this program needs \d+$/m, 'is told in one line') or diag($said);
+    my $two = join ' ', map { run("SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=$_ bin/$tool --comm mpi $command{$tool}") . ' ' . lines($tool) } 0, 1;
+    is($two, '1 1 1 0', "$tool: two tasks that are one rank each: told once, status 1") or diag($said);
+    is(mpi(2, qq(sh -c 'test \$OMPI_COMM_WORLD_RANK = 0 || cd one; exec $dir/bin/$tool $command{$tool}')), 1, "$tool: a rank without its input");
+    ok(lines($tool) == 1 && $said =~ m{^$tool: rank 1 \([^ ]+\): .*emb/3\.npy}m, 'is told in one line, with rank and host') or diag($said);
+    rename 'bin/comm-mpi.so', 'bin/gone';
+    is(mpi(2, "bin/$tool $command{$tool}"), 1, "$tool: mpirun without a plug-in");
+    ok(lines($tool) == 1 && $said =~ m{no comm-mpi\.so in .*make MPI=1}, 'is told in one line') or diag($said);
+    rename 'bin/gone', 'bin/comm-mpi.so';
+}
+done_testing();
