@@ -93,5 +93,6 @@ int main(int argc, char **argv)
     }
     if (rc)
         log_error(&log, "%s", e.text);
+    cli_release(&cli, &common);
     return rc ? CLI_FAILED : CLI_OK;
 }

@@ -277,7 +277,7 @@ int main(int argc, char **argv)
         o.path = common.operands[0];
     if (train_plan_init(&plan, &o, &e)) {
         log_error(&log, "%s; try --help", e.text);
-        cli_release(&cli);
+        cli_release(&cli, &common);
         return CLI_WRONG_USAGE;
     }
     signals_catch_stop();
@@ -285,7 +285,7 @@ int main(int argc, char **argv)
     if (rc < 0)
         log_error(&log, "%s", e.text);
     train_run_release(&run);
-    cli_release(&cli);
+    cli_release(&cli, &common);
     if (rc > 0)
         signals_die_of_stop();
     return rc ? CLI_FAILED : CLI_OK;

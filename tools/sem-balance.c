@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // sem-balance: finds the rows of embeddings that mean the same, and keeps one of each.
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "balance/stage.h"
 #include "device/dev.h"
@@ -174,19 +172,12 @@ int main(int argc, char **argv)
 {
     struct cli_common common = CLI_COMMON_INIT;
     struct log log;
-    struct err e;
     int status = CLI_FAILED;
-    char **given = mem_alloc((size_t)argc + 1, sizeof *given, &e);
-    if (given)
-        memcpy(given, argv, (size_t)argc * sizeof *given); // cli_start reorders argv
-    else
-        fprintf(stderr, "%s: %s\n", cli.tool, e.text);
-    if (given && cli_start(&cli, &common, argc, argv, &status)) {
+    if (cli_start(&cli, &common, argc, argv, &status)) {
         log_init(&log, stderr, &cli, &common);
-        status = run(&common, argc, given, &log);
-        cli_release(&cli);
+        status = run(&common, argc, argv, &log);
+        cli_release(&cli, &common);
     }
-    free(given);
     if (status == CLI_FAILED && signals_stop_signal())
         signals_die_of_stop();
     return status;

@@ -132,7 +132,7 @@ int main(int argc, char **argv)
         if (!url_is(common.operands[i])) {
             log_error(&log, "%s: only s3://, https:// and http:// folders are listed; try --help",
                       common.operands[i]);
-            cli_release(&cli);
+            cli_release(&cli, &common);
             return CLI_WRONG_USAGE;
         }
     status = run(&common, &l, &w, &e) ? CLI_FAILED : CLI_OK;
@@ -140,6 +140,6 @@ int main(int argc, char **argv)
         log_error(&log, "%s", e.text);
     shard_links_release(&l);
     release_words(&w);
-    cli_release(&cli);
+    cli_release(&cli, &common);
     return status;
 }

@@ -173,6 +173,6 @@ int main(int argc, char **argv)
         status = CLI_FAILED;
     }
     stream_release(&stream);
-    cli_release(&cli);
+    cli_release(&cli, &common);
     return status;
 }

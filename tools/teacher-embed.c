@@ -2,11 +2,8 @@
 // teacher-embed: samples in, CLIP embeddings out. Row i of every output is sample i of the input; a
 // sample without a usable picture or caption has a row of zeros there.
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
-#include "base/mem.h"
 #include "device/dev.h"
 #include "embed/stage.h"
 #include "system/cli.h"
@@ -202,19 +199,12 @@ int main(int argc, char **argv)
 {
     struct cli_common common = CLI_COMMON_INIT;
     struct log log;
-    struct err e;
     int status = CLI_FAILED;
     common.output = embed_stage_stdout;
-    char **given = mem_alloc((size_t)argc + 1, sizeof *given, &e);
-    if (given)
-        memcpy(given, argv, (size_t)argc * sizeof *given); // cli_start reorders argv
-    else
-        fprintf(stderr, "%s: %s\n", cli.tool, e.text);
-    if (given && cli_start(&cli, &common, argc, argv, &status)) {
+    if (cli_start(&cli, &common, argc, argv, &status)) {
         log_init(&log, stderr, &cli, &common);
-        status = run(&common, argc, given, &log);
-        cli_release(&cli);
+        status = run(&common, argc, argv, &log);
+        cli_release(&cli, &common);
     }
-    free(given);
     return status;
 }

@@ -149,6 +149,6 @@ int main(int argc, char **argv)
         log_detail(&log, "%.1f s", log_seconds(&log));
         status = missed ? CLI_FAILED : CLI_OK;
     }
-    cli_release(&cli);
+    cli_release(&cli, &common);
     return status;
 }

@@ -148,7 +148,10 @@ bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char 
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
     if (isa_check(&e))
         return wrong_usage(cli, &e, status);
-    switch (cli_parse(cli, common, argc, argv, &e)) {
+    enum cli_result result = cli_parse(cli, common, argc, argv, &e);
+    if (result != CLI_RUN)
+        cli_release(cli, common);
+    switch (result) {
     case CLI_VERSION:
         return print_version(cli, status);
     case CLI_WRONG:

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "system/cli-table.h"
 
 void cli_table_init(struct cli_table *t, const struct cli *cli, struct cli_common *c)
@@ -147,12 +148,14 @@ enum cli_result cli_parse(const struct cli *cli, struct cli_common *common, int 
     struct cli_table t;
     cli_table_init(&t, cli, common);
     bool ended = false;
-    common->operands = argv + 1;
     common->n_operands = 0;
+    common->operands = mem_alloc((size_t)argc + 1, sizeof *common->operands, e);
+    if (!common->operands)
+        return CLI_WRONG;
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i], *next = i + 1 < argc ? argv[i + 1] : NULL;
         if (ended || arg[0] != '-' || arg[1] == '\0') {
-            common->operands[common->n_operands++] = arg; // never ahead of i
+            common->operands[common->n_operands++] = arg;
             continue;
         }
         if (strcmp(arg, "--") == 0) {
@@ -173,8 +176,11 @@ enum cli_result cli_parse(const struct cli *cli, struct cli_common *common, int 
     return check_operands(cli, common, e) ? CLI_WRONG : CLI_RUN;
 }
 
-void cli_release(const struct cli *cli)
+void cli_release(const struct cli *cli, struct cli_common *common)
 {
+    free(common->operands);
+    common->operands = NULL;
+    common->n_operands = 0;
     for (size_t i = 0; i < cli->n_options; i++) {
         if (cli->options[i].type == CLI_LIST) {
             struct cli_list *l = cli->options[i].to;

@@ -74,8 +74,8 @@ struct cli_common {
     uint64_t threads;   // as given; cli_start replaces 0 by the processors allowed
     bool quiet;
     bool verbose;
-    int progress; // enum cli_progress
-    char **operands;
+    int progress;    // enum cli_progress
+    char **operands; // allocated by the parser, freed by cli_release; the strings are argv's
     size_t n_operands;
 };
 enum cli_progress { CLI_PROGRESS_AUTO, CLI_PROGRESS_ALWAYS, CLI_PROGRESS_NEVER };
@@ -86,7 +86,7 @@ enum cli_progress { CLI_PROGRESS_AUTO, CLI_PROGRESS_ALWAYS, CLI_PROGRESS_NEVER }
 
 // What the parser found: run the tool, print help or version, or a wrong command line (e says why).
 enum cli_result { CLI_RUN, CLI_HELP, CLI_VERSION, CLI_WRONG };
-// argv is permuted: options anywhere, "--" ends them.
+// Options may stand anywhere, "--" ends them. argv stays as it is. After any result, cli_release.
 enum cli_result cli_parse(const struct cli *cli, struct cli_common *common, int argc, char **argv,
                           struct err *e);
 // The --help text. Call before the values change, or the defaults are wrong. 0, or -1 when the
@@ -94,11 +94,12 @@ enum cli_result cli_parse(const struct cli *cli, struct cli_common *common, int 
 int cli_help(const struct cli *cli, const struct cli_common *common, FILE *to);
 
 // Everything a main does first: installs the signal handlers, parses, answers --help and --version
-// on stdout, a wrong command line on stderr. True: go on. False: return *status.
+// on stdout, a wrong command line on stderr. True: go on, and cli_release at the end. False: return
+// *status; nothing is left allocated.
 bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char **argv,
                int *status);
-// Frees what the parser allocated (lists).
-void cli_release(const struct cli *cli);
+// Frees what the parser allocated: operands and lists.
+void cli_release(const struct cli *cli, struct cli_common *common);
 
 // N or P% against a total: the count allowed.
 uint64_t cli_count_of(const struct cli_count *c, uint64_t total);

@@ -54,6 +54,7 @@ static enum cli_result parse(const char *line)
     static char copy[512];
     static char *argv[32];
     int argc = 0;
+    free(common.operands); // of the parse before
     common = (struct cli_common)CLI_COMMON_INIT;
     snprintf(copy, sizeof copy, "try %s", line);
     for (char *p = strtok(copy, " "); p; p = strtok(NULL, " "))
@@ -118,6 +119,7 @@ static void test_help(void)
     char *text = NULL;
     size_t n = 0;
     FILE *f = open_memstream(&text, &n);
+    free(common.operands);
     common = (struct cli_common)CLI_COMMON_INIT;
     ok(cli_help(&cli, &common, f) == 0, "help");
     fclose(f);
@@ -132,6 +134,6 @@ int main(void)
     test_good();
     test_bad();
     test_help();
-    cli_release(&cli);
+    cli_release(&cli, &common);
     return tap_done();
 }
