@@ -75,6 +75,21 @@ struct dev_adamw {
     // NULL: no clipping.
     const struct dev_clip *clip;
 };
+// For `given_ce`: a softmax over rows whose sums are known. x = logits.
+struct dev_given {
+    const float *logits; // device [rows, cols]
+    size_t ld;           // of logits and grad
+    const float *lse;    // device [rows]
+    const float *other;  // device [cols], the sums of the columns; NULL: there is no second softmax
+    // One of these two:
+    const int32_t *target; // device [rows]; -1: no column
+    const float *teacher;  // device [rows, cols]
+    size_t teacher_ld;
+    const float *teacher_lse, *teacher_other; // device [rows], [cols] (with `other`)
+    float weight;
+    float *grad;                   // may be the logits
+    float *loss, *entropy, *slope; // device [rows], NULL: not wanted
+};
 // What `clip` finds.
 struct dev_clip {
     double norm;  // of all gradients
@@ -272,6 +287,16 @@ struct dev_ops {
     void (*softmax_soft_ce)(struct dev *, size_t rows, size_t cols, const float *logits, size_t ld,
                             const float *teacher, size_t teacher_ld, float weight, float *grad,
                             float *loss, float *entropy);
+    // Softmaxes in parts: the sums over a row's logits, and over a column's, were made before
+    // (row_lse, of all columns or of all rows), here or elsewhere. p_ij = exp(x_ij - lse_i),
+    // q_ij = exp(x_ij - other_j), 0 without `other`.
+    //   target: grad_ij = weight (p_ij + q_ij - k [j == target_i]), k = 2 with `other`, else 1;
+    //           loss_i = lse_i (+ other_target) - k x_i,target, 0 where the target is -1
+    //   teacher: P, Q from its logits and sums likewise; grad_ij = weight (p_ij + q_ij - P_ij -
+    //           Q_ij); loss_i = -sum_j (P_ij log p_ij + Q_ij log q_ij), entropy_i = -sum_j P_ij
+    //           log P_ij
+    // slope_i = sum_j grad_ij x_ij.
+    void (*given_ce)(struct dev *, size_t rows, size_t cols, const struct dev_given *);
     // SigLIP: z = +1 where column == row, -1 elsewhere; loss[i] = sum_j -log sigmoid(z L_ij),
     // grad_ij = weight * d loss[i] / d L_ij. grad may be the logits.
     void (*sigmoid_ce)(struct dev *, size_t rows, size_t cols, const float *logits, size_t ld,

@@ -21,15 +21,31 @@ static size_t sample_max(const struct cluster_set *set, size_t k, size_t labels)
     return s < k ? s : k;
 }
 
+// Classes of the sample that one part has at most.
+static size_t part_sample(const struct cluster_set *set, size_t k, size_t s)
+{
+    size_t parts = set->parts ? set->parts : 1, most = k / parts + (k % parts != 0);
+    return s < most ? s : most;
+}
+
+static size_t parts_bytes(const struct cluster_set *set, size_t dim, size_t n_max, size_t n_label)
+{
+    size_t p = set->parts, vectors = n_label + 2;
+    if (p <= 1)
+        return 0;
+    return ((vectors + 2) * p + vectors + 2) * n_max * sizeof(float) +
+           (1 + part_sum_levels(p)) * n_max * dim * sizeof(float);
+}
+
 size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,
                           size_t n_label)
 {
     size_t s = sample_max(set, k, n_max * n_label);
     size_t state = k * dim * sizeof(float) * (set->frozen ? 1 : 3);
     size_t rows = s * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + s * 12;
-    size_t n = loss_block_rows(n_max, s, set->block);
-    return state + rows + 4 * n * s * sizeof(float) + n * sizeof(int32_t) +
-           (set->rate >= 1 ? 0 : k * sizeof(int32_t));
+    size_t cols = part_sample(set, k, s), n = loss_block_rows(n_max, cols, set->block);
+    return state + rows + parts_bytes(set, dim, n_max, n_label) + 4 * n * cols * sizeof(float) +
+           n * sizeof(int32_t) + (set->rate >= 1 ? 0 : k * sizeof(int32_t));
 }
 
 static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
@@ -42,25 +58,44 @@ static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
     return d->op->alloc(d, n ? n : 1, e);
 }
 
+// What several parts need besides.
+static int alloc_parts(struct cluster_head *h, struct err *e)
+{
+    struct dev *d = h->d;
+    size_t vectors = h->n_label + 2, all = h->parts * h->n_max;
+    bool ok = (h->begin = mem_alloc(h->parts + 1, sizeof *h->begin, e)) &&
+              (h->block_host = mem_alloc(h->n_block, sizeof *h->block_host, e)) &&
+              (h->turn_host = mem_alloc(all, sizeof *h->turn_host, e)) &&
+              (h->turn = room(d, all, 1, sizeof *h->turn, e)) &&
+              (h->sums = room(d, vectors, all, sizeof(float), e)) &&
+              (h->turned = room(d, all, 1, sizeof(float), e)) &&
+              (h->whole = room(d, vectors, h->n_max, sizeof(float), e)) &&
+              (h->loss = room(d, h->n_max, 1, sizeof(float), e)) &&
+              (h->loss2 = room(d, h->n_max, 1, sizeof(float), e)) &&
+              (h->part_dv = room(d, h->n_max, h->dim, sizeof(float), e));
+    return ok && !part_sum_open(&h->dv, d, h->n_max * h->dim, h->parts, e) ? 0 : -1;
+}
+
 static int alloc_step(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
-    size_t s = h->s_max, n = h->n_block = loss_block_rows(h->n_max, s, h->set.block);
+    size_t s = h->s_max, cols = part_sample(&h->set, h->k, s);
+    size_t n = h->n_block = loss_block_rows(h->n_max, cols, h->set.block);
     bool ok = (h->ids_dev = room(d, s, 1, sizeof(int32_t), e)) &&
               (h->unit = room(d, s, h->dim, sizeof(float), e)) &&
               (h->norm = room(d, s, 1, sizeof(float), e)) &&
               (h->dw = room(d, s, h->dim, sizeof(float), e)) &&
-              (h->cosine = room(d, n, s, sizeof(float), e)) &&
-              (h->grad = room(d, n, s, sizeof(float), e)) &&
-              (h->logits = room(d, n, s, sizeof(float), e)) &&
-              (h->teacher = room(d, n, s, sizeof(float), e)) &&
+              (h->cosine = room(d, n, cols, sizeof(float), e)) &&
+              (h->grad = room(d, n, cols, sizeof(float), e)) &&
+              (h->logits = room(d, n, cols, sizeof(float), e)) &&
+              (h->teacher = room(d, n, cols, sizeof(float), e)) &&
               (h->target = room(d, n, 1, sizeof(int32_t), e)) &&
               (h->ids = mem_alloc(s, sizeof *h->ids, e)) &&
               (h->target_host = mem_alloc(h->n_max * h->n_label, sizeof *h->target_host, e));
     if (ok && !h->all)
         ok = (h->rows = room(d, s, h->dim, sizeof(float), e)) &&
              (h->slot = mem_alloc(h->k, sizeof *h->slot, e));
-    if (!ok)
+    if (!ok || (h->parts > 1 && alloc_parts(h, e)))
         return -1;
     for (size_t i = 0; i < h->k && h->slot; i++)
         h->slot[i] = -1;
@@ -93,6 +128,7 @@ int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluste
     if (!k || k > INT32_MAX)
         return err_set(e, "%zu centroids: at least 1 and below 2^31 are needed", k);
     h->s_max = sample_max(set, k, n_max * h->n_label);
+    h->parts = set->parts ? set->parts : 1;
     h->all = set->rate >= 1;
     if (!(h->w = room(d, k, dim, sizeof(float), e)) || alloc_step(h, e)) {
         cluster_head_close(h);
@@ -117,14 +153,19 @@ void cluster_head_close(struct cluster_head *h)
 {
     if (!h->d)
         return;
-    void *dev[] = {h->w,      h->ids_dev, h->rows,   h->unit,    h->norm,  h->dw,
-                   h->cosine, h->grad,    h->logits, h->teacher, h->target};
+    void *dev[] = {h->w,      h->ids_dev, h->rows,   h->unit,    h->norm,   h->dw,
+                   h->cosine, h->grad,    h->logits, h->teacher, h->target, h->turn,
+                   h->sums,   h->turned,  h->whole,  h->loss,    h->loss2,  h->part_dv};
     for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
         if (dev[i])
             h->d->op->free(h->d, dev[i]);
     free(h->slot);
     free(h->ids);
     free(h->target_host);
+    free(h->begin);
+    free(h->block_host);
+    free(h->turn_host);
+    part_sum_close(&h->dv);
     memset(h, 0, sizeof *h);
 }
 
@@ -164,6 +205,21 @@ static void draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64
     h->d->op->upload(h->d, h->ids_dev, h->ids, h->s * sizeof *h->ids);
 }
 
+size_t cluster_head_class(const struct cluster_head *h, size_t q)
+{
+    return h->k / h->parts * q + h->k % h->parts * q / h->parts;
+}
+
+static void find_parts(struct cluster_head *h)
+{
+    size_t s = 0;
+    for (size_t q = 0; h->begin && q <= h->parts; q++) {
+        while (s < h->s && (size_t)h->ids[s] < cluster_head_class(h, q))
+            s++;
+        h->begin[q] = s;
+    }
+}
+
 int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
                       uint64_t step, struct err *e)
 {
@@ -185,6 +241,7 @@ int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, u
             int32_t y = labels[i * h->n_label + l];
             h->target_host[l * n + i] = h->slot ? h->slot[y] : y;
         }
+    find_parts(h);
     op->unit(h->d, h->s, h->dim, rows, h->unit, h->norm);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "device/dev.h"
+#include "losses/part-sum.h"
 #include "base/err.h"
 
 struct cluster_set {
@@ -21,6 +22,7 @@ struct cluster_set {
                   // entropy; >= 1: off
     bool frozen;  // the rows keep their first values
     size_t block; // values of a [rows, sample] matrix; 0: loss-block.h's
+    size_t parts; // of the classes, as many as of a step; 0: one
 };
 
 struct cluster_head {
@@ -43,6 +45,18 @@ struct cluster_head {
     int32_t *target_host;    // [n_max * n_label]
     size_t n_label;
     size_t s; // rows of this step's sample
+
+    // Of several parts: part q has classes [q k / parts, (q + 1) k / parts), and the sums of a row
+    // of logits are made part by part (loss-cluster-parts.c).
+    size_t parts;
+    size_t *begin;                 // [parts + 1]: places of the sample where the parts begin
+    int32_t *block_host;           // [n_block]: target columns
+    float *sums;                   // device [n_label + 2, parts, n_max]: of a part's logits
+    float *turned, *whole;         // device [n_max, parts], [n_label + 2, n_max]: of all logits
+    int32_t *turn, *turn_host;     // [n_max, parts]: from one order to the other, for turn_n rows
+    size_t turn_n;                 //
+    float *part_dv, *loss, *loss2; // device [n_max, dim], [n_max]
+    struct part_sum dv;
 };
 
 // For k classes of `dim` columns; `centroids` host [k, dim], made unit rows; NULL:
@@ -71,6 +85,8 @@ void cluster_head_block(struct cluster_head *h, size_t n, const float *v);
 // first block.
 void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v,
                             float *dv);
+// First class of part q.
+size_t cluster_head_class(const struct cluster_head *h, size_t q);
 // After the last block: h->dw is the gradient by the rows before they were made unit.
 void cluster_head_finish(struct cluster_head *h);
 

@@ -4,35 +4,68 @@
 // TinyCLIP, ICCV 2023).
 #include "losses/loss-terms.h"
 
-static void half(struct loss_run *r, bool transposed, float weight)
+// Of the two sides, images against texts and texts against images, each has a matrix of the
+// student's and one of the teacher's. Where matrices are not kept the sides share theirs.
+struct affinity_side {
+    size_t student, teacher; // numbers of matrices and of sums
+    const float *x, *y, *tx, *ty;
+    float *dx;
+};
+
+static void sums(struct loss_run *r, const struct affinity_side *side)
 {
-    const struct loss_batch *b = r->b;
     struct loss_room *m = r->room;
+    const struct loss_batch *b = r->b;
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        loss_logits(r, &s, side->student, b->dim, side->x, side->y);
+        loss_logits(r, &s, side->teacher, b->dim_t, side->tx, side->ty);
+        for (size_t k = side->student; k <= side->teacher; k++)
+            m->d->op->row_lse(m->d, s.n, b->n, loss_matrix(r, &s, k), b->n, m->lse[k] + s.at);
+    }
+}
+
+// The value and the scale's gradient follow from the first side.
+static void gradients(struct loss_run *r, const struct affinity_side *side,
+                      const struct affinity_side *other, size_t by_scale, float *row, float weight)
+{
+    struct loss_room *m = r->room;
+    const struct loss_batch *b = r->b;
     struct dev *d = m->d;
-    size_t n = b->n;
-    const float *x = transposed ? b->t : b->v, *y = transposed ? b->v : b->t;
-    const float *tx = transposed ? b->tt : b->tv, *ty = transposed ? b->tv : b->tt;
-    float *dx = transposed ? r->g->dt : r->g->dv, *dy = transposed ? r->g->dv : r->g->dt;
-    size_t by_scale = loss_by_scale(r), dim = b->dim, dim_t = b->dim_t;
-    float *row = loss_part_row(r, loss_part(r, 2 * (double)n), 1), s = b->scale;
-    for (size_t at = 0; at < n; at += m->n_block) {
-        size_t k = n - at < m->n_block ? n - at : m->n_block;
-        const float *xs = x + at * dim;
-        d->op->gemm(d, false, true, k, n, dim, s, xs, dim, y, dim, 0, m->logits, n);
-        d->op->gemm(d, false, true, k, n, dim_t, s, tx + at * dim_t, dim_t, ty, dim_t, 0,
-                    m->teacher, n);
-        d->op->softmax_soft_ce(d, k, n, m->logits, n, m->teacher, n, weight / (2 * (float)n),
-                               m->grad, row + at, NULL);
-        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
-        d->op->gemm(d, false, false, k, dim, n, s, m->grad, n, y, dim, 1, dx + at * dim, dim);
-        d->op->gemm(d, true, false, n, dim, k, s, m->grad, n, xs, dim, 1, dy, dim);
+    size_t n = b->n, dim = b->dim;
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        if (!m->kept) {
+            loss_logits(r, &s, side->student, dim, side->x, side->y);
+            loss_logits(r, &s, side->teacher, b->dim_t, side->tx, side->ty);
+        }
+        float *g = loss_matrix(r, &s, side->student);
+        struct dev_given j = {.logits = g, .grad = g, .ld = n, .weight = weight / (2 * (float)n)};
+        j.lse = m->lse[side->student] + s.at;
+        j.other = m->lse[other->student];
+        j.teacher = loss_matrix(r, &s, side->teacher);
+        j.teacher_ld = n;
+        j.teacher_lse = m->lse[side->teacher] + s.at;
+        j.teacher_other = m->lse[other->teacher];
+        j.loss = row ? row + s.at : NULL;
+        j.slope = row ? m->row + s.at : NULL;
+        d->op->given_ce(d, s.n, n, &j);
+        if (row)
+            loss_sum_add(r, by_scale, s.part, s.begins, s.n, j.slope, NULL);
+        d->op->gemm(d, false, false, s.n, dim, n, b->scale, g, n, side->y, dim, 1,
+                    side->dx + s.at * dim, dim);
     }
 }
 
 int loss_affinity(struct loss_run *r, float weight, struct err *e)
 {
+    const struct loss_batch *b = r->b;
+    struct affinity_side images = {0, 1, b->v, b->t, b->tv, b->tt, r->g->dv};
+    struct affinity_side texts = {2, 3, b->t, b->v, b->tt, b->tv, r->g->dt};
+    size_t by_scale = loss_by_scale(r);
+    float *row = loss_part_row(r, loss_part(r, 2 * (double)b->n), 1);
     (void)e;
-    half(r, false, weight);
-    half(r, true, weight);
+    sums(r, &images);
+    sums(r, &texts);
+    gradients(r, &images, &texts, by_scale, row, weight);
+    gradients(r, &texts, &images, by_scale, NULL, weight);
     return 0;
 }

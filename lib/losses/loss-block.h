@@ -9,6 +9,9 @@
 #include <stddef.h>
 
 enum { LOSS_BLOCK = 1 << 26, LOSS_BLOCK_ROWS = 64 }; // values; rows are a multiple of it
+// A matrix of at most so many values is kept between the sums of its rows and its gradients; of a
+// larger one the blocks are made twice. The values are the same.
+enum { LOSS_KEPT = 1 << 27 };
 
 // Rows of a block of an [n, cols] matrix; `block`: values, 0 = LOSS_BLOCK (others in tests).
 static inline size_t loss_block_rows(size_t n, size_t cols, size_t block)

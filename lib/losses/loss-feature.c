@@ -6,14 +6,20 @@
 static void tower(struct loss_run *r, const float *x, const float *target, float *dx, float weight)
 {
     struct dev *d = r->room->d;
-    size_t n = r->b->n * r->b->dim_t;
+    size_t dim = r->b->dim_t, n = r->b->n * dim;
     float g = 2 * weight / (float)n;
     struct loss_part *p = loss_part(r, (double)n);
-    loss_part_dot(r, p, 1, n, x, x);
-    loss_part_dot(r, p, -2, n, x, target);
-    loss_part_dot(r, p, 1, n, target, target);
-    d->op->axpy(d, n, g, x, dx);
-    d->op->axpy(d, n, -g, target, dx);
+    size_t own = loss_part_sum(r, p, 1), both = loss_part_sum(r, p, -2),
+           theirs = loss_part_sum(r, p, 1);
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        const float *a = x + s.at * dim, *b = target + s.at * dim;
+        size_t m = s.n * dim;
+        loss_sum_add(r, own, s.part, s.begins, m, a, a);
+        loss_sum_add(r, both, s.part, s.begins, m, a, b);
+        loss_sum_add(r, theirs, s.part, s.begins, m, b, b);
+        d->op->axpy(d, m, g, a, dx + s.at * dim);
+        d->op->axpy(d, m, -g, b, dx + s.at * dim);
+    }
 }
 
 int loss_feature(struct loss_run *r, float weight, struct err *e)

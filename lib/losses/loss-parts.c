@@ -3,14 +3,51 @@
 // share.
 #include "losses/loss-terms.h"
 
+bool loss_next(const struct loss_run *r, struct loss_span *s)
+{
+    const struct loss_room *m = r->room;
+    size_t at = s->at + s->n, end = r->b->n, part = at / r->part;
+    if (at >= end)
+        return false;
+    end = end < (part + 1) * r->part ? end : (part + 1) * r->part;
+    s->begins = at % r->part == 0;
+    s->part = part;
+    s->at = at;
+    s->n = end - at < m->n_block ? end - at : m->n_block;
+    return true;
+}
+
+float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k)
+{
+    const struct loss_room *m = r->room;
+    return m->mat[k % m->n_mat] + (m->kept ? s->at * r->b->n : 0);
+}
+
+void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
+                 const float *x, const float *y)
+{
+    struct dev *d = r->room->d;
+    size_t n = r->b->n;
+    d->op->gemm(d, false, true, s->n, n, dim, r->b->scale, x + s->at * dim, dim, y, dim, 0,
+                loss_matrix(r, s, k), n);
+}
+
+void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
+               const float *x, const float *y)
+{
+    struct dev *d = r->room->d;
+    loss_logits(r, s, k, dim, x, y);
+    d->op->row_lse(d, s->n, r->b->n, loss_matrix(r, s, k), r->b->n, r->room->lse[k] + s->at);
+}
+
 struct loss_part *loss_part(struct loss_run *r, double den)
 {
     struct loss_room *m = r->room;
-    if (m->n_parts == m->max_rows + m->max_sums) {
+    if (m->n_of == m->max_rows + m->max_sums) {
         m->overrun = true;
-        m->n_parts--;
+        m->n_of--;
     }
-    struct loss_part *p = &m->parts[m->n_parts++];
+    struct loss_part *p = &m->of[m->n_of++];
     *p = (struct loss_part){.term = r->term, .den = den};
     return p;
 }
@@ -28,18 +65,17 @@ float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight)
     return m->rows + m->n_rows++ * m->batch + r->at;
 }
 
-void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
-                   const float *y)
+size_t loss_part_sum(struct loss_run *r, struct loss_part *p, double weight)
 {
     size_t sum = loss_sum(r);
-    loss_sum_add(r, sum, true, n, x, y);
     if (p->n == LOSS_PART_SUMS) {
         r->room->overrun = true;
-        return;
+        return sum;
     }
     p->s[p->n].weight = weight;
     p->s[p->n].row = false;
     p->s[p->n++].at = sum;
+    return sum;
 }
 
 size_t loss_sum(struct loss_run *r)
@@ -51,11 +87,12 @@ size_t loss_sum(struct loss_run *r)
     return 0;
 }
 
-void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
-                  const float *y)
+void loss_sum_add(struct loss_run *r, size_t sum, size_t part, bool begins, size_t n,
+                  const float *x, const float *y)
 {
     struct loss_room *m = r->room;
-    (first ? m->d->op->dot_to : m->d->op->dot_add)(m->d, n, x, y, m->sums + sum);
+    double *to = m->sums + part * m->max_sums + sum;
+    (begins ? m->d->op->dot_to : m->d->op->dot_add)(m->d, n, x, y, to);
 }
 
 size_t loss_by_scale(struct loss_run *r)
@@ -65,23 +102,52 @@ size_t loss_by_scale(struct loss_run *r)
     return sum;
 }
 
-void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                   float *db, double part, float weight)
+// With the sums of all rows of both products known, x_i meets its own row of s X Y^T and the
+// columns of s Y X^T: da_i = s sum_j G_ij y_j, G_ij = w (exp(x_ij - lse_i) + exp(x_ij - other_j) -
+// 2 [i = j]). Products: 4 for both sides, 3 for one.
+struct pair_side {
+    size_t k; // number of its matrix and its sums
+    const float *x, *y;
+    float *dx;
+};
+
+static void pair_gradients(struct loss_run *r, const struct pair_side *p, size_t dim, float weight,
+                           float *row, size_t by_scale)
 {
     struct loss_room *m = r->room;
     struct dev *d = m->d;
-    size_t n = r->b->n, by_scale = loss_by_scale(r);
-    float s = r->b->scale, each = (float)(part * (double)weight / (double)n);
-    float *row = loss_part_row(r, loss_part(r, (double)n), part);
-    for (size_t at = 0; at < n; at += m->n_block) {
-        size_t k = n - at < m->n_block ? n - at : m->n_block;
-        const float *x = a + at * dim;
-        d->op->gemm(d, false, true, k, n, dim, s, x, dim, b, dim, 0, m->logits, n);
-        d->op->softmax_ce(d, k, n, m->logits, n, m->diagonal + at, each, m->grad, row + at);
-        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
-        if (da)
-            d->op->gemm(d, false, false, k, dim, n, s, m->grad, n, b, dim, 1, da + at * dim, dim);
-        if (db)
-            d->op->gemm(d, true, false, n, dim, k, s, m->grad, n, x, dim, 1, db, dim);
+    size_t n = r->b->n;
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        if (!m->kept)
+            loss_logits(r, &s, p->k, dim, p->x, p->y);
+        float *g = loss_matrix(r, &s, p->k);
+        struct dev_given j = {.logits = g, .grad = g, .ld = n, .weight = weight};
+        j.lse = m->lse[p->k] + s.at;
+        j.other = m->lse[!p->k];
+        j.target = m->diagonal + s.at;
+        j.loss = row ? row + s.at : NULL;
+        j.slope = row ? m->row + s.at : NULL;
+        d->op->given_ce(d, s.n, n, &j);
+        if (row)
+            loss_sum_add(r, by_scale, s.part, s.begins, s.n, j.slope, NULL);
+        d->op->gemm(d, false, false, s.n, dim, n, r->b->scale, g, n, p->y, dim, 1,
+                    p->dx + s.at * dim, dim);
     }
+}
+
+int loss_pair(struct loss_run *r, size_t dim, const float *a, const float *b, float *da, float *db,
+              double part, float weight, struct err *e)
+{
+    size_t n = r->b->n, by_scale = loss_by_scale(r);
+    float *row = loss_part_row(r, loss_part(r, (double)n), part);
+    float each = (float)(part * (double)weight / (double)n);
+    (void)e;
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        loss_sums(r, &s, 1, dim, b, a);
+        loss_sums(r, &s, 0, dim, a, b);
+    }
+    pair_gradients(r, &(struct pair_side){0, a, b, da}, dim, each, row, by_scale);
+    if (db)
+        pair_gradients(r, &(struct pair_side){1, b, a, db}, dim, each, NULL, 0);
+    return 0;
 }

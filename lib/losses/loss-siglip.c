@@ -5,51 +5,70 @@
 
 // The pair of a row stands on the diagonal for sigmoid_ce. So a block of rows from `at` has its
 // columns in the order at, at + 1 ... n - 1, 0 ... at - 1: two products each.
-static void block(struct loss_run *r, size_t at, size_t k, float weight, float *row)
+struct siglip_turn {
+    size_t first[2], count[2], col[2];
+};
+
+// Logits of a span in matrix 0, the gradient in matrix 1, the rows' gradients to dx.
+static struct siglip_turn side(struct loss_run *r, const struct loss_span *s, const float *x,
+                               const float *y, float *dx, float weight, float *row)
 {
     const struct loss_batch *b = r->b;
-    struct loss_room *m = r->room;
-    struct dev *d = m->d;
-    size_t n = b->n, dim = b->dim;
-    const float *v = b->v + at * dim;
-    const size_t first[2] = {at, 0}, count[2] = {n - at, at}, col[2] = {0, n - at};
+    struct dev *d = r->room->d;
+    size_t n = b->n, dim = b->dim, at = s->at;
+    float *logits = loss_matrix(r, s, 0), *grad = loss_matrix(r, s, 1);
+    struct siglip_turn t = {{at, 0}, {n - at, at}, {0, n - at}};
     // Every logit starts as b: the product of a column of b and a row of ones, then s v t^T.
-    d->op->gemm(d, false, true, k, n, 1, 1, m->row, 1, m->row2, 1, 0, m->logits, n);
-    for (int i = 0; i < 2 && count[i]; i++)
-        d->op->gemm(d, false, true, k, count[i], dim, b->scale, v, dim, b->t + first[i] * dim, dim,
-                    1, m->logits + col[i], n);
-    d->op->sigmoid_ce(d, k, n, m->logits, n, weight / (float)n, m->grad, row + at);
-    for (int i = 0; i < 2 && count[i]; i++) {
-        d->op->gemm(d, false, false, k, dim, count[i], b->scale, m->grad + col[i], n,
-                    b->t + first[i] * dim, dim, 1, r->g->dv + at * dim, dim);
-        d->op->gemm(d, true, false, count[i], dim, k, b->scale, m->grad + col[i], n, v, dim, 1,
-                    r->g->dt + first[i] * dim, dim);
-    }
+    d->op->gemm(d, false, true, s->n, n, 1, 1, r->room->row, 1, r->room->row2, 1, 0, logits, n);
+    for (int i = 0; i < 2 && t.count[i]; i++)
+        d->op->gemm(d, false, true, s->n, t.count[i], dim, b->scale, x + at * dim, dim,
+                    y + t.first[i] * dim, dim, 1, logits + t.col[i], n);
+    d->op->sigmoid_ce(d, s->n, n, logits, n, weight / (float)n, grad, row + at);
+    for (int i = 0; i < 2 && t.count[i]; i++)
+        d->op->gemm(d, false, false, s->n, dim, t.count[i], b->scale, grad + t.col[i], n,
+                    y + t.first[i] * dim, dim, 1, dx + at * dim, dim);
+    return t;
+}
+
+// Where a batch is one part the texts' gradients follow from the images' matrix, a product less.
+static void texts_too(struct loss_run *r, const struct loss_span *s, const struct siglip_turn *t)
+{
+    const struct loss_batch *b = r->b;
+    struct dev *d = r->room->d;
+    for (int i = 0; i < 2 && t->count[i]; i++)
+        d->op->gemm(d, true, false, t->count[i], b->dim, s->n, b->scale,
+                    loss_matrix(r, s, 1) + t->col[i], b->n, b->v + s->at * b->dim, b->dim, 1,
+                    r->g->dt + t->first[i] * b->dim, b->dim);
+}
+
+static void fill(struct loss_room *m, float *to, float x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        m->host[i] = x;
+    m->d->op->upload(m->d, to, m->host, n * sizeof *m->host);
 }
 
 int loss_siglip(struct loss_run *r, float weight, struct err *e)
 {
     const struct loss_batch *b = r->b;
     struct loss_room *m = r->room;
-    struct dev *d = m->d;
-    size_t n = b->n;
-    float *row = loss_part_row(r, loss_part(r, (double)n), 1);
+    float *row = loss_part_row(r, loss_part(r, (double)b->n), 1);
     (void)e;
-    for (size_t i = 0; i < n; i++)
-        m->host[i] = b->bias;
-    d->op->upload(d, m->row, m->host, n * sizeof *m->host);
-    for (size_t i = 0; i < n; i++)
-        m->host[i] = 1;
-    d->op->upload(d, m->row2, m->host, n * sizeof *m->host);
+    fill(m, m->row, b->bias, b->n);
+    fill(m, m->row2, 1, b->n);
     // The logits are s v.t + b: d/d logit_scale = sum G (L - b)
     size_t by_bias = loss_sum(r), by_scale = loss_by_scale(r);
     m->by_bias[by_bias] = 1;
     m->by_scale[by_bias] = -(double)b->bias;
-    for (size_t at = 0; at < n; at += m->n_block) {
-        size_t k = n - at < m->n_block ? n - at : m->n_block;
-        block(r, at, k, weight, row);
-        loss_sum_add(r, by_bias, !at, k * n, m->grad, NULL);
-        loss_sum_add(r, by_scale, !at, k * n, m->grad, m->logits);
+    for (struct loss_span s = {0}; loss_next(r, &s);) {
+        struct siglip_turn t = side(r, &s, b->v, b->t, r->g->dv, weight, row);
+        const float *grad = loss_matrix(r, &s, 1);
+        loss_sum_add(r, by_bias, s.part, s.begins, s.n * b->n, grad, NULL);
+        loss_sum_add(r, by_scale, s.part, s.begins, s.n * b->n, grad, loss_matrix(r, &s, 0));
+        if (m->parts == 1)
+            texts_too(r, &s, &t);
     }
+    for (struct loss_span s = {0}; m->parts > 1 && loss_next(r, &s);)
+        side(r, &s, b->t, b->v, r->g->dt, weight, m->lse[0]);
     return 0;
 }

@@ -10,42 +10,63 @@ struct loss_run {
     const struct loss_batch *b;
     struct loss_grads *g;
     size_t term;
+    size_t part;  // rows of a part
     size_t at, n; // cluster terms: the batch's rows [at, at + n), at most h->n_block
 };
 
-// weight x CE(s A B^T), the target of row i being column i: a value of part * CE; gradients added
-// to da, db (NULL: none wanted) and to the scale's. part scales value and gradient alike.
-void loss_contrast(struct loss_run *r, size_t dim, const float *a, const float *b, float *da,
-                   float *db, double part, float weight);
-// A part of the term's value, empty so far.
+// Rows that are worked on at a time: a block of a part.
+struct loss_span {
+    size_t at, n; // in the batch
+    size_t part;  // of this rank's
+    bool begins;  // the first of its part
+};
+// The next span, after a zeroed one the first; false: there is none.
+bool loss_next(const struct loss_run *r, struct loss_span *s);
+// Matrix k of a span: [s->n, batch].
+float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k);
+// Makes logits s x y^T of a span in matrix k, x and y [batch, dim].
+void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
+                 const float *x, const float *y);
+// The same, and the sums of their rows into room->lse[k].
+void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
+               const float *x, const float *y);
+
+// weight x part x (CE(s A B^T) + CE(s B A^T)), the target of row i being column i: a value of
+// part x both; gradients added to da, db (NULL: none wanted) and to the scale's.
+int loss_pair(struct loss_run *r, size_t dim, const float *a, const float *b, float *da, float *db,
+              double part, float weight, struct err *e);
+// A summand of the term's value, empty so far.
 struct loss_part *loss_part(struct loss_run *r, double den);
 // Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
 // the run's part of it).
 float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
-// Adds weight x the sum of x y (of x where y is NULL), device [n].
-void loss_part_dot(struct loss_run *r, struct loss_part *p, double weight, size_t n, const float *x,
-                   const float *y);
-// A sum on the device's side: its number, for by_scale and by_bias. loss_sum_add adds the sum of
-// x y, or with `first` begins with it.
+// Adds weight x a sum on the device's side, whose number it gives.
+size_t loss_part_sum(struct loss_run *r, struct loss_part *p, double weight);
+// A sum on the device's side: its number, for by_scale and by_bias.
 size_t loss_sum(struct loss_run *r);
-void loss_sum_add(struct loss_run *r, size_t sum, bool first, size_t n, const float *x,
-                  const float *y);
+// Adds the sum of x y (of x where y is NULL), device [n], to that of a part, or begins it.
+void loss_sum_add(struct loss_run *r, size_t sum, size_t part, bool begins, size_t n,
+                  const float *x, const float *y);
 // The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
 size_t loss_by_scale(struct loss_run *r);
 
+// The two cluster terms, rows ce and kl of the table, where the classes are in parts.
+int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float weight[],
+                       struct err *e);
+
 // The table: a row a term, LOSS_TERM(name, needs, rows, sums, help). rows: calls of loss_part_row
-// at most, with LOSS_LABELS for each label; sums: float64 sums at most (loss_sum, loss_part_dot,
+// at most, with LOSS_LABELS for each label; sums: float64 sums at most (loss_sum, loss_part_sum,
 // loss_by_scale). The memory of a step is summed from the rows of the terms with a weight. The
 // order is that of the log, of --help and of a checkpoint's figures.
 #define LOSS_TERMS(LOSS_TERM)                                                                      \
-    LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 4, 4,                 \
+    LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 2, 2,                 \
               "student against teacher, all four pairings")                                        \
     LOSS_TERM(cluster_ce, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_LABELS, 1, 0,                          \
               "cross entropy against the cluster labels")                                          \
     LOSS_TERM(cluster_kl, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 2, 0,                   \
               "KL from the teacher's clusters")                                                    \
-    LOSS_TERM(clip, 0, 2, 2, "the student's images against its texts")                             \
-    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 2, 2,                              \
+    LOSS_TERM(clip, 0, 1, 1, "the student's images against its texts")                             \
+    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 1, 1,                              \
               "the teacher's image-text similarities as targets")                                  \
     LOSS_TERM(feature, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 0, 6,                  \
               "squared distance to the teacher's embeddings")                                      \

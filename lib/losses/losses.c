@@ -116,7 +116,8 @@ int losses_needs(const struct losses *l)
     return needs;
 }
 
-// What the terms with a weight declare, and one more sum for the optimiser.
+// What the terms with a weight declare, and one more sum for the optimiser. In parts the cluster
+// terms have sums in place of rows.
 static void count_values(const struct losses *l, size_t n_label, size_t *rows, size_t *sums)
 {
     *rows = 0;
@@ -125,33 +126,87 @@ static void count_values(const struct losses *l, size_t n_label, size_t *rows, s
         const struct loss_kind *k = &loss_kinds[i];
         if (l->weight[i] <= 0)
             continue;
-        *rows += k->rows * (k->needs & LOSS_LABELS && n_label ? n_label : 1);
+        size_t n = k->rows * (k->needs & LOSS_LABELS && n_label ? n_label : 1);
+        *(is_cluster(i) && l->parts > 1 ? sums : rows) += n;
         *sums += k->sums;
     }
 }
 
+static size_t part_rows(const struct losses *l, size_t n)
+{
+    size_t parts = l->parts ? l->parts : 1;
+    return n / parts + (n % parts != 0);
+}
+
+// How the matrices of a batch of n rows are had.
+struct loss_plan {
+    size_t n_block, n_mat, rows; // rows of a matrix
+    bool kept;
+};
+
+static struct loss_plan plan_of(const struct losses *l, size_t n)
+{
+    struct loss_plan p = {.n_block = loss_block_rows(part_rows(l, n), n, l->block)};
+    size_t most = l->block ? l->block : LOSS_KEPT;
+    bool soft = false;
+    p.kept = n && n <= most / n;
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        soft = soft || (l->weight[i] > 0 && loss_kinds[i].run == loss_affinity);
+    p.n_mat = p.kept && soft ? 4 : 2;
+    p.rows = p.kept ? n : p.n_block;
+    return p;
+}
+
 size_t losses_bytes(const struct losses *l, size_t n, size_t n_label)
 {
-    size_t rows, sums, block = loss_block_rows(n, n, l->block);
+    size_t rows, sums;
+    struct loss_plan p = plan_of(l, n);
     count_values(l, n_label, &rows, &sums);
-    return 3 * block * n * sizeof(float) + (3 + rows) * n * sizeof(float) + sums * sizeof(double);
+    return p.n_mat * p.rows * n * sizeof(float) + (7 + rows) * n * sizeof(float) +
+           (l->parts ? l->parts : 1) * sums * sizeof(double);
 }
 
 static int open_values(struct losses *l, size_t n_label, struct err *e)
 {
     struct loss_room *r = &l->room;
-    size_t values;
+    size_t values, sums;
     count_values(l, n_label, &r->max_rows, &r->max_sums);
     if (r->max_sums > DEV_WEIGH_MAX)
         return err_set(e, "these losses need %zu sums, %d are the most", r->max_sums,
                        DEV_WEIGH_MAX);
-    if (!mem_mul(r->max_rows, r->n, &values))
+    if (!mem_mul(r->max_rows, r->n, &values) || !mem_mul(r->max_sums, r->parts, &sums))
         return err_set(e, "a batch of %zu is too large", r->n);
     values = values ? values : 1;
     return (r->rows = r->d->op->alloc(r->d, values * sizeof *r->rows, e)) &&
-                   (r->sums = r->d->op->alloc(r->d, r->max_sums * sizeof *r->sums, e)) &&
+                   (r->sums = r->d->op->alloc(r->d, sums * sizeof *r->sums, e)) &&
+                   (r->host_sums = mem_alloc(sums, sizeof *r->host_sums, e)) &&
                    (r->host_rows = mem_alloc(values, sizeof *r->host_rows, e)) &&
-                   (r->parts = mem_alloc(r->max_rows + r->max_sums, sizeof *r->parts, e))
+                   (r->of = mem_alloc(r->max_rows + r->max_sums, sizeof *r->of, e))
+               ? 0
+               : -1;
+}
+
+static int open_matrices(struct losses *l, struct err *e)
+{
+    struct loss_room *r = &l->room;
+    struct dev *d = r->d;
+    struct loss_plan p = plan_of(l, r->n);
+    size_t bytes;
+    if (!mem_mul(p.rows, r->n, &bytes) || !mem_mul(bytes, sizeof(float), &bytes))
+        return err_set(e, "a batch of %zu is too large", r->n);
+    r->n_block = p.n_block;
+    r->kept = p.kept;
+    r->n_mat = p.n_mat;
+    for (size_t i = 0; i < p.n_mat; i++)
+        if (!(r->mat[i] = d->op->alloc(d, bytes, e)))
+            return -1;
+    for (size_t i = 0; i < sizeof r->lse / sizeof *r->lse; i++)
+        if (!(r->lse[i] = d->op->alloc(d, r->n * sizeof(float), e)))
+            return -1;
+    return (r->row = d->op->alloc(d, r->n * sizeof(float), e)) &&
+                   (r->row2 = d->op->alloc(d, r->n * sizeof(float), e)) &&
+                   (r->diagonal = d->op->alloc(d, r->n * sizeof(int32_t), e)) &&
+                   (r->host = mem_alloc(r->n, sizeof(float), e))
                ? 0
                : -1;
 }
@@ -159,16 +214,9 @@ static int open_values(struct losses *l, size_t n_label, struct err *e)
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e)
 {
     struct loss_room *r = &l->room;
-    size_t square;
-    *r = (struct loss_room){.d = d, .n = n, .n_block = loss_block_rows(n, n, l->block)};
-    if (!mem_mul(r->n_block, n, &square) || !mem_mul(square, sizeof(float), &square))
-        return err_set(e, "a batch of %zu is too large", n);
-    if (!(r->logits = d->op->alloc(d, square, e)) || !(r->teacher = d->op->alloc(d, square, e)) ||
-        !(r->grad = d->op->alloc(d, square, e)) ||
-        !(r->row = d->op->alloc(d, n * sizeof(float), e)) ||
-        !(r->row2 = d->op->alloc(d, n * sizeof(float), e)) ||
-        !(r->diagonal = d->op->alloc(d, n * sizeof(int32_t), e)) ||
-        !(r->host = mem_alloc(n, sizeof(float), e)) || open_values(l, n_label, e)) {
+    *r = (struct loss_room){.d = d, .n = n, .parts = l->parts ? l->parts : 1};
+    r->part = part_rows(l, n);
+    if (open_matrices(l, e) || open_values(l, n_label, e)) {
         losses_close(l);
         return -1;
     }
@@ -184,19 +232,21 @@ void losses_close(struct losses *l)
     struct loss_room *r = &l->room;
     if (!r->d)
         return;
-    void *dev[] = {r->logits, r->teacher, r->grad, r->row, r->row2, r->diagonal, r->rows, r->sums};
+    void *dev[] = {r->mat[0], r->mat[1], r->mat[2], r->mat[3], r->lse[0],   r->lse[1], r->lse[2],
+                   r->lse[3], r->row,    r->row2,   r->rows,   r->diagonal, r->sums};
     for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
         if (dev[i])
             r->d->op->free(r->d, dev[i]);
     free(r->host);
     free(r->host_rows);
-    free(r->parts);
+    free(r->host_sums);
+    free(r->of);
     memset(r, 0, sizeof *r);
 }
 
 static void begin(struct loss_room *m, size_t batch)
 {
-    m->n_rows = m->n_sums = m->n_parts = 0;
+    m->n_rows = m->n_sums = m->n_of = 0;
     m->overrun = false;
     m->batch = batch;
     memset(m->by_scale, 0, sizeof m->by_scale);
@@ -220,6 +270,14 @@ static int run_term(struct losses *l, struct loss_run *r, struct err *e)
                : 0;
 }
 
+static size_t find_term(int (*run)(struct loss_run *r, float weight, struct err *e))
+{
+    size_t i = 0;
+    while (loss_kinds[i].run != run)
+        i++;
+    return i;
+}
+
 // The cluster terms share the sample and its cosines: a block of the batch goes through all of
 // them.
 static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
@@ -227,13 +285,20 @@ static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
     const struct loss_batch *b = r->b;
     struct loss_room *m = r->room;
     struct cluster_head *h = b->w;
-    size_t rows = m->n_rows, parts = m->n_parts, n = h->n_block;
+    size_t rows = m->n_rows, of = m->n_of, n = h->n_block;
     if (cluster_head_draw(h, b->n, b->label, b->seed, b->step, e))
         return err_wrap(e, "cluster loss");
+    if (m->parts > 1) {
+        if (loss_cluster_parts(r, find_term(loss_cluster_ce), find_term(loss_cluster_kl),
+                               l->effective, e))
+            return err_wrap(e, "cluster loss");
+        cluster_head_finish(h);
+        return 0;
+    }
     for (r->at = 0; r->at < b->n; r->at += n) {
         r->n = b->n - r->at < n ? b->n - r->at : n;
         m->n_rows = rows; // the same parts again, and the block's part of each row
-        m->n_parts = parts;
+        m->n_of = of;
         cluster_head_block(h, r->n, b->pv + r->at * h->dim);
         for (r->term = 0; loss_kinds[r->term].name; r->term++)
             if (is_cluster(r->term) && l->effective[r->term] > 0 && run_term(l, r, e))
@@ -245,13 +310,29 @@ static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
     return 0;
 }
 
+// One more sum of each part, for the optimiser to see whether a loss is not finite.
+static void queue_check(struct loss_run *r)
+{
+    struct loss_room *m = r->room;
+    size_t n = r->b->n, sum = m->n_rows ? loss_sum(r) : 0;
+    for (size_t p = 0; p * r->part < n; p++) {
+        size_t at = p * r->part, rows = n - at < r->part ? n - at : r->part;
+        for (size_t k = 0; k < m->n_rows; k++)
+            loss_sum_add(r, sum, p, !k, rows, m->rows + k * n + at, NULL);
+    }
+}
+
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
 {
     struct loss_room *m = &l->room;
     struct dev *d = m->d;
-    struct loss_run r = {.room = m, .b = b, .g = g, .n = b->n};
+    struct loss_run r = {.room = m, .b = b, .g = g, .n = b->n, .part = b->part ? b->part : b->n};
     bool clusters = false;
     begin(m, b->n);
+    d->op->zero(d, m->sums, m->parts * m->max_sums * sizeof *m->sums);
+    if (b->n > m->n || r.part > m->part)
+        return err_set(e, "a batch of %zu in parts of %zu where %zu in %zu were planned", b->n,
+                       r.part, m->n, m->part);
     if (b->w)
         cluster_head_begin(b->w);
     for (; loss_kinds[r.term].name; r.term++) {
@@ -263,21 +344,35 @@ int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads
     }
     if (clusters && queue_clusters(l, &r, e))
         return -1;
-    // One more sum, for the optimiser to see whether a loss is not finite.
-    if (m->n_rows)
-        loss_sum_add(&r, loss_sum(&r), true, m->n_rows * b->n, m->rows, NULL);
+    queue_check(&r);
     d->op->fetch(d, m->host_rows, m->rows, m->n_rows * b->n * sizeof *m->rows);
-    d->op->fetch(d, m->host_sums, m->sums, m->n_sums * sizeof *m->sums);
+    d->op->fetch(d, m->host_sums, m->sums, m->parts * m->max_sums * sizeof *m->sums);
     return 0;
 }
 
-void losses_scalars(struct losses *l, float *dscale, float *dbias)
+void losses_scalars(struct losses *l, size_t part, float *dscale, float *dbias)
 {
     struct loss_room *m = &l->room;
+    const double *sums = m->sums + part * m->max_sums;
     if (dscale)
-        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_scale, dscale);
+        m->d->op->weigh(m->d, m->n_sums, sums, m->by_scale, dscale);
     if (dbias)
-        m->d->op->weigh(m->d, m->n_sums, m->sums, m->by_bias, dbias);
+        m->d->op->weigh(m->d, m->n_sums, sums, m->by_bias, dbias);
+}
+
+size_t losses_checks(const struct losses *l, const double **check)
+{
+    *check = l->room.sums;
+    return l->room.parts * l->room.max_sums;
+}
+
+// A sum of all parts, one after the other.
+static double whole_sum(const struct loss_room *m, size_t sum)
+{
+    double x = 0;
+    for (size_t p = 0; p < m->parts; p++)
+        x += m->host_sums[p * m->max_sums + sum];
+    return x;
 }
 
 static double part_value(const struct loss_room *m, const struct loss_part *p)
@@ -288,7 +383,7 @@ static double part_value(const struct loss_room *m, const struct loss_part *p)
         const float *row = m->host_rows + p->s[k].at * m->batch;
         for (size_t i = 0; p->s[k].row && i < m->batch; i++)
             sum += (double)row[i];
-        value += p->s[k].weight * (p->s[k].row ? sum : m->host_sums[p->s[k].at]);
+        value += p->s[k].weight * (p->s[k].row ? sum : whole_sum(m, p->s[k].at));
     }
     return value / p->den;
 }
@@ -298,14 +393,14 @@ double losses_values(struct losses *l, struct loss_grads *g)
     const struct loss_room *m = &l->room;
     double total = 0;
     memset(l->value, 0, sizeof l->value);
-    for (size_t i = 0; i < m->n_parts; i++)
-        l->value[m->parts[i].term] += part_value(m, &m->parts[i]);
+    for (size_t i = 0; i < m->n_of; i++)
+        l->value[m->of[i].term] += part_value(m, &m->of[i]);
     for (size_t i = 0; loss_kinds[i].name; i++)
         if (l->weight[i] > 0)
             total += (double)l->effective[i] * l->value[i];
     for (size_t i = 0; i < m->n_sums; i++) {
-        g->dscale += m->by_scale[i] != 0 ? m->by_scale[i] * m->host_sums[i] : 0;
-        g->dbias += m->by_bias[i] != 0 ? m->by_bias[i] * m->host_sums[i] : 0;
+        g->dscale += m->by_scale[i] != 0 ? m->by_scale[i] * whole_sum(m, i) : 0;
+        g->dbias += m->by_bias[i] != 0 ? m->by_bias[i] * whole_sum(m, i) : 0;
     }
     return total;
 }

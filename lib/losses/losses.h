@@ -20,8 +20,14 @@
 
 enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24 };
 
+// A batch is in parts of rows, and a rank (comm/comm.h) has parts that stand together. It has the
+// embeddings of all rows and makes the gradients of its own, each of them whole: of a softmax over
+// a column of logits, which goes over the rows of other parts, it needs only the sum, and that was
+// made where the row that the column stands for is. So no gradient of an embedding is ever summed
+// over parts, and its bytes depend on the parts alone.
 struct loss_batch {
-    size_t n;               // rows
+    size_t n;               // rows of the whole batch
+    size_t part;            // rows of a part, the last may have fewer; 0: all in one
     size_t dim, dim_t;      // of the student's and the teacher's embeddings
     const float *v, *t;     // device [n, dim]
     const float *pv, *pt;   // device [n, dim_t]
@@ -33,7 +39,7 @@ struct loss_batch {
     struct cluster_head *w; // the cluster head, NULL when no term needs it
 };
 
-// Gradients of the weighted sum; the buffers are added to.
+// Gradients of the weighted sum; the buffers are added to, the rows of other ranks left alone.
 struct loss_grads {
     float *dv, *dt;   // device [n, dim]
     float *dpv, *dpt; // device [n, dim_t]; dv and dt themselves without projection
@@ -41,7 +47,7 @@ struct loss_grads {
     double dbias;     // by b; likewise
 };
 
-// A part of a term's value: (sum of weight x (a row's sum, or a float64 sum)) / den.
+// A summand of a term's value: (sum of weight x (a row's sum, or a float64 sum)) / den.
 enum { LOSS_PART_SUMS = 3 };
 struct loss_part {
     size_t term; // row of the table
@@ -58,20 +64,22 @@ struct loss_part {
 // answer, so they are worked out when all of the step has been given to it.
 struct loss_room {
     struct dev *d;
-    size_t n;                // rows at most
-    size_t n_block;          // rows that are worked on at a time (loss-block.h)
-    float *logits, *teacher; // [n_block, n]
-    float *grad;             // [n_block, n]
-    float *row, *row2;       // [n]
-    int32_t *diagonal;       // device [n]: 0, 1, 2 ...
-    float *host;             // [n]
-    float *rows, *host_rows; // [max_rows, batch's n]: losses of samples, a row a part
-    double *sums;            // device [max_sums]
-    double host_sums[DEV_WEIGH_MAX];
+    size_t n;                 // rows of the batch at most
+    size_t parts, part;       // of a step; rows of the largest
+    size_t n_block;           // rows that are worked on at a time (loss-block.h)
+    bool kept;                // mat has all rows of this rank, else a block of them
+    size_t n_mat;             // matrices
+    float *mat[4];            // device [rows or n_block, n]: logits, gradients
+    float *lse[4];            // device [n]: sums of the rows of a term's softmaxes
+    float *row, *row2;        // device [n]
+    int32_t *diagonal;        // device [n]: 0, 1, 2 ...
+    float *host;              // [n]
+    float *rows, *host_rows;  // [max_rows, batch's n]: losses of samples, a row a part
+    double *sums, *host_sums; // [parts, max_sums]: a part's sums; device, host
     double by_scale[DEV_WEIGH_MAX], by_bias[DEV_WEIGH_MAX]; // dscale, dbias: weights of the sums
-    struct loss_part *parts;                                // [max_rows + max_sums]
+    struct loss_part *of;                                   // [max_rows + max_sums]
     size_t max_rows, max_sums;                              // what the terms declare, and one more
-    size_t n_rows, n_sums, n_parts, batch;
+    size_t n_rows, n_sums, n_of, batch;
     bool overrun; // a term asked for more than it declares
 };
 
@@ -107,6 +115,7 @@ struct losses {
     float effective[LOSS_MAX]; // weights of the last run
     double value[LOSS_MAX];    // of the last run
     size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
+    size_t parts;              // of a step; 0: one
     struct loss_room room;
 };
 
@@ -119,14 +128,16 @@ enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
 void losses_text(const struct losses *l, char text[LOSS_TEXT]);
 // The union of what the terms with a weight need.
 int losses_needs(const struct losses *l);
-// Memory for batches of at most n rows with n_label labels each. 0 or -1.
+// Memory for batches of at most n rows with n_label labels each, in l->parts parts. 0 or -1.
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);
 size_t losses_bytes(const struct losses *l, size_t n, size_t n_label);
 // Gives the device all that makes gradients and values; waits for nothing. 0 or -1.
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
-// The gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
-void losses_scalars(struct losses *l, float *dscale, float *dbias);
+// A part's gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
+void losses_scalars(struct losses *l, size_t part, float *dscale, float *dbias);
+// After losses_queue: numbers on the device that are all finite if the losses are; how many.
+size_t losses_checks(const struct losses *l, const double **check);
 // After the device's sync: l->value, g->dscale and g->dbias; gives the weighted sum.
 double losses_values(struct losses *l, struct loss_grads *g);
 // All of it, and waits. 0 or -1.

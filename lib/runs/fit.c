@@ -48,14 +48,20 @@ static size_t even(const struct memory_fit *f, size_t least)
     return least;
 }
 
-// The fewest pieces that fit; 0: not even pieces of one sample do.
+// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but each doubling
+// of their number needs the gradients once more (losses/part-sum.h): the first power of two that
+// fits, then the fewest above half of it.
 static size_t fewest(struct memory_fit *f, double share)
 {
-    size_t bad = 1, good = f->s.batch;
-    if (fits(f, 1, share))
+    size_t bad = 0, good = 1, most = f->s.batch;
+    while (!fits(f, good, share)) {
+        if (good == most)
+            return 0;
+        bad = good;
+        good = good > most / 2 ? most : 2 * good;
+    }
+    if (good == 1)
         return 1;
-    if (!fits(f, good, share))
-        return 0;
     while (good - bad > 1) {
         size_t mid = bad + (good - bad) / 2;
         if (fits(f, mid, share))

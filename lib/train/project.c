@@ -63,22 +63,25 @@ void train_project_close(struct train_project *p)
     memset(p, 0, sizeof *p);
 }
 
-void train_project_forward(struct train_project *p, int tower, size_t n, const float *x)
+void train_project_forward(struct train_project *p, int tower, size_t at, size_t n, const float *x)
 {
     const struct dev_ops *op = p->d->op;
-    op->gemm(p->d, false, true, n, p->dim_t, p->dim, 1, x, p->dim, p->map[tower], p->dim, 0, p->raw,
-             p->dim_t);
-    op->unit(p->d, n, p->dim_t, p->raw, p->unit[tower], p->norm[tower]);
-    op->zero(p->d, p->dunit[tower], n * p->dim_t * sizeof(float));
-    op->zero(p->d, p->grad[tower], p->dim * p->dim_t * sizeof(float));
+    size_t first = at * p->dim_t;
+    op->gemm(p->d, false, true, n, p->dim_t, p->dim, 1, x + at * p->dim, p->dim, p->map[tower],
+             p->dim, 0, p->raw, p->dim_t);
+    op->unit(p->d, n, p->dim_t, p->raw, p->unit[tower] + first, p->norm[tower] + at);
+    op->zero(p->d, p->dunit[tower] + first, n * p->dim_t * sizeof(float));
 }
 
-void train_project_back(struct train_project *p, int tower, size_t n, const float *x, float *dx)
+void train_project_back(struct train_project *p, int tower, size_t at, size_t n, const float *x,
+                        float *dx)
 {
     const struct dev_ops *op = p->d->op;
-    op->unit_bwd(p->d, n, p->dim_t, p->unit[tower], p->norm[tower], p->dunit[tower], p->raw);
-    op->gemm(p->d, true, false, p->dim_t, p->dim, n, 1, p->raw, p->dim_t, x, p->dim, 1,
-             p->grad[tower], p->dim);
+    size_t first = at * p->dim_t;
+    op->unit_bwd(p->d, n, p->dim_t, p->unit[tower] + first, p->norm[tower] + at,
+                 p->dunit[tower] + first, p->raw);
+    op->gemm(p->d, true, false, p->dim_t, p->dim, n, 1, p->raw, p->dim_t, x + at * p->dim, p->dim,
+             0, p->grad[tower], p->dim);
     op->gemm(p->d, false, false, n, p->dim, p->dim_t, 1, p->raw, p->dim_t, p->map[tower], p->dim, 1,
-             dx, p->dim);
+             dx + at * p->dim, p->dim);
 }

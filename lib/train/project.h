@@ -25,9 +25,11 @@ int train_project_open(struct train_project *p, struct dev *d, size_t dim, size_
                        size_t n_max, uint64_t seed, struct err *e);
 void train_project_close(struct train_project *p);
 size_t train_project_bytes(size_t dim, size_t dim_t, size_t n_max);
-// Computes p->unit[tower] [n, dim_t] from x, device [n, dim]; zeroes dunit and the maps' gradients.
-void train_project_forward(struct train_project *p, int tower, size_t n, const float *x);
-// Adds the gradients that follow from dunit to dx, device [n, dim], and to grad.
-void train_project_back(struct train_project *p, int tower, size_t n, const float *x, float *dx);
+// Computes p->unit[tower] from x, device [n_max, dim], for rows [at, at + n); zeroes dunit there.
+void train_project_forward(struct train_project *p, int tower, size_t at, size_t n, const float *x);
+// Adds the gradient of these rows that follows from dunit to dx, device [n_max, dim], and makes
+// grad that of them alone.
+void train_project_back(struct train_project *p, int tower, size_t at, size_t n, const float *x,
+                        float *dx);
 
 #endif

@@ -31,22 +31,28 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
 {
     size_t act_size = d->act_size;
     const struct clip_config *c = &t->cfg;
-    size_t piece = train_piece(s), dim = (size_t)c->embed_dim;
+    size_t piece = train_piece(s), dim = (size_t)c->embed_dim, levels;
+    struct losses losses = s->losses;
+    struct cluster_set cluster = s->cluster;
+    losses.parts = cluster.parts = s->accumulate;
+    levels = part_sum_levels(s->accumulate);
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
     m->parameters = clip_grad_bytes(t, act_size, d->weight_copies);
+    m->parameters += levels * t->n_flat * sizeof(float);
     m->optimiser = 2 * t->n_flat * sizeof(float);
     for (int i = 0; i < 2; i++)
         m->activations +=
             clip_tape_bytes(c, (enum clip_tower_id)i, piece, rows[i], s->recompute, act_size);
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
-    m->losses = losses_bytes(&s->losses, s->batch, s->n_label) +
+    m->losses = losses_bytes(&losses, s->batch, s->n_label) +
                 s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
     if (s->project)
-        m->losses += train_project_bytes(dim, s->dim_t, s->batch);
+        m->losses += train_project_bytes(dim, s->dim_t, s->batch) +
+                     2 * levels * dim * s->dim_t * sizeof(float);
     if (s->k)
-        m->clusters = cluster_head_bytes(&s->cluster, s->k, s->dim_t, s->batch, s->n_label);
+        m->clusters = cluster_head_bytes(&cluster, s->k, s->dim_t, s->batch, s->n_label);
     m->own = d->own_bytes;
     if (d->reserve && s->accumulate == 1) // the next step's pictures
         m->activations += piece * picture_bytes(c);
@@ -113,10 +119,22 @@ static int reserve(struct train_core *c, struct err *e)
     return clip_scratch_room(&c->model, c->piece, most, e);
 }
 
-static int open_parts(struct train_core *c, const struct clip_config *cfg, const float *centroids,
-                      struct err *e)
+static int open_sums(struct train_core *c, struct err *e)
+{
+    size_t parts = c->set.accumulate, map = c->project.dim * c->project.dim_t;
+    if (part_sum_open(&c->sum, c->d, c->table.n_flat, parts, e))
+        return -1;
+    for (int i = 0; i < 2 && c->project.d; i++)
+        if (part_sum_open(&c->map_sum[i], c->d, map, parts, e))
+            return -1;
+    return 0;
+}
+
+static int open_all(struct train_core *c, const struct clip_config *cfg, const float *centroids,
+                    struct err *e)
 {
     struct train_set *s = &c->set;
+    s->losses.parts = s->cluster.parts = s->accumulate;
     if (clip_table_init(&c->table, cfg, e) ||
         clip_grad_init(&c->model, c->d, &c->table, s->recompute, e) ||
         losses_open(&s->losses, c->d, s->batch, s->n_label, e))
@@ -127,7 +145,10 @@ static int open_parts(struct train_core *c, const struct clip_config *cfg, const
     if (s->project && train_project_open(&c->project, c->d, c->dim, s->dim_t, s->batch, s->seed, e))
         return -1;
     optim_init(&c->optim, c->d, &s->optim);
-    return add_slots(c, e) || alloc_rows(c, e) || (c->d->reserve && reserve(c, e)) ? -1 : 0;
+    return add_slots(c, e) || open_sums(c, e) || alloc_rows(c, e) ||
+                   (c->d->reserve && reserve(c, e))
+               ? -1
+               : 0;
 }
 
 int train_core_check(const struct train_set *set, size_t dim, struct err *e)
@@ -153,7 +174,7 @@ int train_core_open(struct train_core *c, struct dev *d, const struct clip_confi
     if (train_core_check(set, c->dim, e))
         return -1;
     c->piece = train_piece(set);
-    if (open_parts(c, cfg, centroids, e)) {
+    if (open_all(c, cfg, centroids, e)) {
         train_core_close(c);
         return -1;
     }
@@ -178,6 +199,9 @@ void train_core_close(struct train_core *c)
         c->d->op->free(c->d, c->ahead);
     if (c->optim.d)
         optim_release(&c->optim);
+    part_sum_close(&c->sum);
+    for (int i = 0; i < 2; i++)
+        part_sum_close(&c->map_sum[i]);
     train_project_close(&c->project);
     cluster_head_close(&c->head);
     losses_close(&c->set.losses);
@@ -213,7 +237,7 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e)
     return c->d->op->sync(c->d, e);
 }
 
-// One piece of one tower forward.
+// One part of one tower forward.
 static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
                    size_t n, struct err *e)
 {
@@ -233,13 +257,19 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
                             e);
 }
 
+// Rows of the part that begins at row `at`.
+static size_t part_at(const struct train_core *c, const struct train_batch *b, size_t at)
+{
+    return b->n - at < c->piece ? b->n - at : c->piece;
+}
+
 // Embeddings of the whole batch, made unit. Texts first: the device works on them while the
 // pictures travel.
 static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
 {
     for (int i = 1; i >= 0; i--) {
         for (size_t at = 0; at < b->n; at += c->piece)
-            if (forward(c, b, i, at, b->n - at < c->piece ? b->n - at : c->piece, e))
+            if (forward(c, b, i, at, part_at(c, b, at), e))
                 return -1;
         c->d->op->unit(c->d, b->n, c->dim, c->z[i], c->u[i], c->norm[i]);
         c->d->op->zero(c->d, c->du[i], b->n * c->dim * sizeof(float));
@@ -265,7 +295,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
                         struct err *e)
 {
     struct train_project *p = c->project.d ? &c->project : NULL;
-    struct loss_batch l = {.n = b->n, .dim = c->dim, .dim_t = c->set.dim_t};
+    struct loss_batch l = {.n = b->n, .part = c->piece, .dim = c->dim, .dim_t = c->set.dim_t};
     l.v = l.pv = c->u[0];
     l.t = l.pt = c->u[1];
     l.tv = b->tv ? c->teacher[0] : NULL;
@@ -280,40 +310,52 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     *g = (struct loss_grads){.dv = c->du[0], .dt = c->du[1], .dpv = c->du[0], .dpt = c->du[1]};
     upload_teacher(c, b);
     for (int i = 0; i < 2 && p; i++)
-        train_project_forward(p, i, b->n, c->u[i]);
+        for (size_t at = 0; at < b->n; at += c->piece)
+            train_project_forward(p, i, at, part_at(c, b, at), c->u[i]);
     if (p) {
         l.pv = p->unit[0];
         l.pt = p->unit[1];
         g->dpv = p->dunit[0];
         g->dpt = p->dunit[1];
     }
-    if (losses_queue(&c->set.losses, &l, g, e))
-        return -1;
-    for (int i = 0; i < 2 && p; i++)
-        train_project_back(p, i, b->n, c->u[i], c->du[i]);
+    return losses_queue(&c->set.losses, &l, g, e);
+}
+
+// The gradients of the parameters by the rows [at, at + n) alone.
+static int part_back(struct train_core *c, const struct train_batch *b, size_t at, struct err *e)
+{
+    struct dev *d = c->d;
+    size_t n = part_at(c, b, at), first = at * c->dim;
+    bool again = b->n > c->piece;
+    d->op->zero(d, c->model.grad, c->table.n_flat * sizeof(float));
+    losses_scalars(&c->set.losses, at / c->piece, scalar(c, c->model.grad, CLIP_K_LOGIT_SCALE),
+                   scalar(c, c->model.grad, CLIP_K_LOGIT_BIAS));
+    for (int i = 0; i < 2; i++) {
+        if (c->project.d)
+            train_project_back(&c->project, i, at, n, c->u[i], c->du[i]);
+        d->op->unit_bwd(d, n, c->dim, c->u[i] + first, c->norm[i] + at, c->du[i] + first,
+                        c->du[i] + first);
+        if ((again && forward(c, b, i, at, n, e)) ||
+            clip_grad_back(&c->model, &c->tape[i], c->du[i] + first, e))
+            return -1;
+    }
     return 0;
 }
 
 static int queue_gradient(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
                           struct err *e)
 {
-    struct dev *d = c->d;
-    bool pieces = b->n > c->piece;
     if (!b->n || b->n > c->set.batch)
         return err_set(e, "a batch of %zu where %zu is the most", b->n, c->set.batch);
     if (embed(c, b, e) || queue_losses(c, b, g, e))
         return -1;
-    d->op->zero(d, c->model.grad, c->table.n_flat * sizeof(float));
-    losses_scalars(&c->set.losses, scalar(c, c->model.grad, CLIP_K_LOGIT_SCALE),
-                   scalar(c, c->model.grad, CLIP_K_LOGIT_BIAS));
-    for (int i = 0; i < 2; i++) {
-        d->op->unit_bwd(d, b->n, c->dim, c->u[i], c->norm[i], c->du[i], c->du[i]);
-        for (size_t at = 0; at < b->n; at += c->piece) {
-            size_t n = b->n - at < c->piece ? b->n - at : c->piece;
-            if ((pieces && forward(c, b, i, at, n, e)) ||
-                clip_grad_back(&c->model, &c->tape[i], c->du[i] + at * c->dim, e))
-                return -1;
-        }
+    for (size_t at = 0; at < b->n; at += c->piece) {
+        bool last = b->n - at <= c->piece;
+        if (part_back(c, b, at, e))
+            return -1;
+        part_sum_take(&c->sum, c->model.grad, last);
+        for (int i = 0; i < 2 && c->project.d; i++)
+            part_sum_take(&c->map_sum[i], c->project.grad[i], last);
     }
     return 0;
 }
@@ -321,10 +363,11 @@ static int queue_gradient(struct train_core *c, const struct train_batch *b, str
 static int queue_update(struct train_core *c, struct err *e)
 {
     struct optim_slot *s = c->head.d ? optim_find(&c->optim, "centroids") : NULL;
-    const struct loss_room *r = &c->set.losses.room;
+    const double *check;
+    size_t n_check = losses_checks(&c->set.losses, &check);
     if (s)
         s->n_rows = c->head.s;
-    if (optim_queue(&c->optim, r->n_sums, r->sums, e))
+    if (optim_queue(&c->optim, n_check, check, e))
         return -1;
     fetch_scalars(c);
     clip_grad_refresh(&c->model);

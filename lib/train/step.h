@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step of training: gradients of the weighted losses for a batch, and the optimiser.
 //
-// With `accumulate` N the batch goes through the towers in N pieces, twice: first for the
+// With `accumulate` N the batch is in N parts, which go through the towers twice: first for the
 // embeddings of all of it, from which the losses and their gradients by the embeddings are made,
-// then piece by piece with activations kept, forward and backward (Gao et al., GradCache, 2021). So
+// then part by part with activations kept, forward and backward (Gao et al., GradCache, 2021). So
 // the contrastive terms see the whole batch and the result is that of the large batch.
+//
+// What a part does depends on the part alone, and what is summed over parts is summed in one binary
+// tree (losses/part-sum.h).
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
@@ -23,7 +26,7 @@ struct train_set {
     struct optim_set optim;
     struct cluster_set cluster;
     uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
-    size_t batch, accumulate;       // samples of a step, pieces
+    size_t batch, accumulate;       // samples of a step, parts
     bool recompute;                 // activations of a block made again in backward
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
@@ -49,6 +52,7 @@ struct train_core {
     struct optim optim;
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
+    struct part_sum sum, map_sum[2]; // of the model's gradients, of the maps'
     size_t dim, piece;
     float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
                                           // norms, gradients; vision, text
@@ -73,7 +77,7 @@ struct train_memory {
 
 // Refuses a student of `dim` columns whose losses need the teacher's width. 0 or -1.
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
-// Samples of a piece; the last may be smaller.
+// Samples of a part; the last may be smaller.
 size_t train_piece(const struct train_set *s);
 // Bytes on the device, for captions that use the whole context.
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,

@@ -215,6 +215,7 @@ static const struct dev_ops ops = {
     .row_lse = dev_cpu_row_lse,
     .softmax_ce = dev_cpu_softmax_ce,
     .softmax_soft_ce = dev_cpu_softmax_soft_ce,
+    .given_ce = dev_cpu_given_ce,
     .sigmoid_ce = dev_cpu_sigmoid_ce,
     .margin_filter = dev_cpu_margin_filter,
     .dot = dev_cpu_dot,

@@ -247,6 +247,7 @@ void cuda_softmax_ce(struct dev *, size_t, size_t, const float *, size_t, const 
                      float *, float *);
 void cuda_softmax_soft_ce(struct dev *, size_t, size_t, const float *, size_t, const float *,
                           size_t, float, float *, float *, float *);
+void cuda_given_ce(struct dev *, size_t, size_t, const struct dev_given *);
 void cuda_sigmoid_ce(struct dev *, size_t, size_t, const float *, size_t, float, float *, float *);
 void cuda_margin_filter(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float,
                         float, float, float *);

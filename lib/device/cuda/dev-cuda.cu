@@ -149,6 +149,7 @@ static const struct dev_ops ops = {
     .row_lse = cuda_row_lse,
     .softmax_ce = cuda_softmax_ce,
     .softmax_soft_ce = cuda_softmax_soft_ce,
+    .given_ce = cuda_given_ce,
     .sigmoid_ce = cuda_sigmoid_ce,
     .margin_filter = cuda_margin_filter,
     .dot = cuda_dot,

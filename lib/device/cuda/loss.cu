@@ -121,6 +121,61 @@ void cuda_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const float *
                 teacher, teacher_ld, weight, grad, loss, entropy);
 }
 
+__device__ __forceinline__ double log_times(float p, float a)
+{
+    return p > 0 ? (double)(p * a) : 0.0; // whatever a is
+}
+
+// One block a row; the gradient may be the logits.
+__global__ void __launch_bounds__(CUDA_BLOCK) given_kernel(size_t cols, dev_given j)
+{
+    double *room = shared_memory<double>();
+    size_t r = blockIdx.x;
+    const float *x = j.logits + r * j.ld, *t = j.teacher ? j.teacher + r * j.teacher_ld : NULL;
+    float *g = j.grad + r * j.ld, l = j.lse[r], lt = t ? j.teacher_lse[r] : 0;
+    int32_t y = t ? -1 : j.target[r];
+    float k = j.other ? 2 : 1, at = y < 0 ? 0 : x[y];
+    double loss = 0, entropy = 0, slope = 0;
+    __syncthreads();
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        float v = x[c], a = v - l, d = expf(a);
+        if (t) {
+            float b = t[c] - lt, p = expf(b);
+            d -= p;
+            loss -= log_times(p, a);
+            entropy -= log_times(p, b);
+        }
+        if (j.other) {
+            float a2 = v - j.other[c], q = t ? expf(t[c] - j.teacher_other[c]) : 0;
+            d += expf(a2) - q;
+            loss -= log_times(q, a2);
+        }
+        d = j.weight * d;
+        if (y >= 0 && (size_t)y == c)
+            d -= k * j.weight;
+        g[c] = d;
+        slope += (double)(d * v);
+    }
+    loss = block_sum(loss, room);
+    entropy = block_sum(entropy, room);
+    slope = block_sum(slope, room);
+    if (threadIdx.x)
+        return;
+    bool bad = t && (l != l || lt != lt); // must not hide behind the selection
+    float hard = y < 0 ? 0 : l - at + (j.other ? j.other[y] - at : 0);
+    if (j.loss)
+        j.loss[r] = bad ? NAN : t ? (float)loss : hard;
+    if (j.entropy)
+        j.entropy[r] = bad ? NAN : (float)entropy;
+    if (j.slope)
+        j.slope[r] = (float)slope;
+}
+
+void cuda_given_ce(struct dev *d, size_t rows, size_t cols, const struct dev_given *g)
+{
+    cuda_launch(d, "cross entropy of known sums", given_kernel, rows, CUDA_BLOCK, ROOM, cols, *g);
+}
+
 __global__ void __launch_bounds__(CUDA_BLOCK)
     sigmoid_kernel(size_t cols, const float *logits, size_t ld, float weight, float *grad,
                    float *loss)

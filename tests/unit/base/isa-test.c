@@ -129,7 +129,7 @@ static void elementwise(struct dev *d)
     enum { ROWS = 5, COLS = 93, ALL = ROWS * COLS };
     float *x = randoms(ALL), *dy = randoms(ALL), *dx = randoms(ALL), *gain = randoms(COLS);
     float *bias = randoms(COLS), *y = randoms(ALL), *g = randoms(ALL);
-    float mean[ROWS], rstd[ROWS], loss[ROWS];
+    float mean[ROWS], rstd[ROWS], loss[ROWS], lse[ROWS], value[ROWS], slope[ROWS];
     const int32_t target[ROWS] = {3, 0, 92, 17, 40};
     const struct dev_adamw o = {1e-3f, 0.9f, 0.95f, 1e-8f, 0.1f, 0.1f, 0.05f, 1, NULL};
     uint64_t h = 0;
@@ -142,6 +142,20 @@ static void elementwise(struct dev *d)
     h = digest(digest(h, y, ALL * sizeof *y), dx, ALL * sizeof *dx);
     d->op->softmax_ce(d, ROWS, COLS, x, COLS, target, 0.5f, g, loss);
     h = digest(digest(h, g, ALL * sizeof *g), loss, sizeof loss);
+    d->op->row_lse(d, ROWS, COLS, x, COLS, lse);
+    struct dev_given j = {.logits = x, .ld = COLS, .lse = lse, .other = gain, .target = target};
+    j.weight = 0.5f;
+    j.grad = g;
+    j.loss = value;
+    j.slope = slope;
+    d->op->given_ce(d, ROWS, COLS, &j);
+    h = digest(digest(digest(h, g, ALL * sizeof *g), value, sizeof value), slope, sizeof slope);
+    j.teacher = dy;
+    j.teacher_ld = COLS;
+    j.teacher_lse = lse;
+    j.teacher_other = bias;
+    d->op->given_ce(d, ROWS, COLS, &j);
+    h = digest(digest(digest(h, g, ALL * sizeof *g), value, sizeof value), slope, sizeof slope);
     for (int i = 0; i < ALL; i++)
         y[i] *= y[i];
     d->op->adamw(d, ALL, &o, g, dx, y, x);

@@ -22,7 +22,21 @@ struct world {
     const char *term;
     uint64_t step, warmup;
     size_t block; // values of a matrix that are there at a time
+    size_t parts; // of the batch, and of the classes
 };
+
+// The device's products are counted.
+static int products;
+static void (*product)(struct dev *, bool, bool, size_t, size_t, size_t, float, const float *,
+                       size_t, const float *, size_t, float, float *, size_t);
+
+static void counted(struct dev *d, bool ta, bool tb, size_t m, size_t n, size_t k, float alpha,
+                    const float *a, size_t lda, const float *b, size_t ldb, float beta, float *c,
+                    size_t ldc)
+{
+    products++;
+    product(d, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
+}
 
 static double dot(const double *a, const double *b)
 {
@@ -159,7 +173,8 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
                               .rate = rate,
                               .margin = (float)w->margin,
                               .filter = (float)w->filter,
-                              .block = w->block};
+                              .block = w->block,
+                              .parts = w->parts};
     struct loss_grads g = {.dv = got->g + V, .dt = got->g + T, .dpv = got->g + V};
     char list[64];
     double total;
@@ -169,11 +184,15 @@ static bool run(struct dev *d, const struct world *w, const float *x, double rat
     bool good = !losses_parse(&l, list, &e);
     l.cluster_warmup = w->warmup;
     l.block = w->block;
+    l.parts = w->parts;
     good = good && !losses_open(&l, d, N + 2, w->n_label, &e) &&
            !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
     // The head makes its rows unit; the test's are put back as they are.
     d->op->upload(d, h.w, x + W, K * D * sizeof *x);
-    struct loss_batch b = {.n = N, .dim = D, .dim_t = D, .v = x + V, .t = x + T, .w = &h};
+    products = 0;
+    size_t part = w->parts ? (N + w->parts - 1) / w->parts : 0;
+    struct loss_batch b = {
+        .n = N, .part = part, .dim = D, .dim_t = D, .v = x + V, .t = x + T, .w = &h};
     b.pv = b.v;
     b.pt = b.t;
     b.tv = w->tv;
@@ -278,6 +297,46 @@ static void sampled(struct dev *d, struct world *w, const float *x)
     memcpy(w->label, was, sizeof was);
 }
 
+// Each part makes the gradients of its own rows whole, and a part of the classes those of its own.
+static void in_parts(struct dev *d, struct world *w, const float *x)
+{
+    for (size_t i = 0; loss_kinds[i].name; i++)
+        for (w->parts = 2; w->parts <= 4; w->parts++) {
+            char what[48];
+            snprintf(what, sizeof what, ", %zu parts", w->parts);
+            w->term = loss_kinds[i].name;
+            w->block = w->parts == 3 ? 7 : 0;
+            one_term(d, w, x, what);
+        }
+    w->block = 0;
+    w->parts = 4;
+    w->term = "cluster_ce";
+    sampled(d, w, x);
+    w->n_label = LABELS;
+    w->margin = 0.3;
+    w->filter = 0.2;
+    one_term(d, w, x, ", two labels, margin and filter, 4 parts");
+    w->n_label = 1;
+    w->margin = 0;
+    w->filter = 2;
+    w->parts = 0;
+}
+
+// With every matrix kept: two of logits and one or two of gradients for two cross entropies.
+static void few_products(struct dev *d, struct world *w, const float *x)
+{
+    static const struct {
+        const char *term;
+        int most;
+    } cases[] = {{"clip", 4}, {"instance", 6}, {"affinity", 6}, {"siglip", 4}, {"feature", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct got got;
+        w->term = cases[i].term;
+        ok(run(d, w, x, 1, 1, &got) && products == cases[i].most, "%s: %d products", w->term,
+           products);
+    }
+}
+
 static void parsing(void)
 {
     struct losses l;
@@ -312,6 +371,10 @@ int main(void)
     float x[TOTAL];
     if (dev_open(&d, "cpu", DEV_F32, 2, false, &e))
         return 1;
+    struct dev_ops counting = *d.op;
+    product = counting.gemm;
+    counting.gemm = counted;
+    d.op = &counting;
     rng_init(&rng, 2, 0);
     for (int i = 0; i < TOTAL; i++)
         x[i] = (float)rng_normal(&rng);
@@ -350,6 +413,9 @@ int main(void)
     w.margin = 0;
     w.filter = 2;
     sampled(&d, &w, x);
+    w.n_label = 1;
+    in_parts(&d, &w, x);
+    few_products(&d, &w, x);
     warmed_up(&d, &w, x);
     parsing();
     dev_close(&d);

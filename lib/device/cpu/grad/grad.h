@@ -40,6 +40,7 @@ void dev_cpu_softmax_ce(struct dev *d, size_t rows, size_t cols, const float *lo
 void dev_cpu_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const float *logits,
                              size_t ld, const float *teacher, size_t teacher_ld, float weight,
                              float *grad, float *loss, float *entropy);
+void dev_cpu_given_ce(struct dev *d, size_t rows, size_t cols, const struct dev_given *g);
 void dev_cpu_sigmoid_ce(struct dev *d, size_t rows, size_t cols, const float *logits, size_t ld,
                         float weight, float *grad, float *loss);
 void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float *cosine, size_t ld,

@@ -88,3 +88,97 @@ static void LEVEL(soft_ce_row)(const struct loss_job *j, size_t r)
     if (j->entropy)
         j->entropy[r] = (float)entropy;
 }
+
+// given_ce of row r against its target.
+static void LEVEL(given_row)(const struct dev_given *j, size_t r, size_t n)
+{
+    const float *x = j->logits + r * j->ld;
+    float *g = j->grad + r * j->ld, lse = j->lse[r], k = j->other ? 2 : 1;
+    int32_t y = j->target[r];
+    float at = y < 0 ? 0 : x[y]; // the gradient may be the logits
+    double slope = 0;
+    vf w = vf_all(j->weight), l = vf_all(lse);
+    for (size_t i = 0; i < n; i += LANES) {
+        vsum s = {0};
+        EACH_PART(q)
+        {
+            size_t c = size_min(n, i + q * VF), m = size_min(VF, n - c);
+            vf v = vf_load_n(x + c, m), p = vf_exp(v - l);
+            if (j->other)
+                p += vf_exp(v - vf_load_n(j->other + c, m));
+            p *= w;
+            vf_store_n(g + c, p, m);
+            s.part[q] = p * v;
+        }
+        slope += (double)vf_total(&s);
+    }
+    if (y >= 0) {
+        g[y] -= k * j->weight;
+        slope -= (double)(k * j->weight) * (double)at;
+    }
+    if (j->loss)
+        j->loss[r] = y < 0 ? 0 : lse - at + (j->other ? j->other[y] - at : 0);
+    if (j->slope)
+        j->slope[r] = (float)slope;
+}
+
+// weight (p - P) of one softmax, its log p and P for the sums; dead lanes have a P of 0.
+SIMD_INLINE vf LEVEL(given_pair)(vf a, vf b, size_t live, vf *teacher)
+{
+    vf p = vf_exp(b), zero = {0};
+    vf diff = vf_exp(a) - p;
+    if (live < VF) {
+        float some[VF] = {0};
+        vf_store_n(some, p, live);
+        p = vf_load(some);
+    }
+    *teacher = vf_select(vf_below(zero, p), p, zero);
+    return diff;
+}
+
+// P log p, 0 where P is 0 whatever log p is.
+SIMD_INLINE vf LEVEL(given_times)(vf p, vf a)
+{
+    vf zero = {0};
+    return vf_select(vf_below(zero, p), p * a, zero);
+}
+
+// given_ce of row r against a teacher's row.
+static void LEVEL(given_soft_row)(const struct dev_given *j, size_t r, size_t n)
+{
+    const float *x = j->logits + r * j->ld, *t = j->teacher + r * j->teacher_ld;
+    float *g = j->grad + r * j->ld;
+    double loss = 0, entropy = 0, slope = 0;
+    vf w = vf_all(j->weight), l = vf_all(j->lse[r]), lt = vf_all(j->teacher_lse[r]);
+    for (size_t i = 0; i < n; i += LANES) {
+        vsum s = {0}, h = {0}, k = {0};
+        EACH_PART(q)
+        {
+            size_t c = size_min(n, i + q * VF), m = size_min(VF, n - c);
+            vf v = vf_load_n(x + c, m), u = vf_load_n(t + c, m), p, y;
+            vf a = v - l, b = u - lt, d = LEVEL(given_pair)(a, b, m, &p);
+            s.part[q] = LEVEL(given_times)(p, a);
+            h.part[q] = LEVEL(given_times)(p, b);
+            if (j->other) {
+                vf a2 = v - vf_load_n(j->other + c, m), b2 = u - vf_load_n(j->teacher_other + c, m);
+                d += LEVEL(given_pair)(a2, b2, m, &y);
+                s.part[q] += LEVEL(given_times)(y, a2);
+            }
+            d *= w;
+            vf_store_n(g + c, d, m);
+            k.part[q] = d * v;
+        }
+        loss -= (double)vf_total(&s);
+        entropy -= (double)vf_total(&h);
+        slope += (double)vf_total(&k);
+    }
+    // A NaN must not hide behind the selection.
+    if (j->lse[r] != j->lse[r] || j->teacher_lse[r] != j->teacher_lse[r])
+        loss = entropy = (double)NAN;
+    if (j->loss)
+        j->loss[r] = (float)loss;
+    if (j->entropy)
+        j->entropy[r] = (float)entropy;
+    if (j->slope)
+        j->slope[r] = (float)slope;
+}

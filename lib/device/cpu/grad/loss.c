@@ -13,6 +13,11 @@ struct loss_job {
     float *grad, *loss, *entropy;
 };
 
+struct given_job {
+    size_t rows, cols;
+    const struct dev_given *g;
+};
+
 #define LEVELS_OF "device/cpu/grad/loss-levels.h"
 #include "device/cpu/levels.h"
 
@@ -78,6 +83,22 @@ void dev_cpu_softmax_soft_ce(struct dev *d, size_t rows, size_t cols, const floa
     j.loss = loss;
     j.entropy = entropy;
     dev_par(d, blocks_of(rows, ROWS), soft_ce_block, &j);
+}
+
+static void given_block(void *ctx, size_t b)
+{
+    const struct given_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
+        if (j->g->teacher)
+            AT_LEVEL(given_soft_row)(j->g, r, j->cols);
+        else
+            AT_LEVEL(given_row)(j->g, r, j->cols);
+}
+
+void dev_cpu_given_ce(struct dev *d, size_t rows, size_t cols, const struct dev_given *g)
+{
+    struct given_job j = {rows, cols, g};
+    dev_par(d, blocks_of(rows, ROWS), given_block, &j);
 }
 
 static void sigmoid_block(void *ctx, size_t b)

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "unit/child.h"
-#include "unit/device/cuda/both.h"
+#include "unit/device/cuda/losses.h"
 #include "device/dev.h"
 #include "base/half.h"
 #include "base/rng.h"
@@ -279,36 +279,6 @@ static void test_inputs(void)
     same(&table, 1e-6, 1e-6, "  backward, table");
     same(&pos, 1e-6, 1e-6, "  backward, positions");
     RELEASE(pixels, out, rows, cls, pos, x, dcls, dpos, dr, s, t, table, e);
-}
-
-static void test_losses(size_t cols)
-{
-    enum { ROWS = 11 };
-    size_t ld = cols + 5;
-    int32_t y[ROWS];
-    for (int i = 0; i < ROWS; i++)
-        y[i] = i == 4 ? -1 : (int32_t)rng_below(&rng, cols);
-    struct buf x = floats(ROWS * ld), t = floats(ROWS * cols), g = floats(ROWS * ld);
-    struct buf target = ints(y, ROWS), loss = floats(ROWS), h = floats(ROWS);
-    file = "loss";
-    BOTH(scale(d, ROWS * ld, 9, x.p[k]));
-    BOTH(row_lse(d, ROWS, cols, x.p[k], ld, loss.p[k]));
-    same(&loss, 3e-7, 3e-7, "log-sum-exp");
-    BOTH(softmax_ce(d, ROWS, cols, x.p[k], ld, target.p[k], 0.3f, g.p[k], loss.p[k]));
-    same(&g, 3e-6, 3e-6, "cross entropy, gradient");
-    same(&loss, 1e-6, 1e-6, "  loss");
-    BOTH(softmax_soft_ce(d, ROWS, cols, x.p[k], ld, t.p[k], cols, 0.3f, g.p[k], loss.p[k], h.p[k]));
-    same(&g, 3e-6, 3e-6, "soft cross entropy, gradient");
-    same(&loss, 1e-6, 1e-6, "  loss");
-    same(&h, 3e-6, 3e-6, "  entropy");
-    BOTH(sigmoid_ce(d, ROWS, cols, x.p[k], ld, 0.3f, g.p[k], loss.p[k]));
-    same(&g, 1e-6, 1e-6, "sigmoid loss, gradient");
-    same(&loss, 1e-6, 1e-6, "  loss");
-    BOTH(margin_filter(d, ROWS, cols, x.p[k], ld, target.p[k], 2, 0.5f, 4, x.p[k]));
-    same(&x, 1e-6, 1e-6, "margin and filter");
-    BOTH(softmax_ce(d, ROWS, cols, x.p[k], ld, target.p[k], 0.3f, x.p[k], loss.p[k]));
-    same(&x, 3e-6, 3e-6, "cross entropy in place, filtered columns");
-    RELEASE(x, t, g, target, loss, h);
 }
 
 static void test_optim(void)

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cluster terms where the classes are in parts: each part of them sees all rows of the batch.
+// First the sums of the logits of each part are made, and from those of all parts the sums over all
+// classes; then a part can make the gradient by its own classes whole. The gradient by the rows is
+// summed over parts in a tree (part-sum.h). Terms as in loss-cluster.c.
+#include <math.h>
+
+#include "losses/loss-terms.h"
+
+struct class_run {
+    struct loss_run *r;
+    struct cluster_head *h;
+    float ce, kl;             // weights
+    size_t n, parts;          // rows of the batch, parts of the classes
+    size_t ce_sum, kl_sum[2]; // sums of the values: the first label's; cross, entropy
+    // The block in work: part, its classes' places in the sample, rows.
+    size_t q, first, cols, at, rows;
+};
+
+// Vector k of the sums of the block's rows: labels, then the student's side, then the teacher's.
+static float *sums_at(const struct class_run *c, size_t k)
+{
+    return c->h->sums + (k * c->parts + c->q) * c->n + c->at;
+}
+
+static float *whole_at(const struct class_run *c, size_t k)
+{
+    return c->h->whole + k * c->n + c->at;
+}
+
+// Goes on to the next block of the part; false: there is none.
+static bool next_block(struct class_run *c)
+{
+    c->at += c->rows;
+    c->rows = c->n - c->at < c->h->n_block ? c->n - c->at : c->h->n_block;
+    return c->cols && c->at < c->n;
+}
+
+static void begin_part(struct class_run *c, size_t q)
+{
+    c->q = q;
+    c->first = c->h->begin[q];
+    c->cols = c->h->begin[q + 1] - c->first;
+    c->at = c->rows = 0;
+}
+
+static void product(const struct class_run *c, const float *x, float scale, float *to)
+{
+    struct cluster_head *h = c->h;
+    h->d->op->gemm(h->d, false, true, c->rows, c->cols, h->dim, scale, x + c->at * h->dim, h->dim,
+                   h->unit + c->first * h->dim, h->dim, 0, to, c->cols);
+}
+
+// Logits of the cross entropy for label l.
+static void ce_logits(const struct class_run *c, size_t l)
+{
+    struct cluster_head *h = c->h;
+    const struct cluster_set *set = &h->set;
+    const int32_t *place = h->target_host + l * c->n + c->at;
+    for (size_t i = 0; i < c->rows; i++) {
+        size_t at = (size_t)place[i] - c->first; // far above, where it is below
+        h->block_host[i] = at < c->cols ? (int32_t)at : -1;
+    }
+    h->d->op->upload(h->d, h->target, h->block_host, c->rows * sizeof *h->block_host);
+    h->d->op->margin_filter(h->d, c->rows, c->cols, h->cosine, c->cols, h->target, set->sigma,
+                            set->margin, set->filter < 1 ? set->filter : 2, h->logits);
+}
+
+static void kl_logits(const struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    size_t n = c->rows * c->cols;
+    h->d->op->copy(h->d, h->logits, h->cosine, n * sizeof(float));
+    h->d->op->scale(h->d, n, h->set.sigma, h->logits);
+    product(c, c->r->b->tv, h->set.sigma, h->teacher);
+}
+
+static void part_sums(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    size_t kl = h->n_label;
+    while (next_block(c)) {
+        product(c, c->r->b->pv, 1, h->cosine);
+        for (size_t l = 0; c->ce > 0 && l < h->n_label; l++) {
+            ce_logits(c, l);
+            d->op->row_lse(d, c->rows, c->cols, h->logits, c->cols, sums_at(c, l));
+        }
+        if (c->kl <= 0)
+            continue;
+        kl_logits(c);
+        d->op->row_lse(d, c->rows, c->cols, h->logits, c->cols, sums_at(c, kl));
+        d->op->row_lse(d, c->rows, c->cols, h->teacher, c->cols, sums_at(c, kl + 1));
+    }
+}
+
+// A part that has no class in the sample adds nothing.
+static void no_sums(struct class_run *c)
+{
+    float *none = c->r->room->host;
+    for (size_t i = 0; i < c->n; i++)
+        none[i] = -INFINITY;
+    c->at = 0;
+    for (size_t k = 0; k < c->h->n_label + 2; k++)
+        c->h->d->op->upload(c->h->d, sums_at(c, k), none, c->n * sizeof *none);
+}
+
+static void make_turn(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    if (h->turn_n == c->n)
+        return;
+    for (size_t i = 0; i < c->n; i++)
+        for (size_t q = 0; q < c->parts; q++)
+            h->turn_host[i * c->parts + q] = (int32_t)(q * c->n + i);
+    h->d->op->upload(h->d, h->turn, h->turn_host, c->n * c->parts * sizeof *h->turn_host);
+    h->turn_n = c->n;
+}
+
+// The sums over all classes are those of the parts' sums, in the order of the parts.
+static void whole_sums(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    make_turn(c);
+    for (size_t k = 0; k < h->n_label + 2; k++) {
+        if (k < h->n_label ? c->ce <= 0 : c->kl <= 0)
+            continue;
+        d->op->gather(d, c->n * c->parts, 1, h->sums + k * c->parts * c->n, 1, h->turn, h->turned);
+        d->op->row_lse(d, c->n, c->parts, h->turned, c->parts, h->whole + k * c->n);
+    }
+}
+
+static void ce_block(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    struct dev_given j = {.logits = h->logits, .grad = h->logits, .ld = c->cols, .loss = h->loss};
+    j.weight = c->ce * h->set.sigma / (float)(c->n * h->n_label);
+    j.target = h->target;
+    for (size_t l = 0; l < h->n_label; l++) {
+        ce_logits(c, l);
+        j.lse = whole_at(c, l);
+        d->op->given_ce(d, c->rows, c->cols, &j);
+        loss_sum_add(c->r, c->ce_sum + l, c->q, !c->at, c->rows, h->loss, NULL);
+        d->op->axpy(d, c->rows * c->cols, 1, h->logits, h->grad);
+    }
+}
+
+static void kl_block(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    struct dev_given j = {.logits = h->logits, .grad = h->logits, .ld = c->cols, .loss = h->loss};
+    j.weight = c->kl * h->set.sigma / (float)c->n;
+    j.entropy = h->loss2;
+    j.lse = whole_at(c, h->n_label);
+    j.teacher = h->teacher;
+    j.teacher_ld = c->cols;
+    j.teacher_lse = whole_at(c, h->n_label + 1);
+    kl_logits(c);
+    d->op->given_ce(d, c->rows, c->cols, &j);
+    loss_sum_add(c->r, c->kl_sum[0], c->q, !c->at, c->rows, h->loss, NULL);
+    loss_sum_add(c->r, c->kl_sum[1], c->q, !c->at, c->rows, h->loss2, NULL);
+    d->op->axpy(d, c->rows * c->cols, 1, h->logits, h->grad);
+}
+
+// The gradients by the part's classes, and the part's by the rows.
+static void part_gradients(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    size_t dim = h->dim;
+    d->op->zero(d, h->part_dv, c->n * dim * sizeof(float));
+    while (next_block(c)) {
+        const float *v = c->r->b->pv + c->at * dim;
+        product(c, c->r->b->pv, 1, h->cosine);
+        d->op->zero(d, h->grad, c->rows * c->cols * sizeof(float));
+        if (c->ce > 0)
+            ce_block(c);
+        if (c->kl > 0)
+            kl_block(c);
+        d->op->gemm(d, false, false, c->rows, dim, c->cols, 1, h->grad, c->cols,
+                    h->unit + c->first * dim, dim, 0, h->part_dv + c->at * dim, dim);
+        if (!h->set.frozen)
+            d->op->gemm(d, true, false, c->cols, dim, c->rows, 1, h->grad, c->cols, v, dim,
+                        c->at ? 1 : 0, h->dw + c->first * dim, dim);
+    }
+}
+
+// Sums of the values, weighted as in loss-cluster.c.
+static void values(struct class_run *c, size_t ce, size_t kl)
+{
+    size_t term = c->r->term, all = c->h->n_label;
+    c->r->term = ce;
+    for (size_t l = 0; c->ce > 0 && l < all; l++) {
+        size_t sum = loss_part_sum(c->r, loss_part(c->r, (double)(c->n * all)), 1);
+        c->ce_sum = l ? c->ce_sum : sum;
+    }
+    c->r->term = kl;
+    if (c->kl > 0) {
+        struct loss_part *p = loss_part(c->r, (double)c->n);
+        c->kl_sum[0] = loss_part_sum(c->r, p, 1);
+        c->kl_sum[1] = loss_part_sum(c->r, p, -1);
+    }
+    c->r->term = term;
+}
+
+int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float weight[],
+                       struct err *e)
+{
+    struct cluster_head *h = r->b->w;
+    struct class_run c = {.r = r, .h = h, .ce = weight[ce], .kl = weight[kl], .n = r->b->n};
+    c.parts = h->parts;
+    if (c.parts != r->room->parts)
+        return err_set(e, "classes in %zu parts, losses in %zu", c.parts, r->room->parts);
+    values(&c, ce, kl);
+    for (size_t q = 0; q < c.parts; q++) {
+        begin_part(&c, q);
+        if (!c.cols)
+            no_sums(&c);
+        part_sums(&c);
+    }
+    whole_sums(&c);
+    for (size_t q = 0; q < c.parts; q++) {
+        begin_part(&c, q);
+        part_gradients(&c);
+        part_sum_take(&h->dv, h->part_dv, q + 1 == c.parts);
+    }
+    h->d->op->axpy(h->d, c.n * h->dim, 1, h->part_dv, r->g->dpv);
+    return r->room->overrun ? err_set(e, "more sums than their rows of the table have") : 0;
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The losses on both devices. For cuda-test.c.
+#ifndef UNIT_DEVICE_CUDA_LOSSES_H
+#define UNIT_DEVICE_CUDA_LOSSES_H
+
+#include "unit/device/cuda/both.h"
+
+static void test_losses(size_t cols)
+{
+    enum { ROWS = 11 };
+    size_t ld = cols + 5;
+    int32_t y[ROWS];
+    for (int i = 0; i < ROWS; i++)
+        y[i] = i == 4 ? -1 : (int32_t)rng_below(&rng, cols);
+    struct buf x = floats(ROWS * ld), t = floats(ROWS * cols), g = floats(ROWS * ld);
+    struct buf target = ints(y, ROWS), loss = floats(ROWS), h = floats(ROWS);
+    file = "loss";
+    BOTH(scale(d, ROWS * ld, 9, x.p[k]));
+    BOTH(row_lse(d, ROWS, cols, x.p[k], ld, loss.p[k]));
+    same(&loss, 3e-7, 3e-7, "log-sum-exp");
+    BOTH(softmax_ce(d, ROWS, cols, x.p[k], ld, target.p[k], 0.3f, g.p[k], loss.p[k]));
+    same(&g, 3e-6, 3e-6, "cross entropy, gradient");
+    same(&loss, 1e-6, 1e-6, "  loss");
+    BOTH(softmax_soft_ce(d, ROWS, cols, x.p[k], ld, t.p[k], cols, 0.3f, g.p[k], loss.p[k], h.p[k]));
+    same(&g, 3e-6, 3e-6, "soft cross entropy, gradient");
+    same(&loss, 1e-6, 1e-6, "  loss");
+    same(&h, 3e-6, 3e-6, "  entropy");
+    struct buf lse = floats(ROWS), other = floats(cols), tlse = floats(ROWS), slope = floats(ROWS);
+    struct buf tother = floats(cols);
+    BOTH(row_lse(d, ROWS, cols, x.p[k], ld, lse.p[k]));
+    BOTH(row_lse(d, ROWS, cols, t.p[k], cols, tlse.p[k]));
+    for (int both = 0; both < 2; both++)
+        for (int soft = 0; soft < 2; soft++) {
+            for (int k = 0; k < 2; k++) {
+                struct dev_given j = {.logits = x.p[k], .ld = ld, .lse = lse.p[k], .weight = 0.3f};
+                j.other = both ? other.p[k] : NULL;
+                j.target = soft ? NULL : target.p[k];
+                j.teacher = soft ? t.p[k] : NULL;
+                j.teacher_ld = cols;
+                j.teacher_lse = tlse.p[k];
+                j.teacher_other = tother.p[k];
+                j.grad = g.p[k];
+                j.loss = loss.p[k];
+                j.entropy = soft ? h.p[k] : NULL;
+                j.slope = slope.p[k];
+                dev[k].op->given_ce(&dev[k], ROWS, cols, &j);
+            }
+            same(&g, 3e-6, 3e-6, "cross entropy of known sums, gradient");
+            same(&loss, 3e-6, 3e-6, "  loss");
+            same(&h, 3e-6, 3e-6, "  entropy");
+            same(&slope, 1e-5, 1e-5, "  gradient times logits");
+        }
+    RELEASE(lse, other, tlse, tother, slope);
+    BOTH(sigmoid_ce(d, ROWS, cols, x.p[k], ld, 0.3f, g.p[k], loss.p[k]));
+    same(&g, 1e-6, 1e-6, "sigmoid loss, gradient");
+    same(&loss, 1e-6, 1e-6, "  loss");
+    BOTH(margin_filter(d, ROWS, cols, x.p[k], ld, target.p[k], 2, 0.5f, 4, x.p[k]));
+    same(&x, 1e-6, 1e-6, "margin and filter");
+    BOTH(softmax_ce(d, ROWS, cols, x.p[k], ld, target.p[k], 0.3f, x.p[k], loss.p[k]));
+    same(&x, 3e-6, 3e-6, "cross entropy in place, filtered columns");
+    RELEASE(x, t, g, target, loss, h);
+}
+
+#endif
