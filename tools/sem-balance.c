@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "balance/stage.h"
+#include "comm/open.h"
 #include "device/dev.h"
 #include "system/cli.h"
 #include "system/log.h"
@@ -14,7 +15,8 @@ static struct balance_stage_options o = {.distance = 0.1,
                                          .biggest = 20,
                                          .seed = 1,
                                          .mem = (uint64_t)4 << 30,
-                                         .device = "cpu"};
+                                         .device = "cpu",
+                                         .comm = COMM_DEFAULT};
 
 static const struct cli_option options[] = {
     {.name = "keep-dir",
@@ -120,6 +122,17 @@ static const struct cli_option options[] = {
      .arg = "NAME",
      .check = dev_name_check,
      .help = "cpu or cuda[:N]"},
+    COMM_OPTION(&o.comm),
+    {.name = "part",
+     .type = CLI_TEXT,
+     .to = &o.part,
+     .arg = "A/B",
+     .help = "compare the A-th of B parts of the cells, for --merge"},
+    {.name = "merge",
+     .type = CLI_LIST,
+     .to = &o.merge,
+     .arg = "FILE",
+     .help = "compare nothing: take what --part found; once for each part"},
     {.name = "mem",
      .type = CLI_SIZE,
      .to = &o.mem,
@@ -148,24 +161,37 @@ static const struct cli cli = {
     .max_operands = SIZE_MAX,
 };
 
-static int run(const struct cli_common *common, int argc, char **argv, struct log *l)
+static int work(const struct cli_common *common, int argc, char **argv, struct comm *c,
+                struct log *l)
 {
     struct err e;
     uint64_t rows, kept;
     char counts[96];
+    if (comm_open(c, o.comm, l, &e) ||
+        balance_stage_run(&o, common, argc, argv, c, l, &rows, &kept, &e)) {
+        comm_report(c, l, &e);
+        return CLI_FAILED;
+    }
+    snprintf(counts, sizeof counts, "%llu rows, %llu kept", (unsigned long long)rows,
+             (unsigned long long)kept);
+    if (o.part)
+        snprintf(counts, sizeof counts, "%llu rows, part %s", (unsigned long long)rows, o.part);
+    log_footer(l, rows, counts);
+    return CLI_OK;
+}
+
+static int run(const struct cli_common *common, int argc, char **argv, struct log *l)
+{
+    struct err e;
+    struct comm c = COMM_ALONE;
     if (balance_stage_check(&o, common, &e)) {
         log_error(l, "%s; try --help", e.text);
         return CLI_WRONG_USAGE;
     }
     signals_catch_stop();
-    if (balance_stage_run(&o, common, argc, argv, l, &rows, &kept, &e)) {
-        log_error(l, "%s", e.text);
-        return CLI_FAILED;
-    }
-    snprintf(counts, sizeof counts, "%llu rows, %llu kept", (unsigned long long)rows,
-             (unsigned long long)kept);
-    log_footer(l, rows, counts);
-    return CLI_OK;
+    int status = work(common, argc, argv, &c, l);
+    comm_close(&c);
+    return status;
 }
 
 int main(int argc, char **argv)

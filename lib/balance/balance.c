@@ -36,9 +36,16 @@ uint64_t balance_min_mem(uint64_t n, size_t dim, size_t n_cells, size_t probe, i
     return bytes < 1e18 ? (uint64_t)bytes : 0;
 }
 
+static bool in_parts(const struct balance_options *o)
+{
+    return o->parts > 1 || (o->comm && o->comm->size > 1);
+}
+
 // Keeps all rows in memory where these and all panels fit.
 static int hold_rows(struct balance_run *b, struct err *e)
 {
+    if (in_parts(b->o) || b->o->n_taken)
+        return 0; // few of them are needed
     double dim = (double)b->dim, n = b->n, cells = (double)b->n_cells;
     double rows = n * ((double)row_store_value(b->source) * dim + 8);
     double panels = (n + DOT_RIGHT * cells) * (4 * dim + 24);
@@ -75,6 +82,10 @@ static int check(const struct balance_run *b, struct err *e)
         return err_set(e, "too many rows: %llu", (unsigned long long)b->source->n);
     if (o->remove < 0 && !(o->distance >= 0 && o->distance <= 4))
         return err_set(e, "a cosine distance is between 0 and 2, not %g", o->distance);
+    if ((in_parts(o) || o->n_taken) && !o->centroids)
+        return err_set(e, "parts are of cells: --cells is missing");
+    if ((o->found || o->n_taken) && o->remove >= 0)
+        return err_set(e, "the distance that removes a share is not to be found in parts");
     if (o->remove > 1 || (o->rule == BALANCE_SEMDEDUP && o->survivor == BALANCE_CENTER))
         return err_set(e, "wrong share or order of rows");
     return 0;
@@ -124,6 +135,26 @@ static int allocate_joins(struct balance_run *b, struct balance_forest *forest, 
     return 0;
 }
 
+// What other runs have found.
+static int take_joins(struct balance_run *b, struct err *e)
+{
+    int r = 0;
+    for (size_t i = 0, n; i < b->o->n_taken && !r; i++) {
+        const void *joins = b->o->take(b->o->ctx, i, &n, e);
+        r = joins ? balance_joins_add(b, joins, n, e) : -1;
+    }
+    return r;
+}
+
+static int give_joins(struct balance_run *b, struct err *e)
+{
+    size_t n;
+    void *joins = balance_joins_pack(b, &n, e);
+    int r = joins ? b->o->found(b->o->ctx, joins, n, e) : -1;
+    free(joins);
+    return r;
+}
+
 // The final pass at the distance, with the curve beside it.
 static int join_all(struct balance_run *b, struct err *e)
 {
@@ -133,8 +164,12 @@ static int join_all(struct balance_run *b, struct err *e)
         b->forest->n = b->forest->n_forest = 0;
     for (uint32_t p = 0; b->closest && p < b->usable; p++)
         b->closest[p] = UINT64_MAX;
-    if (balance_pairs(b, b->pairs, b->n_pairs, e))
+    b->r->compared = 0;
+    int r = b->o->n_taken ? take_joins(b, e) : balance_pairs(b, b->pairs, b->n_pairs, e);
+    if (balance_joins_collect(b, r, e))
         return -1;
+    if (b->o->found)
+        return give_joins(b, e);
     b->r->pairs = b->n_near;
     b->r->distance = b->distance;
     return b->reach > 0 ? balance_merges(b, e) : 0;
@@ -143,8 +178,12 @@ static int join_all(struct balance_run *b, struct err *e)
 static int run(struct balance_run *b, struct balance_forest *forest, struct err *e)
 {
     double began = clock_seconds();
-    if (check(b, e) || set_memory(b, e) || allocate(b, e) || balance_cells(b, e) ||
-        allocate_joins(b, forest, e) || balance_choose_kernel(b, e) || balance_plan(b, e))
+    struct comm alone = COMM_ALONE, *c = b->o->comm ? b->o->comm : &alone;
+    int ready = check(b, e) || set_memory(b, e) || allocate(b, e) ? -1 : 0;
+    if (comm_agree(c, ready, e) || balance_cells(b, e))
+        return -1;
+    ready = allocate_joins(b, forest, e) || balance_choose_kernel(b, e) || balance_plan(b, e);
+    if (comm_agree(c, ready ? -1 : 0, e))
         return -1;
     b->r->seconds[0] = clock_seconds() - began;
     if (b->o->remove >= 0 && balance_search(b, e))
@@ -153,6 +192,8 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
         return -1;
     balance_unload(b);
     b->r->seconds[1] = clock_seconds() - began - b->r->seconds[0];
+    if (c->rank > 0 || b->o->found)
+        return 0; // who stays is picked where all joins are
     if (balance_groups(b, e) ||
         (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
         return -1;

@@ -27,6 +27,7 @@ enum balance_survivor {
     BALANCE_RANDOM  // by the seed
 };
 
+struct comm;
 struct search_device;
 struct balance_options {
     enum balance_rule rule;
@@ -42,6 +43,17 @@ struct balance_options {
     uint64_t seed; // of `random`
     uint64_t mem;  // bytes that may be used, all in all
     int threads;
+    // Ranks (comm/comm.h), or NULL. All give the same rows and options, with centroids; each
+    // compares its share of the cells. Only rank 0 gets keep and group. They do not depend on the
+    // ranks.
+    struct comm *comm;
+    // The same by files: with found() the part-th share of the cells is compared alone, and found()
+    // is given what was found, instead of a result.
+    size_t part, parts;
+    int (*found)(void *ctx, const void *joins, size_t n, struct err *e);
+    // Nothing is compared: take() gives what was found in part i of n_taken, valid until the next.
+    size_t n_taken;
+    const void *(*take)(void *ctx, size_t i, size_t *n, struct err *e);
     struct search_device *device; // makes the products (with pairs); NULL = this processor
     // The cells of rows where they are known already, instead of a search: count x (probe + 1)
     // labels, nearest cell first, -1 for failed rows; or NULL. 0 or -1.

@@ -95,6 +95,53 @@ static int add_pair(struct balance_run *b, size_t *room, size_t i, size_t j, str
     return 0;
 }
 
+static double cell_pairs(const struct balance_run *b, size_t *at)
+{
+    double sum = 0;
+    for (uint32_t cell = b->blocks[b->pairs[*at].a].cell;
+         *at < b->n_pairs && b->blocks[b->pairs[*at].a].cell == cell; ++*at)
+        sum += balance_pair_count(b, &b->pairs[*at]);
+    return sum;
+}
+
+// Leaves the pairs of the cells that are compared here: runs of cells with about as many pairs
+// each.
+static void own_cells(struct balance_run *b)
+{
+    const struct comm *c = b->o->comm;
+    size_t parts = c && c->size > 1 ? (size_t)c->size : b->o->parts, kept = 0;
+    size_t part = c && c->size > 1 ? (size_t)c->rank : b->o->part;
+    double all = 0, before = 0;
+    b->first_cell = 0;
+    b->end_cell = b->n_cells;
+    if (parts < 2)
+        return;
+    for (size_t at = 0; at < b->n_pairs;)
+        all += cell_pairs(b, &at);
+    bool begun = false, ended = false;
+    for (size_t at = 0, from = 0; at < b->n_pairs; from = at) {
+        double n = cell_pairs(b, &at);
+        // The part in which the middle of the cell's pairs lies.
+        size_t of = all > 0 ? (size_t)((before + n / 2) / all * (double)parts) : 0;
+        of = of < parts ? of : parts - 1;
+        before += n;
+        uint32_t cell = b->blocks[b->pairs[from].a].cell;
+        if (of < part)
+            continue;
+        if (!begun)
+            b->first_cell = cell;
+        begun = true;
+        if (of > part && !ended)
+            b->end_cell = cell;
+        ended |= of > part;
+        for (size_t i = from; i < at && of == part; i++)
+            b->pairs[kept++] = b->pairs[i];
+    }
+    if (!begun)
+        b->first_cell = b->n_cells;
+    b->n_pairs = kept;
+}
+
 // Cell by cell: its blocks with each other, then its visitors with its blocks.
 int balance_plan(struct balance_run *b, struct err *e)
 {
@@ -113,6 +160,7 @@ int balance_plan(struct balance_run *b, struct err *e)
                 if (add_pair(b, &room, visitor, k, e))
                     return -1;
     }
+    own_cells(b);
     return 0;
 }
 

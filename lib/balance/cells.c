@@ -7,6 +7,7 @@
 #include "search/nearest.h"
 #include "balance/run.h"
 #include "base/mem.h"
+#include "comm/tree.h"
 #include "system/threads.h"
 #include "base/rng.h"
 
@@ -96,15 +97,18 @@ static int find_cells(struct balance_run *b, struct nearest *a, const struct cel
     return r;
 }
 
+// This rank's share of the rows, or all.
 static int read_all(struct balance_run *b, struct nearest *a, struct err *e)
 {
+    const struct comm alone = COMM_ALONE, *c = b->o->comm ? b->o->comm : &alone;
     struct cell_pass p = {.b = b};
+    uint64_t end = comm_share(c, b->n, c->rank + 1);
     p.rows = mem_alloc(CHUNK * b->dim, sizeof *p.rows, e);
     if (!p.rows)
         return -1;
     int r = 0;
-    for (p.first = 0; p.first < b->n && !r; p.first += p.n) {
-        p.n = b->n - p.first < CHUNK ? b->n - p.first : CHUNK;
+    for (p.first = comm_share(c, b->n, c->rank); p.first < end && !r; p.first += p.n) {
+        p.n = end - p.first < CHUNK ? end - p.first : CHUNK;
         r = threads_for_stop(b->o->threads, (p.n + TASK - 1) / TASK, read_task, &p, e);
         if (!r)
             r = loop_error_check(&p.fail, e);
@@ -157,7 +161,7 @@ static void key_task(void *ctx, size_t i)
     struct cell_pass *p = ctx;
     struct balance_run *b = p->b;
     struct err e;
-    uint64_t first = i * TASK, n = b->n - first < TASK ? b->n - first : TASK;
+    uint64_t at = i * TASK, n = p->n - at < TASK ? p->n - at : TASK, first = p->first + at;
     bool held = row_store_there(&b->rows);
     float *rows = mem_alloc((held ? 1 : n) * b->dim, sizeof *rows, &e);
     if (!rows || (!held && b->source->read(b->source->ctx, first, n, rows, &e))) {
@@ -230,14 +234,40 @@ static int rank_cells(struct balance_run *b, const double *key, struct err *e)
     return 0;
 }
 
+// Of this rank's share of the rows; the keys of the others stay 0.
+static int find_keys(struct cell_pass *p, struct err *e)
+{
+    const struct balance_run *b = p->b;
+    const struct comm alone = COMM_ALONE, *c = b->o->comm ? b->o->comm : &alone;
+    p->first = comm_share(c, b->n, c->rank);
+    p->n = comm_share(c, b->n, c->rank + 1) - p->first;
+    return threads_for_stop(b->o->threads, (p->n + TASK - 1) / TASK, key_task, p, e) ||
+                   loop_error_check(&p->fail, e)
+               ? -1
+               : 0;
+}
+
+// One rank has the bits of a key, the others have zeros: their sum as integers is the key.
+static int gather_keys(struct balance_run *b, double *key, int status, struct err *e)
+{
+    struct comm *c = b->o->comm;
+    if (!c || c->size == 1)
+        return status;
+    void *room = mem_alloc(1, comm_tree_room(c, b->usable, sizeof *key), e);
+    int r = comm_agree(c, status || !room ? -1 : 0, e);
+    if (!r)
+        r = comm_tree_all(c, "keys", key, b->usable, sizeof *key, comm_add_i64, NULL, room, e);
+    free(room);
+    return r;
+}
+
 // SemDeDup's order within each cell.
 static int sort_by_rank(struct balance_run *b, struct err *e)
 {
     struct cell_pass p = {.b = b};
     if (b->o->survivor == BALANCE_HARD || b->o->survivor == BALANCE_EASY) {
         p.key = mem_alloc(b->usable, sizeof *p.key, e);
-        if (!p.key || threads_for_stop(b->o->threads, (b->n + TASK - 1) / TASK, key_task, &p, e) ||
-            loop_error_check(&p.fail, e)) {
+        if (gather_keys(b, p.key, p.key ? find_keys(&p, e) : -1, e)) {
             free(p.key);
             return -1;
         }
@@ -247,7 +277,7 @@ static int sort_by_rank(struct balance_run *b, struct err *e)
     return r;
 }
 
-int balance_cells(struct balance_run *b, struct err *e)
+static int find_all(struct balance_run *b, struct err *e)
 {
     struct nearest a = {0};
     if (b->cell && !b->o->cells &&
@@ -255,7 +285,26 @@ int balance_cells(struct balance_run *b, struct err *e)
         return -1;
     int r = read_all(b, &a, e);
     nearest_release(&a);
-    if (r)
+    return r;
+}
+
+// The rows of all ranks.
+static int gather_cells(struct balance_run *b, int status, struct err *e)
+{
+    struct comm *c = b->o->comm;
+    if (!c || c->size == 1)
+        return status;
+    if (comm_agree(c, status, e) || comm_tree_gather(c, "states", b->state, b->n, 1, e) ||
+        comm_tree_gather(c, "cells", b->cell, b->n, sizeof *b->cell, e))
+        return -1;
+    return b->probe
+               ? comm_tree_gather(c, "next cells", b->next, b->n, b->probe * sizeof *b->next, e)
+               : 0;
+}
+
+int balance_cells(struct balance_run *b, struct err *e)
+{
+    if (gather_cells(b, find_all(b, e), e))
         return -1;
     count_states(b);
     for (size_t d = 0; b->mean && b->usable && d < b->dim; d++)

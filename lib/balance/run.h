@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "balance/balance.h"
+#include "comm/comm.h"
 #include "search/row-store.h"
 #include "search/dot-block.h"
 #include "balance/union-find.h"
@@ -70,7 +71,8 @@ struct balance_run {
     size_t n_main, n_blocks; // visitors come after the others
     struct balance_pair *pairs;
     size_t n_pairs;
-    uint64_t block_mem, loaded; // bytes that blocks may take, that they take
+    size_t first_cell, end_cell; // those that are compared here
+    uint64_t block_mem, loaded;  // bytes that blocks may take, that they take
     uint64_t biggest_block;
     struct union_find sets;
     _Atomic uint32_t *earlier;     // BALANCE_SEMDEDUP, per place: the first earlier place near it
@@ -141,6 +143,14 @@ int balance_pairs_device(struct balance_run *b, struct balance_found *found,
 int balance_search(struct balance_run *b, struct err *e);
 // The merges found with reach, sorted, into r->merges.
 int balance_merges(struct balance_run *b, struct err *e);
+// balance/joins.c: what was found, heap; NULL = failed. Then adds such bytes; those of other rows
+// are refused.
+void *balance_joins_pack(struct balance_run *b, size_t *n, struct err *e);
+int balance_joins_add(struct balance_run *b, const void *joins, size_t n, struct err *e);
+// After comparing, which gave `status`: rank 0 gets what all have found.
+int balance_joins_collect(struct balance_run *b, int status, struct err *e);
+// Rank 0's merges to all.
+int balance_joins_share(struct balance_run *b, struct err *e);
 // balance/groups.c: picks who stays, from `sets` or `earlier`.
 int balance_groups(struct balance_run *b, struct err *e);
 

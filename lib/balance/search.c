@@ -45,6 +45,7 @@ int balance_merges(struct balance_run *b, struct err *e)
 
 static void reset(struct balance_run *b)
 {
+    b->r->compared = 0;
     if (b->forest)
         b->forest->n = b->forest->n_forest = 0;
     for (uint32_t p = 0; b->closest && p < b->usable; p++)
@@ -57,7 +58,10 @@ static int pass(struct balance_run *b, const struct balance_pair *pairs, size_t 
 {
     b->reach = reach;
     reset(b);
-    return balance_pairs(b, pairs, n, e) || balance_merges(b, e) ? -1 : 0;
+    return balance_joins_collect(b, balance_pairs(b, pairs, n, e), e) || balance_merges(b, e) ||
+                   balance_joins_share(b, e)
+               ? -1
+               : 0;
 }
 
 // The pairs within cells drawn at random, some SAMPLE_ROWS rows; *rows: how many.

@@ -5,6 +5,7 @@
 
 #include "balance/stage.h"
 #include "balance/balance.h"
+#include "balance/joins-file.h"
 #include "device/dev.h"
 #include "embeddings/files.h"
 #include "search/search-device.h"
@@ -14,6 +15,7 @@ enum { BALANCE_MEMBERS = 50 }; // of a group in the report, at most
 struct balance_stage {
     const struct balance_stage_options *o;
     const struct cli_common *common;
+    struct comm *comm;
     struct log *log;
     uint64_t mem; // that may be used now
     int survivor; // with the default of the rule
@@ -28,9 +30,18 @@ struct balance_stage {
     uint64_t barred; // rows that may not
     size_t n_cells;
     char cells_hex[DIGEST_HEX];
+    // With --part or --merge
+    uint64_t part, parts; // parts 0: all
+    struct balance_tag tag;
+    struct balance_joins_file joins; // that is open
     bool made_keep_dir, made_groups_dir;
 };
 
+// stage-parts.c: fills tag; the callbacks of balance_options; are these all parts?
+int balance_stage_tag(struct balance_stage *j, const struct balance_options *o, struct err *e);
+int balance_stage_found(void *ctx, const void *joins, size_t n, struct err *e);
+const void *balance_stage_take(void *ctx, size_t i, size_t *n, struct err *e);
+int balance_stage_check_parts(struct balance_stage *j, struct err *e);
 int balance_stage_write(struct balance_stage *j, struct err *e); // all outputs
 void balance_stage_tell(struct balance_stage *j);                // the figures, to the log
 

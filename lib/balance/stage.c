@@ -59,32 +59,47 @@ static uint64_t may_bytes(const struct balance_stage *j)
     return j->may && j->files.set.rows < j->mem ? j->files.set.rows : 0;
 }
 
-static int balance(struct balance_stage *j, struct err *e)
+static int set_options(struct balance_stage *j, struct balance_options *o, struct err *e)
 {
     if (open_device(j, e))
         return -1;
-    struct balance_options o = {.rule = j->o->rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
-                                .survivor = (enum balance_survivor)j->survivor,
-                                .distance = j->o->distance,
-                                .centroids = j->centroids,
-                                .n_cells = j->n_cells,
-                                .probe = j->o->probe,
-                                .remove = j->o->share,
-                                .may_survive = j->may,
-                                .seed = j->o->seed,
-                                .mem = j->mem - may_bytes(j),
-                                .threads = (int)j->common->threads,
-                                .device = searcher(j),
-                                .progress = on_progress,
-                                .ctx = j};
+    *o = (struct balance_options){.rule = j->o->rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
+                                  .survivor = (enum balance_survivor)j->survivor,
+                                  .distance = j->o->distance,
+                                  .centroids = j->centroids,
+                                  .n_cells = j->n_cells,
+                                  .probe = j->o->probe,
+                                  .remove = j->o->share,
+                                  .may_survive = j->may,
+                                  .seed = j->o->seed,
+                                  .mem = j->mem - may_bytes(j),
+                                  .threads = (int)j->common->threads,
+                                  .device = searcher(j),
+                                  .comm = j->comm,
+                                  .part = j->part,
+                                  .parts = j->parts,
+                                  .n_taken = j->o->merge.n,
+                                  .found = j->parts ? balance_stage_found : NULL,
+                                  .take = balance_stage_take,
+                                  .progress = on_progress,
+                                  .ctx = j};
     if (j->o->labels_dir)
-        o.cells = known_cells;
+        o->cells = known_cells;
     if (j->o->euclidean_given)
-        o.distance = j->o->euclidean * j->o->euclidean / 2; // of unit rows: |x - y|^2 = 2 (1 - x.y)
-    if (j->o->curve)
-        o.curve_to = j->o->curve_to > 0 ? j->o->curve_to : fmax(0.2, o.distance);
+        o->distance =
+            j->o->euclidean * j->o->euclidean / 2; // of unit rows: |x - y|^2 = 2 (1 - x.y)
+    o->curve_to = j->o->curve_to;
+    if (j->o->curve && !(o->curve_to > 0))
+        o->curve_to = fmax(0.2, o->distance);
+    if ((j->parts || o->n_taken) && balance_stage_tag(j, o, e))
+        return -1;
+    return o->n_taken ? balance_stage_check_parts(j, e) : 0;
+}
+
+static int balance(struct balance_stage *j, const struct balance_options *o, struct err *e)
+{
     progress_start(&j->bar, j->log, 0, "million pairs");
-    int r = balance_run(&j->files.source, &o, &j->result, e);
+    int r = balance_run(&j->files.source, o, &j->result, e);
     progress_end(&j->bar);
     if (!r && searcher(j))
         log_detail(j->log, "%s", search_device_counts(&j->sim));
@@ -111,25 +126,41 @@ static int open_inputs(struct balance_stage *j, struct err *e)
                                  e);
 }
 
-static int run(struct balance_stage *j, struct err *e)
+static int check_ranks(const struct balance_stage *j, struct err *e)
+{
+    if (j->comm->size == 1)
+        return 0;
+    if (!j->o->cells || j->o->part || j->o->merge.n || io_is_stream(j->common->output))
+        return err_set(e, "%d ranks need --cells and -o FILE, and no --part or --merge",
+                       j->comm->size);
+    return 0;
+}
+
+static int read_cells(struct balance_stage *j, struct err *e)
+{
+    size_t top;
+    if (!j->o->cells)
+        return 0;
+    j->centroids = embedding_files_centroids(&j->files, j->o->cells, &j->n_cells, j->cells_hex, e);
+    if (!j->centroids)
+        return -1;
+    top = j->o->probe < j->n_cells ? j->o->probe + 1 : j->n_cells;
+    return j->o->labels_dir ? embedding_files_check_labels(&j->files, j->o->labels_dir, top,
+                                                           j->cells_hex, j->o->cells, e)
+                            : 0;
+}
+
+// Everything before rows are read.
+static int begin(struct balance_stage *j, struct balance_options *o, struct err *e)
 {
     int threads = (int)j->common->threads;
-    if (check_outputs(j, e))
+    if (check_ranks(j, e) || check_outputs(j, e))
         return -1;
     embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
     if ((strcmp(j->o->device, "cpu") &&
          dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
-        open_inputs(j, e))
+        open_inputs(j, e) || read_cells(j, e))
         return -1;
-    if (j->o->cells) {
-        j->centroids =
-            embedding_files_centroids(&j->files, j->o->cells, &j->n_cells, j->cells_hex, e);
-        size_t top = j->o->probe < j->n_cells ? j->o->probe + 1 : j->n_cells;
-        if (!j->centroids ||
-            (j->o->labels_dir && embedding_files_check_labels(&j->files, j->o->labels_dir, top,
-                                                              j->cells_hex, j->o->cells, e)))
-            return -1;
-    }
     uint64_t listing = balance_report_bytes(j->o->biggest, BALANCE_MEMBERS, j->files.set.rows);
     if (listing > j->mem)
         return err_set(e, "--list %llu may need %llu MiB: see --mem",
@@ -137,10 +168,41 @@ static int run(struct balance_stage *j, struct err *e)
     if (j->o->may_survive &&
         !(j->may = embedding_files_may(&j->files, j->o->may_survive, &j->barred, e)))
         return -1;
-    if (balance(j, e))
-        return -1;
+    return set_options(j, o, e);
+}
+
+// Rank 0 has the result.
+static int finish(struct balance_stage *j, struct err *e)
+{
+    if (j->comm->rank > 0)
+        return 0;
     balance_stage_tell(j);
     return balance_stage_write(j, e);
+}
+
+static int run(struct balance_stage *j, struct err *e)
+{
+    struct balance_options o;
+    if (comm_agree(j->comm, begin(j, &o, e), e) || comm_agree(j->comm, balance(j, &o, e), e))
+        return -1;
+    return j->parts ? 0 : comm_agree(j->comm, finish(j, e), e);
+}
+
+static int check_parts(const struct balance_stage_options *o, const struct cli_common *common,
+                       struct err *e)
+{
+    uint64_t part, parts;
+    bool outputs = o->keep_dir || o->groups_dir || o->pairs || o->curve || o->ledger;
+    if (!o->part && !o->merge.n)
+        return 0;
+    if (o->part && !balance_part_parse(o->part, &part, &parts))
+        return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", o->part);
+    if (o->part && (o->merge.n || outputs || !strcmp(common->output, "-")))
+        return err_set(e, "--part writes -o FILE for --merge, and nothing else");
+    if (!o->cells || o->share_given)
+        return err_set(e, "%s goes with --cells, and without --remove",
+                       o->part ? "--part" : "--merge");
+    return 0;
 }
 
 int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
@@ -156,7 +218,9 @@ int balance_stage_check(const struct balance_stage_options *o, const struct cli_
         return err_set(e, "--probe goes with --cells");
     if (o->labels_dir && !o->cells)
         return err_set(e, "--labels-dir goes with --cells");
-    if (o->curve_to > 0 && !o->curve)
+    if (check_parts(o, common, e))
+        return -1;
+    if (o->curve_to > 0 && !o->curve && !o->part)
         return err_set(e, "--curve-to goes with --curve");
     if (!common->n_operands && !o->files_from)
         return err_set(e, "missing operand: EMB.npy...");
@@ -164,8 +228,8 @@ int balance_stage_check(const struct balance_stage_options *o, const struct cli_
 }
 
 int balance_stage_run(const struct balance_stage_options *o, const struct cli_common *common,
-                      int argc, char *const *argv, struct log *l, uint64_t *rows, uint64_t *kept,
-                      struct err *e)
+                      int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
+                      uint64_t *kept, struct err *e)
 {
     struct balance_stage *j = mem_alloc(1, sizeof *j, e);
     if (!j)
@@ -173,6 +237,9 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
     j->o = o;
     j->common = common;
     j->log = l;
+    j->comm = c;
+    if (o->part)
+        balance_part_parse(o->part, &j->part, &j->parts); // balance_stage_check has seen it
     j->mem = o->mem;
     j->survivor = o->rule && !o->survivor_given ? BALANCE_HARD : o->survivor;
     j->origin = (struct embeddings_origin){
@@ -181,6 +248,7 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
     *rows = j->result.rows;
     *kept = j->result.kept;
     balance_release(&j->result);
+    balance_joins_close(&j->joins);
     search_device_release(&j->sim);
     dev_close(&j->dev);
     embedding_files_close(&j->files);

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "system/cli.h"
 #include "system/log.h"
 
@@ -20,17 +21,19 @@ struct balance_stage_options {
     int rule;     // enum balance_rule
     int survivor; // enum balance_survivor
     const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
-    const char *files_from, *ledger, *device;
+    const char *files_from, *ledger, *device, *comm, *part;
+    struct cli_list merge;
     bool distance_given, euclidean_given, share_given, survivor_given, mem_given;
 };
 
 // Options that do not go together, or are missing: -1 with wrong usage in e.
 int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
                         struct err *e);
-// All of it. argv: the command as it was given, for the sidecars. *rows, *kept: how many there are
-// and stay. 0, or -1, also after a signal that asked for the stop (system/signals.h).
+// All of it. argv: the command as it was given, for the sidecars. c: the ranks that do it together.
+// *rows, *kept: how many there are and stay. 0, or -1, also after a signal that asked for the stop
+// (system/signals.h).
 int balance_stage_run(const struct balance_stage_options *o, const struct cli_common *common,
-                      int argc, char *const *argv, struct log *l, uint64_t *rows, uint64_t *kept,
-                      struct err *e);
+                      int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
+                      uint64_t *kept, struct err *e);
 
 #endif
