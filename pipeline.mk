@@ -72,11 +72,16 @@ RUN_train :=
 RUN_index = $(RUN_cpu)
 RUN_embed = $(RUN_gpu)
 RUN_cells = $(RUN_train)
-RUN_balance = $(RUN_train)
-RUN_cluster = $(RUN_train)
+RUN_balance = $(call ranks,balance,$(RUN_train))
+RUN_cluster = $(call ranks,cluster,$(RUN_train))
 RUN_labels = $(RUN_gpu)
 RUN_eval = $(RUN_gpu)
 RUN_report :=
+# Ranks of one command: where that needs cells, or two levels, only with these.
+RANKS := 1
+RANKS_balance = $(if $(filter-out 1,$(CELLS)),$(RANKS),1)
+RANKS_cluster = $(if $(findstring --levels 2,$(KMEANS)),$(RANKS),1)
+MPI := pmix
 NFS_WAIT := 60
 MAX_DROPPED := 60
 PREFLIGHT ?= yes
@@ -113,6 +118,7 @@ ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
+	RANKS RANKS_balance RANKS_cluster MPI \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
 CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
 	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
@@ -137,6 +143,8 @@ $(error $(UNREAD))
 endif
 
 quote = '$(subst ','\'',$1)'
+# ranks STAGE,OTHERWISE: what starts the ranks of a stage; in a job of Slurm its steps do.
+ranks = $(if $(filter-out 1,$(RANKS_$1)),$(if $(filter environment,$(origin SLURM_JOB_ID)),srun --mpi=$(MPI),mpirun) -n $(RANKS_$1),$2)
 # Names that make or a shell would take apart.
 one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
 hash := \#

@@ -32,6 +32,7 @@ static bool layout(const struct joins_head *h, uint64_t rows, struct joins_layou
     l->edges = l->closest + h->n_closest * sizeof(uint64_t);
     l->early = l->edges + h->n_edges * 2 * sizeof(uint32_t);
     l->all = l->early + h->n_early * sizeof(uint32_t);
+    l->all += -l->all & 7; // what follows is aligned
     return true;
 }
 

@@ -7,6 +7,8 @@ use Cwd qw(abs_path);
 use File::Copy qw(copy);
 use File::Temp qw(tempdir);
 use Test::More;
+use lib 'tests/cli';
+use TestPipeline qw(make_shards make_teacher make_student);
 my $bin = abs_path($ENV{BIN} // 'bin');
 my $source = abs_path('.');
 my $dir = tempdir(CLEANUP => 1);
@@ -25,7 +27,7 @@ sub npy {
     spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
 }
 my $said = '';
-sub run { my $rc = system("@_ 2>said"); $said = slurp('said'); return $rc & 127 ? -1 : $rc >> 8; }
+sub run { my $rc = system("@_ 2>$dir/said"); $said = slurp("$dir/said"); return $rc & 127 ? -1 : $rc >> 8; }
 # What the tool said, not its launcher.
 sub lines { my ($tool) = @_; return grep { /^\Q$tool\E: / } split /\n/, $said; }
 
@@ -192,4 +194,26 @@ for my $tool (sort keys %command) {
     ok(lines($tool) == 1 && $said =~ m{no comm-mpi\.so in .*make MPI=1}, 'is told in one line') or diag($said);
     rename 'bin/gone', 'bin/comm-mpi.so';
 }
+
+# The pipeline: RANKS puts the launcher before balance and centroids.
+chdir $source or die;
+make_shards($dir, 3, 12);
+make_teacher("$dir/teacher");
+make_student("$dir/student.json");
+-e "$dir/bin/$_" or symlink "$bin/$_", "$dir/bin/$_" for map { s{.*/}{}r =~ s{\.c$}{}r } glob 'tools/*.c';
+spew("$dir/conf.mk", join "\n", "SHARD_DIR := $dir/shards", 'SHARDS := 00000 00001 00002', "TEACHER := $dir/teacher", "STUDENT := $dir/student.json",
+    'CELLS := 3', 'PROBE := 1', 'K := 6', 'KMEANS := --levels 2 --iterations 3', 'BALANCE := --remove 0.2', 'T_big := 1', 'MEM := 256M', '');
+sub make { my ($work, @args) = @_; return run("make -f pipeline.mk DATA=test CONF=$dir/conf.mk WORK=$dir/$work BIN=$dir/bin PREFLIGHT=no @args >$dir/out"); }
+is(make('w1', 'cluster'), 0, 'the pipeline up to the labels') or diag(slurp("$dir/out") . $said);
+system("cp -r $dir/w1 $dir/w2; cd $dir/w2/test && rm -r keep* groups* log* balance.json* centroids.npy* labels*");
+is(make('w2', 'RANKS=2', 'cluster'), 0, 'the same with RANKS=2') or diag(slurp("$dir/out") . $said);
+for my $file ('centroids.npy', 'balance.json', map { "keep/0000$_.npy" } 0 .. 2) {
+    ok(length slurp("$dir/w1/test/$file") && slurp("$dir/w1/test/$file") eq slurp("$dir/w2/test/$file"), "$file has the same bytes");
+}
+for my $log ('balance.json', 'centroids.npy') {
+    like(slurp("$dir/w2/test/log/$log.log"), qr{^# mpirun -n 2 \Q$dir\E/bin/}m, "$log ran on two ranks");
+}
+system("touch $dir/w2/test/params/cluster");
+run("SLURM_JOB_ID=1 make -n -f pipeline.mk LOCKED=yes DATA=test CONF=$dir/conf.mk WORK=$dir/w2 BIN=$dir/bin RANKS=2 MPI=pmi2 $dir/w2/test/centroids.npy >$dir/out");
+like(slurp("$dir/out"), qr{ srun --mpi=pmi2 -n 2 \S+/kmeans-cluster }, 'in a job of Slurm srun starts the ranks') or diag($said);
 done_testing();
