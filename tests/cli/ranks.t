@@ -195,6 +195,37 @@ for my $tool (sort keys %command) {
     rename 'bin/gone', 'bin/comm-mpi.so';
 }
 
+# Stopped on two ranks, gone on with three and alone: the same bytes. A rank that is killed ends the others.
+my $long = '-k 300 --levels 2 --coarse 60 --coarse-points 6000 --iterations 12 -o long.npy --checkpoint ck big/half?.npy';
+sub begin { # until rank 0 has said this
+    my ($until) = @_;
+    my $pid = fork // die;
+    if (!$pid) { open STDERR, '>', 'said'; exec "exec mpirun -q -n 2 bin/kmeans-cluster $long"; }
+    for (1 .. 600) { last if slurp('said') =~ $until; select undef, undef, undef, 0.05; }
+    return $pid;
+}
+is(run("bin/kmeans-cluster -q $long"), 0, 'a run that is not stopped') or diag($said);
+my $whole = slurp('long.npy');
+for my $ranks (1, 3) {
+    unlink 'long.npy', 'long.npy.json';
+    my $pid = begin(qr/^kmeans-cluster: iteration 2:/m);
+    kill 'USR2', $pid; # which mpirun hands on
+    waitpid $pid, 0;
+    ok($? && -s 'ck' && !-e 'long.npy', 'two ranks are asked to stop: saved, no output, not status 0') or diag($?, slurp('said'));
+    my $command = "bin/kmeans-cluster $long";
+    is($ranks > 1 ? mpi($ranks, $command) : run($command), 0, "$ranks ranks go on");
+    like($said, qr/continuing from ck: after iteration \d+ of 12 of the coarse level/, 'from there') or diag($said);
+    ok(length $whole && slurp('long.npy') eq $whole && !-e 'ck', 'the same bytes');
+}
+unlink 'long.npy';
+my $launcher = begin(qr/^kmeans-cluster: iteration 2:/m);
+my ($rank) = split /\n/, `pgrep -P $launcher -f kmeans-cluster`;
+my $killed = $rank && kill 'KILL', $rank;
+my $ended = 0;
+for (1 .. 300) { last if $ended = waitpid $launcher, 1; select undef, undef, undef, 0.05; }
+ok($killed && $ended == $launcher && $? && !-e 'long.npy', 'a rank that is killed ends all, within seconds, not with status 0') or diag($killed, $?);
+kill 'KILL', $launcher if !$ended;
+
 # The pipeline: RANKS puts the launcher before balance and centroids.
 chdir $source or die;
 make_shards($dir, 3, 12);
