@@ -21,6 +21,10 @@ extern "C" {
 
 struct piece_model *piece_model_new(const void *proto, size_t n, struct err *e)
 {
+    if (piece_proto_check(proto, n, e)) {
+        err_wrap(e, "not a sentencepiece model");
+        return nullptr;
+    }
     try {
         struct piece_model *m = new piece_model;
         const auto status = m->sp.LoadFromSerializedProto(std::string((const char *)proto, n));

@@ -28,7 +28,12 @@ int piece_model_normalize(const struct piece_model *m, const uint8_t *text, size
 int piece_model_encode(const struct piece_model *m, const uint8_t *text, size_t n, int32_t *ids,
                        size_t max, size_t *used, struct err *e);
 
-// -- proto.c: a ModelProto written from tables
+// -- pieces-check.c: whether all that a ModelProto's rules point at is within them, which the
+// library takes for granted; and of such rules (precompiled_charsmap) themselves. 0 or -1.
+int piece_proto_check(const void *proto, size_t n, struct err *e);
+int piece_rules_check(const void *rules, size_t n, struct err *e);
+
+// -- pieces-proto.c: a ModelProto written from tables
 enum piece_type { PIECE_NORMAL = 1, PIECE_UNKNOWN = 2, PIECE_CONTROL = 3, PIECE_BYTE = 6 };
 
 struct piece {

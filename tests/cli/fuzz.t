@@ -15,6 +15,7 @@ ok(@fuzzers > 5, 'there are fuzzers');
 my %seeds = (
     'image/jpeg' => 'tests/data/images/*', 'image/png' => 'tests/data/images/*', 'image/webp' => 'tests/data/images/*',
     'shards/tar' => 'tests/data/shards/*.tar', 'text/vocab' => 'tests/data/tokenizer/*/*',
+    'text/words' => 'tests/data/tokenizer/other/*.json', 'text/pieces' => 'tests/data/tokenizer/other/spiece.model',
     'text/tokenizer' => 'tests/data/tokenizer/* tests/data/formats/*.json', 'formats/sidecar' => 'tests/data/formats/*.json',
     'formats/safetensors' => 'tests/data/models/*/*.safetensors', 'config/config' => 'tests/data/models/*/*.json',
     'model/weights' => 'tests/data/models/*/*', 'eval/list' => 'tests/data/formats/*.py',
