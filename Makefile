@@ -8,7 +8,17 @@ MAKEFLAGS += -rR --no-print-directory
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
+# What the environment or the command line says of these holds; CPPFLAGS, CFLAGS, CXXFLAGS and LDFLAGS come behind our own.
+given = $(filter-out default undefined,$(origin $1))
+ifeq ($(call given,CC),)
 CC := gcc
+endif
+ifeq ($(call given,CXX),)
+CXX := g++
+endif
+ifeq ($(call given,AR),)
+AR := ar
+endif
 # A message that is too long is cut on purpose (lib/base/err.h), so format-truncation has nothing to say.
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wvla -Wformat=2 -Wstrict-prototypes \
 	$(if $(findstring clang,$(CC)),,-Wno-format-truncation)
@@ -28,30 +38,41 @@ endif
 ifdef werror
 WARN += -Werror
 endif
-CPPFLAGS += -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib -Itests
-CFLAGS += -std=c11 $(OPT) $(WARN) -ffp-contract=off -pthread
-# FAISS's C interface, which Debian does not build (scripts/faiss-c), and only what a program uses of all these.
-FAISS_C := build/faiss/libfaiss_c.a
-LDLIBS := -Wl,--as-needed $(FAISS_C) -lfaiss -ldnnl -lopenblas -lgomp -lstdc++ -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash -lm -ldl -pthread
-
+PREPROCESS := -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib -Itests
+PKG_CONFIG ?= pkg-config
+has_pc = $(if $(shell $(PKG_CONFIG) --exists $1 2>/dev/null && echo yes),yes,no)
+WANTED := dnnl openblas libarchive libjpeg libwebpdemux libwebp libutf8proc libcjson zlib libxxhash
+# FAISS (kmeans-cluster --engine faiss), where its headers are found; FAISS=0 leaves it out.
+FAISS ?= $(if $(shell printf '%s\n' '\#if __has_include(<faiss/Clustering.h>)' yes '\#endif' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -E -P -xc++ - 2>/dev/null),1,0)
+FAISS_ON := $(filter-out 0 no,$(FAISS))
+ifneq ($(FAISS_ON),)
+PREPROCESS += -DCLIPCID_FAISS
+endif
 # Shards on S3 and the web (lib/remote), where libcurl and libcrypto are found; remote=no leaves them out.
-remote ?= $(if $(shell pkg-config --exists libcurl libcrypto && echo yes),yes,no)
+remote ?= $(call has_pc,libcurl libcrypto)
 ifeq ($(remote),yes)
-CPPFLAGS += -DCLIPCID_REMOTE
-LDLIBS += -lcurl -lcrypto
+PREPROCESS += -DCLIPCID_REMOTE
+WANTED += libcurl libcrypto
 endif
 # Tokenizers of SigLIP, Gemma, mT5 and XLM-V, where libsentencepiece is found; sentencepiece=no leaves them out.
-sentencepiece ?= $(if $(shell pkg-config --exists sentencepiece && echo yes),yes,no)
+sentencepiece ?= $(call has_pc,sentencepiece)
 ifeq ($(sentencepiece),yes)
-CPPFLAGS += -DCLIPCID_SENTENCEPIECE
-LDLIBS += -lsentencepiece
+PREPROCESS += -DCLIPCID_SENTENCEPIECE
+WANTED += sentencepiece
 endif
+FOUND := $(shell PKG_CONFIG='$(PKG_CONFIG)' scripts/find-libs $(WANTED))
+PREPROCESS += $(filter-out -I/usr/include,$(filter -I% -D%,$(FOUND))) $(CPPFLAGS)
+LIBS := -Wl,--as-needed $(if $(FAISS_ON),-lfaiss) $(filter-out -I% -D% -W%,$(FOUND)) -lgomp -lstdc++ -lm -ldl -pthread $(LDLIBS)
+# Whatever CFLAGS say, a product and a sum are rounded one by one: the same bytes with each compiler.
+COMPILE := $(CC) $(PREPROCESS) -std=c11 $(OPT) $(WARN) $(CFLAGS) -ffp-contract=off -pthread
+COMPILE_CXX := $(CXX) $(PREPROCESS) -std=c++17 $(OPT) -Wall -Wextra -Wshadow $(if $(werror),-Werror) $(CXXFLAGS) -ffp-contract=off -pthread
+LINK = $(CC) -std=c11 $(OPT) $(CFLAGS) -pthread $(LDFLAGS)
 
 # The CUDA device: CUDA=1 puts it into the tools, and needs nvcc. The tests run its sources on the processor, as C++
 # against the stand-in of tests/cuda-on-cpu; with CUDA=1, on the GPU.
-CXX := g++
 NVCC ?= $(firstword $(shell command -v nvcc) $(wildcard /usr/local/cuda/bin/nvcc))
 CUDA_ARCH ?= -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90,code=[sm_90,compute_90]
+COMPILE_CUDA = $(NVCC) -std=c++20 -O3 -Ilib $(CUDA_ARCH)
 ifdef CUDA
 BUILD := $(BUILD)-cuda
 endif
@@ -59,14 +80,14 @@ CUDA_SRC := $(wildcard lib/device/cuda/*.cu)
 CUDA_NV := $(patsubst %.cu,$(BUILD)/%.o,$(CUDA_SRC))
 CUDA_EMU := $(patsubst lib/device/cuda/%.cu,$(BUILD)/cuda-on-cpu/%.o,$(CUDA_SRC)) \
 	$(patsubst tests/cuda-on-cpu/%.cc,$(BUILD)/cuda-on-cpu/stand-in/%.o,$(wildcard tests/cuda-on-cpu/*.cc))
-CXXFLAGS += -std=c++20 -O2 -g -ffp-contract=off -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(if $(werror),-Werror) -Itests/cuda-on-cpu -Ilib
+EMULATE := $(CXX) -std=c++20 -O2 -g -Wall -Wextra -Wshadow -Wno-unknown-pragmas $(if $(werror),-Werror) -Itests/cuda-on-cpu -Ilib $(CXXFLAGS) -ffp-contract=off
 CUDA_TEST := $(if $(CUDA),$(CUDA_NV),$(CUDA_EMU))
 ifdef CUDA
 ifeq ($(NVCC),)
 $(error CUDA=1 needs nvcc, of the CUDA Toolkit 12 or later: put it into PATH or say NVCC=/path/to/nvcc)
 endif
 CUDA_HOME := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
-LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lrt -ldl
+LIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart_static -lrt -ldl
 TOOL_CUDA = $(CUDA_NV)
 endif
 
@@ -74,12 +95,32 @@ endif
 MPICC ?= mpicc
 PLUGINS := $(if $(MPI),$(BIN)/comm-mpi.so)
 
+# The flags that everything was built with, warnings left out: other flags, and all is built again.
+FLAGS := $(strip $(filter-out -W%,$(COMPILE) $(COMPILE_CXX) $(EMULATE)) $(LDFLAGS) $(LIBS) $(AR) $(if $(CUDA),$(COMPILE_CUDA)))
+ifneq ($(strip $(file <$(BUILD)/flags)),$(FLAGS))
+$(BUILD)/flags: FORCE
+endif
+$(BUILD)/flags:
+	@mkdir -p $(@D) && printf '%s\n' '$(subst ','\'',$(FLAGS))' >$@
+.PHONY: FORCE
+MADE_WITH := $(BUILD)/flags
+
+# The commit, for --version: linked into the tools alone, which so are all that is made again at a commit.
+COMMIT := $(if $(wildcard .git),$(shell git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null))
+ifneq ($(strip $(file <$(BUILD)/commit.c)),const char build_commit[] = "$(COMMIT)";)
+$(BUILD)/commit.c: FORCE
+endif
+$(BUILD)/commit.c:
+	@mkdir -p $(@D) && echo 'const char build_commit[] = "$(COMMIT)";' >$@
+$(BUILD)/commit.o: $(BUILD)/commit.c $(MADE_WITH)
+	$(say)$(COMPILE) -include base/version.h -c -o $@ $<
+
 # One short line a file; V=1 shows the commands.
 say = $(if $(V),,@echo '  $@';)
 V ?=
 
 LIB_OBJ := $(patsubst lib/%.c,$(BUILD)/lib/%.o,$(shell find lib -name "*.c" | LC_ALL=C sort))
-LIB_OBJ += $(if $(filter yes,$(sentencepiece)),$(BUILD)/lib/text/pieces.o)
+LIB_OBJ += $(if $(filter yes,$(sentencepiece)),$(BUILD)/lib/text/pieces.o) $(if $(FAISS_ON),$(BUILD)/lib/cluster/faiss-train.o)
 TOOLS := $(patsubst tools/%.c,$(BIN)/%,$(wildcard tools/*.c))
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(shell find tests/unit -name '*.c' | LC_ALL=C sort))
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(shell find tests/fuzz -name '*.c' ! -name driver.c | LC_ALL=C sort))
@@ -105,69 +146,67 @@ cuda: $(CUDA_NV)
 bench: $(BENCH)
 
 $(BUILD)/libclipcid.a: $(LIB_OBJ)
-	$(say)rm -f $@; ar rcs $@ $^
-$(BUILD)/%.o: %.c Makefile
+	$(say)rm -f $@; $(AR) rcs $@ $^
+$(BUILD)/%.o: %.c $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/lib/text/pieces.o: lib/text/pieces.cc Makefile
+	$(say)$(COMPILE) -MMD -MP -c -o $@ $<
+$(BUILD)/lib/%.o: lib/%.cc $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CXX) $(CPPFLAGS) -std=c++17 $(OPT) -Wall -Wextra -Wshadow $(if $(werror),-Werror) -MMD -MP -c -o $@ $<
+	$(say)$(COMPILE_CXX) -MMD -MP -c -o $@ $<
 # A program that is given these objects can open the device "cuda".
-$(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu Makefile
+$(BUILD)/lib/device/cuda/%.o: lib/device/cuda/%.cu $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(NVCC) -std=c++20 -O3 -Ilib $(CUDA_ARCH) $(if $(werror),-Werror all-warnings) -MMD -MP -c -o $@ $<
-$(BUILD)/cuda-on-cpu/%.o: lib/device/cuda/%.cu Makefile
+	$(say)$(COMPILE_CUDA) $(if $(werror),-Werror all-warnings) -MMD -MP -c -o $@ $<
+$(BUILD)/cuda-on-cpu/%.o: lib/device/cuda/%.cu $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CXX) -x c++ $(CXXFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc Makefile
+	$(say)$(EMULATE) -x c++ -MMD -MP -c -o $@ $<
+$(BUILD)/cuda-on-cpu/stand-in/%.o: tests/cuda-on-cpu/%.cc $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CXX) $(CXXFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/unit/device/cuda/%: $(BUILD)/tests/unit/device/cuda/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(EMULATE) -MMD -MP -c -o $@ $<
+$(BUILD)/unit/device/cuda/%: $(BUILD)/tests/unit/device/cuda/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/golden-cuda/%.o: tests/golden/%.c Makefile
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BUILD)/golden-cuda/%.o: tests/golden/%.c $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CPPFLAGS) -DGOLDEN_DEVICE='"cuda"' $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(COMPILE) -DGOLDEN_DEVICE='"cuda"' -MMD -MP -c -o $@ $<
+$(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_TEST) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/cuda-tools/%: $(BUILD)/tools/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BUILD)/cuda-tools/%: $(BUILD)/tools/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BIN)/%: $(BUILD)/tools/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/commit.o $(TOOL_CUDA) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BIN)/%.so: plugins/%.c lib/comm/backend.h Makefile
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BIN)/%.so: plugins/%.c lib/comm/backend.h $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(MPICC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -o $@ $<
-$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/bench/%: $(BUILD)/bench/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a | $(FAISS_C)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BUILD)/bench/%: $(BUILD)/bench/%.o $(TOOL_CUDA) $(BUILD)/libclipcid.a
+	$(say)$(LINK) -o $@ $^ $(LIBS)
 # The driver loads it into a program whose kernels are to be timed; libcupti is the CUDA Toolkit's.
-$(BUILD)/bench/gpu-profile.so: bench/gpu/profile.c Makefile
+$(BUILD)/bench/gpu-profile.so: bench/gpu/profile.c $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CPPFLAGS) -isystem $(CUDA_HOME)/include $(CFLAGS) -fPIC -shared -o $@ $< -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/extras/CUPTI/lib64 -L$(CUDA_HOME)/lib -lcupti
-$(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a | $(FAISS_C)
+	$(say)$(COMPILE) -isystem $(CUDA_HOME)/include -fPIC -shared -o $@ $< -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/extras/CUPTI/lib64 -L$(CUDA_HOME)/lib -lcupti
+$(BIN)/golden: $(patsubst tests/%.c,$(BUILD)/tests/%.o,$(wildcard tests/golden/*.c)) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $^ $(LDLIBS)
+	$(say)$(LINK) -o $@ $^ $(LIBS)
 # Tests of the device with a fault planted in one file of lib/device/cuda (tests/cli/gpu-proof.t).
 PLANTS := attention attention-bwd elementwise gemm glu loss norm optim reduce rows search
 plants: $(PLANTS:%=$(BUILD)/plant/%/cuda-test)
-$(BUILD)/plant/%.o: lib/device/cuda/%.cu Makefile
+$(BUILD)/plant/%.o: lib/device/cuda/%.cu $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(CXX) -x c++ $(CXXFLAGS) -DPLANT=$(subst -,_,$*) -MMD -MP -c -o $@ $<
+	$(say)$(EMULATE) -x c++ -DPLANT=$(subst -,_,$*) -MMD -MP -c -o $@ $<
 $(BUILD)/plant/search/cuda-test: PLANTED := cuda-search-test
 PLANTED = cuda-test
-$(BUILD)/plant/%/cuda-test: $(BUILD)/plant/%.o $(CUDA_EMU) $(BUILD)/tests/unit/device/cuda/cuda-test.o $(BUILD)/tests/unit/device/cuda/cuda-search-test.o $(BUILD)/libclipcid.a | $(FAISS_C)
+$(BUILD)/plant/%/cuda-test: $(BUILD)/plant/%.o $(CUDA_EMU) $(BUILD)/tests/unit/device/cuda/cuda-test.o $(BUILD)/tests/unit/device/cuda/cuda-search-test.o $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/tests/unit/device/cuda/$(PLANTED).o $(filter-out $(BUILD)/cuda-on-cpu/$*.o,$(CUDA_EMU)) $(BUILD)/libclipcid.a $(LDLIBS)
-$(FAISS_C):
-	scripts/faiss-c $@
+	$(say)$(LINK) -o $@ $< $(BUILD)/tests/unit/device/cuda/$(PLANTED).o $(filter-out $(BUILD)/cuda-on-cpu/$*.o,$(CUDA_EMU)) $(BUILD)/libclipcid.a $(LIBS)
 .SECONDARY:
 
 ## deps: install the missing Debian packages (as root), or say which are missing
@@ -175,7 +214,7 @@ deps:
 	@scripts/deps
 ## syntax: the compiler's opinion alone (make CC=clang werror=1 syntax)
 syntax:
-	git ls-files '*.c' ':!bench/gpu' ':!plugins' | xargs -P $(JOBS) -n 8 $(CC) $(CPPFLAGS) $(CFLAGS) -fsyntax-only
+	git ls-files '*.c' ':!bench/gpu' ':!plugins' | xargs -P $(JOBS) -n 8 $(COMPILE) -fsyntax-only
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench plants

@@ -256,6 +256,7 @@ static const struct cli cli = {
     .operands = "[SAMPLES]",
     .options = options,
     .n_options = sizeof options / sizeof *options,
+    .devices = dev_names,
     .max_operands = 1,
     .no_output = true,
 };

@@ -157,6 +157,7 @@ static const struct cli cli = {
     .operands = "EMB.npy...",
     .options = options,
     .n_options = sizeof options / sizeof *options,
+    .devices = dev_names,
     .min_operands = 0,
     .max_operands = SIZE_MAX,
 };

@@ -151,6 +151,7 @@ static const struct cli cli = {
     .operands = "[SAMPLES | SHARD...]",
     .options = options,
     .n_options = sizeof options / sizeof *options,
+    .devices = dev_names,
     .max_operands = SIZE_MAX,
 };
 

@@ -124,6 +124,7 @@ static const struct cli cli = {
     .operands = "WDS_DIR...",
     .options = options,
     .n_options = sizeof options / sizeof *options,
+    .devices = dev_names,
     .min_operands = 1,
     .max_operands = SIZE_MAX,
 };

@@ -23,6 +23,8 @@ enum kmeans_engine {
     KMEANS_EXACT, // this library's
     KMEANS_FAISS  // FAISS's Clustering with a flat index, one iteration a call; points in memory
 };
+// Whether this program was built with FAISS.
+bool kmeans_has_faiss(void);
 
 // What one iteration found. The objective is that of the centroids it began with.
 struct kmeans_step {

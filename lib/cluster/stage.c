@@ -164,6 +164,9 @@ int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_co
                        o->each ? "--each" : "--resume");
     if (o->levels && (o->engine || strcmp(o->init, "random") != 0))
         return err_set(e, "--levels 2 goes with neither --init FILE nor --engine faiss");
+    if (o->engine && !kmeans_has_faiss())
+        return err_set(e, "--engine faiss: this program was built without FAISS (make FAISS=1, "
+                          "with libfaiss-dev)");
     if (o->engine && strcmp(o->device, "cpu"))
         return err_set(e, "--engine faiss runs on the cpu: no --device %s", o->device);
     if (!common->n_operands && !o->files_from)

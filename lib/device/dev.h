@@ -368,6 +368,8 @@ struct dev {
 
 // 0 for a name that dev_open knows, whether this machine has the device or not; else -1.
 int dev_name_check(const char *name, struct err *e);
+// The devices that this program has: "cpu" or "cpu, cuda".
+const char *dev_names(void);
 // Opens "cpu" or "cuda[:N]". DEV_BF16 is refused where the hardware has no bfloat16 products,
 // unless `emulate`; DEV_AUTO never is: d->act says what it became. 0 or -1.
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,

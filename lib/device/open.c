@@ -25,6 +25,11 @@ int dev_name_check(const char *name, struct err *e)
     return err_set(e, "unknown device %s (cpu, cuda, cuda:N)", name);
 }
 
+const char *dev_names(void)
+{
+    return dev_cuda_open ? "cpu, cuda" : "cpu";
+}
+
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,
              struct err *e)
 {

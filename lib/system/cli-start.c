@@ -9,6 +9,7 @@
 #include "system/cli-table.h"
 #include "system/signals.h"
 #include "system/threads.h"
+#include "base/version.h"
 
 static void print_default(const struct cli_option *o, FILE *to)
 {
@@ -127,10 +128,8 @@ static bool wrong_usage(const struct cli *cli, const struct err *e, int *status)
 
 static bool print_version(const struct cli *cli, int *status)
 {
-    char level[100];
-    isa_describe(level, sizeof level);
-    printf("%s (clip-cid) %s\nvector instructions: %s\n", cli->tool, CLIPCID_VERSION, level);
-    return answered(cli, fflush(stdout) != 0, status);
+    const char *devices = cli->devices ? cli->devices() : NULL;
+    return answered(cli, version_print(stdout, cli->tool, devices) != 0, status);
 }
 
 bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char **argv, int *status)

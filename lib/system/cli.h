@@ -66,6 +66,7 @@ struct cli {
     size_t n_options;
     size_t min_operands, max_operands; // max 0 with min 0 = none; SIZE_MAX = any number
     bool no_output;                    // the tool has no -o of the common kind
+    const char *(*devices)(void);      // for --version: what --device may name; or NULL
 };
 
 // What every tool has: -o -t -q -v --progress --help --version.

@@ -145,8 +145,8 @@ static void own_thread_only(void)
 static void lower(void)
 {
 #if defined(__x86_64__)
-    static const dnnl_cpu_isa_t most[ISA_LEVELS] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2,
-                                                    dnnl_cpu_isa_all};
+    // Of the levels that another may be lowered to; oneDNN 3 has no name for all.
+    static const dnnl_cpu_isa_t most[ISA_AVX512] = {dnnl_cpu_isa_sse41, dnnl_cpu_isa_avx2};
     if (isa_level() < isa_machine() && !getenv("ONEDNN_MAX_CPU_ISA") && !getenv("DNNL_MAX_CPU_ISA"))
         dnnl_set_max_cpu_isa(most[isa_level()]);
 #endif
