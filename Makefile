@@ -232,17 +232,35 @@ demo: deps
 ## format: lay the sources out as .clang-format says
 format:
 	clang-format -i $(SOURCES)
-## install: tools and man pages under PREFIX (DESTDIR honoured)
+## install: tools, man pages and the pipeline under PREFIX (DESTDIR honoured); PREFIX/bin/clip-cid runs it from any folder
+ROOT = $(DESTDIR)$(PREFIX)
+HOUSE = $(ROOT)/share/clip-cid
+# Not needed to run a pipeline.
+AT_HOME := $(wildcard $(addprefix scripts/,clip-cid completions deps find-libs gpu-* lint* bundle portable))
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man7
-	for t in $(TOOLS); do install -m 755 $$t $(DESTDIR)$(PREFIX)/bin; done
-	for p in $(PLUGINS); do install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/clip-cid $$p; done
-	for m in man/*.[157]; do [ -e "$$m" ] || continue; install -m 644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}; done
+	install -d $(ROOT)/bin $(HOUSE)/scripts $(HOUSE)/conf/models $(addprefix $(ROOT)/share/,man/man1 man/man5 man/man7 doc/clip-cid bash-completion/completions)
+	install -m 755 $(TOOLS) scripts/clip-cid $(ROOT)/bin
+	for p in $(PLUGINS); do install -D -m 755 -t $(ROOT)/lib/clip-cid $$p; done
+	install -D -m 644 -t $(HOUSE)/plugins plugins/*.c
+	install -D -m 644 -t $(HOUSE)/plugins/comm lib/comm/backend.h
+	for m in man/*.[157]; do install -m 644 $$m $(ROOT)/share/man/man$${m##*.}; done
+	install -m 755 $(filter-out $(AT_HOME),$(wildcard scripts/*)) $(HOUSE)/scripts
+	install -m 644 pipeline.mk $(HOUSE)
+	install -m 644 $(wildcard conf/*.mk) $(HOUSE)/conf
+	install -m 644 $(wildcard conf/models/*.json) $(HOUSE)/conf/models
+	install -m 644 README.md NEWS.md LICENSE $(ROOT)/share/doc/clip-cid
+	scripts/completions $(ROOT)/share/bash-completion/completions scripts/clip-cid $(TOOLS)
+## bundle: all of it with its shared libraries in build/clip-cid-VERSION-linux-x86_64.tar.xz (CUDA=1: ...-cuda.tar.xz)
+bundle:
+	rm -rf $(BUILD)/bundle
+	$(MAKE) -j$(JOBS) BIN=$(BUILD)/bundle/tools all
+	$(MAKE) -o all BIN=$(BUILD)/bundle/tools install DESTDIR= PREFIX=$(CURDIR)/$(BUILD)/bundle/clip-cid
+	scripts/bundle $(if $(CUDA),--cuda) $(BUILD)/bundle/clip-cid build/clip-cid-$(VERSION)-linux-$(shell uname -m)$(if $(CUDA),-cuda).tar.xz
 ## clean: remove everything built
 clean:
 	rm -rf build bin
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests plants gpu-kit cuda bench deps syntax check demo format install clean help
+.PHONY: all tests plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
 -include $(shell find build -name '*.d' 2>/dev/null)

@@ -12,30 +12,36 @@ MAKEFLAGS += -rR --warn-undefined-variables
 .DEFAULT_GOAL := all
 FORCE:
 
+# The folder of this file, with a slash; empty where make runs in it. What conf/ lacks here is taken from there.
+HOUSE := $(filter-out ./,$(dir $(lastword $(MAKEFILE_LIST))))
+ifeq ($(wildcard $(lastword $(MAKEFILE_LIST))),)
+$(error pipeline.mk is '$(strip $(MAKEFILE_LIST))': a path with a space is not possible here; a link without one is)
+endif
+in_house = $(if $(HOUSE),$(if $(wildcard $1),$1,$(or $(wildcard $(HOUSE)$1),$1)),$1)
 MAKECMDGOALS ?=
 GOALS := $(or $(MAKECMDGOALS),all)
-DATA_SETS := $(filter-out slurm,$(patsubst conf/%.mk,%,$(wildcard conf/*.mk)))
+DATA_SETS := $(filter-out slurm,$(sort $(patsubst conf/%.mk,%,$(wildcard conf/*.mk)) $(if $(HOUSE),$(patsubst $(HOUSE)conf/%.mk,%,$(wildcard $(HOUSE)conf/*.mk)))))
 ifeq ($(origin DATA),undefined)
 ifeq ($(filter-out help,$(GOALS)),)
 help:
-	@sed -n 's/^## //p' pipeline.mk
+	@sed -n 's/^## //p' $(HOUSE)pipeline.mk
 	@echo "data sets: $(DATA_SETS)"
 .PHONY: help
 else
-$(error say which data set: make -f pipeline.mk DATA=NAME, NAME one of: $(DATA_SETS))
+$(error say which data set: make -f $(HOUSE)pipeline.mk DATA=NAME, NAME one of: $(DATA_SETS))
 endif
 else
 
 WORK ?= work
-CONF ?= conf/$(DATA).mk
+CONF ?= $(call in_house,conf/$(DATA).mk)
 W := $(WORK)/$(DATA)
 ifeq ($(wildcard $(CONF)),)
-$(error no '$(CONF)': DATA is one of $(DATA_SETS), or copy conf/example.mk to conf/$(DATA).mk)
+$(error no '$(CONF)': DATA is one of $(DATA_SETS), or copy $(HOUSE)conf/example.mk to conf/$(DATA).mk)
 endif
 
 # ---- what a conf file or the command line may set, with the defaults; clip-cid-pipeline(7) has a line for each
 
-BIN ?= bin
+BIN ?= $(if $(HOUSE),$(abspath $(or $(wildcard $(HOUSE)bin),$(HOUSE)../../bin)),bin)
 SHARD_DIR :=
 SHARDS :=
 TEACHER :=
@@ -89,7 +95,7 @@ LOCK ?= yes
 LAUNCH ?= local
 V ?=
 # With LAUNCH=slurm, clip-cid-cluster(7): conf/slurm.mk has those of the site.
-SITE ?= conf/slurm.mk
+SITE ?= $(call in_house,conf/slurm.mk)
 SBATCH :=
 SBATCH_cpu :=
 SBATCH_gpu :=
@@ -130,14 +136,17 @@ ifeq ($(LAUNCH),slurm)
 include $(wildcard $(SITE))
 endif
 include $(CONF)
+ifneq ($(HOUSE),)
+override STUDENT := $(call in_house,$(STUDENT))
+endif
 $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 
 # A variable that nothing reads is a mistake: one of the conf file's, or of the command line's, that is neither above nor used
 # or exported by the conf file. What is in the environment is nobody's mistake.
-BUILD_VARIABLES := CUDA CC CXX NVCC CFLAGS CXXFLAGS LDFLAGS debug asan werror PREFIX
+BUILD_VARIABLES := CUDA CC CXX AR NVCC CPPFLAGS CFLAGS CXXFLAGS LDFLAGS LDLIBS FAISS remote sentencepiece debug asan werror PREFIX DESTDIR
 SET := $(foreach v,$(.VARIABLES),$(if $(filter command file override,$(filter-out environment,$(firstword $(origin $v)))),$v))
 SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR JOBS TARGETS ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
-UNREAD := $(if $(SET),$(shell scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
+UNREAD := $(if $(SET),$(shell $(HOUSE)scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
 ifneq ($(UNREAD),)
 $(error $(UNREAD))
 endif
@@ -188,7 +197,7 @@ QUESTIONS := help status clean-tmp cancel
 
 ifeq ($(and $(REMOTE),$(filter yes,$(LOCKED)),$(if $(filter-out none preflight,$(ONLY)),,yes),$(if $(or $(DRY),$(filter $(QUESTIONS),$(GOALS))),,yes)),yes)
 $(shell mkdir -p $(W)/params)$(file >$(W)/params/.names,$(strip $(SHARDS)))
-LISTED := $(shell scripts/list-remote $(BIN) $(W) $(REMOTE) 2>&1)
+LISTED := $(shell $(HOUSE)scripts/list-remote $(BIN) $(W) $(REMOTE) 2>&1)
 ifneq ($(LISTED),)
 $(error $(LISTED))
 endif
@@ -218,14 +227,14 @@ Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
 export CID_NFS_WAIT := $(NFS_WAIT)
-log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@),$(not_here))
+log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@),$(not_here))
 not_here = @echo "$@ is to be made before" >&2; [ -z "$${CID_EARLY:-}" ] || : >"$$CID_EARLY"; exit 1;
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
 
 # ---- one run at a time in a folder; LOCK=no for jobs that each make files of their own
 
-INNER = $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes
+INNER = $(MAKE) --no-print-directory -f $(HOUSE)pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LOCKED=yes
 # What scripts/cluster wants to know, by the names of its steps.
 UNIT_index := 1
 UNIT_embed := 1
@@ -238,7 +247,7 @@ ifneq ($(filter submit,$(GOALS)),)
 ## submit: LAUNCH=slurm whose waiting is a job too; the goals beside it, or all
 .PHONY: $(GOALS)
 submit:
-	@scripts/cluster-submit $(W) $(call quote,$(SBATCH) $(SBATCH_wait)) $(call quote,$(JOB_SETUP)) $(MAKE) --no-print-directory -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LAUNCH=slurm $(filter-out submit,$(GOALS))
+	@$(HOUSE)scripts/cluster-submit $(W) $(call quote,$(SBATCH) $(SBATCH_wait)) $(call quote,$(JOB_SETUP)) $(MAKE) --no-print-directory -f $(HOUSE)pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) LAUNCH=slurm $(filter-out submit,$(GOALS))
 $(filter-out submit,$(GOALS)): submit ;
 else ifeq ($(or $(DRY),$(filter yes,$(LOCKED)),$(filter $(QUESTIONS),$(GOALS))),)
 .PHONY: locked outcome $(GOALS)
@@ -248,7 +257,7 @@ $(GOALS): outcome ;
 outcome: locked
 	$(call ended,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
 locked:
-	@+scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) JOBS=$(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
+	@+$(HOUSE)scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),$(HOUSE)scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) JOBS=$(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
 else
 
 ## all: every stage, then the report
@@ -269,7 +278,7 @@ train: $(MODELS)
 eval: $(RESULTS)
 ## report: one page about everything; fails when the ledger does not add up or a shard is damaged
 report: $(W)/report.html
-	@scripts/verdict $(W)
+	@$(HOUSE)scripts/verdict $(W)
 .PHONY: all preflight index embed balance cluster train eval report help status clean-tmp cancel
 ifeq ($(RESULTS),)
 eval: no-eval
@@ -280,11 +289,11 @@ no-eval:
 endif
 .PHONY: end-index end-embed end-labels
 end-index: $(INDEX)
-	@scripts/stage-end index$(call failed,index)
+	@$(HOUSE)scripts/stage-end index$(call failed,index)
 end-embed: $(IMAGE) $(TEXT)
-	@scripts/stage-end embed$(call failed,embed)
+	@$(HOUSE)scripts/stage-end embed$(call failed,embed)
 end-labels: $(LABELS)
-	@scripts/stage-end labels$(call failed,labels)
+	@$(HOUSE)scripts/stage-end labels$(call failed,labels)
 
 # ---- parameters: a file that is made again when its text is another
 
@@ -294,13 +303,13 @@ $(W)/params:
 # looks again: a rule of the conf file may have made the teacher in the meantime.
 DIGESTS := $(W)/params/.digests
 define stamp
-ID_$(1) := $$(if $$(filter $$(QUESTIONS),$$(GOALS)),,$$(if $$(strip $(2)),$$(shell scripts/identity $$(if $$(DRY),-n) $$(DIGESTS) $(2))))
+ID_$(1) := $$(if $$(filter $$(QUESTIONS),$$(GOALS)),,$$(if $$(strip $(2)),$$(shell $(HOUSE)scripts/identity $$(if $$(DRY),-n) $$(DIGESTS) $(2))))
 ifneq ($$(strip $$(file <$(W)/params/$(1))),$$(strip $$(STAMP_$(1)) $$(ID_$(1))))
 $(W)/params/$(1): FORCE
 endif
 endef
 # $(call restamp,NAME,PATHS): the recipe's command.
-restamp = scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
+restamp = $(HOUSE)scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
 files_in = $(wildcard $(filter-out -%,$(subst =, ,$1)))
 STAMPS := select teacher embed cells balance cluster eval $(STUDENTS:%=train-%)
 STAMP_teacher := 2 $(TEACHER) $(TOKENIZER)
@@ -356,7 +365,7 @@ $(W)/params/preflight: $(W)/params/shards | $(W)/params $(if $(filter teacher,$(
 ifdef TEACHER_RULE
 $(W)/params/preflight: | $(if $(filter teacher,$(CHECKS)),$(TEACHER_CONFIG))
 endif
-	$(call log,preflight,1) scripts/preflight $(foreach v,$(PREFLIGHT_KNOWS),$v=$(call quote,$($v)))
+	$(call log,preflight,1) $(HOUSE)scripts/preflight $(foreach v,$(PREFLIGHT_KNOWS),$v=$(call quote,$($v)))
 	@$(call restamp,preflight,$(FILES_preflight))
 ifneq ($(PREFLIGHT),no)
 FIRST := $(W)/params/preflight
@@ -367,7 +376,7 @@ endif
 # Programs that are not built yet are; newer ones do not make data old.
 PROGRAMS := $(addprefix $(BIN)/,shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report)
 $(PROGRAMS):
-	+$(MAKE) -f Makefile $@
+	+$(MAKE) $(if $(HOUSE),-C $(HOUSE)) -f Makefile $@
 
 # A conf file may have a rule that makes the teacher, and TEACHER_RULE := yes; otherwise it has to be there.
 ifndef TEACHER_RULE
@@ -409,7 +418,7 @@ space := $(empty) $(empty)
 # with TARGETS=yes, for scripts/cluster, it names the files.
 run_block = $(if $(filter $(or $(ONLY),%),$1),$(if $(TARGETS),$(call name_targets,$1,$3),$(call run_list,$1,$2,$3)),$(not_here))
 name_targets = $(subst $(space)scripts/logged,$(newline)scripts/logged,$(foreach s,$2,scripts/logged - $1 - $(subst %,$s,$(word 2,$(PATHS_$1)))))
-run_list = $(if $(DRY),,$(file >$(LISTS)/$1-$2,$(subst $(space),$(newline),$(strip $3))))$(Q)scripts/logged $(W)/log/$1/$2.log $1 $(N):$(words $3):$(LISTS)/$1-$2 - scripts/block $(PATHS_$1) -- $(strip $(MAKE_$1))$(if $(KEEP_GOING), || :)
+run_list = $(if $(DRY),,$(file >$(LISTS)/$1-$2,$(subst $(space),$(newline),$(strip $3))))$(Q)$(HOUSE)scripts/logged $(W)/log/$1/$2.log $1 $(N):$(words $3):$(LISTS)/$1-$2 - $(HOUSE)scripts/block $(PATHS_$1) -- $(strip $(MAKE_$1))$(if $(KEEP_GOING), || :)
 # Shards that have failed in this run. With -k the others of their block go on, and what needs them fails.
 failed = $(if $(strip $(foreach s,$1,$(file <$(LISTS)/$s.failed))),; exit 1)
 has_failed = $(filter $*,$(foreach s,$1,$(file <$(LISTS)/$s.failed)))
@@ -475,7 +484,7 @@ USE_CELLS ?=
 $(KEEP): $(IMAGE) $(TEXT) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
 	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
-	@scripts/stage-end balance "$$(scripts/dropped $@ $(MAX_DROPPED))"
+	@$(HOUSE)scripts/stage-end balance "$$($(HOUSE)scripts/dropped $@ $(MAX_DROPPED))"
 
 $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(BAR) $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
@@ -485,8 +494,8 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
-	@scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
-	$(call log,train-$*,1) $(RUN_train) scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
+	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
+	$(call log,train-$*,1) $(RUN_train) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)
@@ -502,16 +511,16 @@ $(W)/report.html: $(RESULTS) $(MODELS) $(INDEX) $(LABELS) | $(BIN)/cid-report
 
 ## status: files done of each stage and those to do, the students' steps, damaged shards, the ledger's sums
 status:
-	@scripts/status $(W) $(N) $(call quote,$(STUDENTS)) $(MAKE) --no-print-directory -n -f pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) all
+	@$(HOUSE)scripts/status $(W) $(N) $(call quote,$(STUDENTS)) $(MAKE) --no-print-directory -n -f $(HOUSE)pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) all
 ## cancel: end the jobs of LAUNCH=slurm; training saves first
 cancel:
-	@scripts/cluster-cancel $(W)
+	@$(HOUSE)scripts/cluster-cancel $(W)
 ## clean-tmp: remove what killed runs left behind
 clean-tmp:
 	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/.blocks/*' -o -name '.reason.*' \) -print -delete
 ## help: this list
 help:
-	@sed -n 's/^## //p' pipeline.mk
+	@sed -n 's/^## //p' $(HOUSE)pipeline.mk
 	@echo "data sets: $(DATA_SETS)"
 endif
 endif

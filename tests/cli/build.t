@@ -65,4 +65,10 @@ for my $os (qw(debian ubuntu fedora)) {
 is($rows{debian}, $rows{ubuntu}, 'as many on both');
 is(run('scripts/deps --list plan9'), 1, 'another system');
 like($said, qr/^deps: no names for 'plan9'/, '... is named');
+
+# ---- continuous integration runs scripts that are there
+my ($matrix) = slurp('packaging/workflow.yml') =~ /script: \[([^\]]+)\]/;
+my %ci = map { $_ => 1 } split(/, /, $matrix // ''), 'clang', 'in-root', 'inside';
+is(join(' ', sort map { s{.*/}{}r } glob 'packaging/ci/*'), join(' ', sort keys %ci), "the workflow has every script of packaging/ci");
+ok(-x "packaging/ci/$_", "packaging/ci/$_ runs") for sort keys %ci;
 done_testing();
