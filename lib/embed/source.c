@@ -43,10 +43,12 @@ static int check_stream(const struct embed_source *s, const struct samples_heade
     if (check_norm(h, p, e))
         return -1;
     // An augmented picture is not the model's input, but may be what is wanted.
-    if (strcmp(h->crop, "center") || h->flip || h->fast)
+    bool coloured = h->jitter_prob > 0 || h->gray > 0;
+    if (strcmp(h->crop, "center") || h->flip || coloured || h->fast)
         err_set(warning, "the samples' pictures are %s: embeddings will differ from the usual ones",
                 strcmp(h->crop, "center") ? "random crops"
                 : h->flip                 ? "mirrored at random"
+                : coloured                ? "changed in their colours at random"
                                           : "decoded in the fast mode");
     if (strcmp(h->interpolation, filter))
         return differs(e, "interpolation", h->interpolation, filter);

@@ -72,6 +72,14 @@ static int add_format(cJSON *o, const struct samples_header *h, struct err *e)
         json_add_doubles(o, "scale", (double[]){h->scale_min, h->scale_max}, 2, e) ||
         json_add_bool(o, "flip", h->flip, e) || json_add_bool(o, "fast", h->fast, e))
         return -1;
+    if (h->ratio_max > 0 &&
+        json_add_doubles(o, "ratio", (double[]){h->ratio_min, h->ratio_max}, 2, e))
+        return -1;
+    if (h->jitter_prob > 0 && (json_add_doubles(o, "jitter", h->jitter, 4, e) ||
+                               json_add_double(o, "jitter_prob", h->jitter_prob, e)))
+        return -1;
+    if (h->gray > 0 && json_add_double(o, "gray", h->gray, e))
+        return -1;
     if (h->white && json_add_bool(o, "white", true, e))
         return -1;
     if (!h->has_norm)
@@ -138,7 +146,7 @@ static int get_images(struct samples_header *h, const cJSON *o, struct err *e)
 static int get_format(struct samples_header *h, const cJSON *o, struct err *e)
 {
     int64_t size = 0;
-    double scale[2] = {1, 1};
+    double scale[2] = {1, 1}, ratio[2] = {0, 0};
     if (get_images(h, o, e) || json_bool(o, "captions", JSON_REQUIRED, &h->captions, e) < 0)
         return -1;
     if (h->images != SAMPLES_PIXELS)
@@ -148,6 +156,10 @@ static int get_format(struct samples_header *h, const cJSON *o, struct err *e)
         get_word(o, "crop", JSON_REQUIRED, h->crop, e) ||
         get_word(o, "interpolation", JSON_REQUIRED, h->interpolation, e) ||
         json_doubles(o, "scale", JSON_OPTIONAL, scale, 2, e) < 0 ||
+        json_doubles(o, "ratio", JSON_OPTIONAL, ratio, 2, e) < 0 ||
+        json_doubles(o, "jitter", JSON_OPTIONAL, h->jitter, 4, e) < 0 ||
+        json_double(o, "jitter_prob", JSON_OPTIONAL, &h->jitter_prob, e) < 0 ||
+        json_double(o, "gray", JSON_OPTIONAL, &h->gray, e) < 0 ||
         json_bool(o, "flip", JSON_OPTIONAL, &h->flip, e) < 0 ||
         json_bool(o, "fast", JSON_OPTIONAL, &h->fast, e) < 0 ||
         json_bool(o, "white", JSON_OPTIONAL, &h->white, e) < 0)
@@ -155,6 +167,8 @@ static int get_format(struct samples_header *h, const cJSON *o, struct err *e)
     h->size = (uint32_t)size;
     h->scale_min = scale[0];
     h->scale_max = scale[1];
+    h->ratio_min = ratio[0];
+    h->ratio_max = ratio[1];
     int mean = json_doubles(o, "mean", JSON_OPTIONAL, h->mean, 3, e);
     int std = mean < 0 ? -1 : json_doubles(o, "std", JSON_OPTIONAL, h->std, 3, e);
     if (std < 0)
@@ -241,6 +255,15 @@ int samples_same_format(const struct samples_header *a, const struct samples_hea
         return differs(e, "interpolation");
     if (a->scale_min != b->scale_min || a->scale_max != b->scale_max)
         return differs(e, "scale");
+    if (a->ratio_min != b->ratio_min || a->ratio_max != b->ratio_max)
+        return differs(e, "ratio");
+    for (int i = 0; i < 4; i++)
+        if (a->jitter[i] != b->jitter[i])
+            return differs(e, "jitter");
+    if (a->jitter_prob != b->jitter_prob)
+        return differs(e, "jitter_prob");
+    if (a->gray != b->gray)
+        return differs(e, "gray");
     if (a->flip != b->flip)
         return differs(e, "flip");
     if (a->fast != b->fast)

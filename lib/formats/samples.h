@@ -59,7 +59,11 @@ struct samples_header {
     bool has_norm;                    // mean and std are meant for a certain model; pixels are
     double mean[3], std[3];           // bytes all the same, the reader applies them
     double scale_min, scale_max;      // of a random crop's area; 1, 1 otherwise
+    double ratio_min, ratio_max;      // its width by its height; 0, 0: 3:4 to 4:3
     bool flip;                        // pictures may be mirrored
+    double jitter[4];                 // ranges of brightness, contrast, saturation, hue,
+    double jitter_prob;               // the share that they change; 0: none
+    double gray;                      // share of the pictures without colour
     bool fast;                        // decoded with DCT scaling: not bit-equal
     bool white;                       // transparent pictures stand on white; else alpha is dropped
     // how it was made: may differ

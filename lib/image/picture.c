@@ -24,6 +24,8 @@ int read_picture_decode(const struct read_picture *p, struct read_scratch *s, co
         *height = (uint32_t)s->image.full_height;
         rc = crop_make(&s->resizer, &s->image, &p->crop, r, out, e);
     }
+    if (!rc)
+        jitter_apply(&p->jitter, out, (size_t)p->crop.size * (size_t)p->crop.size, r);
     if (s->image.cap > KEEP_BYTES || s->image.work_cap > KEEP_BYTES)
         image_release(&s->image);
     if (s->resizer.rows_cap > KEEP_BYTES)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the encoded picture of one sample to its pixels: decode, resize, crop, mirror.
+// From the encoded picture of one sample to its pixels: decode, resize, crop, mirror, change colours.
 #ifndef IMAGE_PICTURE_H
 #define IMAGE_PICTURE_H
 
@@ -8,11 +8,13 @@
 #include <stdint.h>
 
 #include "image/crop.h"
+#include "image/jitter.h"
 #include "base/err.h"
 #include "base/rng.h"
 
 struct read_picture {
     struct crop_params crop;
+    struct jitter_params jitter;
     bool fast; // JPEG decoded at a fraction of its size where that is enough
     enum image_alpha alpha;
     uint64_t max_pixels; // a larger picture is refused before anything is allocated

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The options of shard-read, checked against each other, as the reading pipeline wants them.
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,17 +13,47 @@
 
 enum { IMAGES_YES, CROP_RANDOM = 1 }; // of --images and --crop
 
-// "0.9,1.0"
-static int parse_scale(const char *scale, double *min, double *max, struct err *e)
+// "0.9,1.0": n finite numbers. False: anything else.
+static bool parse_numbers(const char *text, double *v, size_t n)
 {
-    char *p, *q;
-    *min = strtod(scale, &p);
-    if (p != scale && *p == ',') {
-        *max = strtod(p + 1, &q);
-        if (q != p + 1 && !*q && *min > 0 && *min <= *max && *max <= 1)
-            return 0;
+    for (size_t i = 0; i < n; i++) {
+        char *end;
+        v[i] = strtod(text, &end);
+        if (end == text || !isfinite(v[i]) || *end != (i + 1 < n ? ',' : 0))
+            return false;
+        text = end + 1;
     }
-    return err_set(e, "--scale needs MIN,MAX with 0 < MIN <= MAX <= 1, not '%s'", scale);
+    return true;
+}
+
+static int parse_crop(const struct stream_options *o, struct crop_params *c, struct err *e)
+{
+    double scale[2], ratio[2];
+    if (!parse_numbers(o->scale, scale, 2) || !(scale[0] > 0) || scale[0] > scale[1] ||
+        scale[1] > 1)
+        return err_set(e, "--scale needs MIN,MAX with 0 < MIN <= MAX <= 1, not '%s'", o->scale);
+    if (!parse_numbers(o->ratio, ratio, 2) || !(ratio[0] > 0) || ratio[0] > ratio[1])
+        return err_set(e, "--ratio needs MIN,MAX with 0 < MIN <= MAX, not '%s'", o->ratio);
+    c->scale_least = scale[0];
+    c->scale_most = scale[1];
+    if (o->ratio_given) { // else as exact as crop.h has it
+        c->ratio_least = ratio[0];
+        c->ratio_most = ratio[1];
+    }
+    return 0;
+}
+
+static int parse_jitter(const struct stream_options *o, struct jitter_params *j, struct err *e)
+{
+    *j = (struct jitter_params){.gray = o->gray};
+    if (!o->jitter)
+        return o->jitter_prob_given ? err_set(e, "--jitter-prob needs --jitter") : 0;
+    if (!parse_numbers(o->jitter, j->range, JITTER_KINDS))
+        return err_set(e, "--jitter needs B,C,S,H, four numbers, not '%s'", o->jitter);
+    j->prob = o->jitter_prob;
+    if (jitter_check(j, e))
+        return err_wrap(e, "--jitter '%s'", o->jitter);
+    return 0;
 }
 
 // Pictures as --model wants them; where --size is given too, they have to agree.
@@ -45,6 +76,8 @@ static int take_model(struct stream *t, struct err *e)
     c->flip = was.flip;
     c->scale_least = was.scale_least;
     c->scale_most = was.scale_most;
+    c->ratio_least = was.ratio_least;
+    c->ratio_most = was.ratio_most;
     return 0;
 }
 
@@ -75,12 +108,14 @@ static int make_options(struct stream *t, struct err *e)
     r->select = t->select;
     if (!read_order_parse(t->o->part, &r->part, &r->n_parts))
         return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", t->o->part);
-    if (parse_scale(t->o->scale, &c->scale_least, &c->scale_most, e))
+    if (parse_crop(t->o, c, e) || parse_jitter(t->o, &r->picture.jitter, e))
         return -1;
     if (t->o->model && t->o->resize_given)
         return err_set(e, "--model says how pictures are resized: --resize has no meaning");
-    if (t->o->scale_given && !c->random)
-        return err_set(e, "--scale needs --crop random");
+    if ((t->o->scale_given || t->o->ratio_given) && !c->random)
+        return err_set(e, "--%s needs --crop random", t->o->scale_given ? "scale" : "ratio");
+    if ((t->o->jitter || t->o->gray > 0) && t->o->images != IMAGES_YES)
+        return err_set(e, "--%s needs --images yes", t->o->jitter ? "jitter" : "gray");
     if (t->o->resize_given && c->random)
         return err_set(e, "--crop random resizes what it cuts out: --resize has no meaning");
     if (t->o->counts && (r->n_parts == 1 || t->o->select))

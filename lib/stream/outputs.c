@@ -40,7 +40,14 @@ static void make_header(struct samples_header *h, const struct stream *t)
     h->size = pixels ? (uint32_t)c->size : 0;
     h->scale_min = random ? c->scale_least : 1;
     h->scale_max = random ? c->scale_most : 1;
+    if (random && t->o->ratio_given) {
+        h->ratio_min = c->ratio_least;
+        h->ratio_max = c->ratio_most;
+    }
     h->flip = pixels && c->flip;
+    memcpy(h->jitter, o->picture.jitter.range, sizeof h->jitter);
+    h->jitter_prob = o->picture.jitter.prob;
+    h->gray = o->picture.jitter.gray;
     h->fast = pixels && o->picture.fast;
     h->white = pixels && o->picture.alpha == IMAGE_ALPHA_WHITE;
 }

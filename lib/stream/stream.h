@@ -28,13 +28,15 @@ struct stream_options {
     uint64_t limit; // UINT64_MAX: none
     uint64_t max_pixels;
     int resize, crop, alpha, images, captions; // places in the choices of the option table
-    const char *scale, *part;
+    const char *scale, *ratio, *part;
+    const char *jitter; // NULL: not given
+    double jitter_prob, gray;
     const char *model, *keep, *select, *index, *pixels, *files_from, *index_dir,
         *counts; // NULL: not given
     bool flip, fast, resume;
     struct remote_options remote;
     struct cli_count max_bad;
-    bool size_given, resize_given, scale_given, max_bad_given;
+    bool size_given, resize_given, scale_given, ratio_given, jitter_prob_given, max_bad_given;
 };
 
 // One run. Zeroed before stream_prepare; it stays where it is until the process ends, because a

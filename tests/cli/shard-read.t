@@ -88,11 +88,19 @@ like($said, qr/7 samples, 0 bad; 3 with a key of another shard/, 'but counted');
 
 # Same bytes for any number of threads; slices.
 my $all = "$data/0000{0,1,2}.tar";
-my $opt = '-q --size 32 --crop random --scale 0.3,0.8 --flip --shuffle 20 --seed 7 --epoch 2';
+my $opt = '-q --size 32 --crop random --scale 0.3,0.8 --ratio 0.5,2 --flip --jitter 0.4,0.4,0.2,0.1 --jitter-prob 0.8 --gray 0.2 --shuffle 20 --seed 7 --epoch 2';
 run("$opt -o a -t 1 --index a.tsv --pixels a.npy $all");
 run("$opt -o b -t 3 --index b.tsv --pixels b.npy $all");
 ok(-s "a$_" && slurp("a$_") eq slurp("b$_"), "-t 1 and -t 3: same bytes$_") for '.tsv', '.npy';
 ok(-s 'a' && slurp('a') eq slurp('b'), '-t 1 and -t 3: same stream');
+like(slurp('a'), qr/"ratio":\[0\.5,2\],"jitter":\[0\.4,0\.4,0\.2,0\.1\],"jitter_prob":0\.8,"gray":0\.2/, 'the header says how they are changed');
+run("-q --size 32 --crop random --pixels c.npy -o b $data/00000.tar");
+run("-q --size 32 --crop random --jitter 0,0,0,0 --pixels d.npy -o b $data/00000.tar");
+is(slurp('d.npy'), slurp('c.npy'), '--jitter 0,0,0,0: the same pixels');
+run("-q --size 32 --crop random --gray 1 --pixels d.npy -o b $data/00000.tar");
+my ($grey, $of) = (0, 0);
+for (unpack '(a3)*', substr slurp('d.npy'), 128) { $of++; $grey++ if /^(.)\1\1$/s; }
+ok($of > 1000 && $grey == $of, '--gray 1: all of them grey');
 my $whole = rows(32, 'a');
 run("$opt -o s --part $_/3 --index p$_.tsv --pixels p$_.npy $all") for 1 .. 3;
 is(rows(32, 'p1', 'p2', 'p3'), $whole, 'the parts are the whole');
@@ -135,7 +143,8 @@ ok(!-e 's2', 'no output');
 
 # Wrong usage.
 for (['--part 0/2 x', 'part'], ['--part 3/2 x', 'part'], ['--part 1 x', 'part'], ['--scale 0.5 x', 'scale'],
-     ['--scale 0.5,0.9 x', 'crop random'], ['--crop random --resize pad x', 'resize'], ['--size 0 x', 'size'],
+     ['--scale 0.5,0.9 x', 'crop random'], ['--ratio 1,2 x', 'crop random'], ['--crop random --ratio 2,1 x', 'ratio'],
+     ['--jitter 0.4,0.4,0.4 x', 'four numbers'], ['--jitter 0.4,0.4,0.4,0.6 x', 'hue'], ['--jitter-prob 0.5 x', 'needs --jitter'], ['--images raw --gray 0.5 x', 'images yes'], ['--crop random --resize pad x', 'resize'], ['--size 0 x', 'size'],
      ["--images no --pixels p x", 'pixels'], ["'{1..2' ", 'brace'], ['', 'SHARD'], ['--shuffle -1 x', 'shuffle'],
      ['pipe:ls', 'not run'], ['--max-bad x% y', 'max-bad']) {
     is(run("-o s3 $_->[0]"), 2, "wrong usage: $_->[0]");
