@@ -191,6 +191,13 @@ twice = $(if $(filter-out $(words $($1)),$(words $(sort $($1)))),$(error $1 name
 $(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
 
 DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
+# Shards that goals name by one of their files. A job of scripts/cluster for a block of shards knows no others: the whole graph of
+# 41,455 shards costs make 0.8 GB and many seconds, in each of hundreds of jobs.
+NAMED := $(filter $(patsubst $(W)/index/%.tsv,%,$(patsubst $(W)/labels/%.npy,%,$(patsubst $(W)/embed/text/%.npy,%,$(patsubst $(W)/embed/image/%.npy,%,$(GOALS))))),$(SHARDS))
+TASK := $(if $(DRY),,$(filter index embed labels,$(ONLY)))
+ifneq ($(TASK),)
+override SHARDS := $(NAMED)
+endif
 QUESTIONS := help status clean-tmp cancel
 
 # ---- shards on other machines: for each a link in SHARD_DIR, with the shard's time, made and removed as the list says
@@ -219,7 +226,7 @@ TEACHER_CONFIG := $(firstword $(wildcard $(TEACHER)/open_clip_config.json $(TEAC
 N := $(words $(SHARDS))
 # A shard that is not there yet has no prerequisite: its stage marks it and goes on. Once it is there
 # the mark makes its index old.
-HERE := $(patsubst $(SHARD_DIR)/%.tar,%,$(wildcard $(SHARD_DIR)/*.tar))
+HERE := $(patsubst $(SHARD_DIR)/%.tar,%,$(wildcard $(if $(TASK),$(SHARDS:%=$(SHARD_DIR)/%.tar),$(SHARD_DIR)/*.tar)))
 ARRIVED := $(filter $(patsubst $(W)/index/%.missing,%,$(wildcard $(W)/index/*.missing)),$(HERE))
 PRESENT := $(filter $(HERE),$(SHARDS))
 
@@ -336,11 +343,16 @@ $(STAMPS:%=$(W)/params/%): $(W)/params/%: | $(W)/params
 	@$(call restamp,$*,$(FILES_$*))
 # The list of shards is one too. It is too long for a command line, so make itself writes it; a dry
 # run must not.
+ifneq ($(TASK),)
+$(W)/params/shards:
+	$(not_here)
+else
 ifneq ($(strip $(file <$(W)/params/shards)),$(strip $(SHARDS)))
 $(W)/params/shards: FORCE
 endif
 $(W)/params/shards: | $(W)/params
 	@$(if $(DRY),,$(file >$@.new,$(strip $(SHARDS))))mv $@.new $@
+endif
 $(W)/params/images.list: $(W)/params/shards
 	@tr ' ' '\n' <$< | sed -n 's|..*|$(W)/embed/image/&.npy|p' >$@.new && mv $@.new $@
 
@@ -395,7 +407,6 @@ PATHS_labels := $(W)/embed/image/%.npy $(W)/labels/%.npy
 MAKE_labels = $(RUN_labels) $(BIN)/kmeans-cluster --assign $(W)/centroids.npy --labels-dir $(W)/labels --each --files-from {list} $(strip $(ON) $(ASSIGN)) -t $(T_embed)
 
 # Shards that goals name come first, in blocks of their own.
-NAMED := $(filter $(patsubst $(W)/index/%.tsv,%,$(patsubst $(W)/labels/%.npy,%,$(patsubst $(W)/embed/text/%.npy,%,$(patsubst $(W)/embed/image/%.npy,%,$(GOALS))))),$(SHARDS))
 ORDERED := $(if $(NAMED),$(NAMED) $(filter-out $(NAMED),$(SHARDS)),$(SHARDS))
 # Blocks of a stage, as FIRST:LAST; smaller ones where they would not keep all jobs busy.
 ranges = $(shell awk -v m=$(words $(NAMED)) -v n=$(words $(ORDERED)) -v b=$(BLOCK_$1) -v j=$(JOBS) 'function cut(from, to, k, i, l) { \
@@ -471,7 +482,7 @@ USE_CELLS := --cells $(W)/cells.npy --probe $(PROBE)
 $(KEEP): $(W)/cells.npy
 endif
 # Masks that got lost are made again, all of them: they are one decision.
-ifneq ($(wildcard $(KEEP)),)
+ifneq ($(if $(TASK),,$(wildcard $(KEEP))),)
 ifneq ($(N),$(words $(filter $(SHARDS:%=$(W)/keep/%.npy),$(wildcard $(W)/keep/*.npy))))
 $(KEEP): FORCE
 endif
