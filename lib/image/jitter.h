@@ -15,8 +15,8 @@ enum { JITTER_KINDS = 4 };
 
 // What is drawn for each picture. All zero: no picture is changed, and nothing is drawn.
 struct jitter_params {
-    // A factor is uniform in [max(0, 1 - range), 1 + range], a hue in [-range, range] of the circle;
-    // 0: that kind is left out.
+    // A factor is uniform in [max(0, 1 - range), 1 + range], a hue in [-range, range] of the
+    // circle; 0: that kind is left out.
     double range[JITTER_KINDS];
     double prob; // of the four together
     double gray; // probability of a picture without colour, drawn after the others

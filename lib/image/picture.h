@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the encoded picture of one sample to its pixels: decode, resize, crop, mirror, change colours.
+// From the encoded picture of one sample to its pixels: decode, resize, crop, mirror, change
+// colours.
 #ifndef IMAGE_PICTURE_H
 #define IMAGE_PICTURE_H
 
