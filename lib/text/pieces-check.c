@@ -56,7 +56,7 @@ static int walk(const struct trie *t, size_t i, int depth, struct err *e)
 {
     uint32_t unit = unit_of(t, i);
     size_t at = children((uint32_t)i, unit);
-    bool leaf = i && (unit >> 8 & 1);
+    bool leaf = unit >> 8 & 1;
     int most = 0;
     if (check_unit(t, i, at, leaf, e))
         return -1;
@@ -87,7 +87,9 @@ int piece_rules_check(const void *rules, size_t n, struct err *e)
     struct trie t = {p + 4, (uint32_t)(trie / 4), n - 4 - trie, NULL};
     if (!(t.below = mem_alloc(t.units, 1, e)))
         return -1;
-    int rc = walk(&t, 0, 0, e);
+    // With a label the root could be met again.
+    int rc = unit_of(&t, 0) & 0x800001ff ? err_set(e, "its rules have no root, at unit 0")
+                                         : walk(&t, 0, 0, e);
     free(t.below);
     return rc;
 }

@@ -9,6 +9,7 @@ extern "C" {
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
 #include <string>
 #include <vector>
@@ -26,12 +27,11 @@ struct piece_model *piece_model_new(const void *proto, size_t n, struct err *e)
         return nullptr;
     }
     try {
-        struct piece_model *m = new piece_model;
+        std::unique_ptr<struct piece_model> m(new piece_model);
         const auto status = m->sp.LoadFromSerializedProto(std::string((const char *)proto, n));
         if (status.ok())
-            return m;
+            return m.release();
         err_set(e, "not a sentencepiece model: %s", status.ToString().c_str());
-        delete m;
     } catch (const std::exception &x) {
         err_set(e, "sentencepiece: %s", x.what());
     }

@@ -71,7 +71,10 @@ static void test_rules(void)
     set(&r, 0, 1u << 9 | 1u << 10);
     refused(&r, sizeof r, "unit 0", "a root that leads out");
     set(&r, 0, 1u << 31);
-    refused(&r, sizeof r, "unit 0", "a root with a leaf's bit leads out, too");
+    refused(&r, sizeof r, "unit 0", "a root with a leaf's bit");
+    r = fine();
+    set(&r, 0, 'b' | 1u << 8 | (uint32_t)'b' << 10);
+    refused(&r, sizeof r, "no root", "a root that is its own child");
     r = fine();
     set(&r, 'A', 'A' | 1u << 8 | 512u << 10);
     refused(&r, sizeof r, "unit 65", "a unit that leads out");
