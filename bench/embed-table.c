@@ -16,8 +16,9 @@
 #include "base/rng.h"
 
 enum { RUNS = 5, MAX_SHAPES = 32 };
-enum kind { LINEAR, ATTENTION, NORM, STEM, MOVE, KINDS };
-static const char *const kind_names[] = {"linear", "attention", "norm", "stem", "moves"};
+enum kind { LINEAR, ATTENTION, NORM, ELEMENT, STEM, MOVE, KINDS };
+static const char *const kind_names[] = {"linear",      "attention", "norm",
+                                         "elementwise", "stem",      "moves"};
 
 struct shape {
     size_t rows, in, out;
@@ -26,7 +27,7 @@ struct shape {
 };
 
 static const struct dev_ops *real;
-static double spent[KINDS];
+static double spent[KINDS], attended; // seconds; operations of attention
 static struct shape shapes[MAX_SHAPES];
 static size_t n_shapes;
 // dev_weight is opaque: its shape is kept here at its making.
@@ -96,7 +97,11 @@ static void timed_linear(struct dev *d, size_t rows, const void *x, size_t ld,
 
 static void timed_attention(struct dev *d, const struct dev_attention *a)
 {
+    size_t queries = a->last_only ? 1 : a->kv.max_len;
     TIMED(ATTENTION, attention(d, a));
+    // Of sequences of one length, as pictures are.
+    attended +=
+        4.0 * (double)(a->kv.n * queries * a->kv.max_len) * (double)(a->heads * a->head_dim);
 }
 
 static void timed_norm(struct dev *d, size_t rows, size_t cols, const float *x, size_t ld,
@@ -104,6 +109,32 @@ static void timed_norm(struct dev *d, size_t rows, size_t cols, const float *x, 
                        float *rstd)
 {
     TIMED(NORM, layer_norm(d, rows, cols, x, ld, g, b, eps, y, y_f32, mean, rstd));
+}
+
+static void timed_swiglu(struct dev *d, size_t rows, size_t cols, const void *pre, void *mid)
+{
+    TIMED(ELEMENT, swiglu(d, rows, cols, pre, mid));
+}
+
+static void timed_rotate(struct dev *d, size_t rows, size_t cols, size_t head_dim, size_t positions,
+                         const float *table, bool back, void *x, size_t x_ld)
+{
+    TIMED(ELEMENT, rotate(d, rows, cols, head_dim, positions, table, back, x, x_ld));
+}
+
+static void timed_widen(struct dev *d, size_t n, const void *x, float *y)
+{
+    TIMED(ELEMENT, widen(d, n, x, y));
+}
+
+static void timed_axpy(struct dev *d, size_t n, float alpha, const float *x, float *y)
+{
+    TIMED(ELEMENT, axpy(d, n, alpha, x, y));
+}
+
+static void timed_copy(struct dev *d, void *dst, const void *src, size_t bytes)
+{
+    TIMED(ELEMENT, copy(d, dst, src, bytes));
 }
 
 static void timed_patchify(struct dev *d, size_t n, size_t size, size_t patch, const uint8_t *p,
@@ -138,6 +169,11 @@ static struct dev_ops watch(struct dev *d)
     ops.linear = timed_linear;
     ops.attention = timed_attention;
     ops.layer_norm = timed_norm;
+    ops.swiglu = timed_swiglu;
+    ops.rotate = timed_rotate;
+    ops.widen = timed_widen;
+    ops.axpy = timed_axpy;
+    ops.copy = timed_copy;
     ops.patchify = timed_patchify;
     ops.assemble = timed_assemble;
     ops.embed = timed_embed;
@@ -222,6 +258,7 @@ static int time_tower(struct clip_model *m, enum clip_tower_id tower, size_t n, 
     for (int i = -1; !rc && i < RUNS; i++) {
         if (i == 0) {
             memset(spent, 0, sizeof spent);
+            attended = 0;
             n_shapes = 0;
         }
         double start = now();
@@ -231,14 +268,17 @@ static int time_tower(struct clip_model *m, enum clip_tower_id tower, size_t n, 
             total += times[i] = now() - start;
     }
     for (size_t i = 0; i < n; i++) {
-        size_t len = tower == CLIP_VISION
-                         ? 0
-                         : 1 + (size_t)clip_text_read_position(
-                                   &m->cfg, (const int32_t *)in + i * (size_t)m->cfg.context);
+        size_t len =
+            tower == CLIP_VISION
+                ? 0
+                : clip_text_length(&m->cfg, (const int32_t *)in + i * (size_t)m->cfg.context);
         flop += clip_model_flop(&m->cfg, tower, len, m->whole);
     }
     if (!rc) {
         print_table(tower == CLIP_VISION ? "images" : "captions", times, n, flop, total);
+        if (tower == CLIP_VISION)
+            printf("  attention: heads of %d, %.1f GFLOP/s\n", m->cfg.vision.head_width,
+                   1e-9 * attended / spent[ATTENTION]);
         print_shapes(bf16, m->dev->threads);
     }
     free(out);
