@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "losses/loss-block.h"
+#include "losses/ranks.h"
 #include "base/mem.h"
 #include "base/rng.h"
 
@@ -34,15 +35,22 @@ static size_t parts_bytes(const struct cluster_set *set, size_t dim, size_t n_ma
     if (p <= 1)
         return 0;
     return ((vectors + 2) * p + vectors + 2) * n_max * sizeof(float) +
-           (1 + part_sum_levels(p)) * n_max * dim * sizeof(float);
+           (1 + part_sum_levels(p / ranks_size(set->comm))) * n_max * dim * sizeof(float);
+}
+
+// Of k classes those of a rank, at most; of several parts, a rank may have all of a sample.
+static size_t own_classes(const struct cluster_set *set, size_t k)
+{
+    return k / ranks_size(set->comm) + (k % ranks_size(set->comm) != 0);
 }
 
 size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,
                           size_t n_label)
 {
     size_t s = sample_max(set, k, n_max * n_label);
-    size_t state = k * dim * sizeof(float) * (set->frozen ? 1 : 3);
-    size_t rows = s * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + s * 12;
+    size_t k_own = own_classes(set, k), own = s < k_own ? s : k_own;
+    size_t state = k_own * dim * sizeof(float) * (set->frozen ? 1 : 3);
+    size_t rows = own * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + own * 12 + s * 4;
     size_t cols = part_sample(set, k, s), n = loss_block_rows(n_max, cols, set->block);
     return state + rows + parts_bytes(set, dim, n_max, n_label) + 4 * n * cols * sizeof(float) +
            n * sizeof(int32_t) + (set->rate >= 1 ? 0 : k * sizeof(int32_t));
@@ -63,7 +71,7 @@ static int alloc_parts(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
     size_t vectors = h->n_label + 2, all = h->parts * h->n_max;
-    bool ok = (h->begin = mem_alloc(h->parts + 1, sizeof *h->begin, e)) &&
+    bool ok = (h->begin = mem_alloc(h->own + 1, sizeof *h->begin, e)) &&
               (h->block_host = mem_alloc(h->n_block, sizeof *h->block_host, e)) &&
               (h->turn_host = mem_alloc(all, sizeof *h->turn_host, e)) &&
               (h->turn = room(d, all, 1, sizeof *h->turn, e)) &&
@@ -73,13 +81,14 @@ static int alloc_parts(struct cluster_head *h, struct err *e)
               (h->loss = room(d, h->n_max, 1, sizeof(float), e)) &&
               (h->loss2 = room(d, h->n_max, 1, sizeof(float), e)) &&
               (h->part_dv = room(d, h->n_max, h->dim, sizeof(float), e));
-    return ok && !part_sum_open(&h->dv, d, h->n_max * h->dim, h->parts, e) ? 0 : -1;
+    return ok && !part_sum_open(&h->dv, d, h->n_max * h->dim, h->own, e) ? 0 : -1;
 }
 
 static int alloc_step(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
-    size_t s = h->s_max, cols = part_sample(&h->set, h->k, s);
+    size_t s = h->s_max, all = sample_max(&h->set, h->k, h->n_max * h->n_label);
+    size_t cols = part_sample(&h->set, h->k, all);
     size_t n = h->n_block = loss_block_rows(h->n_max, cols, h->set.block);
     bool ok = (h->ids_dev = room(d, s, 1, sizeof(int32_t), e)) &&
               (h->unit = room(d, s, h->dim, sizeof(float), e)) &&
@@ -94,15 +103,16 @@ static int alloc_step(struct cluster_head *h, struct err *e)
               (h->target_host = mem_alloc(h->n_max * h->n_label, sizeof *h->target_host, e));
     if (ok && !h->all)
         ok = (h->rows = room(d, s, h->dim, sizeof(float), e)) &&
+             (h->drawn = mem_alloc(all, sizeof *h->drawn, e)) &&
              (h->slot = mem_alloc(h->k, sizeof *h->slot, e));
     if (!ok || (h->parts > 1 && alloc_parts(h, e)))
         return -1;
     for (size_t i = 0; i < h->k && h->slot; i++)
         h->slot[i] = -1;
-    for (size_t i = 0; i < s && h->all; i++)
+    for (size_t i = 0; i < h->k_own && h->all; i++)
         h->ids[i] = (int32_t)i;
     if (h->all)
-        d->op->upload(d, h->ids_dev, h->ids, s * sizeof *h->ids);
+        d->op->upload(d, h->ids_dev, h->ids, h->k_own * sizeof *h->ids);
     return 0;
 }
 
@@ -111,10 +121,32 @@ int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float
                      struct err *e)
 {
     const struct dev_ops *op = h->d->op;
+    size_t at = first > h->k0 ? first : h->k0, end = h->k0 + h->k_own;
+    end = first + n < end ? first + n : end;
+    if (at >= end)
+        return 0;
+    rows += (at - first) * h->dim;
+    n = end - at;
     op->upload(h->d, h->dw, rows, n * h->dim * sizeof *rows);
-    op->unit(h->d, n, h->dim, h->dw, h->w + first * h->dim, h->norm);
+    op->unit(h->d, n, h->dim, h->dw, h->w + (at - h->k0) * h->dim, h->norm);
     op->zero(h->d, h->dw, n * h->dim * sizeof *rows); // where no loss uses the head
     return op->sync(h->d, e);
+}
+
+static int find_own(struct cluster_head *h, struct err *e)
+{
+    size_t size = ranks_size(h->set.comm), all;
+    h->parts = h->set.parts ? h->set.parts : 1;
+    if (h->parts % size)
+        return err_set(e, "clusters in %zu parts cannot be dealt to %zu ranks", h->parts, size);
+    h->own = h->parts / size;
+    h->part0 = h->own * ranks_rank(h->set.comm);
+    h->k0 = cluster_head_class(h, h->part0);
+    h->k_own = cluster_head_class(h, h->part0 + h->own) - h->k0;
+    all = sample_max(&h->set, h->k, h->n_max * h->n_label);
+    h->s_max = all < h->k_own ? all : h->k_own;
+    h->s_max = h->s_max ? h->s_max : 1;
+    return 0;
 }
 
 int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
@@ -127,10 +159,8 @@ int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluste
     h->n_label = n_label ? n_label : 1;
     if (!k || k > INT32_MAX)
         return err_set(e, "%zu centroids: at least 1 and below 2^31 are needed", k);
-    h->s_max = sample_max(set, k, n_max * h->n_label);
-    h->parts = set->parts ? set->parts : 1;
     h->all = set->rate >= 1;
-    if (!(h->w = room(d, k, dim, sizeof(float), e)) || alloc_step(h, e)) {
+    if (find_own(h, e) || !(h->w = room(d, h->k_own, dim, sizeof(float), e)) || alloc_step(h, e)) {
         cluster_head_close(h);
         return -1;
     }
@@ -161,6 +191,7 @@ void cluster_head_close(struct cluster_head *h)
             h->d->op->free(h->d, dev[i]);
     free(h->slot);
     free(h->ids);
+    free(h->drawn);
     free(h->target_host);
     free(h->begin);
     free(h->block_host);
@@ -171,9 +202,9 @@ void cluster_head_close(struct cluster_head *h)
 
 void cluster_head_begin(struct cluster_head *h)
 {
-    for (size_t i = 0; i < h->s && h->slot; i++)
-        h->slot[h->ids[i]] = -1;
-    h->s = 0;
+    for (size_t i = 0; i < h->n_drawn && h->slot; i++)
+        h->slot[h->drawn[i]] = -1;
+    h->s = h->n_drawn = 0;
 }
 
 static int by_number(const void *a, const void *b)
@@ -186,22 +217,29 @@ static void take(struct cluster_head *h, int32_t id)
 {
     if (h->slot[id] < 0) {
         h->slot[id] = 0;
-        h->ids[h->s++] = id;
+        h->drawn[h->n_drawn++] = id;
     }
 }
 
 // The batch's classes, then others along a pseudorandom permutation of all until there are enough.
+// All ranks draw the same.
 static void draw(struct cluster_head *h, size_t n, const int32_t *labels, uint64_t seed,
                  uint64_t step)
 {
     for (size_t i = 0; i < n; i++)
         take(h, labels[i]);
     size_t want = (size_t)ceil(h->set.rate * (double)h->k);
-    for (uint64_t i = 0; h->s < want && i < h->k; i++)
+    for (uint64_t i = 0; h->n_drawn < want && i < h->k; i++)
         take(h, (int32_t)rng_permute(seed, CLASS_STREAM + step, h->k, i));
-    qsort(h->ids, h->s, sizeof *h->ids, by_number);
-    for (size_t i = 0; i < h->s; i++)
-        h->slot[h->ids[i]] = (int32_t)i;
+    qsort(h->drawn, h->n_drawn, sizeof *h->drawn, by_number);
+    h->drawn0 = h->s = 0;
+    for (size_t i = 0; i < h->n_drawn; i++) {
+        size_t id = (size_t)h->drawn[i];
+        h->slot[id] = (int32_t)i;
+        h->drawn0 += id < h->k0;
+        if (id >= h->k0 && id - h->k0 < h->k_own)
+            h->ids[h->s++] = (int32_t)(id - h->k0);
+    }
     h->d->op->upload(h->d, h->ids_dev, h->ids, h->s * sizeof *h->ids);
 }
 
@@ -213,8 +251,8 @@ size_t cluster_head_class(const struct cluster_head *h, size_t q)
 static void find_parts(struct cluster_head *h)
 {
     size_t s = 0;
-    for (size_t q = 0; h->begin && q <= h->parts; q++) {
-        while (s < h->s && (size_t)h->ids[s] < cluster_head_class(h, q))
+    for (size_t q = 0; h->begin && q <= h->own; q++) {
+        while (s < h->s && h->k0 + (size_t)h->ids[s] < cluster_head_class(h, h->part0 + q))
             s++;
         h->begin[q] = s;
     }
@@ -229,7 +267,8 @@ int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, u
             return err_set(e, "label %d: there are %zu centroids", (int)labels[i], h->k);
     const float *rows = h->w;
     if (h->all) {
-        h->s = h->k;
+        h->s = h->k_own;
+        h->drawn0 = h->k0;
     } else {
         draw(h, n * h->n_label, labels, seed, step);
         op->gather(h->d, h->s, h->dim, h->w, h->dim, h->ids_dev, h->rows);

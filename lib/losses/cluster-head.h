@@ -10,30 +10,35 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "device/dev.h"
 #include "losses/part-sum.h"
 #include "base/err.h"
 
 struct cluster_set {
-    float sigma;  // scale of the cosines
-    double rate;  // share r of the classes in the sample; >= 1: all
-    float margin; // taken off the target's cosine in the cross entropy
-    float filter; // classes with a cosine above it, not the target, are left out of the cross
-                  // entropy; >= 1: off
-    bool frozen;  // the rows keep their first values
-    size_t block; // values of a [rows, sample] matrix; 0: loss-block.h's
-    size_t parts; // of the classes, as many as of a step; 0: one
+    float sigma;       // scale of the cosines
+    double rate;       // share r of the classes in the sample; >= 1: all
+    float margin;      // taken off the target's cosine in the cross entropy
+    float filter;      // classes with a cosine above it, not the target, are left out of the cross
+                       // entropy; >= 1: off
+    bool frozen;       // the rows keep their first values
+    size_t block;      // values of a [rows, sample] matrix; 0: loss-block.h's
+    size_t parts;      // of the classes, as many as of a step; 0: one
+    struct comm *comm; // ranks that have the parts, each as many; NULL: one
 };
 
 struct cluster_head {
     struct dev *d;
     struct cluster_set set;
     size_t k, dim, n_max;    // classes, columns, rows of the largest batch
-    size_t s_max;            // rows of the largest sample
+    size_t k0, k_own;        // this rank's classes: the first, their number
+    size_t s_max;            // of them in a sample at most
     bool all;                // the sample is every class
-    float *w;                // device [k, dim]
+    float *w;                // device [k_own, dim]
     int32_t *slot;           // host [k]: place in the sample, -1 when not in it (not with `all`)
-    int32_t *ids;            // host [s_max]: the sample, ascending
+    int32_t *drawn;          // host: the sample, ascending; its part from drawn0 is this rank's
+    size_t n_drawn, drawn0;  //
+    int32_t *ids;            // host [s_max]: this rank's of it, counted from k0
     int32_t *ids_dev;        // device
     float *rows, *unit;      // device [s_max, dim]: the sample's rows, and made unit
     float *norm;             // device [s_max]
@@ -44,12 +49,12 @@ struct cluster_head {
     int32_t *target;         // device [n_block]
     int32_t *target_host;    // [n_max * n_label]
     size_t n_label;
-    size_t s; // rows of this step's sample
+    size_t s; // this rank's rows of this step's sample
 
     // Of several parts: part q has classes [q k / parts, (q + 1) k / parts), and the sums of a row
     // of logits are made part by part (loss-cluster-parts.c).
-    size_t parts;
-    size_t *begin;                 // [parts + 1]: places of the sample where the parts begin
+    size_t parts, part0, own;      // this rank's: the first, their number
+    size_t *begin;                 // [own + 1]: places of the sample where the parts begin
     int32_t *block_host;           // [n_block]: target columns
     float *sums;                   // device [n_label + 2, parts, n_max]: of a part's logits
     float *turned, *whole;         // device [n_max, parts], [n_label + 2, n_max]: of all logits
@@ -64,7 +69,8 @@ struct cluster_head {
 int cluster_head_open(struct cluster_head *h, struct dev *d, const struct cluster_set *set,
                       const float *centroids, size_t k, size_t dim, size_t n_max, size_t n_label,
                       struct err *e);
-// Rows first .. first + n - 1 of the centroids (host [n, dim]), n at most h->s_max. 0 or -1.
+// Rows first .. first + n - 1 of the centroids (host [n, dim]), n at most h->s_max; those of other
+// ranks are passed over. 0 or -1.
 int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
                      struct err *e);
 void cluster_head_close(struct cluster_head *h);

@@ -62,9 +62,10 @@ int loss_affinity(struct loss_run *r, float weight, struct err *e)
     struct affinity_side texts = {2, 3, b->t, b->v, b->tt, b->tv, r->g->dt};
     size_t by_scale = loss_by_scale(r);
     float *row = loss_part_row(r, loss_part(r, 2 * (double)b->n), 1);
-    (void)e;
     sums(r, &images);
     sums(r, &texts);
+    if (loss_gather_sums(r, 4, e))
+        return -1;
     gradients(r, &images, &texts, by_scale, row, weight);
     gradients(r, &texts, &images, by_scale, NULL, weight);
     return 0;

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "losses/loss-terms.h"
+#include "losses/ranks.h"
 
 struct class_run {
     struct loss_run *r;
@@ -38,9 +39,10 @@ static bool next_block(struct class_run *c)
 
 static void begin_part(struct class_run *c, size_t q)
 {
+    size_t own = q - c->h->part0;
     c->q = q;
-    c->first = c->h->begin[q];
-    c->cols = c->h->begin[q + 1] - c->first;
+    c->first = c->h->begin[own];
+    c->cols = c->h->begin[own + 1] - c->first;
     c->at = c->rows = 0;
 }
 
@@ -58,7 +60,7 @@ static void ce_logits(const struct class_run *c, size_t l)
     const struct cluster_set *set = &h->set;
     const int32_t *place = h->target_host + l * c->n + c->at;
     for (size_t i = 0; i < c->rows; i++) {
-        size_t at = (size_t)place[i] - c->first; // far above, where it is below
+        size_t at = (size_t)place[i] - h->drawn0 - c->first; // far above, where it is below
         h->block_host[i] = at < c->cols ? (int32_t)at : -1;
     }
     h->d->op->upload(h->d, h->target, h->block_host, c->rows * sizeof *h->block_host);
@@ -118,7 +120,7 @@ static void make_turn(struct class_run *c)
 }
 
 // The sums over all classes are those of the parts' sums, in the order of the parts.
-static void whole_sums(struct class_run *c)
+static int whole_sums(struct class_run *c, struct err *e)
 {
     struct cluster_head *h = c->h;
     struct dev *d = h->d;
@@ -126,9 +128,13 @@ static void whole_sums(struct class_run *c)
     for (size_t k = 0; k < h->n_label + 2; k++) {
         if (k < h->n_label ? c->ce <= 0 : c->kl <= 0)
             continue;
-        d->op->gather(d, c->n * c->parts, 1, h->sums + k * c->parts * c->n, 1, h->turn, h->turned);
+        float *sums = h->sums + k * c->parts * c->n;
+        if (ranks_gather(d, h->set.comm, "sums of clusters", sums, h->own * c->n * sizeof *sums, e))
+            return -1;
+        d->op->gather(d, c->n * c->parts, 1, sums, 1, h->turn, h->turned);
         d->op->row_lse(d, c->n, c->parts, h->turned, c->parts, h->whole + k * c->n);
     }
+    return 0;
 }
 
 static void ce_block(struct class_run *c)
@@ -206,6 +212,18 @@ static void values(struct class_run *c, size_t ce, size_t kl)
     c->r->term = term;
 }
 
+// The gradient by this rank's rows, summed over all classes.
+static int add_rows(struct class_run *c, struct err *e)
+{
+    struct cluster_head *h = c->h;
+    size_t all = c->n * h->dim, size = ranks_size(h->set.comm);
+    size_t first = all / size * ranks_rank(h->set.comm);
+    if (ranks_sum(h->d, h->set.comm, "gradients of clusters", h->part_dv, all, true, e))
+        return -1;
+    h->d->op->axpy(h->d, all / size, 1, h->part_dv + first, c->r->g->dpv + first);
+    return c->r->room->overrun ? err_set(e, "more sums than their rows of the table have") : 0;
+}
+
 int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float weight[],
                        struct err *e)
 {
@@ -214,19 +232,20 @@ int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float wei
     c.parts = h->parts;
     if (c.parts != r->room->parts)
         return err_set(e, "classes in %zu parts, losses in %zu", c.parts, r->room->parts);
+    size_t end = h->part0 + h->own;
     values(&c, ce, kl);
-    for (size_t q = 0; q < c.parts; q++) {
+    for (size_t q = h->part0; q < end; q++) {
         begin_part(&c, q);
         if (!c.cols)
             no_sums(&c);
         part_sums(&c);
     }
-    whole_sums(&c);
-    for (size_t q = 0; q < c.parts; q++) {
+    if (whole_sums(&c, e))
+        return -1;
+    for (size_t q = h->part0; q < end; q++) {
         begin_part(&c, q);
         part_gradients(&c);
-        part_sum_take(&h->dv, h->part_dv, q + 1 == c.parts);
+        part_sum_take(&h->dv, h->part_dv, q + 1 == end);
     }
-    h->d->op->axpy(h->d, c.n * h->dim, 1, h->part_dv, r->g->dpv);
-    return r->room->overrun ? err_set(e, "more sums than their rows of the table have") : 0;
+    return add_rows(&c, e);
 }

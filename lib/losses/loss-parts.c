@@ -2,12 +2,13 @@
 // What a term leaves for its value: parts, rows and sums; and the contrast that several terms
 // share.
 #include "losses/loss-terms.h"
+#include "losses/ranks.h"
 
 bool loss_next(const struct loss_run *r, struct loss_span *s)
 {
     const struct loss_room *m = r->room;
-    size_t at = s->at + s->n, end = r->b->n, part = at / r->part;
-    if (at >= end)
+    size_t at = s->n ? s->at + s->n : m->part0 * r->part, part = at / r->part, end = r->b->n;
+    if (at >= end || part >= m->part0 + m->own)
         return false;
     end = end < (part + 1) * r->part ? end : (part + 1) * r->part;
     s->begins = at % r->part == 0;
@@ -17,10 +18,20 @@ bool loss_next(const struct loss_run *r, struct loss_span *s)
     return true;
 }
 
+int loss_gather_sums(const struct loss_run *r, size_t n, struct err *e)
+{
+    const struct loss_room *m = r->room;
+    for (size_t k = 0; k < n; k++)
+        if (ranks_gather(m->d, m->comm, "sums of rows", m->lse[k], m->own * r->part * sizeof(float),
+                         e))
+            return -1;
+    return 0;
+}
+
 float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k)
 {
     const struct loss_room *m = r->room;
-    return m->mat[k % m->n_mat] + (m->kept ? s->at * r->b->n : 0);
+    return m->mat[k % m->n_mat] + (m->kept ? (s->at - m->part0 * r->part) * r->b->n : 0);
 }
 
 void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
@@ -141,11 +152,12 @@ int loss_pair(struct loss_run *r, size_t dim, const float *a, const float *b, fl
     size_t n = r->b->n, by_scale = loss_by_scale(r);
     float *row = loss_part_row(r, loss_part(r, (double)n), part);
     float each = (float)(part * (double)weight / (double)n);
-    (void)e;
     for (struct loss_span s = {0}; loss_next(r, &s);) {
         loss_sums(r, &s, 1, dim, b, a);
         loss_sums(r, &s, 0, dim, a, b);
     }
+    if (loss_gather_sums(r, 2, e))
+        return -1;
     pair_gradients(r, &(struct pair_side){0, a, b, da}, dim, each, row, by_scale);
     if (db)
         pair_gradients(r, &(struct pair_side){1, b, a, db}, dim, each, NULL, 0);

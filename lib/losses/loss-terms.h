@@ -30,6 +30,8 @@ void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, 
 // The same, and the sums of their rows into room->lse[k].
 void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
                const float *x, const float *y);
+// Makes room->lse[0 .. n) those of the whole batch: each rank has made its rows'. 0 or -1.
+int loss_gather_sums(const struct loss_run *r, size_t n, struct err *e);
 
 // weight x part x (CE(s A B^T) + CE(s B A^T)), the target of row i being column i: a value of
 // part x both; gradients added to da, db (NULL: none wanted) and to the scale's.

@@ -8,6 +8,7 @@
 
 #include "losses/loss-block.h"
 #include "losses/loss-terms.h"
+#include "losses/ranks.h"
 #include "base/mem.h"
 
 #define ROW(name, needs, rows, sums, help) {#name, needs, rows, sums, loss_##name, help},
@@ -149,11 +150,12 @@ static struct loss_plan plan_of(const struct losses *l, size_t n)
     struct loss_plan p = {.n_block = loss_block_rows(part_rows(l, n), n, l->block)};
     size_t most = l->block ? l->block : LOSS_KEPT;
     bool soft = false;
-    p.kept = n && n <= most / n;
+    size_t own = n / ranks_size(l->comm) + (n % ranks_size(l->comm) != 0); // rows of a rank
+    p.kept = n && own <= most / n;
     for (size_t i = 0; loss_kinds[i].name; i++)
         soft = soft || (l->weight[i] > 0 && loss_kinds[i].run == loss_affinity);
     p.n_mat = p.kept && soft ? 4 : 2;
-    p.rows = p.kept ? n : p.n_block;
+    p.rows = p.kept ? own : p.n_block;
     return p;
 }
 
@@ -214,8 +216,14 @@ static int open_matrices(struct losses *l, struct err *e)
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e)
 {
     struct loss_room *r = &l->room;
-    *r = (struct loss_room){.d = d, .n = n, .parts = l->parts ? l->parts : 1};
+    size_t size = ranks_size(l->comm);
+    *r = (struct loss_room){.d = d, .n = n, .comm = l->comm, .parts = l->parts ? l->parts : 1};
     r->part = part_rows(l, n);
+    r->own = r->parts / size;
+    r->part0 = r->own * ranks_rank(l->comm);
+    if (size > 1 && (r->parts % size || n % r->parts))
+        return err_set(e, "a batch of %zu in %zu parts cannot be dealt to %zu ranks", n, r->parts,
+                       size);
     if (open_matrices(l, e) || open_values(l, n_label, e)) {
         losses_close(l);
         return -1;
@@ -315,11 +323,23 @@ static void queue_check(struct loss_run *r)
 {
     struct loss_room *m = r->room;
     size_t n = r->b->n, sum = m->n_rows ? loss_sum(r) : 0;
-    for (size_t p = 0; p * r->part < n; p++) {
+    for (size_t p = m->part0; p < m->part0 + m->own && p * r->part < n; p++) {
         size_t at = p * r->part, rows = n - at < r->part ? n - at : r->part;
         for (size_t k = 0; k < m->n_rows; k++)
             loss_sum_add(r, sum, p, !k, rows, m->rows + k * n + at, NULL);
     }
+}
+
+// What the ranks have made of the values, each of its rows and parts.
+static int gather_values(struct loss_run *r, struct err *e)
+{
+    struct loss_room *m = r->room;
+    size_t own = m->own * r->part * sizeof(float);
+    for (size_t k = 0; k < m->n_rows; k++)
+        if (ranks_gather(m->d, m->comm, "losses", m->rows + k * r->b->n, own, e))
+            return -1;
+    return ranks_gather(m->d, m->comm, "sums of losses", m->sums,
+                        m->own * m->max_sums * sizeof *m->sums, e);
 }
 
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e)
@@ -330,7 +350,7 @@ int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads
     bool clusters = false;
     begin(m, b->n);
     d->op->zero(d, m->sums, m->parts * m->max_sums * sizeof *m->sums);
-    if (b->n > m->n || r.part > m->part)
+    if (b->n > m->n || r.part > m->part || (m->own < m->parts && b->n != m->n))
         return err_set(e, "a batch of %zu in parts of %zu where %zu in %zu were planned", b->n,
                        r.part, m->n, m->part);
     if (b->w)
@@ -345,6 +365,8 @@ int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads
     if (clusters && queue_clusters(l, &r, e))
         return -1;
     queue_check(&r);
+    if (gather_values(&r, e))
+        return -1;
     d->op->fetch(d, m->host_rows, m->rows, m->n_rows * b->n * sizeof *m->rows);
     d->op->fetch(d, m->host_sums, m->sums, m->parts * m->max_sums * sizeof *m->sums);
     return 0;

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "losses/cluster-head.h"
 #include "device/dev.h"
 #include "base/err.h"
@@ -64,8 +65,10 @@ struct loss_part {
 // answer, so they are worked out when all of the step has been given to it.
 struct loss_room {
     struct dev *d;
-    size_t n;                 // rows of the batch at most
+    size_t n; // rows of the batch at most
+    struct comm *comm;
     size_t parts, part;       // of a step; rows of the largest
+    size_t part0, own;        // this rank's parts: the first, their number
     size_t n_block;           // rows that are worked on at a time (loss-block.h)
     bool kept;                // mat has all rows of this rank, else a block of them
     size_t n_mat;             // matrices
@@ -116,6 +119,7 @@ struct losses {
     double value[LOSS_MAX];    // of the last run
     size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
     size_t parts;              // of a step; 0: one
+    struct comm *comm;         // ranks that have the parts, each as many; NULL: one
     struct loss_room room;
 };
 

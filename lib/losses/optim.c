@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "losses/ranks.h"
 
 void optim_set_default(struct optim_set *s)
 {
@@ -74,15 +75,38 @@ struct optim_slot *optim_find(const struct optim *o, const char *name)
 // Room for the squares and the answer, when the number of tensors is known.
 static int open_sums(struct optim *o, struct err *e)
 {
-    if (o->n_sums == o->n)
+    size_t n = 0;
+    for (size_t i = 0; i < o->n; i++)
+        n += o->slots[i].begin ? o->slots[i].parts : 1;
+    if (o->n_sums == n)
         return 0;
     if (o->sums)
         o->d->op->free(o->d, o->sums);
-    if (!(o->sums = o->d->op->alloc(o->d, o->n * sizeof *o->sums, e)))
+    if (!(o->sums = o->d->op->alloc(o->d, n * sizeof *o->sums, e)))
         return -1;
     if (!o->clip && !(o->clip = o->d->op->alloc(o->d, sizeof *o->clip, e)))
         return -1;
-    o->n_sums = o->n;
+    o->n_sums = n;
+    return 0;
+}
+
+// The squares of all gradients.
+static int queue_squares(struct optim *o, struct err *e)
+{
+    const struct dev_ops *op = o->d->op;
+    double *to = o->sums;
+    for (size_t i = 0; i < o->n; i++) {
+        const struct optim_slot *s = &o->slots[i];
+        for (size_t q = 0; s->begin && q < s->own; q++) {
+            const float *g = s->grad + s->begin[q] * s->cols;
+            op->dot_to(o->d, (s->begin[q + 1] - s->begin[q]) * s->cols, g, g, to + s->part0 + q);
+        }
+        if (s->begin && ranks_gather(o->d, o->comm, "squares", to, s->own * sizeof *to, e))
+            return -1;
+        if (!s->begin)
+            op->dot_to(o->d, s->rows ? s->n_rows * s->cols : s->n, s->grad, s->grad, to);
+        to += s->begin ? s->parts : 1;
+    }
     return 0;
 }
 
@@ -99,11 +123,9 @@ int optim_queue(struct optim *o, size_t n_check, const double *check, struct err
     a.bias2 = (float)(1 - pow((double)set->beta2, t));
     a.grad_scale = 1;
     a.clip = o->clip;
-    for (size_t i = 0; i < o->n; i++) {
-        const struct optim_slot *s = &o->slots[i];
-        op->dot_to(o->d, s->rows ? s->n_rows * s->cols : s->n, s->grad, s->grad, &o->sums[i]);
-    }
-    op->clip(o->d, o->n, o->sums, n_check, check, set->clip, o->clip);
+    if (queue_squares(o, e))
+        return -1;
+    op->clip(o->d, o->n_sums, o->sums, n_check, check, set->clip, o->clip);
     for (size_t i = 0; i < o->n; i++) {
         struct optim_slot *s = &o->slots[i];
         a.weight_decay = s->decay ? set->weight_decay : 0;

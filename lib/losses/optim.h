@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "device/dev.h"
 #include "base/err.h"
 
@@ -37,15 +38,20 @@ struct optim_slot {
     // grad is [n_rows, cols]. rows NULL: all of it.
     size_t cols, n_rows;
     const int32_t *rows;
+    // Such a tensor in parts, of which this rank has `own`, from part0 on: the rows of its gradient
+    // that the parts begin with, [own + 1]. The squares of each are summed apart. NULL: one part.
+    const size_t *begin;
+    size_t parts, part0, own;
 };
 
 struct optim {
     struct dev *d;
+    struct comm *comm; // ranks that have the parts; NULL: one
     struct optim_set set;
     struct optim_slot *slots;
     size_t n, cap;
     uint64_t step; // steps taken
-    double *sums;  // device [n_sums]: a tensor's squares
+    double *sums;  // device [n_sums]: squares of a tensor, or a part of one
     size_t n_sums;
     struct dev_clip *clip; // device
     struct dev_clip found; // of the last step

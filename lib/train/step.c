@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "losses/ranks.h"
 
 static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
 static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
@@ -35,7 +36,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     struct losses losses = s->losses;
     struct cluster_set cluster = s->cluster;
     losses.parts = cluster.parts = s->accumulate;
-    levels = part_sum_levels(s->accumulate);
+    losses.comm = cluster.comm = s->comm;
+    levels = part_sum_levels(s->accumulate / ranks_size(s->comm));
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
@@ -73,11 +75,15 @@ static int add_slots(struct train_core *c, struct err *e)
     if (c->head.d && !c->head.set.frozen) {
         struct cluster_head *h = &c->head;
         struct optim_slot *s =
-            optim_add(&c->optim, "centroids", h->k * h->dim, h->w, h->dw, true, e);
+            optim_add(&c->optim, "centroids", h->k_own * h->dim, h->w, h->dw, true, e);
         if (!s)
             return -1;
         s->cols = h->dim;
         s->rows = h->all ? NULL : h->ids_dev;
+        s->begin = h->begin;
+        s->parts = h->parts;
+        s->part0 = h->part0;
+        s->own = h->own;
     }
     size_t n = c->project.dim * c->project.dim_t;
     for (int i = 0; i < 2 && c->project.d; i++)
@@ -121,7 +127,8 @@ static int reserve(struct train_core *c, struct err *e)
 
 static int open_sums(struct train_core *c, struct err *e)
 {
-    size_t parts = c->set.accumulate, map = c->project.dim * c->project.dim_t;
+    size_t parts = c->set.accumulate / ranks_size(c->set.comm),
+           map = c->project.dim * c->project.dim_t;
     if (part_sum_open(&c->sum, c->d, c->table.n_flat, parts, e))
         return -1;
     for (int i = 0; i < 2 && c->project.d; i++)
@@ -135,6 +142,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
 {
     struct train_set *s = &c->set;
     s->losses.parts = s->cluster.parts = s->accumulate;
+    s->losses.comm = s->cluster.comm = s->comm;
     if (clip_table_init(&c->table, cfg, e) ||
         clip_grad_init(&c->model, c->d, &c->table, s->recompute, e) ||
         losses_open(&s->losses, c->d, s->batch, s->n_label, e))
@@ -145,6 +153,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
     if (s->project && train_project_open(&c->project, c->d, c->dim, s->dim_t, s->batch, s->seed, e))
         return -1;
     optim_init(&c->optim, c->d, &s->optim);
+    c->optim.comm = s->comm;
     return add_slots(c, e) || open_sums(c, e) || alloc_rows(c, e) ||
                    (c->d->reserve && reserve(c, e))
                ? -1
@@ -153,6 +162,12 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
 
 int train_core_check(const struct train_set *set, size_t dim, struct err *e)
 {
+    size_t ranks = ranks_size(set->comm);
+    if (ranks > 1 && set->accumulate && (set->accumulate % ranks || set->batch % set->accumulate))
+        return err_set(e,
+                       "a batch of %zu in %zu pieces cannot be dealt to %zu ranks: the ranks must "
+                       "divide the pieces, and the pieces the batch",
+                       set->batch, set->accumulate, ranks);
     if (set->dim_t && !set->project && set->dim_t != dim &&
         (losses_needs(&set->losses) & LOSS_WIDTH))
         return err_set(e,
@@ -174,6 +189,8 @@ int train_core_open(struct train_core *c, struct dev *d, const struct clip_confi
     if (train_core_check(set, c->dim, e))
         return -1;
     c->piece = train_piece(set);
+    c->own = set->batch / ranks_size(set->comm);
+    c->first = c->own * ranks_rank(set->comm);
     if (open_all(c, cfg, centroids, e)) {
         train_core_close(c);
         return -1;
@@ -263,16 +280,26 @@ static size_t part_at(const struct train_core *c, const struct train_batch *b, s
     return b->n - at < c->piece ? b->n - at : c->piece;
 }
 
-// Embeddings of the whole batch, made unit. Texts first: the device works on them while the
-// pictures travel.
+// The end of this rank's rows.
+static size_t rows_end(const struct train_core *c, const struct train_batch *b)
+{
+    return b->n < c->first + c->own ? b->n : c->first + c->own;
+}
+
+// Embeddings of this rank's rows, made unit, and then those of the whole batch. Texts first: the
+// device works on them while the pictures travel.
 static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
 {
+    size_t end = rows_end(c, b), n = end - c->first, first = c->first * c->dim;
     for (int i = 1; i >= 0; i--) {
-        for (size_t at = 0; at < b->n; at += c->piece)
+        for (size_t at = c->first; at < end; at += c->piece)
             if (forward(c, b, i, at, part_at(c, b, at), e))
                 return -1;
-        c->d->op->unit(c->d, b->n, c->dim, c->z[i], c->u[i], c->norm[i]);
-        c->d->op->zero(c->d, c->du[i], b->n * c->dim * sizeof(float));
+        c->d->op->unit(c->d, n, c->dim, c->z[i] + first, c->u[i] + first, c->norm[i] + c->first);
+        c->d->op->zero(c->d, c->du[i] + first, n * c->dim * sizeof(float));
+        if (ranks_gather(c->d, c->set.comm, i ? "texts" : "images", c->u[i],
+                         n * c->dim * sizeof(float), e))
+            return -1;
     }
     return 0;
 }
@@ -309,9 +336,13 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     l.w = c->head.d ? &c->head : NULL;
     *g = (struct loss_grads){.dv = c->du[0], .dt = c->du[1], .dpv = c->du[0], .dpt = c->du[1]};
     upload_teacher(c, b);
-    for (int i = 0; i < 2 && p; i++)
-        for (size_t at = 0; at < b->n; at += c->piece)
+    for (int i = 0; i < 2 && p; i++) {
+        for (size_t at = c->first; at < rows_end(c, b); at += c->piece)
             train_project_forward(p, i, at, part_at(c, b, at), c->u[i]);
+        if (ranks_gather(c->d, c->set.comm, "projected rows", p->unit[i],
+                         c->own * c->set.dim_t * sizeof(float), e))
+            return -1;
+    }
     if (p) {
         l.pv = p->unit[0];
         l.pt = p->unit[1];
@@ -342,22 +373,36 @@ static int part_back(struct train_core *c, const struct train_batch *b, size_t a
     return 0;
 }
 
+static int sum_ranks(struct train_core *c, struct err *e)
+{
+    struct comm *comm = c->set.comm;
+    size_t map = c->project.dim * c->project.dim_t;
+    if (ranks_sum(c->d, comm, "gradients", c->model.grad, c->table.n_flat, false, e))
+        return -1;
+    for (int i = 0; i < 2 && c->project.d; i++)
+        if (ranks_sum(c->d, comm, "gradients of maps", c->project.grad[i], map, false, e))
+            return -1;
+    return 0;
+}
+
 static int queue_gradient(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
                           struct err *e)
 {
     if (!b->n || b->n > c->set.batch)
         return err_set(e, "a batch of %zu where %zu is the most", b->n, c->set.batch);
+    if (b->n != c->set.batch && ranks_size(c->set.comm) > 1)
+        return err_set(e, "a batch of %zu where ranks have %zu", b->n, c->set.batch);
     if (embed(c, b, e) || queue_losses(c, b, g, e))
         return -1;
-    for (size_t at = 0; at < b->n; at += c->piece) {
-        bool last = b->n - at <= c->piece;
+    for (size_t at = c->first, end = rows_end(c, b); at < end; at += c->piece) {
+        bool last = end - at <= c->piece;
         if (part_back(c, b, at, e))
             return -1;
         part_sum_take(&c->sum, c->model.grad, last);
         for (int i = 0; i < 2 && c->project.d; i++)
             part_sum_take(&c->map_sum[i], c->project.grad[i], last);
     }
-    return 0;
+    return sum_ranks(c, e);
 }
 
 static int queue_update(struct train_core *c, struct err *e)

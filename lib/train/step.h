@@ -7,7 +7,9 @@
 // the contrastive terms see the whole batch and the result is that of the large batch.
 //
 // What a part does depends on the part alone, and what is summed over parts is summed in one binary
-// tree (losses/part-sum.h).
+// tree (losses/part-sum.h). So parts can be dealt to ranks (comm/comm.h), each as many that stand
+// together: the ranks are the tree's upper levels, and the result is the same bytes for any number
+// of ranks that is a power of two and divides a number of parts that is one.
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
@@ -27,6 +29,7 @@ struct train_set {
     struct cluster_set cluster;
     uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
     size_t batch, accumulate;       // samples of a step, parts
+    struct comm *comm;              // ranks that have the parts; NULL: one
     bool recompute;                 // activations of a block made again in backward
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
@@ -34,7 +37,7 @@ struct train_set {
     size_t k, n_label; // centroids, labels a sample; 0: no clusters
 };
 
-// A batch on the host. What no loss needs may be NULL.
+// A batch on the host, all ranks' rows of it. What no loss needs may be NULL.
 struct train_batch {
     size_t n;
     const uint8_t *pixels; // [n, size, size, 3]
@@ -54,6 +57,7 @@ struct train_core {
     struct train_project project;
     struct part_sum sum, map_sum[2]; // of the model's gradients, of the maps'
     size_t dim, piece;
+    size_t first, own;                    // rows of the batch that this rank has
     float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
                                           // norms, gradients; vision, text
     float *teacher[2];                    // device [batch, dim_t]

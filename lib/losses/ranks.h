@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What ranks exchange of a device's memory (comm/comm.h). `c` NULL or of one rank: nothing is done.
+// Where the device's memory is not the host's it goes by way of the host.
+#ifndef LOSSES_RANKS_H
+#define LOSSES_RANKS_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "comm/comm.h"
+#include "device/dev.h"
+
+static inline size_t ranks_size(const struct comm *c)
+{
+    return c ? (size_t)c->size : 1;
+}
+static inline size_t ranks_rank(const struct comm *c)
+{
+    return c ? (size_t)c->rank : 0;
+}
+// all: device [size * bytes], in which each rank has made its own `bytes`. Afterwards all has those
+// of every rank. 0 or -1.
+int ranks_gather(struct dev *d, struct comm *c, const char *what, void *all, size_t bytes,
+                 struct err *e);
+// The sum of the x (device [n]) of all ranks, in one tree (comm/tree.h), on all of them; with
+// `share` only this rank's share of x gets it, the rest is used up. 0 or -1.
+int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t n, bool share,
+              struct err *e);
+
+#endif

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step of training in four parts, dealt to one, two and four ranks: the same bytes of weights,
+// moments, clusters and figures. Threads are the ranks.
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "comm/comm.h"
+#include "train/step.h"
+#include "unit/tap.h"
+
+enum { N = 8, PARTS = 4, STEPS = 3, SIZE = 16, CONTEXT = 6, K = 11, DIM = 8, LABELS = 2 };
+
+struct world {
+    struct clip_config cfg;
+    uint8_t pixels[STEPS * N * SIZE * SIZE * 3];
+    int32_t tokens[STEPS * N * CONTEXT], labels[STEPS * N * LABELS];
+    float tv[STEPS * N * DIM], tt[STEPS * N * DIM], centroids[K * DIM];
+};
+
+struct scene {
+    const struct world *w;
+    const char *terms, *what;
+    double rate;
+    size_t dim_t;
+    bool frozen, poison;
+};
+
+// What a run leaves, of all its ranks.
+struct outcome {
+    const struct scene *s;
+    size_t n_flat;
+    float *flat, *m, *v; // rank 0's
+    float maps[2 * DIM * DIM];
+    float w[K * DIM], wm[K * DIM];
+    double loss[STEPS], norm[STEPS], value[STEPS][LOSS_MAX];
+    uint64_t sent;
+};
+
+static void make_world(struct world *w)
+{
+    struct err e;
+    w->cfg = (struct clip_config){.embed_dim = DIM, .image_size = SIZE, .patch_size = 8};
+    w->cfg.context = CONTEXT;
+    w->cfg.vocab = 30;
+    w->cfg.eos_id = 29;
+    w->cfg.logit_scale = 2.6;
+    w->cfg.has_logit_bias = true;
+    w->cfg.logit_bias = -3;
+    w->cfg.vision = (struct clip_tower){
+        .layers = 1, .width = 16, .heads = 2, .head_width = 8, .mlp = 32, .eps = 1e-5};
+    w->cfg.text = w->cfg.vision;
+    clip_preprocess_default(&w->cfg.preprocess, SIZE);
+    ok(!clip_config_check(&w->cfg, &e), "a model");
+    for (size_t i = 0; i < sizeof w->pixels; i++)
+        w->pixels[i] = (uint8_t)(i * 37 + i / 100);
+    for (int i = 0; i < STEPS * N; i++)
+        for (int k = 0; k < CONTEXT; k++)
+            w->tokens[i * CONTEXT + k] = k == 0 ? 28 : k == 2 + i % 4 ? 29 : (i * 5 + k) % 28;
+    for (int i = 0; i < STEPS * N * LABELS; i++)
+        w->labels[i] = i * i % K;
+    for (int i = 0; i < STEPS * N * DIM; i++) {
+        w->tv[i] = sinf((float)i);
+        w->tt[i] = cosf((float)i * 3);
+    }
+    for (int i = 0; i < K * DIM; i++)
+        w->centroids[i] = sinf((float)i * 7 + 1);
+}
+
+static int open_core(const struct scene *s, struct comm *c, struct dev *d, struct train_core *core,
+                     struct err *e)
+{
+    struct train_set set = {.batch = N, .accumulate = PARTS, .dim_t = s->dim_t, .comm = c};
+    set.k = K;
+    set.n_label = LABELS;
+    set.project = s->dim_t != DIM;
+    optim_set_default(&set.optim);
+    set.optim.lr = 1e-2f;
+    set.optim.steps = 10;
+    set.cluster = (struct cluster_set){.sigma = 16, .rate = s->rate, .filter = 1};
+    set.cluster.frozen = s->frozen;
+    if (losses_parse(&set.losses, s->terms, e) ||
+        train_core_open(core, d, &s->w->cfg, &set, s->w->centroids, e))
+        return -1;
+    float *flat = calloc(core->table.n_flat, sizeof *flat);
+    for (size_t i = 0; i < core->table.n; i++)
+        clip_init_tensor(&core->table, i, 1, flat + core->table.t[i].offset);
+    int rc = train_core_load(core, flat, e);
+    free(flat);
+    return rc;
+}
+
+static int steps(struct outcome *o, struct comm *c, struct train_core *core, struct err *e)
+{
+    const struct world *w = o->s->w;
+    for (size_t i = 0; i < STEPS; i++) {
+        size_t at = i * N;
+        double loss, norm;
+        struct train_batch b = {.n = N, .pixels = w->pixels + at * SIZE * SIZE * 3};
+        b.tokens = w->tokens + at * CONTEXT;
+        b.tv = w->tv + at * o->s->dim_t;
+        b.tt = w->tt + at * o->s->dim_t;
+        b.labels = w->labels + at * LABELS;
+        if (o->s->poison && i == 1 && c->rank == c->size - 1)
+            core->model.flat[0] = NAN;
+        if (train_core_step(core, &b, &loss, &norm, e))
+            return -1;
+        if (c->rank)
+            continue;
+        o->loss[i] = loss;
+        o->norm[i] = norm;
+        memcpy(o->value[i], core->set.losses.value, sizeof o->value[i]);
+    }
+    return 0;
+}
+
+static void keep(struct outcome *o, const struct comm *c, const struct train_core *core)
+{
+    const struct cluster_head *h = &core->head;
+    const struct optim_slot *s = optim_find(&core->optim, "centroids");
+    size_t at = h->k0 * h->dim, n = h->k_own * h->dim, map = o->s->dim_t * DIM;
+    memcpy(o->w + at, h->w, n * sizeof *h->w);
+    if (s)
+        memcpy(o->wm + at, s->m, n * sizeof *h->w);
+    if (c->rank)
+        return;
+    o->n_flat = core->table.n_flat;
+    o->flat = malloc(o->n_flat * sizeof *o->flat);
+    memcpy(o->flat, core->model.flat, o->n_flat * sizeof *o->flat);
+    o->sent = c->sent;
+    for (size_t i = 0; i < 2 && core->project.d; i++)
+        memcpy(o->maps + i * map, core->project.map[i], map * sizeof(float));
+}
+
+static int rank(void *ctx, struct comm *c, struct err *e)
+{
+    struct outcome *o = ctx;
+    struct dev d;
+    struct train_core core;
+    if (dev_open(&d, "cpu", DEV_F32, 1, false, e))
+        return -1;
+    int rc = open_core(o->s, c, &d, &core, e);
+    if (!rc) {
+        rc = steps(o, c, &core, e);
+        if (!rc)
+            keep(o, c, &core);
+        train_core_close(&core);
+    }
+    dev_close(&d);
+    return rc;
+}
+
+static void alike(const struct scene *s)
+{
+    static struct outcome o[3];
+    struct err e = {.text = ""};
+    for (int i = 0, size = 1; i < 3; i++, size *= 2) {
+        memset(&o[i], 0, sizeof o[i]);
+        o[i].s = s;
+        int rc = comm_threads(size, rank, &o[i], &e);
+        ok(!rc, "%s: %d ranks%s%s", s->what, size, rc ? ": " : "", rc ? e.text : "");
+        if (rc)
+            return;
+    }
+    ok(isfinite(o[0].loss[0]) && o[0].loss[0] > 0 && o[0].norm[0] > 0, "%s: loss %.9g, norm %.9g",
+       s->what, o[0].loss[0], o[0].norm[0]);
+    for (int i = 1; i < 3; i++) {
+        ok(!memcmp(o[0].flat, o[i].flat, o[0].n_flat * sizeof *o[0].flat), "  weights of %d",
+           1 << i);
+        ok(!memcmp(o[0].w, o[i].w, sizeof o[0].w) && !memcmp(o[0].wm, o[i].wm, sizeof o[0].wm),
+           "  clusters");
+        ok(!memcmp(o[0].maps, o[i].maps, sizeof o[0].maps), "  maps");
+        ok(!memcmp(o[0].loss, o[i].loss, sizeof o[0].loss) &&
+               !memcmp(o[0].norm, o[i].norm, sizeof o[0].norm) &&
+               !memcmp(o[0].value, o[i].value, sizeof o[0].value),
+           "  figures");
+    }
+    ok(memcmp(o[0].flat, (float[1]){0}, sizeof(float)) && o[0].sent == 0 && o[1].sent > 0,
+       "  one rank sends nothing, two %llu bytes", (unsigned long long)o[1].sent);
+    for (int i = 0; i < 3; i++)
+        free(o[i].flat);
+}
+
+// A value that is not finite on one rank: no rank takes the step.
+static void not_finite(const struct world *w)
+{
+    struct scene s = {w, "clip", "poison", 1, DIM, false, true};
+    struct outcome o = {.s = &s};
+    struct err e = {.text = ""};
+    ok(!comm_threads(2, rank, &o, &e) && isfinite(o.loss[0]) && !isfinite(o.norm[1]),
+       "a value that is not finite, on the other rank: seen by all %s", e.text);
+    free(o.flat);
+}
+
+// Parts that cannot be dealt are refused by all ranks.
+static void refused(const struct world *w)
+{
+    struct scene s = {w, "clip", "three", 1, DIM, false, false};
+    struct outcome o = {.s = &s};
+    struct err e = {.text = ""};
+    ok(comm_threads(3, rank, &o, &e) && strstr(e.text, "cannot be dealt to 3 ranks"), "%s", e.text);
+}
+
+int main(void)
+{
+    static struct world w;
+    make_world(&w);
+    const struct scene scenes[] = {
+        {&w, "instance,clip,cluster=0.1", "the default, a sample of clusters", 0.5, DIM, false,
+         false},
+        {&w, "instance,clip,cluster", "all clusters", 1, DIM, false, false},
+        {&w, "instance,cluster_ce", "a sample smaller than the labels, frozen", 0.1, DIM, true,
+         false},
+        {&w, "affinity,feature,siglip,cluster_kl", "the other terms", 0.5, DIM, false, false},
+        {&w, "instance,feature,clip,cluster", "maps to another width", 0.5, 6, false, false}};
+    for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
+        alike(&scenes[i]);
+    not_finite(&w);
+    refused(&w);
+    return tap_done();
+}
