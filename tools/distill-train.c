@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // distill-train: trains a CLIP student from samples and a teacher's stored embeddings.
+#include "comm/open.h"
 #include "device/dev.h"
 #include "system/cli.h"
 #include "system/log.h"
@@ -19,7 +20,8 @@ static struct train_options o = {.losses = "instance=1,clip=1,cluster=0.1",
                                  .weight_decay = 0.2,
                                  .clip_grad = 1,
                                  .sigma = 16,
-                                 .filter = 1};
+                                 .filter = 1,
+                                 .comm = COMM_DEFAULT};
 
 static const struct cli_option options[] = {
     {.name = "student",
@@ -209,6 +211,7 @@ static const struct cli_option options[] = {
      .arg = "NAME",
      .check = dev_name_check,
      .help = "cpu or cuda[:N]"},
+    COMM_OPTION(&o.comm),
     {.name = "recompute",
      .type = CLI_FLAG,
      .to = &o.recompute,
@@ -265,6 +268,7 @@ int main(int argc, char **argv)
 {
     static struct train_run run; // static, as a thread that hangs in a read still sees them
     struct cli_common common = CLI_COMMON_INIT;
+    struct comm comm = COMM_ALONE;
     static struct train_plan plan;
     struct log log;
     struct err e;
@@ -282,10 +286,9 @@ int main(int argc, char **argv)
         return CLI_WRONG_USAGE;
     }
     signals_catch_stop();
-    int rc = train_run_all(&run, &plan, &log, &e);
-    if (rc < 0)
-        log_error(&log, "%s", e.text);
+    int rc = train_run_ranks(&run, &plan, &comm, &log);
     train_run_release(&run);
+    comm_close(&comm);
     cli_release(&cli, &common);
     if (rc > 0)
         signals_die_of_stop();

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "model/folder.h"
 #include "system/io.h"
@@ -176,31 +177,86 @@ bool train_begin_finished(const struct train_run *r)
     return r->only_model || (r->checkpoint[0] && r->state.step >= r->set.optim.steps);
 }
 
-static int start(struct train_run *r, struct err *e)
+static int change_output(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
-    if (train_data_start(r->data, &r->cfg, e) || set_damaged_aside(r, e) ||
-        (o->overwrite && train_output_clear(&r->output, e)) ||
-        train_output_keep_shards(&r->output, r->shards, e))
+    return set_damaged_aside(r, e) || (o->overwrite && train_output_clear(&r->output, e)) ||
+                   train_output_keep_shards(&r->output, r->shards, e)
+               ? -1
+               : 0;
+}
+
+static int start(struct train_run *r, struct err *e)
+{
+    bool first = train_run_first(r);
+    if (train_data_start(r->data, &r->cfg, e) || (first && change_output(r, e)))
         return -1;
     begin_part(r);
-    return train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e);
+    return first ? train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e) : 0;
+}
+
+// Standard input and pipes can be read by one process only.
+static int check_stream(const struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    struct stat st;
+    if (r->comm->size == 1 || o->command || (!stat(o->path, &st) && S_ISREG(st.st_mode)))
+        return 0;
+    return err_set(e, "%d ranks cannot all read %s: give --data 'CMD', or a file", r->comm->size,
+                   strcmp(o->path, "-") ? o->path : "standard input");
+}
+
+enum { FOUND_NOTHING = -2 }; // all ranks know of it
+
+// 0, -1: this rank has failed, or FOUND_NOTHING. Rank 0 owns the folder, and the others go on from
+// what it has found there.
+static int find_start(struct train_run *r, struct err *e)
+{
+    bool first = train_run_first(r);
+    r->output.dir = r->plan->o->output;
+    int rc = check_stream(r, e) ||
+                     (first && (take_output(r, e) || check_log(r, e) || find_checkpoint(r, e)))
+                 ? -1
+                 : 0;
+    if (r->comm->size == 1)
+        return rc;
+    if (comm_agree(r->comm, rc, e))
+        return FOUND_NOTHING;
+    if (comm_broadcast(r->comm, "checkpoint", 0, r->checkpoint, sizeof r->checkpoint, e) ||
+        comm_any(r->comm, "finished model", r->only_model, &r->only_model, e))
+        return -1;
+    if (!first && r->checkpoint[0] && (rc = train_state_read(r->checkpoint, &r->state, e)) > 0)
+        return err_wrap(e, "checkpoint '%s'", r->checkpoint);
+    return rc;
+}
+
+static int read_inputs(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    struct model_layouts unused; // what cannot be written is refused now
+    return dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
+                   match_inputs(r, e) ||
+                   train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log,
+                                     e) ||
+                   open_data(r, e) ||
+                   train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
+                                      r->plan->needs & LOSS_BIAS, e) ||
+                   model_layouts_of(&r->cfg, o->export_hf, &unused, e) || open_core(r, e) ||
+                   settle_options(r, e) || (!r->only_model && load_weights(r, e))
+               ? -1
+               : 0;
 }
 
 int train_begin(struct train_run *r, struct err *e)
 {
-    const struct train_options *o = r->plan->o;
-    struct model_layouts unused; // what cannot be written is refused now
     train_plan_set(r->plan, &r->set);
-    if (take_output(r, e) || check_log(r, e) || find_checkpoint(r, e) ||
-        dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
-        match_inputs(r, e) ||
-        train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log, e) ||
-        open_data(r, e) ||
-        train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
-                           r->plan->needs & LOSS_BIAS, e) ||
-        model_layouts_of(&r->cfg, o->export_hf, &unused, e) || open_core(r, e) ||
-        settle_options(r, e) || (!r->only_model && load_weights(r, e)))
+    int rc = find_start(r, e);
+    if (r->only_model && !rc) // rank 0 alone has anything to do
+        return train_run_first(r) ? read_inputs(r, e) : 0;
+    if (rc == FOUND_NOTHING)
         return -1;
-    return train_begin_finished(r) ? 0 : start(r, e);
+    rc = rc ? rc : read_inputs(r, e);
+    if (comm_agree(r->comm, rc, e))
+        return -1;
+    return train_begin_finished(r) ? 0 : comm_agree(r->comm, start(r, e), e);
 }

@@ -8,6 +8,7 @@
 #include "model/weights.h"
 #include "system/io.h"
 #include "base/mem.h"
+#include "losses/ranks.h"
 #include "model/folder.h"
 #include "base/path.h"
 #include "runs/checkpoint-dir.h"
@@ -70,9 +71,16 @@ static bool apart(const struct train_core *c, const struct optim_slot *s)
 struct state_piece {
     char name[OPTIM_NAME_MAX + 4];
     float *at;
-    size_t n;
+    size_t n, first, whole; // values: here, before them on ranks below, of all ranks
+    bool dealt;             // ranks have a share each
 };
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct state_piece *)a)->name, ((const struct state_piece *)b)->name);
+}
+
+// In the order of the file, so that all ranks go through them alike.
 static size_t list_pieces(const struct train_core *c, struct state_piece *p)
 {
     size_t n = 0;
@@ -83,9 +91,51 @@ static size_t list_pieces(const struct train_core *c, struct state_piece *p)
                 continue;
             snprintf(p[n].name, sizeof p[n].name, "%s%s", prefix[part], s->name);
             p[n].at = part_of(s, part);
-            p[n++].n = s->n;
+            p[n].n = p[n].whole = s->n;
+            p[n].first = 0;
+            if ((p[n].dealt = s->begin && ranks_size(c->set.comm) > 1)) {
+                p[n].first = c->head.k0 * c->head.dim;
+                p[n].whole = c->head.k * c->head.dim;
+            }
+            n++;
         }
+    qsort(p, n, sizeof *p, by_name);
     return n;
+}
+
+// The next values of a tensor that ranks share, on rank 0; they come from rank `from`.
+static int next_share(struct train_core *c, const struct state_piece *p, int from, size_t at,
+                      size_t n, float *buf, struct err *e)
+{
+    struct comm *comm = c->set.comm;
+    size_t bytes = n * sizeof *buf;
+    if (from == comm->rank && c->d->op->download(c->d, buf, p->at + at - p->first, bytes, e))
+        return -1;
+    if (from == 0)
+        return 0;
+    if (comm->rank == 0)
+        return comm_exchange(comm, p->name, from, NULL, 0, buf, bytes, e);
+    return from == comm->rank ? comm_exchange(comm, p->name, 0, buf, bytes, NULL, 0, e) : 0;
+}
+
+// All ranks take part. w: on rank 0; NULL: what comes is dropped, as there was a failure before.
+static int put_dealt(struct st_writer *w, struct train_core *c, const struct state_piece *p,
+                     float *buf, struct err *e)
+{
+    const struct cluster_head *h = &c->head;
+    struct err ignored;
+    int rc = 0;
+    for (int r = 0; r < c->set.comm->size; r++) {
+        size_t at = cluster_head_class(h, h->own * (size_t)r) * h->dim;
+        size_t end = cluster_head_class(h, h->own * (size_t)(r + 1)) * h->dim, n;
+        for (; at < end; at += n) {
+            n = end - at < CHUNK ? end - at : CHUNK;
+            if (next_share(c, p, r, at, n, buf, rc ? &ignored : e) ||
+                (w && !rc && st_writer_put(w, buf, n * sizeof *buf, e)))
+                rc = -1;
+        }
+    }
+    return rc;
 }
 
 static int put_piece(struct st_writer *w, struct train_core *c, const struct state_piece *p,
@@ -100,35 +150,59 @@ static int put_piece(struct st_writer *w, struct train_core *c, const struct sta
     return 0;
 }
 
+// With rc not 0 nothing is written, but what other ranks send is taken from them.
 static int write_pieces(const char *path, struct train_core *c, struct state_piece *p, size_t n,
-                        struct st_spec *specs, float *buf, struct err *e)
+                        struct st_spec *specs, float *buf, int rc, struct err *e)
 {
-    struct out o;
+    struct out o = {0};
     struct st_writer w;
+    struct err ignored;
     for (size_t i = 0; i < n; i++)
-        specs[i] = (struct st_spec){p[i].name, ST_F32, 1, {p[i].n}, &p[i]};
-    if (out_open(&o, path, e))
-        return -1;
-    int rc = st_writer_begin(&w, &o, specs, n, NULL, 0, e);
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = put_piece(&w, c, specs[i].user, buf, e);
+        specs[i] = (struct st_spec){p[i].name, ST_F32, 1, {p[i].whole}, &p[i]};
+    bool opened = !rc && !(rc = out_open(&o, path, e));
+    if (!rc)
+        rc = st_writer_begin(&w, &o, specs, n, NULL, 0, e);
+    for (size_t i = 0; i < n; i++) {
+        const struct state_piece *q = specs[i].user;
+        if (q->dealt && put_dealt(rc ? NULL : &w, c, q, buf, rc ? &ignored : e))
+            rc = -1;
+        if (!q->dealt && !rc)
+            rc = put_piece(&w, c, q, buf, e);
+    }
     if (!rc)
         rc = st_writer_end(&w, e);
     if (!rc)
         rc = out_commit(&o, e);
-    out_abort(&o);
+    if (opened)
+        out_abort(&o);
     return rc;
 }
 
-static int write_optimizer(const char *path, struct train_core *c, struct err *e)
+static int write_optimizer(const char *path, struct train_core *c, int rc, struct err *e)
 {
+    struct err ignored;
+    struct err *why = rc ? &ignored : e;
     size_t most = N_PARTS * c->optim.n;
-    struct state_piece *p = mem_alloc(most, sizeof *p, e);
-    struct st_spec *specs = p ? mem_alloc(most, sizeof *specs, e) : NULL;
-    float *buf = specs ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
-    int rc = buf ? write_pieces(path, c, p, list_pieces(c, p), specs, buf, e) : -1;
+    struct state_piece *p = mem_alloc(most, sizeof *p, why);
+    struct st_spec *specs = p ? mem_alloc(most, sizeof *specs, why) : NULL;
+    float *buf = specs ? mem_alloc(CHUNK, sizeof *buf, why) : NULL;
+    rc = buf ? write_pieces(path, c, p, list_pieces(c, p), specs, buf, rc, why) : -1;
     free(buf);
     free(specs);
+    free(p);
+    return rc;
+}
+
+// What the ranks above 0 do of a checkpoint: they send what rank 0 has not, in its order.
+static int send_shares(struct train_core *c, struct err *e)
+{
+    struct state_piece *p = mem_alloc(N_PARTS * c->optim.n, sizeof *p, e);
+    float *buf = p ? mem_alloc(CHUNK, sizeof *buf, e) : NULL;
+    int rc = buf ? 0 : -1;
+    size_t n = buf ? list_pieces(c, p) : 0;
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = p[i].dealt ? put_dealt(NULL, c, &p[i], buf, e) : 0;
+    free(buf);
     free(p);
     return rc;
 }
@@ -137,12 +211,12 @@ static int read_piece(const struct safetensors *s, struct train_core *c,
                       const struct state_piece *p, float *buf, struct err *e)
 {
     const struct st_tensor *t = st_find(s, p->name);
-    if (!t || t->numel != p->n)
+    if (!t || t->numel != p->whole)
         return err_set(e, "optimizer.safetensors: '%s' %s", p->name,
                        t ? "has another size" : "is missing");
     for (size_t at = 0; at < p->n; at += CHUNK) {
         size_t n = p->n - at < CHUNK ? p->n - at : CHUNK;
-        if (st_read_f32(t, at, n, buf, e))
+        if (st_read_f32(t, p->first + at, n, buf, e))
             return -1;
         c->d->op->upload(c->d, p->at + at, buf, n * sizeof *buf);
         if (c->d->op->sync(c->d, e))
@@ -172,12 +246,28 @@ static int read_optimizer(const char *path, struct train_core *c, struct err *e)
 
 // -- whole checkpoints
 
+// rc: what happened before.
 static int fill_dir(const char *dir, struct train_core *c, const struct train_state *s,
-                    const char *tokenizer, struct err *e)
+                    const char *tokenizer, int rc, struct err *e)
 {
-    char path[PATH_MAX];
-    return write_model(dir, c, tokenizer, e) || path_join(path, dir, "optimizer.safetensors", e) ||
-                   write_optimizer(path, c, e) || train_state_write(dir, s, e)
+    char path[PATH_MAX] = "";
+    if (!rc)
+        rc = write_model(dir, c, tokenizer, e) || path_join(path, dir, "optimizer.safetensors", e);
+    return write_optimizer(path, c, rc, e) || train_state_write(dir, s, e) ? -1 : 0;
+}
+
+static int write_here(const char *out, struct train_core *c, const struct train_state *s,
+                      const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e)
+{
+    char tmp[PATH_MAX];
+    int begun = checkpoint_dir_begin(out, s->step, tmp, e);
+    if (fill_dir(tmp, c, s, tokenizer, begun, e)) {
+        if (!begun)
+            checkpoint_remove(tmp);
+        return -1;
+    }
+    return checkpoint_dir_commit(out, s->step, tmp, path, e) ||
+                   checkpoint_dir_prune(out, s->step, keep, e)
                ? -1
                : 0;
 }
@@ -185,17 +275,11 @@ static int fill_dir(const char *dir, struct train_core *c, const struct train_st
 int train_checkpoint_write(const char *out, struct train_core *c, const struct train_state *s,
                            const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e)
 {
-    char tmp[PATH_MAX];
-    if (checkpoint_dir_begin(out, s->step, tmp, e))
-        return -1;
-    if (fill_dir(tmp, c, s, tokenizer, e)) {
-        checkpoint_remove(tmp);
-        return -1;
-    }
-    return checkpoint_dir_commit(out, s->step, tmp, path, e) ||
-                   checkpoint_dir_prune(out, s->step, keep, e)
-               ? -1
-               : 0;
+    struct comm *comm = c->set.comm;
+    int rc = ranks_rank(comm) ? send_shares(c, e) : write_here(out, c, s, tokenizer, keep, path, e);
+    if (ranks_size(comm) == 1)
+        return rc;
+    return comm_agree(comm, rc, e) || comm_broadcast(comm, "name", 0, path, PATH_MAX, e) ? -1 : 0;
 }
 
 int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,

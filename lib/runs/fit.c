@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "system/memory-limit.h"
+#include "losses/ranks.h"
 #include "runs/data.h"
 #include "runs/setup.h"
 
@@ -72,8 +73,19 @@ static size_t fewest(struct memory_fit *f, double share)
     return even(f, good);
 }
 
+// The same number of pieces for each rank; 0: no such number fits.
+static size_t fewest_dealt(struct memory_fit *f, double share)
+{
+    for (size_t n = ranks_size(f->s.comm); n && f->s.batch % n == 0; n *= 2)
+        if (fits(f, n, share))
+            return n;
+    return 0;
+}
+
 static size_t choose(struct memory_fit *f)
 {
+    if (ranks_size(f->s.comm) > 1)
+        return fewest_dealt(f, ALL);
     size_t n = fewest(f, WITH_SPARE);
     return n ? n : fewest(f, ALL);
 }
@@ -145,8 +157,8 @@ int train_fit(const struct clip_config *cfg, struct train_set *s, struct dev *d,
         return -1;
     int rc = open_limits(&f, e);
     size_t pieces = s->accumulate;
-    if (!rc && !pieces)
-        pieces = choose(&f);
+    if (!rc && !pieces) // of ranks one each, so that all have the same whatever they have free
+        pieces = ranks_size(s->comm) > 1 ? ranks_size(s->comm) : choose(&f);
     bool good = !rc && fits(&f, pieces ? pieces : s->batch, ALL);
     describe(&f, text);
     if (good)

@@ -29,7 +29,8 @@ struct train_options {
     const char *every;         // checkpoints: N steps, or Nm minutes
     const char *log;           // NULL: log.jsonl in the output
     const char *device;
-    int dtype; // an enum dev_type
+    const char *comm; // comm/open.h
+    int dtype;        // an enum dev_type
     int threads;
     const char *accumulate; // "auto" or a number
     uint64_t batch, seed;

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "comm/open.h"
 #include "system/signals.h"
 #include "runs/begin.h"
 #include "runs/settle.h"
@@ -34,27 +35,39 @@ static int save(struct train_run *r, struct err *e)
     return r->saved == r->state.step ? 0 : checkpoint(r, e);
 }
 
-// A checkpoint that cannot be written now (a full disk) is no reason to lose the weights as well:
-// the next one may work.
-static void save_when_due(struct train_run *r)
+// Rank 0's clock counts for all.
+static int is_due(struct train_run *r, bool *due, struct err *e)
 {
     const struct train_plan *p = r->plan;
+    bool mine = p->every_seconds > 0 && train_run_first(r) &&
+                clock_seconds() - r->last_checkpoint >= p->every_seconds;
+    *due = p->every_steps && r->state.step % p->every_steps == 0;
+    return *due || !(p->every_seconds > 0) ? 0 : comm_any(r->comm, "checkpoint", mine, due, e);
+}
+
+// A checkpoint that cannot be written now (a full disk) is no reason to lose the weights as well:
+// the next one may work.
+static int save_when_due(struct train_run *r, struct err *e)
+{
     struct err why;
-    bool due = (p->every_steps && r->state.step % p->every_steps == 0) ||
-               (p->every_seconds > 0 && clock_seconds() - r->last_checkpoint >= p->every_seconds);
+    bool due;
+    if (is_due(r, &due, e))
+        return -1;
     if (!due)
-        return;
-    if (save(r, &why) && save(r, &why)) // a fault of a moment is over the second time
+        return 0;
+    // a fault of a moment is over the second time
+    if (save(r, &why) && save(r, &why) && train_run_first(r))
         log_error(r->log, "no checkpoint after step %" PRIu64 ", training goes on: %s",
                   r->state.step, why.text);
     r->last_checkpoint = clock_seconds();
+    return 0;
 }
 
 // What the run has learned is kept before it fails for a reason outside of it.
 static void save_before_failing(struct train_run *r)
 {
     struct err why;
-    if (save(r, &why))
+    if (save(r, &why) && train_run_first(r))
         log_error(r->log, "no checkpoint after step %" PRIu64 ": %s", r->state.step, why.text);
     if (r->checkpoint[0])
         log_note(r->log, "--resume goes on after step %" PRIu64 ", from '%s'", r->saved,
@@ -142,7 +155,8 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     struct train_line line = {
         &r->core, &r->state,         loss, norm, rate, clock_seconds() - start + before,
         wait,     log_peak_memory(), bad};
-    if (!train_log_step(&r->lines, &line, e))
+    int rc = train_run_first(r) ? train_log_step(&r->lines, &line, e) : 0;
+    if (!comm_agree(r->comm, rc, e))
         return 0;
     save_before_failing(r);
     return -1;
@@ -174,32 +188,41 @@ static int data_ended(struct train_run *r, struct err *e)
     return 0;
 }
 
+// The next batch on every rank, before a step: 1; 0 where the data have ended, or a signal to any
+// of them asks for the end (r->stopping); -1.
+static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
+{
+    bool ended;
+    if (!signals_stop_wanted() && !t->there)
+        next_batch(r, t, false);
+    bool failed = t->there && t->rc < 0, stop = signals_stop_wanted() || (failed && stop_follows());
+    if (comm_any(r->comm, "wish to stop", stop, &r->stopping, e))
+        return -1;
+    if (r->stopping)
+        return 0;
+    if (failed)
+        *e = t->e;
+    if (comm_agree(r->comm, failed ? -1 : 0, e)) {
+        save_before_failing(r);
+        return -1;
+    }
+    return comm_any(r->comm, "end of the data", t->rc != 1, &ended, e) ? -1 : !ended;
+}
+
 // 0 done, 1 a signal asked for the end, -1.
 static int train(struct train_run *r, struct err *e)
 {
     uint64_t n = r->set.optim.steps;
     struct run_turn t = {0};
     r->last_checkpoint = clock_seconds();
-    while (r->state.step < n && !signals_stop_wanted()) {
-        if (!t.there)
-            next_batch(r, &t, false);
-        if (t.rc < 0) {
-            if (stop_follows())
-                break;
-            *e = t.e;
-            save_before_failing(r);
+    while (r->state.step < n) {
+        int rc = next_turn(r, &t, e);
+        if (rc <= 0)
+            return rc < 0 ? -1 : r->stopping ? 1 : data_ended(r, e);
+        if (one_step(r, &t, e) || (r->state.step < n && save_when_due(r, e)))
             return -1;
-        }
-        if (t.rc == 0 && data_ended(r, e))
-            return -1;
-        if (t.rc != 1)
-            break;
-        if (one_step(r, &t, e))
-            return -1;
-        if (r->state.step < n)
-            save_when_due(r);
     }
-    return signals_stop_wanted() && r->state.step < n;
+    return 0;
 }
 
 static void footer(struct train_run *r)
@@ -232,6 +255,8 @@ static int already_done(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     const struct train_state *s = &r->state;
+    if (!train_run_first(r))
+        return 0;
     if (!r->only_model &&
         train_output_finish(&r->output, &r->core, s, r->plan->tokenizer, o->export_hf, e))
         return -1;
@@ -245,11 +270,12 @@ static int already_done(struct train_run *r, struct err *e)
     return 0;
 }
 
-// "SIGTERM"
+// "SIGTERM"; that of another rank is not known here.
 static const char *stop_name(void)
 {
     int sig = signals_stop_signal();
-    return sig == SIGINT    ? "SIGINT"
+    return !sig             ? "a signal to another rank"
+           : sig == SIGINT  ? "SIGINT"
            : sig == SIGHUP  ? "SIGHUP"
            : sig == SIGUSR2 ? "SIGUSR2"
                             : "SIGTERM";
@@ -258,6 +284,8 @@ static const char *stop_name(void)
 // The last line, quiet or not: the run did not do what it was started for.
 static void say_stopped(struct train_run *r)
 {
+    if (!train_run_first(r))
+        return;
     if (r->checkpoint[0])
         log_error(r->log, "stopped by %s; --resume goes on after step %" PRIu64 ", from '%s'",
                   stop_name(), r->state.step, r->checkpoint);
@@ -280,7 +308,10 @@ static int finish(struct train_run *r, struct err *e)
     int rc = p->last_checkpoint ? save(r, e) : 0;
     struct err why;
     r->state.seconds = log_seconds(r->log);
-    if (train_output_finish(&r->output, &r->core, &r->state, p->tokenizer, p->o->export_hf, &why)) {
+    int written = train_run_first(r) ? train_output_finish(&r->output, &r->core, &r->state,
+                                                           p->tokenizer, p->o->export_hf, &why)
+                                     : 0;
+    if (comm_agree(r->comm, written, &why)) {
         *e = why;
         return -1;
     }
@@ -300,12 +331,13 @@ static int dry_run(struct train_run *r, struct err *e)
     return train_dry_run(r->plan, r->log, e);
 }
 
-int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
-                  struct err *e)
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct comm *comm,
+                  struct log *log, struct err *e)
 {
-    *r = (struct train_run){.plan = plan, .log = log, .lines.fd = -1};
+    *r = (struct train_run){.plan = plan, .comm = comm, .log = log, .lines.fd = -1};
+    r->set.comm = comm;
     if (plan->o->dry_run)
-        return dry_run(r, e);
+        return train_run_first(r) ? dry_run(r, e) : 0;
     if (train_begin(r, e)) {
         if (!signals_stop_wanted())
             return -1;
@@ -320,6 +352,18 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct log
     int rc = train(r, e);
     progress_end(&r->progress);
     return rc > 0 ? stopped(r, e) : rc ? -1 : finish(r, e);
+}
+
+int train_run_ranks(struct train_run *r, const struct train_plan *plan, struct comm *c,
+                    struct log *log)
+{
+    struct err e;
+    int rc = comm_open(c, plan->o->comm, log, &e) ? -1 : train_run_all(r, plan, c, log, &e);
+    if (rc > 0 && comm_barrier(c, "end", &e)) // a launcher ends all when the first has ended
+        rc = -1;
+    if (rc < 0)
+        comm_report(c, log, &e);
+    return rc;
 }
 
 void train_run_release(struct train_run *r)

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "config/config.h"
 #include "device/dev.h"
 #include "base/err.h"
@@ -22,7 +23,8 @@
 
 struct train_run {
     const struct train_plan *plan;
-    struct log *log; // warnings, notes and progress go there
+    struct comm *comm; // ranks that train together; rank 0 owns the output and logs
+    struct log *log;   // warnings, notes and progress go there
     struct progress progress;
     struct dev dev;
     struct train_set set;
@@ -42,12 +44,22 @@ struct train_run {
     size_t n_damaged;
     bool only_model; // with --resume: a finished model, and no checkpoint
     uint64_t bad_steps;
+    bool stopping; // a signal to some rank asked for the end
 };
 
 // Trains to the end and exports: 0. A signal asked for the end (signals_catch_stop): 1, with a
-// checkpoint. -1. `r` must outlive the process where standard input may hang (runs/data.h).
-int train_run_all(struct train_run *r, const struct train_plan *plan, struct log *log,
-                  struct err *e);
+// checkpoint. -1. Ranks of `comm` stop at the same step, by a signal to any of them. `r` must
+// outlive the process where standard input may hang (runs/data.h).
+int train_run_all(struct train_run *r, const struct train_plan *plan, struct comm *comm,
+                  struct log *log, struct err *e);
+// Opens the ranks of plan->o->comm into *c (closed by the caller), and all of the above; says what
+// went wrong.
+int train_run_ranks(struct train_run *r, const struct train_plan *plan, struct comm *c,
+                    struct log *log);
+static inline bool train_run_first(const struct train_run *r)
+{
+    return r->comm->rank == 0;
+}
 void train_run_release(struct train_run *r);
 
 #endif

@@ -125,7 +125,7 @@ static int reserve(struct train_core *c, struct err *e)
     return clip_scratch_room(&c->model, c->piece, most, e);
 }
 
-static int open_sums(struct train_core *c, struct err *e)
+static int open_part_sums(struct train_core *c, struct err *e)
 {
     size_t parts = c->set.accumulate / ranks_size(c->set.comm),
            map = c->project.dim * c->project.dim_t;
@@ -154,7 +154,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
         return -1;
     optim_init(&c->optim, c->d, &s->optim);
     c->optim.comm = s->comm;
-    return add_slots(c, e) || open_sums(c, e) || alloc_rows(c, e) ||
+    return add_slots(c, e) || open_part_sums(c, e) || alloc_rows(c, e) ||
                    (c->d->reserve && reserve(c, e))
                ? -1
                : 0;

@@ -1,0 +1,94 @@
+#!/usr/bin/env perl
+# distill-train on ranks over MPI: the same model and checkpoint bytes for 1, 2 and 4 of them, stop by a signal to any, a rank
+# that is killed, resume on another number, what goes wrong told in one line. Threads as ranks: tests/unit/train/ranks-test.c.
+use strict;
+use warnings;
+use lib 'tests/lib';
+use Cwd qw(abs_path);
+use File::Copy qw(copy);
+use Test::More;
+$SIG{$_} = 'DEFAULT' for qw(HUP INT TERM USR2);
+use Train;
+my $source = abs_path("$data/../..");
+
+plan skip_all => 'no mpirun or no mpicc' if system('command -v mpirun >/dev/null && command -v mpicc >/dev/null');
+delete @ENV{grep { /^(OMPI|PMI|PMIX|SLURM)_/ } keys %ENV};
+$ENV{"OMPI_$_"} = 1 for qw(ALLOW_RUN_AS_ROOT ALLOW_RUN_AS_ROOT_CONFIRM MCA_rmaps_base_oversubscribe MCA_mpi_yield_when_idle);
+$ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'detect_leaks=0' if $ENV{ASAN}; # MPI's own
+mkdir 'bin';
+is(system("mpicc -std=c11 -O2 -fPIC -shared -I$source/lib -o bin/comm-mpi.so $source/plugins/comm-mpi.c"), 0, 'the plug-in');
+copy("$bin/distill-train", 'bin/distill-train') && chmod 0755, 'bin/distill-train';
+
+shard('a/00000.tar', 40, 'a');
+shard('a/00001.tar', 40, 'b');
+is(run("$bin/shard-read -q --size 29 -o s.samples a/00000.tar a/00001.tar"), 0, 'samples') or diag $said;
+embed('t', "a/0000$_.tar") for 0, 1;
+clusters('t', '-k 9');
+my $files = '--teacher-image image-t --teacher-text text-t --labels labels-t --centroids c-t.npy --sample-rate 0.5';
+my $train = "bin/distill-train --student student.json --tokenizer $vocab --batch 8 -t 1 --progress never $files";
+sub mpi { my ($ranks, $command) = @_; return run("timeout 60 mpirun -q -n $ranks $command"); }
+sub lines { return grep { /^distill-train: / } split /\n/, $said; }
+# Model and last checkpoint, but for the times.
+sub made {
+    my ($dir) = @_;
+    my ($last) = (sort glob "$dir/checkpoints/step-*")[-1];
+    return join "\0", map { /time\.json$|log\.jsonl$/ ? () : s{^\Q$dir\E/}{}r . "\n" . slurp($_) } sort grep { -f } glob("$dir/* $last/*");
+}
+
+# The same bytes
+my @types = ('f32', run("$train --accumulate 4 --steps 1 -o probe --dtype bf16 s.samples") == 0 ? 'bf16' : ());
+for my $type (@types) {
+    my $how = "$train --accumulate 4 --steps 3 --dtype $type --checkpoint-every 3";
+    is(run("$how -o one-$type s.samples"), 0, "$type: one process, 4 pieces") or diag $said;
+    for my $ranks (1, 2, 4) {
+        is(mpi($ranks, "$how -o r$ranks-$type s.samples"), 0, "$type: $ranks ranks") or diag $said;
+        ok(made("r$ranks-$type") eq made("one-$type") && length(made("one-$type")) > 50_000, '... the same model and checkpoint bytes');
+    }
+    is(steps("r4-$type"), '1 2 3', '... one log');
+}
+is(mpi(2, "$train --steps 3 -o auto s.samples"), 0, 'a piece a rank by itself') or diag $said;
+is(run("$train --accumulate 2 --steps 3 -o two s.samples"), 0, '... as two pieces') or diag $said;
+ok(made('auto') eq made('two'), '... to the same bytes');
+
+# Stopped by a signal to a rank, or a rank killed; then other numbers of ranks.
+is(run("$train --accumulate 4 --steps 30 -o straight s.samples --epochs 9 "), 0, 'a straight run') or diag $said;
+my $slow = "--data 'sh -c \"cat s.samples; sleep 0.4\"'";
+my $long = "$train --accumulate 4 --steps 30 --epochs 9";
+sub rank_pid {
+    my ($dir, $rank) = @_;
+    for my $p (grep { m{^/proc/\d+$} } glob '/proc/*') {
+        next unless slurp("$p/cmdline") =~ /^\S*distill-train\0.*\0-o\0\Q$dir\E\0/s && slurp("$p/environ") =~ /(^|\0)OMPI_COMM_WORLD_RANK=$rank\0/;
+        return $p =~ s/\D+//r;
+    }
+    return 0;
+}
+for my $case (['USR2', 'stop', 4], ['KILL', 'kill', 1]) {
+    my ($signal, $dir, $then) = @$case;
+    my $pid = start("timeout 60 mpirun -q -n 2 $long --checkpoint-every 2 -o $dir $slow", "said.$dir");
+    ok(wait_for(sub { slurp("$dir/log.jsonl") =~ /"step":\s*4/ }), "$dir: under way") or diag slurp("said.$dir");
+    my $rank = rank_pid($dir, 1);
+    ok($rank && kill($signal, $rank), "SIG$signal to rank 1");
+    my $begun = time;
+    waitpid $pid, 0;
+    ok($? != 0 && time - $begun < 15, '... all end within seconds, with a status that is not 0') or diag "$?, " . slurp("said.$dir");
+    ok(!rank_pid($dir, 0) && !rank_pid($dir, 1), '... no rank is left');
+    like(slurp("said.$dir"), qr/stopped by .*--resume goes on after step \d+, from '/, '... and rank 0 says where it goes on') if $signal eq 'USR2';
+    system("cp -r $dir $dir-one");
+    is(mpi($then, "$long --resume -o $dir s.samples"), 0, "... it goes on with $then ranks") or diag $said;
+    ok(made($dir) eq made('straight'), '... to the same bytes');
+    is(run("$long --resume -o $dir-one s.samples"), 0, '... and with one') or diag $said;
+    ok(made("$dir-one") eq made('straight'), '... to the same bytes');
+}
+is(mpi(2, "$long --resume -o stop s.samples"), 0, 'a finished run') or diag $said;
+like($said, qr/'stop' is finished/, '... is told');
+
+# What goes wrong
+my $how = "$train --steps 2";
+is(mpi(2, "$how -o bad -"), 1, 'two ranks and standard input');
+ok(lines() == 1 && $said =~ /2 ranks cannot all read standard input: give --data 'CMD', or a file/, '... are refused in one line') or diag $said;
+is(mpi(3, "$how -o bad --accumulate 4 s.samples"), 1, '3 ranks for 4 pieces');
+ok((grep { /cannot be dealt to 3 ranks/ } lines()) == 1, '... are refused in one line') or diag $said;
+is(mpi(2, "sh -c 'test \$OMPI_COMM_WORLD_RANK = 0 || mv c-t.npy gone.npy; sleep 0.5; exec $how -o bad s.samples'"), 1, 'no centroids');
+ok((grep { /c-t\.npy/ } lines()) == 1, '... are told in one line') or diag $said;
+ok(!-e 'bad', '... and nothing is left');
+done_testing();
