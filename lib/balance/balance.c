@@ -192,8 +192,8 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
         return -1;
     balance_unload(b);
     b->r->seconds[1] = clock_seconds() - began - b->r->seconds[0];
-    if (c->rank > 0 || b->o->found)
-        return 0; // who stays is picked where all joins are
+    if (b->o->found || (c->rank > 0 && b->o->rule == BALANCE_SEMDEDUP))
+        return 0; // who stays is known where all joins are
     if (balance_groups(b, e) ||
         (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
         return -1;

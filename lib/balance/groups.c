@@ -24,6 +24,7 @@ struct groups {
     float *rows;          // batch x dim; NULL where all rows are in memory
     uint32_t *slot;       // per member of the batch: its row in `rows`
     uint32_t batch_first; // in members
+    uint32_t begin, end;  // in members: the groups that are picked here
     struct loop_error fail;
 };
 
@@ -273,6 +274,8 @@ static int pick_all(struct groups *g, struct err *e)
         if (k.n < 2)
             continue;
         first += k.n;
+        if (k.first < g->begin || k.first >= g->end)
+            continue;
         if (n_list && (rows + k.n > g->batch || k.n > g->batch)) {
             if (batch(g, n_list, e))
                 return -1;
@@ -300,21 +303,90 @@ static void root_task(void *ctx, size_t task)
             row_failed(b->state[i]) ? BALANCE_NONE : union_find_root(&b->sets, (uint32_t)i);
 }
 
+// The roots that rank 0 knows, to all.
+static int find_roots(struct balance_run *b, struct comm *c, struct err *e)
+{
+    size_t tasks = (b->n + (size_t)ROOTS - 1) / ROOTS;
+    int r = c->rank ? 0 : threads_for_stop(b->o->threads, tasks, root_task, b, e);
+    return comm_agree(c, r, e) ||
+                   comm_broadcast(c, "groups", 0, b->r->group, b->n * sizeof *b->r->group, e)
+               ? -1
+               : 0;
+}
+
+// The members that each rank picks among, about as many each: first[r] .. first[r + 1].
+static void share_members(const struct groups *g, const struct comm *c, uint32_t *first)
+{
+    uint32_t at = 0;
+    int r = 1;
+    first[0] = 0;
+    for (uint32_t root = 0; root < g->b->n; root++) {
+        for (; r < c->size && at >= comm_share(c, g->n_members, r); r++)
+            first[r] = at;
+        at += g->size[root] > 1 ? g->size[root] : 0;
+    }
+    for (; r <= c->size; r++)
+        first[r] = at;
+}
+
+// Each rank has picked its groups: who is kept for each member, to all.
+static int gather_kept(struct groups *g, struct comm *c, const uint32_t *first, struct err *e)
+{
+    uint32_t *group = g->b->r->group;
+    uint32_t *kept = mem_alloc(g->n_members, sizeof *kept, e);
+    size_t *bytes = kept ? mem_alloc((size_t)c->size, sizeof *bytes, e) : NULL;
+    int r = comm_agree(c, bytes ? 0 : -1, e);
+    for (int k = 0; k < c->size && !r; k++)
+        bytes[k] = (first[k + 1] - first[k]) * sizeof *kept;
+    for (uint32_t i = g->begin; i < g->end && !r; i++)
+        kept[i] = group[g->members[i]];
+    if (!r)
+        r = comm_gather_each(c, "kept rows", kept + g->begin, bytes, kept, e);
+    for (uint32_t i = 0; i < g->n_members && !r; i++)
+        group[g->members[i]] = kept[i];
+    free(kept);
+    free(bytes);
+    return r;
+}
+
+static int prepare_picks(struct groups *g, struct err *e)
+{
+    bool held = row_store_there(&g->b->rows);
+    g->batch = held ? g->n_members : BATCH;
+    g->list = mem_alloc(g->batch / 2 + 1, sizeof *g->list, e);
+    g->slot = g->list && !held ? mem_alloc(BATCH, sizeof *g->slot, e) : NULL;
+    g->rows = g->slot ? mem_alloc(BATCH * g->b->dim, sizeof *g->rows, e) : NULL;
+    return g->rows || (held && g->list) ? 0 : -1;
+}
+
+static int pick_shared(struct groups *g, struct comm *c, struct err *e)
+{
+    uint32_t *first = mem_alloc((size_t)c->size + 1, sizeof *first, e);
+    int r = first && !prepare_picks(g, e) ? 0 : -1;
+    if (!r) {
+        share_members(g, c, first);
+        g->begin = first[c->rank];
+        g->end = first[c->rank + 1];
+        r = pick_all(g, e);
+    }
+    r = comm_agree(c, r, e);
+    if (!r && c->size > 1)
+        r = gather_kept(g, c, first, e);
+    free(first);
+    return r;
+}
+
 static int union_groups(struct balance_run *b, struct err *e)
 {
+    struct comm alone = COMM_ALONE, *c = b->o->comm ? b->o->comm : &alone;
     struct groups g = {.b = b};
-    int r = threads_for_stop(b->o->threads, (b->n + (size_t)ROOTS - 1) / ROOTS, root_task, b, e);
-    g.size = r ? NULL : mem_alloc(b->n, sizeof *g.size, e);
-    r = g.size ? list_members(&g, e) : -1;
+    if (find_roots(b, c, e))
+        return -1;
+    g.size = mem_alloc(b->n, sizeof *g.size, e);
+    int r = comm_agree(c, g.size ? list_members(&g, e) : -1, e);
     // Else the lowest row, the root, is kept.
-    if (!r && (b->o->survivor != BALANCE_FIRST || b->o->may_survive)) {
-        bool held = row_store_there(&b->rows);
-        g.batch = held ? g.n_members : BATCH;
-        g.list = mem_alloc(g.batch / 2 + 1, sizeof *g.list, e);
-        g.slot = g.list && !held ? mem_alloc(BATCH, sizeof *g.slot, e) : NULL;
-        g.rows = g.slot ? mem_alloc(BATCH * b->dim, sizeof *g.rows, e) : NULL;
-        r = g.rows || (held && g.list) ? pick_all(&g, e) : -1;
-    }
+    if (!r && (b->o->survivor != BALANCE_FIRST || b->o->may_survive))
+        r = pick_shared(&g, c, e);
     free(g.size);
     free(g.members);
     free(g.list);
