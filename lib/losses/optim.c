@@ -14,17 +14,29 @@ void optim_set_default(struct optim_set *s)
     *s = (struct optim_set){.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.98f, .eps = 1e-6f};
     s->weight_decay = 0.2f;
     s->clip = 1;
+    s->power = 1;
+}
+
+const char *optim_schedule_name(enum optim_schedule s)
+{
+    static const char *const names[] = {"cosine", "const", "cooldown"};
+    return names[s];
 }
 
 double optim_lr(const struct optim_set *s, uint64_t i)
 {
-    double lr = (double)s->lr;
+    double lr = (double)s->lr, end = (double)s->lr_end;
+    bool cools = s->schedule == OPTIM_COOLDOWN;
+    uint64_t from = !cools ? s->warmup : s->cooldown < s->steps ? s->steps - s->cooldown : 0;
     if (i < s->warmup)
         return lr * (double)(i + 1) / (double)s->warmup;
-    if (s->steps <= s->warmup || i >= s->steps)
-        return i >= s->steps && s->steps > s->warmup ? 0 : lr;
-    double at = (double)(i - s->warmup) / (double)(s->steps - s->warmup);
-    return lr / 2 * (1 + cos(3.14159265358979323846 * at));
+    if (s->schedule == OPTIM_CONST || s->steps <= from || i < from)
+        return lr;
+    if (i >= s->steps)
+        return end;
+    double x = (double)(i - from) / (double)(s->steps - from);
+    return cools ? end + (lr - end) * pow(1 - x, s->power)
+                 : end + (lr - end) / 2 * (1 + cos(3.14159265358979323846 * x));
 }
 
 void optim_init(struct optim *o, struct dev *d, const struct optim_set *s)

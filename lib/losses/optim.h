@@ -18,6 +18,9 @@
 
 enum { OPTIM_NAME_MAX = 80 };
 
+enum optim_schedule { OPTIM_COSINE, OPTIM_CONST, OPTIM_COOLDOWN }; // after the warm-up
+const char *optim_schedule_name(enum optim_schedule s);             // "cosine", "const", "cooldown"
+
 struct optim_set {
     float lr;           // peak
     float beta1, beta2; // 0.9, 0.98
@@ -26,6 +29,10 @@ struct optim_set {
     float clip;         // largest norm of the gradient; 0: no clipping
     uint64_t steps;     // n of the schedule
     uint64_t warmup;    // w
+    enum optim_schedule schedule;
+    float lr_end;      // of a cosine and a cooldown
+    uint64_t cooldown; // last steps, c, in which OPTIM_COOLDOWN falls
+    double power;      // in what curve: 1 is a line
 };
 
 // One tensor. All pointers are the device's, float32 [n].
@@ -58,8 +65,9 @@ struct optim {
 };
 
 void optim_set_default(struct optim_set *s);
-// lr of step i, counted from 0: lr (i + 1) / w while i < w, then lr / 2 (1 + cos(pi (i - w) / (n -
-// w))).
+// lr of step i, counted from 0: lr (i + 1) / w while i < w. Then, with x from 0 to 1 over the steps
+// that fall, end + (lr - end) f(x): a cosine, f = (1 + cos(pi x)) / 2 from step w on; a cooldown,
+// f = (1 - x)^power from step n - c on; lr before. These are open_clip's, whose cosine ends at 0.
 double optim_lr(const struct optim_set *s, uint64_t i);
 
 void optim_init(struct optim *o, struct dev *d, const struct optim_set *s);

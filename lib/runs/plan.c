@@ -82,6 +82,18 @@ static int find_tokenizer(struct train_plan *p, struct err *e)
     return 0;
 }
 
+static int check_schedule(const struct train_options *o, struct err *e)
+{
+    if (o->schedule == OPTIM_COOLDOWN && !o->cooldown)
+        return err_set(e, "--schedule cooldown needs --cooldown N, the steps in which the rate falls");
+    if (o->schedule != OPTIM_COOLDOWN && (o->cooldown || o->cooldown_power_given))
+        return err_set(e, "--%s needs --schedule cooldown",
+                       o->cooldown ? "cooldown" : "cooldown-power");
+    if (o->lr_end_given && o->schedule == OPTIM_CONST)
+        return err_set(e, "--schedule const keeps its rate: --lr-end has no meaning");
+    return o->lr_end > o->lr ? err_set(e, "--lr-end %g is above --lr %g", o->lr_end, o->lr) : 0;
+}
+
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e)
 {
     *p = (struct train_plan){.o = o};
@@ -95,7 +107,7 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->needs = losses_needs(&p->losses);
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
-    if (check_needs(p, e))
+    if (check_schedule(o, e) || check_needs(p, e))
         return -1;
     return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
 }
@@ -138,6 +150,13 @@ int train_plan_optim(const struct train_options *o, uint64_t samples, struct tra
     t->lr = (float)o->lr;
     t->weight_decay = (float)o->weight_decay;
     t->clip = (float)o->clip_grad;
+    t->beta1 = (float)o->beta1;
+    t->beta2 = (float)o->beta2;
+    t->eps = (float)o->eps;
+    t->schedule = (enum optim_schedule)o->schedule;
+    t->lr_end = (float)o->lr_end;
+    t->cooldown = o->cooldown;
+    t->power = o->cooldown_power;
     if (!o->steps_given && !epoch)
         return err_set(e, "the schedule needs the length of the run: --steps or --epoch-samples");
     if (!o->steps_given && epoch > UINT64_MAX / o->epochs)
@@ -149,6 +168,9 @@ int train_plan_optim(const struct train_options *o, uint64_t samples, struct tra
     if (!t->steps)
         return err_set(e, "%" PRIu64 " samples do not fill a batch of %" PRIu64, epoch * o->epochs,
                        o->batch);
+    if (t->cooldown > t->steps)
+        return err_set(e, "--cooldown %" PRIu64 " is longer than the run of %" PRIu64 " steps",
+                       t->cooldown, t->steps);
     uint64_t tenth = t->steps / 10;
     t->warmup = o->warmup_given ? o->warmup : tenth < WARMUP_MAX ? tenth : WARMUP_MAX;
     return 0;

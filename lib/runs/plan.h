@@ -37,7 +37,11 @@ struct train_options {
     uint64_t epochs, steps, warmup; // which of them count is told by ..._given
     bool epochs_given, steps_given, warmup_given;
     uint64_t epoch_samples; // 0: the rows of the teacher's files
-    double lr, weight_decay, clip_grad;
+    double lr, weight_decay, clip_grad, beta1, beta2, eps;
+    int schedule; // an enum optim_schedule
+    double lr_end, cooldown_power;
+    uint64_t cooldown;
+    bool lr_end_given, cooldown_power_given;
     double sigma, sample_rate, margin, filter; // of the cluster loss; rate 0: by the clusters
     uint64_t cluster_warmup;
     bool freeze_centroids, project, recompute, resume, skip_bad, export_hf, dry_run;

@@ -48,8 +48,15 @@ static void say_schedule(const struct train_set *s, struct log *log)
     if (s->epochs)
         snprintf(length, sizeof length, "%" PRIu64 " epochs of %" PRIu64 " samples: ", s->epochs,
                  s->epoch_samples);
-    log_note(log, "schedule: %s%" PRIu64 " steps of %zu samples, %" PRIu64 " of them warm-up",
-             length, s->optim.steps, s->batch, s->optim.warmup);
+    char then[96] = "";
+    const struct optim_set *t = &s->optim;
+    if (t->schedule == OPTIM_COOLDOWN)
+        snprintf(then, sizeof then, ", the last %" PRIu64 " a cooldown to %g", t->cooldown,
+                 (double)t->lr_end);
+    else if (t->schedule == OPTIM_CONST)
+        snprintf(then, sizeof then, ", then a constant rate");
+    log_note(log, "schedule: %s%" PRIu64 " steps of %zu samples, %" PRIu64 " of them warm-up%s",
+             length, t->steps, s->batch, t->warmup, then);
 }
 
 // The length of the checkpoint's run, whatever has come to the data since. A run that asks for

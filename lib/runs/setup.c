@@ -147,13 +147,21 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
                   {"epoch-samples", s->epoch_samples},
                   {"steps", o->steps},
                   {"warmup", o->warmup},
+                  {"cooldown", o->cooldown},
                   {"cluster-warmup", s->losses.cluster_warmup}};
     const struct {
         const char *name;
         float value;
-    } numbers[] = {{"lr", o->lr},          {"weight-decay", o->weight_decay},
-                   {"clip-grad", o->clip}, {"sigma", c->sigma},
-                   {"margin", c->margin},  {"filter", c->filter}};
+    } numbers[] = {{"lr", o->lr},
+                   {"lr-end", o->lr_end},
+                   {"weight-decay", o->weight_decay},
+                   {"clip-grad", o->clip},
+                   {"beta1", o->beta1},
+                   {"beta2", o->beta2},
+                   {"eps", o->eps},
+                   {"sigma", c->sigma},
+                   {"margin", c->margin},
+                   {"filter", c->filter}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (json_add_u64(j, counts[i].name, counts[i].value, e))
             return -1;
@@ -161,6 +169,9 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
         if (json_add_float(j, numbers[i].name, numbers[i].value, e))
             return -1;
     losses_text(&s->losses, terms);
+    if (json_add_string(j, "schedule", optim_schedule_name(o->schedule), e) ||
+        json_add_double(j, "cooldown-power", o->power, e))
+        return -1;
     if (json_add_string(j, "loss", terms, e) || json_add_double(j, "sample-rate", c->rate, e))
         return -1;
     return json_add_bool(j, "freeze-centroids", c->frozen, e) ||

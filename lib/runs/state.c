@@ -251,10 +251,15 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
 
 // -- options
 
+// What --extend may change.
 static bool is_length(const char *name)
 {
-    return !strcmp(name, "steps") || !strcmp(name, "warmup") || !strcmp(name, "epochs") ||
-           !strcmp(name, "epoch-samples");
+    static const char *const names[] = {"steps",    "warmup",   "epochs",         "epoch-samples",
+                                        "schedule", "cooldown", "cooldown-power", "lr-end"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i]))
+            return true;
+    return false;
 }
 
 // The first option of `a` that `b` has not, or otherwise; NULL when there is none.

@@ -24,6 +24,59 @@ static void schedule(void)
     ok(fabs(optim_lr(&s, 9) - 1) < 1e-12, "a warm-up longer than the run");
 }
 
+// open_clip 3.3's rates of 100 steps, 10 of them warm-up, at lr 1e-3.
+static void schedules_of_open_clip(void)
+{
+    enum { PLACES = 9 };
+    static const uint64_t at[PLACES] = {0, 9, 10, 50, 69, 70, 71, 85, 99};
+    static const struct {
+        enum optim_schedule schedule;
+        double power, end, lr[PLACES];
+    } want[] = {
+        {OPTIM_COSINE,
+         1,
+         0,
+         {1e-4, 1e-3, 1e-3, 5.868240888334653e-4, 2.6526421860705474e-4, 2.5e-4,
+          2.350403678833976e-4, 6.698729810778065e-5, 3.0458649045211895e-7}},
+        {OPTIM_CONST, 1, 0, {1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3}},
+        {OPTIM_COOLDOWN,
+         1,
+         0,
+         {1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 9.666666666666667e-4, 5e-4, 3.333333333333333e-5}},
+        {OPTIM_COOLDOWN,
+         2,
+         1e-5,
+         {1e-4, 1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 9.351e-4, 2.575e-4, 1.11e-5}},
+    };
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        struct optim_set s;
+        optim_set_default(&s);
+        s.steps = 100;
+        s.warmup = 10;
+        s.schedule = want[i].schedule;
+        s.cooldown = 30;
+        s.power = want[i].power;
+        s.lr_end = (float)want[i].end;
+        double worst = 0;
+        for (int j = 0; j < PLACES; j++)
+            worst = fmax(worst, fabs(optim_lr(&s, at[j]) / want[i].lr[j] - 1));
+        ok(worst < 1e-6, "open_clip's %s, power %g, end %g: %g off",
+           optim_schedule_name(s.schedule), s.power, want[i].end, worst);
+    }
+    struct optim_set s;
+    optim_set_default(&s);
+    s.steps = 10;
+    s.schedule = OPTIM_COOLDOWN;
+    s.cooldown = 10;
+    s.lr_end = 1e-4f;
+    ok(optim_lr(&s, 0) == (double)s.lr && optim_lr(&s, 10) == (double)s.lr_end &&
+           optim_lr(&s, 50) == (double)s.lr_end,
+       "a cooldown of the whole run, and its end");
+    s.schedule = OPTIM_COSINE;
+    ok(optim_lr(&s, 10) == (double)s.lr_end && optim_lr(&s, 9) > (double)s.lr_end,
+       "a cosine to another end");
+}
+
 enum { SIZE = 37, STEPS = 5 };
 
 // The definition in float64.
@@ -116,6 +169,7 @@ int main(void)
     if (dev_open(&d, "cpu", DEV_F32, 2, false, &e))
         return 1;
     schedule();
+    schedules_of_open_clip();
     adamw(&d, false);
     adamw(&d, true);
     rows(&d);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "formats/npy.h"
 #include "model/weights.h"
 #include "unit/tap.h"
 
@@ -94,9 +95,44 @@ static void test_resize(void)
        "positions of text: linear");
 }
 
+// open_clip's own answers, in float32: within 1e-6 of the largest. The shapes say what is to be made.
+static void test_resize_golden(const char *from, const char *to, int g0, int g1)
+{
+    struct npy a = {0}, b = {0};
+    struct err e;
+    char path[2][96];
+    snprintf(path[0], sizeof path[0], "tests/data/positions/%s.npy", from);
+    snprintf(path[1], sizeof path[1], "tests/data/positions/%s.npy", to);
+    if (npy_open_as(&a, path[0], NPY_F4, 2, &e) || npy_open_as(&b, path[1], NPY_F4, 2, &e)) {
+        ok(0, "%s", e.text);
+        return;
+    }
+    int w = (int)(a.h.row_bytes / sizeof(float)), n1 = (int)b.h.rows;
+    float *out = mem_alloc((size_t)n1 * (size_t)w, sizeof *out, &e);
+    const float *want = b.data;
+    int rc = 0;
+    if (g0)
+        rc = clip_resize_grid(a.data, g0, out, g1, w, 1, &e);
+    else
+        clip_resize_line(a.data, (int)a.h.rows, out, n1, w);
+    double worst = 0, largest = 0;
+    for (int i = 0; i < n1 * w; i++) {
+        largest = fmax(largest, fabs((double)want[i]));
+        worst = fmax(worst, fabs((double)out[i] - (double)want[i]));
+    }
+    ok(!rc && worst < 1e-6 * largest, "%s to %s: %g off", from, to, worst);
+    free(out);
+    npy_close(&a);
+    npy_close(&b);
+}
+
 int main(void)
 {
     test_init();
     test_resize();
+    test_resize_golden("image_positions", "image_positions_5x5", 7, 5);
+    test_resize_golden("image_positions", "image_positions_9x9", 7, 9);
+    test_resize_golden("text_positions", "text_positions_32", 0, 0);
+    test_resize_golden("text_positions", "text_positions_128", 0, 0);
     return tap_done();
 }
