@@ -19,7 +19,7 @@
 enum { OPTIM_NAME_MAX = 80 };
 
 enum optim_schedule { OPTIM_COSINE, OPTIM_CONST, OPTIM_COOLDOWN }; // after the warm-up
-const char *optim_schedule_name(enum optim_schedule s);             // "cosine", "const", "cooldown"
+const char *optim_schedule_name(enum optim_schedule s);            // "cosine", "const", "cooldown"
 
 struct optim_set {
     float lr;           // peak

@@ -85,7 +85,8 @@ static int find_tokenizer(struct train_plan *p, struct err *e)
 static int check_schedule(const struct train_options *o, struct err *e)
 {
     if (o->schedule == OPTIM_COOLDOWN && !o->cooldown)
-        return err_set(e, "--schedule cooldown needs --cooldown N, the steps in which the rate falls");
+        return err_set(e,
+                       "--schedule cooldown needs --cooldown N, the steps in which the rate falls");
     if (o->schedule != OPTIM_COOLDOWN && (o->cooldown || o->cooldown_power_given))
         return err_set(e, "--%s needs --schedule cooldown",
                        o->cooldown ? "cooldown" : "cooldown-power");

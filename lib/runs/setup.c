@@ -152,15 +152,9 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
     const struct {
         const char *name;
         float value;
-    } numbers[] = {{"lr", o->lr},
-                   {"lr-end", o->lr_end},
-                   {"weight-decay", o->weight_decay},
-                   {"clip-grad", o->clip},
-                   {"beta1", o->beta1},
-                   {"beta2", o->beta2},
-                   {"eps", o->eps},
-                   {"sigma", c->sigma},
-                   {"margin", c->margin},
+    } numbers[] = {{"lr", o->lr},          {"lr-end", o->lr_end}, {"weight-decay", o->weight_decay},
+                   {"clip-grad", o->clip}, {"beta1", o->beta1},   {"beta2", o->beta2},
+                   {"eps", o->eps},        {"sigma", c->sigma},   {"margin", c->margin},
                    {"filter", c->filter}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (json_add_u64(j, counts[i].name, counts[i].value, e))
