@@ -95,7 +95,8 @@ static void test_resize(void)
        "positions of text: linear");
 }
 
-// open_clip's own answers, in float32: within 1e-6 of the largest. The shapes say what is to be made.
+// open_clip's own answers, in float32: within 1e-6 of the largest. The shapes say what is to be
+// made.
 static void test_resize_golden(const char *from, const char *to, int g0, int g1)
 {
     struct npy a = {0}, b = {0};
