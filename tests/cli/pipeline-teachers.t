@@ -16,6 +16,7 @@ use TestPipeline;
 my $bin = abs_path($ENV{BIN} // 'bin');
 my $shared = abs_path($ENV{CLIP_CID_SHARED} // '../shared');
 plan skip_all => 'no goldens: set CLIP_CID_SHARED' unless $shared && -e "$shared/golden/teachers";
+plan skip_all => 'built without libsentencepiece' if slurp("$bin/teacher-embed") =~ /this build has no libsentencepiece/;
 plan skip_all => 'not all tools are built' if grep { !-x "$bin/$_" } qw(shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report);
 my $dir = tempdir(CLEANUP => 1);
 my $cc = $ENV{CC} // 'cc';
