@@ -42,8 +42,9 @@ PREPROCESS := -D_GNU_SOURCE -DCLIPCID_VERSION='"$(VERSION)"' -Ilib -Itests
 PKG_CONFIG ?= pkg-config
 has_pc = $(if $(shell $(PKG_CONFIG) --exists $1 2>/dev/null && echo yes),yes,no)
 WANTED := dnnl openblas libarchive libjpeg libwebpdemux libwebp libutf8proc libcjson zlib libxxhash
+has_header = $(if $(shell printf '%s\n' '\#if __has_include(<$1>)' yes '\#endif' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -E -P -xc++ - 2>/dev/null),yes,no)
 # FAISS (kmeans-cluster --engine faiss), where its headers are found; FAISS=0 leaves it out.
-FAISS ?= $(if $(shell printf '%s\n' '\#if __has_include(<faiss/Clustering.h>)' yes '\#endif' | $(CXX) $(CPPFLAGS) $(CXXFLAGS) -E -P -xc++ - 2>/dev/null),1,0)
+FAISS ?= $(call has_header,faiss/Clustering.h)
 FAISS_ON := $(filter-out 0 no,$(FAISS))
 ifneq ($(FAISS_ON),)
 PREPROCESS += -DCLIPCID_FAISS
@@ -54,8 +55,9 @@ ifeq ($(remote),yes)
 PREPROCESS += -DCLIPCID_REMOTE
 WANTED += libcurl libcrypto
 endif
-# Tokenizers of SigLIP, Gemma, mT5 and XLM-V, where libsentencepiece is found; sentencepiece=no leaves them out.
-sentencepiece ?= $(call has_pc,sentencepiece)
+# Tokenizers of SigLIP, Gemma, mT5 and XLM-V, where libsentencepiece is found; sentencepiece=no leaves them out. The .pc of
+# Debian 13 asks for one of protobuf that is not installed with it.
+sentencepiece ?= $(if $(filter yes,$(call has_pc,sentencepiece) $(call has_header,sentencepiece_processor.h)),yes,no)
 ifeq ($(sentencepiece),yes)
 PREPROCESS += -DCLIPCID_SENTENCEPIECE
 WANTED += sentencepiece

@@ -51,7 +51,12 @@ like($said, qr{-I/elsewhere/include .*-c -o}, '... its header');
 like($said, qr{-L/elsewhere/lib -larchive}, '... and itself');
 is(run("PKG_CONFIG=false make V=1 BUILD=$dir/none BIN=$dir/bin -n all"), 0, 'without pkg-config');
 like($said, qr/ -ldnnl -lopenblas -larchive -ljpeg -lwebpdemux -lwebp -lutf8proc -lcjson -lz -lxxhash /, '... the usual names');
-unlike($said, qr/-lcurl|-lsentencepiece/, '... and no optional library');
+unlike($said, qr/-lcurl/, '... and no remote shards');
+make_path("$dir/include");
+spew("$dir/include/$_", '') for 'sentencepiece_processor.h';
+is(run("PKG_CONFIG=false make V=1 BUILD=$dir/none BIN=$dir/bin CPPFLAGS=-I$dir/include -n all"), 0, 'a header alone');
+like($said, qr/-DCLIPCID_SENTENCEPIECE.* -c -o/, '... is enough for sentencepiece');
+like($said, qr/ -lsentencepiece /, '... whose library has its usual name');
 is(run("make V=1 BUILD=$dir/none BIN=$dir/bin FAISS=0 remote=no sentencepiece=no -n all"), 0, 'optional parts left out');
 unlike($said, qr/-lfaiss|-lcurl|-lcrypto|-lsentencepiece|CLIPCID_(?:FAISS|REMOTE|SENTENCEPIECE)|faiss-train/, '... nothing of them is left');
 
