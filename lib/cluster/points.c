@@ -10,42 +10,60 @@
 
 enum { PART = 512 }; // points read by one task
 
+// The points `first` and on, or, with `at`, those that it lists.
 struct points_reading {
     const struct kmeans_points *p;
+    const uint64_t *at;
     uint64_t first, n;
     float *out;
     uint8_t *state;
     struct loop_error fail;
 };
 
+static int read_part(const struct points_reading *r, uint64_t from, uint64_t n, float *out,
+                     struct err *e)
+{
+    const struct kmeans_points *p = r->p;
+    const struct row_source *s = p->source;
+    uint64_t rows[PART];
+    if (!r->at && !p->rows)
+        return s->read(s->ctx, r->first + from, n, out, e);
+    for (uint64_t k = 0; k < n; k++) {
+        uint64_t at = r->at ? r->at[from + k] : r->first + from + k;
+        rows[k] = p->rows ? p->rows[at] : at;
+    }
+    return s->gather(s->ctx, rows, n, out, e);
+}
+
+static void copy_part(const struct points_reading *r, uint64_t from, uint64_t n, float *out)
+{
+    size_t dim = r->p->source->dim;
+    for (uint64_t k = from; k < from + n; k++, out += dim) {
+        memcpy(out, r->p->cache + r->at[k] * dim, dim * sizeof *out);
+        r->state[k] = r->p->state[r->at[k]];
+    }
+}
+
 static void read_task(void *ctx, size_t i)
 {
     struct points_reading *r = ctx;
     const struct kmeans_points *p = r->p;
-    const struct row_source *s = p->source;
-    uint64_t at = i * PART, n = r->n - at < PART ? r->n - at : PART, rows[PART];
-    float *out = r->out + at * s->dim;
+    size_t dim = p->source->dim;
+    uint64_t from = i * PART, n = r->n - from < PART ? r->n - from : PART;
+    float *out = r->out + from * dim;
     struct err e;
-    int status;
-    if (p->rows) {
-        for (uint64_t k = 0; k < n; k++)
-            rows[k] = p->rows[r->first + at + k];
-        status = s->gather(s->ctx, rows, n, out, &e);
-    } else {
-        status = s->read(s->ctx, r->first + at, n, out, &e);
-    }
-    if (status)
+    if (r->at && p->cache)
+        copy_part(r, from, n, out);
+    else if (read_part(r, from, n, out, &e))
         loop_error_set(&r->fail, &e);
     else
-        unit_rows(out, n, s->dim, p->normalize, r->state + at);
+        unit_rows(out, n, dim, p->normalize, r->state + from);
 }
 
-static int fill(const struct kmeans_points *p, int threads, uint64_t first, uint64_t n, float *out,
-                uint8_t *state, struct err *e)
+static int read_all(struct points_reading *r, int threads, struct err *e)
 {
-    struct points_reading r = {.p = p, .first = first, .n = n, .out = out, .state = state};
-    return threads_for_stop(threads, (n + PART - 1) / PART, read_task, &r, e) ||
-                   loop_error_check(&r.fail, e)
+    return threads_for_stop(threads, (r->n + PART - 1) / PART, read_task, r, e) ||
+                   loop_error_check(&r->fail, e)
                ? -1
                : 0;
 }
@@ -57,7 +75,8 @@ int kmeans_points_load(struct kmeans_points *p, int threads, struct err *e)
         return err_set(e, "too many points for memory: %llu", (unsigned long long)p->n);
     p->cache = mem_alloc(items, sizeof *p->cache, e);
     p->state = p->cache ? mem_alloc(p->n, 1, e) : NULL;
-    if (p->state && fill(p, threads, 0, p->n, p->cache, p->state, e) == 0)
+    struct points_reading r = {.p = p, .n = p->n, .out = p->cache, .state = p->state};
+    if (p->state && read_all(&r, threads, e) == 0)
         return 0;
     kmeans_points_release(p);
     return -1;
@@ -84,50 +103,15 @@ int kmeans_points_read(const struct kmeans_points *p, int threads, uint64_t firs
     }
     *rows = out;
     *state = out_state;
-    return fill(p, threads, first, count, out, out_state, e);
-}
-
-struct gathering {
-    const struct kmeans_points *p;
-    const uint64_t *at;
-    uint64_t n;
-    float *out;
-    uint8_t *state;
-    struct loop_error fail;
-};
-
-static void gather_task(void *ctx, size_t i)
-{
-    struct gathering *g = ctx;
-    const struct kmeans_points *p = g->p;
-    const struct row_source *s = p->source;
-    uint64_t first = i * PART, n = g->n - first < PART ? g->n - first : PART, rows[PART];
-    float *out = g->out + first * s->dim;
-    struct err e;
-    for (uint64_t k = 0; k < n; k++) {
-        uint64_t at = g->at[first + k];
-        rows[k] = p->rows ? p->rows[at] : at;
-        if (p->cache) {
-            memcpy(out + k * s->dim, p->cache + at * s->dim, s->dim * sizeof *out);
-            g->state[first + k] = p->state[at];
-        }
-    }
-    if (p->cache)
-        return;
-    if (s->gather(s->ctx, rows, n, out, &e))
-        loop_error_set(&g->fail, &e);
-    else
-        unit_rows(out, n, s->dim, p->normalize, g->state + first);
+    struct points_reading r = {.p = p, .first = first, .n = count, .out = out, .state = out_state};
+    return read_all(&r, threads, e);
 }
 
 int kmeans_points_gather(const struct kmeans_points *p, int threads, const uint64_t *at, uint64_t n,
                          float *out, uint8_t *state, struct err *e)
 {
-    struct gathering g = {.p = p, .at = at, .n = n, .out = out, .state = state};
-    return threads_for_stop(threads, (n + PART - 1) / PART, gather_task, &g, e) ||
-                   loop_error_check(&g.fail, e)
-               ? -1
-               : 0;
+    struct points_reading r = {.p = p, .at = at, .n = n, .out = out, .state = state};
+    return read_all(&r, threads, e);
 }
 
 static int by_u32(const void *x, const void *y)
