@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that stay: threads_for starts threads at each call, which is too dear for the hundreds of
-// short loops of one forward pass.
+// Threads for the hundreds of short loops of one forward pass. They differ from those of threads_for
+// in three ways: they spin for a moment before they sleep, since the gap between two loops is shorter
+// than a wake-up; each has a number, for scratch memory of its own; and all are started by pool_new,
+// so that a loop cannot fail.
 #ifndef SYSTEM_POOL_H
 #define SYSTEM_POOL_H
 
@@ -10,7 +12,7 @@
 
 struct pool;
 
-// `threads` workers, the caller's thread is one of them. NULL with e set.
+// `threads` workers, the caller's thread among them. NULL with e set.
 struct pool *pool_new(int threads, struct err *e);
 // No-op on NULL.
 void pool_free(struct pool *p);
