@@ -14,30 +14,13 @@
 #include "unit/tap.h"
 #include "text/tokenizer-vocab.h"
 #include "text/tokenizer.h"
+#include "unit/text/texts.h"
 
 #define DATA "tests/data/tokenizer/"
 
 enum { CONTEXT = TOKENIZER_CONTEXT };
 
 static struct err err;
-
-// Where a text holds a NUL, which cJSON cannot give, another control character stands in: both
-// vanish in cleaning.
-static cJSON *read_json(const char *path)
-{
-    struct map m;
-    if (map_open(&m, path, &err))
-        return NULL;
-    char *text = malloc(m.n + 1);
-    memcpy(text, m.data, m.n);
-    text[m.n] = 0;
-    for (char *p = text; (p = strstr(p, "\\u0000"));)
-        p[5] = '1';
-    cJSON *j = cJSON_Parse(text);
-    free(text);
-    map_close(&m);
-    return j;
-}
 
 static bool clean_is(const char *text, size_t len, const char *want)
 {
@@ -70,7 +53,7 @@ static void test_cases(const char *form)
     snprintf(path, sizeof path, DATA "%s", form);
     struct tokenizer *t = tokenizer_open(path, &err);
     ok(t != NULL, "%s opens", form);
-    cJSON *cases = read_json(DATA "cases.json");
+    cJSON *cases = texts_read(DATA "cases.json", &err);
     int n = 0, clean = 0, ids = 0;
     for (const cJSON *c = cases ? cases->child : NULL; c && t; c = c->next, n++) {
         const char *text = cJSON_GetObjectItem(c, "text")->valuestring;
@@ -299,7 +282,7 @@ static void test_golden(void)
     }
     struct tokenizer *t = tokenizer_open(path, &err);
     snprintf(path + k, sizeof path - k, "captions.json");
-    cJSON *captions = read_json(path);
+    cJSON *captions = texts_read(path, &err);
     snprintf(path + k, sizeof path - k, "tokens.npy");
     struct map m;
     int rows = cJSON_GetArraySize(captions), same = 0, i = 0;

@@ -13,6 +13,7 @@
 #include "repair/clean.h"
 #include "text/pieces.h"
 #include "text/tokenizer.h"
+#include "unit/text/texts.h"
 #include "unit/tap.h"
 
 static struct err err;
@@ -25,23 +26,14 @@ static const char *in(const char *name)
     return path;
 }
 
-// Where a text holds a NUL, which cJSON cannot give, another control character stands in: both
-// vanish in cleaning. Texts that are not cleaned with it are left out.
+// Texts that are not cleaned leave out those with a NUL (texts.h).
 static cJSON *texts(const char *name)
 {
-    struct map m;
-    if (map_open(&m, in(name), &err)) {
+    cJSON *j = texts_read(in(name), &err);
+    if (!j) {
         printf("Bail out! %s\n", err.text);
         exit(1);
     }
-    char *text = malloc(m.n + 1);
-    memcpy(text, m.data, m.n);
-    text[m.n] = 0;
-    for (char *p = text; (p = strstr(p, "\\u0000"));)
-        p[5] = '1';
-    cJSON *j = cJSON_Parse(text);
-    free(text);
-    map_close(&m);
     return j;
 }
 
