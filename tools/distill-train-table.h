@@ -4,7 +4,7 @@
 #define DISTILL_TRAIN_TABLE_H
 
 #include "comm/open.h"
-#include "device/dev.h"
+#include "device/options.h"
 #include "runs/plan.h"
 #include "system/cli.h"
 
@@ -253,17 +253,8 @@ static const struct cli_option options[] = {
      .given = &o.project_given,
      .help = "linear map to the teacher's width (where widths differ)"},
     {.name = "seed", .type = CLI_UINT, .to = &o.seed, .arg = "S", .help = "of all random choices"},
-    {.name = "dtype",
-     .type = CLI_CHOICE,
-     .to = &o.dtype,
-     .choices = "f32|bf16|auto",
-     .help = "type of activations and products"},
-    {.name = "device",
-     .type = CLI_TEXT,
-     .to = &o.device,
-     .arg = "NAME",
-     .check = dev_name_check,
-     .help = "cpu or cuda[:N]"},
+    DTYPE_OPTION(o.dtype),
+    DEVICE_OPTION(o.device),
     COMM_OPTION(&o.comm),
     {.name = "recompute",
      .type = CLI_FLAG,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // distill-train: trains a CLIP student from samples and a teacher's stored embeddings.
 #include "comm/open.h"
-#include "device/dev.h"
 #include "system/cli.h"
 #include "system/log.h"
 #include "system/signals.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "comm/open.h"
-#include "device/dev.h"
+#include "embeddings/stage.h"
 #include "system/cli.h"
 #include "cluster/stage.h"
 #include "system/log.h"
@@ -113,29 +113,8 @@ static const struct cli_option options[] = {
      .to = &o.engine,
      .choices = "exact|faiss",
      .help = "library that trains; faiss needs all rows in memory"},
-    {.name = "device",
-     .type = CLI_TEXT,
-     .to = &o.device,
-     .arg = "NAME",
-     .check = dev_name_check,
-     .help = "cpu or cuda[:N]"},
     COMM_OPTION(&o.comm),
-    {.name = "mem",
-     .type = CLI_SIZE,
-     .to = &o.mem,
-     .arg = "SIZE",
-     .given = &o.mem_given,
-     .help = "memory to stay under"},
-    {.name = "files-from",
-     .type = CLI_TEXT,
-     .to = &o.files_from,
-     .arg = "FILE",
-     .help = "more inputs, one a line"},
-    {.name = "ledger",
-     .type = CLI_TEXT,
-     .to = &o.ledger,
-     .arg = "FILE",
-     .help = "add a line for each input to this ledger"},
+    EMBEDDINGS_STAGE_OPTIONS(o),
 };
 
 static const struct cli cli = {

@@ -4,7 +4,7 @@
 
 #include "balance/stage.h"
 #include "comm/open.h"
-#include "device/dev.h"
+#include "embeddings/stage.h"
 #include "system/cli.h"
 #include "system/log.h"
 #include "base/mem.h"
@@ -116,12 +116,6 @@ static const struct cli_option options[] = {
      .to = &o.seed,
      .arg = "S",
      .help = "seed of all random choices"},
-    {.name = "device",
-     .type = CLI_TEXT,
-     .to = &o.device,
-     .arg = "NAME",
-     .check = dev_name_check,
-     .help = "cpu or cuda[:N]"},
     COMM_OPTION(&o.comm),
     {.name = "part",
      .type = CLI_TEXT,
@@ -133,22 +127,7 @@ static const struct cli_option options[] = {
      .to = &o.merge,
      .arg = "FILE",
      .help = "compare nothing: take what --part found; once for each part"},
-    {.name = "mem",
-     .type = CLI_SIZE,
-     .to = &o.mem,
-     .arg = "SIZE",
-     .given = &o.mem_given,
-     .help = "memory to stay under"},
-    {.name = "files-from",
-     .type = CLI_TEXT,
-     .to = &o.files_from,
-     .arg = "FILE",
-     .help = "more inputs, one a line"},
-    {.name = "ledger",
-     .type = CLI_TEXT,
-     .to = &o.ledger,
-     .arg = "FILE",
-     .help = "add a line for each input to this ledger"},
+    EMBEDDINGS_STAGE_OPTIONS(o),
 };
 
 static const struct cli cli = {

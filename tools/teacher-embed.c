@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "device/dev.h"
+#include "device/options.h"
 #include "embed/stage.h"
 #include "system/cli.h"
 #include "model/describe.h"
@@ -92,21 +92,12 @@ static const struct cli_option options[] = {
      .min = 1,
      .max = 65536,
      .help = "samples handed on at a time"},
-    {.name = "dtype",
-     .type = CLI_CHOICE,
-     .to = &o.dtype,
-     .choices = "f32|bf16|auto",
-     .help = "numbers to compute with"},
+    DTYPE_OPTION(o.dtype),
     {.name = "emulate",
      .type = CLI_FLAG,
      .to = &o.emulate,
      .help = "allow bf16 where the processor has none (slow)"},
-    {.name = "device",
-     .type = CLI_TEXT,
-     .to = &o.device,
-     .arg = "NAME",
-     .check = dev_name_check,
-     .help = "cpu or cuda[:N]"},
+    DEVICE_OPTION(o.device),
     {.name = "out-dtype",
      .type = CLI_CHOICE,
      .to = &o.out_dtype,

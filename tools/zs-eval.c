@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // zs-eval: a model on evaluation sets in CLIP_benchmark's layout; a line of JSON for each.
-#include "device/dev.h"
+#include "device/options.h"
 #include "eval/stage.h"
 #include "system/cli.h"
 #include "system/log.h"
@@ -52,17 +52,8 @@ static const struct cli_option options[] = {
      .min = 1,
      .max = 65536,
      .help = "pictures or texts at once"},
-    {.name = "dtype",
-     .type = CLI_CHOICE,
-     .to = &o.dtype,
-     .choices = "f32|bf16|auto",
-     .help = "of the products"},
-    {.name = "device",
-     .type = CLI_TEXT,
-     .to = &o.device,
-     .arg = "NAME",
-     .check = dev_name_check,
-     .help = "cpu or cuda[:N]"},
+    DTYPE_OPTION(o.dtype),
+    DEVICE_OPTION(o.device),
     {.name = "shortcuts",
      .type = CLI_FLAG,
      .to = &o.shortcuts,

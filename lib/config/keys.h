@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to config*.c and model/processor.c: JSON objects of which every key must be known.
+// Private to lib/config: JSON objects of which every key must be known.
 #ifndef CONFIG_KEYS_H
 #define CONFIG_KEYS_H
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads for the hundreds of short loops of one forward pass. They differ from those of threads_for
-// in three ways: they spin for a moment before they sleep, since the gap between two loops is shorter
-// than a wake-up; each has a number, for scratch memory of its own; and all are started by pool_new,
-// so that a loop cannot fail.
+// Threads for the hundreds of short loops of one forward pass. They differ from those of
+// threads_for in three ways: they spin for a moment before they sleep, since the gap between two
+// loops is shorter than a wake-up; each has a number, for scratch memory of its own; and pool_new
+// starts all of them, so that a loop cannot fail.
 #ifndef SYSTEM_POOL_H
 #define SYSTEM_POOL_H
 
