@@ -38,7 +38,7 @@ struct balance_options {
     size_t probe;    // BALANCE_UNION: so many next cells of each row are compared too
     double curve_to; // collect result.merges up to this distance; 0 = not at all
     double remove;   // >= 0: search the distance that removes this share of the usable rows
-    // Per row of the source: 0 = stays only where nobody else of its group may; or NULL: all may.
+    // Per row of the source: 0 = stays only if no other row of its group may stay; NULL: all may.
     const uint8_t *may_survive;
     uint64_t seed; // of `random`
     uint64_t mem;  // bytes that may be used, all in all
@@ -82,7 +82,7 @@ struct balance_result {
     size_t n_merges;
     double reach;
     const char *kernel; // what made the products: "float32", "bfloat16", "int8", or the device's
-    double seconds[3];  // finding cells, comparing (the search too), picking who stays
+    double seconds[3];  // finding cells; comparing, with the search; picking the rows that stay
 };
 
 // Works out keep and group. 0 or -1.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What sem-balance tells about a result: sizes of groups, the biggest ones with their members.
+// The report of sem-balance: sizes of groups, and the biggest groups with their members.
 #ifndef BALANCE_REPORT_H
 #define BALANCE_REPORT_H
 
@@ -16,7 +16,7 @@
 // order of rows. 0 or -1.
 int balance_report_groups(cJSON *o, const struct balance_result *r, const struct embedding_files *f,
                           size_t count, size_t members, struct err *e);
-// About how many bytes that takes for at most so many rows.
+// An estimate of the bytes that balance_report_groups takes for at most `rows` rows.
 uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows);
 // Writes a table of each row that goes and the row that is kept for it: file, row, kept_file,
 // kept_row, and their cosine, a line each, TAB between them, in the order of rows. 0 or -1.

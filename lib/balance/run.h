@@ -3,8 +3,8 @@
 //
 // Rows have a place: usable rows sorted by cell, in a cell by the rule's order (row number, or
 // rank). Cells are cut into blocks of places; a block is what is loaded and compared at once. With
-// a probe, more places follow: for each cell its visitors, the rows of other cells that look into
-// it.
+// a probe, more places follow: for each cell its visitors, the rows of other cells that are
+// compared with it.
 #ifndef BALANCE_RUN_H
 #define BALANCE_RUN_H
 
@@ -23,7 +23,7 @@ struct balance_edge {
 };
 
 // A spanning forest of least distances, grown edge by edge: `edges` beyond the forest wait until
-// the room is used up, then Kruskal's algorithm drops those that close a circle.
+// the capacity is reached; then Kruskal's algorithm drops the edges that close a cycle.
 struct balance_forest {
     struct balance_edge *edges;
     size_t n, n_forest, room;
@@ -107,7 +107,7 @@ double balance_to_centroid(const struct balance_run *b, const float *raw, double
 int balance_plan(struct balance_run *b, struct err *e);
 int balance_load(struct balance_run *b, struct err *e); // all wanted, dropping the unwanted
 void balance_unload(struct balance_run *b);
-// At most, whatever the kernel; `value` is the bytes of a value as read.
+// The most bytes of a block for any kernel; `value`: bytes of a value as read.
 uint64_t balance_block_bytes(uint64_t n, size_t dim, size_t value);
 uint64_t balance_at_once(const struct balance_run *b); // bytes of blocks loaded together, at most
 uint64_t balance_bytes_of(const struct balance_run *b, const struct balance_block *k);
@@ -151,7 +151,7 @@ int balance_joins_add(struct balance_run *b, const void *joins, size_t n, struct
 int balance_joins_collect(struct balance_run *b, int status, struct err *e);
 // Rank 0's merges to all.
 int balance_joins_share(struct balance_run *b, struct err *e);
-// balance/groups.c: picks who stays, from `sets` or `earlier`.
+// balance/groups.c: picks the rows that stay, from `sets` or `earlier`.
 int balance_groups(struct balance_run *b, struct err *e);
 
 #endif

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What sem-balance does: opens the embeddings of many shards, finds the rows that mean the same,
-// and writes who stays.
+// and writes which rows stay.
 #ifndef BALANCE_STAGE_H
 #define BALANCE_STAGE_H
 
@@ -29,9 +29,9 @@ struct balance_stage_options {
 // Options that do not go together, or are missing: -1 with wrong usage in e.
 int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
                         struct err *e);
-// All of it. argv: the command as it was given, for the sidecars. c: the ranks that do it together.
-// *rows, *kept: how many there are and stay. 0, or -1, also after a signal that asked for the stop
-// (system/signals.h).
+// Runs all of it. argv: the command as it was given, for the sidecars. c: the ranks that do it
+// together. *rows, *kept: numbers of rows, and of rows that stay. 0, or -1; a stop by a signal
+// (system/signals.h) is -1 too.
 int balance_stage_run(const struct balance_stage_options *o, const struct cli_common *common,
                       int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
                       uint64_t *kept, struct err *e);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The clock that durations are measured with.
+// The clock for durations.
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
-// Seconds since some moment, the same for the whole process; never runs backwards.
+// Seconds since a fixed moment, which is the same for the whole process; never decreases.
 double clock_seconds(void);
 
 #endif

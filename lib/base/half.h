@@ -14,7 +14,7 @@ uint16_t half_from_f32_one(float f);
 float bf16_to_f32_one(uint16_t h);
 uint16_t bf16_from_f32_one(float f);
 
-// n values; src and dst may not overlap. Uses the processor's conversion (F16C) where it has one.
+// Converts n values; src and dst must not overlap. Uses F16C where the processor has it.
 void half_to_f32(const uint16_t *src, float *dst, size_t n);
 void half_from_f32(const float *src, uint16_t *dst, size_t n);
 void bf16_to_f32(const uint16_t *src, float *dst, size_t n);

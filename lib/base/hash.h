@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// The least number of slots that n entries fill at most by half.
+// The smallest number of slots of which n entries fill at most half.
 static inline size_t hash_slots(size_t n)
 {
     size_t slots = 16;
@@ -18,8 +18,8 @@ static inline size_t hash_slots(size_t n)
     return slots;
 }
 
-// The first slot from `hash` on that `ends` accepts: it must accept the slot of the key, and an
-// empty one. Inline, so that a constant `ends` costs no call.
+// The first slot from `hash` on that `ends` accepts; `ends` must accept the slot of the key and an
+// empty slot. Inline, so that a constant `ends` costs no call.
 static inline void *hash_find(const void *slots, size_t slot_bytes, size_t mask, uint64_t hash,
                               bool (*ends)(const void *slot, const void *key), const void *key)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which vector instructions the library uses: the one place that reads what the processor has.
+// Which vector instructions the library uses. Only this file asks the processor.
 //
-// A level holds what processors have together: ISA_AVX2 is AVX2, FMA and F16C (Haswell, Zen and
-// later), ISA_AVX512 is AVX-512 F, BW, DQ and VL (Skylake-X, Zen 4 and later). The environment
+// A level is a set of instructions that come together: ISA_AVX2 is AVX2, FMA and F16C (Haswell, Zen
+// and later), ISA_AVX512 is AVX-512 F, BW, DQ and VL (Skylake-X, Zen 4 and later). The environment
 // variable CLIP_CID_ISA=portable|avx2|avx512 lowers the level, never raises it, so that one machine
 // can run and test what others run.
 #ifndef BASE_ISA_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of files: joined with their length checked, taken apart, and the files of a folder. The one
-// owner of what a shard is called.
+// Names of files: joining with a check of the length, taking apart, and listing a folder. The only
+// place that knows how the name of a shard is made.
 #ifndef BASE_PATH_H
 #define BASE_PATH_H
 
@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-enum { PATH_BYTES = 4096 }; // room for a path, its NUL included
+enum { PATH_BYTES = 4096 }; // of a path, its NUL included
 
 // printf into to[PATH_BYTES]. 0, or -1: the path is too long, which would name another file.
 int path_format(char to[PATH_BYTES], struct err *e, const char *fmt, ...)

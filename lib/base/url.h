@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names of files on other machines: s3://BUCKET/KEY, https://HOST/PATH, http://HOST/PATH. A URL may
-// hold a secret (a pre-signed query, a password), so whatever is shown or written goes through
-// url_show.
+// hold a secret (a pre-signed query, a password): show or write it only through url_show.
 #ifndef URL_H
 #define URL_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-// Does the name begin with s3://, https:// or http://? Letter case counts.
+// True if the name begins with s3://, https:// or http:// (in lower case).
 bool url_is(const char *name);
 // Bytes of the scheme with its slashes: 5 of "s3://...", 7 or 8 of the others, 0 of other names.
 size_t url_scheme(const char *name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTF-8 (Unicode, table 3-7), by utf8proc. The one owner of what is valid.
+// UTF-8 (Unicode, table 3-7), by utf8proc. The only place that decides what is valid UTF-8.
 #ifndef BASE_UTF8_H
 #define BASE_UTF8_H
 

@@ -24,9 +24,8 @@ struct kmeans_stage_options {
 // Options that do not go together, or are missing: -1 with wrong usage in e.
 int kmeans_stage_check(const struct kmeans_stage_options *o, const struct cli_common *common,
                        struct err *e);
-// All of it. argv: the command as it was given, for the sidecars. c: the
-// ranks that do it together. *rows: how many there are. 0, or
-// -1, also after a signal that asked for the stop (system/signals.h).
+// Runs all of it. argv: the command as it was given, for the sidecars. c: the ranks that do it
+// together. *rows: number of rows. 0, or -1; a stop by a signal (system/signals.h) is -1 too.
 int kmeans_stage_run(const struct kmeans_stage_options *o, const struct cli_common *common,
                      int argc, char *const *argv, struct comm *c, struct log *l, uint64_t *rows,
                      struct err *e);

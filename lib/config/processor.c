@@ -14,7 +14,7 @@
 // Keys that change no pixel: which device, which layout, what class wrote the file.
 static const char *const ignored[] = {
     "_processor_class",       "_valid_processor_keys", "data_format", "device",
-    "disable_grouping",       "do_convert_rgb", // pictures are RGB before this is asked
+    "disable_grouping",       "do_convert_rgb",                    // pictures are RGB already
     "feature_extractor_type", "input_data_format",     "pad_size", // read with do_pad only
     "processor_class",        "return_tensors",        NULL,
 };

@@ -121,7 +121,7 @@ static const char *kind_of(const char *name)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strstr(name, kinds[i][0]))
             return kinds[i][1];
-    return "not in the table of names (model/timm.c)";
+    return "not in the table of names (config/timm.c)";
 }
 
 static const char *pool_word(enum family f)

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one seam between the model and the hardware. A device owns memory and knows the operations
-// below; clip-model, clip-grad, losses and optim are written once against them and never know which
-// device runs. The CPU device (device/cpu/table.c) is the readable truth; another one is held
-// against it by the same tests.
+// The interface of a device. A device owns memory and has the operations below; lib/model and
+// lib/losses use only these operations, so they run on any device. The CPU device
+// (device/cpu/table.c) is the reference: the same tests compare other devices with it.
 //
 // Conventions
 //   - Pointers marked "device" come from `alloc`; on the CPU they are ordinary memory.
@@ -31,9 +30,9 @@ enum dev_type {
 };
 enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU, DEV_ACT_TANH_GELU };
 
-// A weight matrix [out, in] as the device's GEMM likes it (packed, converted). Opaque.
+// A weight matrix [out, in] in the layout that the device's GEMM needs (packed, converted). Opaque.
 struct dev_weight;
-// Operations kept for playing them again.
+// A recorded list of operations, to be repeated.
 struct dev_record;
 
 // What a linear layer does to x W^T on the way out, in this order.
@@ -120,7 +119,7 @@ struct dev_hits {
     uint32_t *n;         // device [1]; zeroed by the caller
     uint32_t room;
 };
-// What hits_top knows of the rows of a block from the blocks to its left.
+// State of hits_top for the rows of a block, from the blocks to its left.
 struct dev_top {
     size_t n;           // of so many greatest scores, 1 to DEV_TOP_MAX
     bool first;         // the leftmost block: best and found are set up
@@ -133,29 +132,30 @@ struct dev_top {
 struct dev;
 struct dev_ops {
     // -- memory
-    // Bytes that alloc may still give, and that the device has. 0 or -1.
+    // *available: bytes that alloc can still return; *total: bytes of the device. 0 or -1.
     int (*memory)(struct dev *, size_t *available, size_t *total, struct err *);
     void *(*alloc)(struct dev *, size_t bytes, struct err *); // zeroed; NULL with err
     void (*free)(struct dev *, void *);
     void (*upload)(struct dev *, void *dst, const void *host, size_t bytes);
     int (*download)(struct dev *, void *host, const void *src, size_t bytes, struct err *);
-    // An upload that overlaps what has been given: nothing given since the last sync uses dst.
+    // An upload that overlaps the operations queued so far: none queued since the last sync uses
+    // dst.
     void (*upload_ahead)(struct dev *, void *dst, const void *host, size_t bytes);
-    // A download that does not wait: the bytes are in `host` once `fetched` with the number that it
-    // gives, or a later one's, or `sync`, has returned. 0: they are there already.
+    // A download that does not wait. The bytes are in `host` after `fetched` with the number
+    // returned here (or a later number), or after `sync`. 0: the bytes are in `host` already.
     uint64_t (*fetch)(struct dev *, void *host, const void *src, size_t bytes);
     int (*fetched)(struct dev *, uint64_t number, struct err *);
     int (*sync)(struct dev *, struct err *);
     void (*zero)(struct dev *, void *dst, size_t bytes);
-    // Operations that come again and again with the same memory and sizes:
+    // Records operations that are repeated with the same memory and sizes:
     //     while (record(d, &r)) {
     //         the operations: none that allocates, frees, uploads, fetches or waits
     //         if (!recorded(d, r))
     //             break;
     //     }
-    // Where record is false they have been given as they were the last time. *r is NULL at first.
+    // When record returns false it has repeated the recorded operations. *r is NULL at first.
     bool (*record)(struct dev *, struct dev_record **);
-    bool (*recorded)(struct dev *, struct dev_record *); // true: they are to be given again
+    bool (*recorded)(struct dev *, struct dev_record *); // true: run the loop once more
     void (*record_free)(struct dev *, struct dev_record *);
     void (*copy)(struct dev *, void *dst, const void *src, size_t bytes);
 
@@ -357,10 +357,10 @@ struct dev {
     enum dev_type act;  // type of activations
     size_t act_size;    // bytes of one
     int threads;        // CPU
-    size_t pass_rows;   // rows a pass through a model needs to fill it; 0: the model's own choice
-    bool reserve;       // its memory is asked for once, for the largest batch
+    size_t pass_rows;   // rows of a pass that fill the device; 0: the model chooses
+    bool reserve;       // allocate once, for the largest batch
     int weight_copies;  // act copies that weight_view holds
-    size_t own_bytes;   // of its memory, taken by itself at most, whatever the model
+    size_t own_bytes;   // device memory that it takes itself at most, for any model
     void *impl;         // the device's own
     struct err failure; // first failure, text[0] == 0 when none
     const char *name;   // "cpu", "cuda:0"

@@ -19,7 +19,7 @@ struct embed_item {
     char *paths[2];             // freed by the run, where they are the item's
     struct sidecar sidecar;     // keys, inputs and rows are filled in; released by the run
     struct shard_list shard;    // for the source, where it is one shard; nothing owned
-    size_t number;              // for those who give it
+    size_t number;              // the caller's
 
     // Counted by the run
     uint64_t samples, no_image, no_text; // without a usable picture, caption (where wanted)

@@ -86,7 +86,7 @@ int embed_source_check(const struct embed_source *s, struct err *warning, struct
     return s->images ? check_stream(s, h, warning, e) : 0;
 }
 
-// Did the writer of the stream leave samples out because it was told to?
+// True if the writer of the stream left samples out on request.
 static bool sliced(const struct samples_header *h)
 {
     return h->skip || h->limit != UINT64_MAX || h->n_parts > 1 || h->keep;

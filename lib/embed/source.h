@@ -25,8 +25,8 @@ struct embed_source {
     int threads;
 };
 
-// Checks that a stream's pictures are what the model wants: size, resize, interpolation, mean and
-// std. 0, or -1 naming what differs. *warning, when not "", is worth telling.
+// Checks that a stream's pictures are as the model needs them: size, resize, interpolation, mean
+// and std. 0, or -1 naming what differs. *warning: one line for the user, or "".
 int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e);
 
 // Hands every sample to `put`, in order; 1 from it stops. `shard` is told the name of each shard,

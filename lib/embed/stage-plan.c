@@ -8,8 +8,8 @@
 
 const char embed_stage_stdout[] = "-";
 
-// Where image embeddings go: where they are told to; else to standard output, unless another output
-// goes there, or it is a terminal and there are others.
+// Path of the image embeddings: --image-out or -o if given; else standard output, unless another
+// output goes there, or standard output is a terminal and there are other outputs. NULL: none.
 static const char *image_path(const struct embed_job *s)
 {
     bool others = s->o->text_out || s->o->tokens_out;

@@ -16,7 +16,7 @@ static int open_tokenizer(struct embed_job *s, struct err *e)
     return s->tokenizer ? 0 : -1;
 }
 
-// A stream of captions only, and no word about image embeddings: none are wanted.
+// Drops the image embeddings when the stream has only captions and no option names an image output.
 static void drop_images(struct embed_job *s)
 {
     bool asked = s->o->image_out || s->common->output != embed_stage_stdout ||

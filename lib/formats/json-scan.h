@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The grammar of JSON, checked without building anything: what json.c asks before cJSON sees a
-// text, how the header of a safetensors file reads its strings, and what a shard's json member is.
+// Checks the grammar of JSON without building a tree. Used by json.c before it calls cJSON, for the
+// strings of a safetensors header, and for a shard's json member.
 #ifndef FORMATS_JSON_SCAN_H
 #define FORMATS_JSON_SCAN_H
 

@@ -52,11 +52,11 @@ int npy_set_rows_f16(const struct npy_set *s, uint64_t first, uint64_t count, ui
 int npy_set_gather_f16(const struct npy_set *s, const uint64_t *rows, size_t count, uint16_t *out,
                        struct err *e);
 bool npy_set_all(const struct npy_set *s, enum npy_type type); // all parts with rows have it
-// Maps a part; *data: its rows, aligned for their type. *resident: all of it is in the system's
+// Maps a part; *data: its rows, aligned for their type. *resident: the whole file is in the page
 // cache. 0 or -1; the caller closes the map.
 int npy_set_map(const struct npy_set *s, size_t part, struct map *m, const void **data,
                 bool *resident, struct err *e);
-// -1 where a file is no longer as it was when it was opened.
+// 0, or -1 if a file has changed since npy_set_open.
 int npy_set_unchanged(const struct npy_set *s, struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// "failed": the rows of zeros, so that those who count samples need not read terabytes of
+// "failed": the rows of zeros, so that counting samples needs no reading of terabytes of
 // embeddings.
 #include <stdlib.h>
 

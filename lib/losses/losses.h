@@ -61,8 +61,8 @@ struct loss_part {
     } s[LOSS_PART_SUMS];
 };
 
-// Device memory that the terms share, and what they leave for the values: these need the device's
-// answer, so they are worked out when all of the step has been given to it.
+// Device memory that the terms share, and what they record for the values. The values need results
+// from the device, so they are computed after the whole step is queued.
 struct loss_room {
     struct dev *d;
     size_t n; // rows of the batch at most
@@ -83,7 +83,7 @@ struct loss_room {
     struct loss_part *of;                                   // [max_rows + max_sums]
     size_t max_rows, max_sums;                              // what the terms declare, and one more
     size_t n_rows, n_sums, n_of, batch;
-    bool overrun; // a term asked for more than it declares
+    bool overrun; // a term used more rows or sums than its table row declares
 };
 
 // What a term needs.
@@ -136,7 +136,7 @@ int losses_needs(const struct losses *l);
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);
 size_t losses_bytes(const struct losses *l, size_t n, size_t n_label);
-// Gives the device all that makes gradients and values; waits for nothing. 0 or -1.
+// Queues on the device all that makes gradients and values, and does not wait. 0 or -1.
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
 // A part's gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
 void losses_scalars(struct losses *l, size_t part, float *dscale, float *dbias);

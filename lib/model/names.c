@@ -287,7 +287,7 @@ int clip_file_parts(const struct clip_config *c, const struct clip_tensor *t, bo
 {
     const char *prefix = "";
     const char *at = hf ? hf_pattern(c, t, &prefix) : open_clip_pattern(c, t, false, &prefix);
-    // Layer scale, inner norms and the like have no name in CLIPModel.
+    // Layer scale, inner norms and others have no name in CLIPModel.
     if (!at)
         return 0;
     int ones = leading(&at), n = pieces_of(at);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The weights of a model folder, in open_clip's or Hugging Face's layout, seen through one table
-// (model/table.h). Files stay mapped; a tensor is converted when asked for, so that a model larger
+// (model/table.h). Files stay mapped; a tensor is converted when it is read, so that a model larger
 // than memory can be packed piece by piece.
 //
 // A missing tensor, one too many, a wrong shape and a number type other than F32, F16, BF16 and F64

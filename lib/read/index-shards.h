@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The index of each of many shards, DIR/STEM.tsv (read-index.h), made by one process. Each appears
+// The index of each of many shards, DIR/STEM.tsv (read/index.h), made by one process. Each appears
 // whole or not at all. A shard that is not there has an empty index and DIR/STEM.missing, a damaged
 // one the index of what could be read and DIR/STEM.damaged; both files say why.
 #ifndef READ_INDEX_SHARDS_H

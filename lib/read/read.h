@@ -38,7 +38,7 @@ struct read_options {
     uint64_t part, n_parts; // part 0 .. n_parts - 1 of the output sequence, in nearly equal slices
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
-    const char *counts; // with parts: folder of files that give the counts (read-count.h), or NULL
+    const char *counts; // with parts: folder of files that give the counts (read/count.h), or NULL
     struct remote *remote;       // reads URLs
     const struct select *select; // samples that it does not take are dropped as by a mask; or NULL
     int threads;
@@ -84,9 +84,9 @@ struct read_sink {
     int (*skipped)(void *ctx, uint64_t n, const uint8_t chain[DIGEST_BYTES], struct err *e);
 };
 
-// Runs to the end. What is wrong with a sample or a shard is told to the sink and does not end the
-// run; a shard that cannot be opened, a read that the system refuses, lack of memory, a keep mask
-// that does not fit and the sink's -1 do. 0 or -1.
+// Runs to the end. Errors of a sample or a shard go to the sink and do not end the run; a shard
+// that cannot be opened, a read that the system refuses, lack of memory, a keep mask that does not
+// fit and the sink's -1 do. 0 or -1.
 int read_run(const struct read_options *o, const struct read_sink *sink, struct err *e);
 
 // Refuses options that do not go together, and shards that are not there. 0 or -1.

@@ -27,7 +27,7 @@ struct read_source {
     uint64_t *counts; // of each shard of the list, or NULL
     struct shard_keys *keys;
     struct read_shard *shards; // all that are alive, the newest first
-    uint64_t seen;             // places of the source sequence behind us
+    uint64_t seen;             // samples of the source sequence taken or passed over
     struct read_skip skip;
     bool told_skip;
     bool stopped;

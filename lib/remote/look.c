@@ -61,7 +61,7 @@ static int take_page(struct remote_list *l, const struct listing *page, const ch
     for (size_t i = 0; i < page->n; i++) {
         const struct listing_entry *from = &page->entries[i];
         if (strncmp(from->key, key, n) || !from->key[n] || strchr(from->key + n, '/'))
-            continue; // the folder's own mark, and what a store adds that knows no delimiter
+            continue; // the folder's own key, and keys from a store that ignores the delimiter
         char name[PATH_BYTES];
         if (path_format(name, e, "%.*s%s", (int)bucket, prefix, from->key) ||
             mem_grow(&l->entries, &l->cap, l->n + 1, sizeof *l->entries, e))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // AWS Signature Version 4 in the Authorization header: "Create a signed AWS API request", AWS
-// Identity and Access Management User Guide. Checked in tests/unit/sigv4-test.c against the
+// Identity and Access Management User Guide. Checked in tests/unit/remote/sigv4-test.c against the
 // examples that AWS publishes. Built only where the remote reader is (CLIPCID_REMOTE).
 #ifndef SIGV4_H
 #define SIGV4_H

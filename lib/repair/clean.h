@@ -8,7 +8,7 @@
 //
 // ftfy's repairs, in its order, on each line, again until nothing changes (at most TEXT_ROUNDS
 // times, so that nesting cannot cost quadratic time): HTML references where no '<' was seen;
-// mojibake (text/mojibake.h); C1 controls read as windows-1252; Latin ligatures; full-width and
+// mojibake (repair/mojibake.h); C1 controls read as windows-1252; Latin ligatures; full-width and
 // half-width forms; curly quotes; line breaks; terminal escapes; control characters; NFC.
 //
 // Where it may differ from Python: lone surrogates cannot come up, as the input must be UTF-8;

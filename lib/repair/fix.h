@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The single repairs of text/clean.h, on code points.
+// The single repairs of repair/clean.h, on code points.
 #ifndef REPAIR_FIX_H
 #define REPAIR_FIX_H
 

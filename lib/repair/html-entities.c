@@ -190,9 +190,9 @@ static int upper_pair(int32_t c, int32_t out[2])
     return 0;
 }
 
-// &EACUTE; and the like: a name in capitals that is known in lower case and that html.unescape
-// would leave alone. The three-letter ligatures come as their ligature characters: a later repair
-// takes those apart, in lower case, and the text is lower-cased in the end.
+// Names such as &EACUTE;: in capitals, known in lower case, and html.unescape would leave alone.
+// The three-letter ligatures come as their ligature characters: a later repair takes those apart,
+// in lower case, and the text is lower-cased in the end.
 static int find_capitals(const char *name, size_t n, int32_t out[2])
 {
     char lower[HTML_NAME_MAX];

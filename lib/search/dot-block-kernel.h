@@ -29,7 +29,7 @@ void dot_tile_i8(const struct dot_bytes *a, const struct dot_bytes *b, size_t wo
 void dot_tile_i16(const struct dot_bytes *a, const struct dot_bytes *b, size_t words, float *out,
                   size_t ld);
 
-// What packing tells of each row: the squares of |x| and |x - packed x|, summed in float32; for
+// Results of packing for each row: the squares of |x| and |x - packed x|, summed in float32; for
 // int16 and int8 `scale`, for int8 `minus` too.
 struct dot_packed {
     float *norm2, *lost2, *scale;

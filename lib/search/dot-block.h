@@ -62,7 +62,7 @@ void dot_panel_set(struct dot_panel *p, const float *rows, size_t n);
 void dot_panel_part(struct dot_panel *p, const float *rows, size_t first, size_t n);
 void dot_panel_done(struct dot_panel *p);
 #define DOT_MAX_NORM 1e15
-// Makes `left` of the n <= cap rows of a panel of the other side from `first` on, as it has them.
+// Repacks n <= cap rows of `right`, from `first` on, into `left`. Values are not rounded again.
 void dot_panel_take(struct dot_panel *left, const struct dot_panel *right, size_t first, size_t n);
 
 // out[i * ld + j] ~ a_(a0 + i) . b_(b0 + j) for i < m, j < n. a0 is a multiple of DOT_LEFT, b0 of

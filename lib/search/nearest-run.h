@@ -16,7 +16,7 @@ void nearest_write(const struct nearest_pick *best, size_t n, size_t top, int32_
                    double *sims);
 // The float below v.
 float nearest_below(double v);
-// nearest_rows here, by the panel, which is packed where it is not there yet.
+// nearest_rows on this processor. Packs the panel if that has not been done.
 int nearest_rows_here(struct nearest *a, int threads, const float *rows, size_t n,
                       const uint8_t *state, size_t top, int32_t *labels, double *sims,
                       struct err *e);

@@ -19,8 +19,8 @@ struct nearest {
     double most, worst;           // with a device: greatest norm and loss of the centroids
 };
 
-// Bytes that an index of k centroids takes (centroids themselves not counted), and that one thread
-// of nearest_rows takes; 0 when they do not fit in size_t.
+// Bytes of an index of k centroids (without the centroids themselves), and of one thread of
+// nearest_rows; 0 when they do not fit in size_t.
 size_t nearest_bytes(size_t k, size_t dim);
 size_t nearest_thread_bytes(size_t dim, size_t top);
 

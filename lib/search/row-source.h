@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of an algorithm, which need not know whether they lie in memory or in files.
+// The rows that an algorithm reads, from memory or from files.
 #ifndef SEARCH_ROW_SOURCE_H
 #define SEARCH_ROW_SOURCE_H
 
@@ -28,7 +28,7 @@ struct row_source {
     // All rows (float16 with read_half, else float32) where they can be used in place: the parts,
     // the source's own, *n of them; NULL: they must be read. May itself be NULL.
     const struct row_part *(*parts)(void *ctx, size_t *n);
-    // With parts: -1 where what they hold is no longer what it was, to be asked at the end.
+    // With parts: -1 if their bytes have changed since they were opened; call it at the end.
     int (*unchanged)(void *ctx, struct err *e);
 };
 

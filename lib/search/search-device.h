@@ -58,15 +58,15 @@ struct search_device {
     char text[256];
 };
 
-// Works out what is needed and allocates all of it; refused, with the sizes, where it does not fit.
-// The device stays the caller's. 0 or -1.
+// Computes the sizes and allocates all device and host memory. d stays the caller's. 0, or -1; when
+// it does not fit, the error has the sizes.
 int search_device_init(struct search_device *s, struct dev *d,
                        const struct search_device_need *need, struct err *e);
-// The same where *mem is a ceiling on the host's memory: what the searches take of it goes off.
+// The same with a limit on host memory: subtracts what the searches take from *mem (bytes).
 int search_device_init_within(struct search_device *s, struct dev *d,
                               const struct search_device_need *need, uint64_t *mem, struct err *e);
 void search_device_release(struct search_device *s); // safe on a zeroed struct
-// One line about the memory; about the candidates so far. Good until the next of these calls.
+// One line about the memory, or about the candidates so far. Valid until the next of these calls.
 const char *search_device_memory(struct search_device *s);
 const char *search_device_counts(struct search_device *s);
 

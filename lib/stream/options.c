@@ -56,7 +56,7 @@ static int parse_jitter(const struct stream_options *o, struct jitter_params *j,
     return 0;
 }
 
-// Pictures as --model wants them; where --size is given too, they have to agree.
+// Takes the pictures' form from --model; --size, if given, must agree.
 static int take_model(struct stream *t, struct err *e)
 {
     struct read_options *r = &t->read;

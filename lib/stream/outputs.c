@@ -76,7 +76,7 @@ int stream_outputs_open(struct stream *t, struct err *e)
     return 0;
 }
 
-// The trailer goes out last: who sees it may rely on the files beside the stream.
+// The trailer goes out last, so that a reader that has it can rely on the files beside the stream.
 int stream_outputs_commit(struct stream *t, struct err *e)
 {
     if (out_flush(&t->out, e))

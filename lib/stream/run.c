@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run of shard-read: takes what the reading pipeline hands out, writes it, counts what is bad.
+// A run of shard-read: writes the samples that the reading pipeline delivers, and counts bad ones.
 #include <stdio.h>
 
 #include "read/index.h"

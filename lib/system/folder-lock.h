@@ -5,8 +5,8 @@
 // a signal too. The owner also holds flock(2) on it, where the file system has that.
 //
 // A lock whose owner was a process of this host and is gone (kill -9, a crash, a reboot) is taken
-// over. Of a process on another host nothing can be known: such a lock is refused, with what it
-// says and how to remove it.
+// over. The state of a process on another host is unknown: its lock is respected, and the error
+// says who holds it and how to remove it.
 #ifndef SYSTEM_FOLDER_LOCK_H
 #define SYSTEM_FOLDER_LOCK_H
 
@@ -21,7 +21,7 @@ struct folder_lock {
 
 // 0 held, or -1: another process holds it, or the folder cannot be written.
 int folder_lock_take(struct folder_lock *l, const char *dir, const char *tool, struct err *e);
-// Gives it back; nothing where it is not held (all zero).
+// Releases the lock; no-op when it is not held (all zero).
 void folder_lock_release(struct folder_lock *l);
 
 #endif

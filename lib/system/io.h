@@ -40,17 +40,16 @@ int out_open(struct out *o, const char *path, struct err *e);
 int out_write(struct out *o, const void *data, size_t n, struct err *e);
 // Overwrites bytes already written, at `at`; only where o->can_seek. 0 or -1.
 int out_pwrite(struct out *o, const void *data, size_t n, off_t at, struct err *e);
-// Hands buffered bytes to the system. 0 or -1.
+// Writes the buffered bytes to the file. 0 or -1.
 int out_flush(struct out *o, struct err *e);
-// Flushes, syncs and gives the file its name. 0 or -1. On failure nothing is left, but where only
-// the directory could not be synced: then the file is there, whole, and the message says so.
+// Flushes, syncs and renames the file to its name. 0 or -1. After a failure no file is left, except
+// when only the sync of the directory failed: then the file is complete, and the message says so.
 int out_commit(struct out *o, struct err *e);
 // Drops the output; nothing is left. No-op on a committed or never opened (zeroed) one.
 void out_abort(struct out *o);
 
-// Refuses outputs that would be lost or would replace what they are made from: two of one name, or
-// one that is an input. A NULL is no output; devices and pipes, "-" among the inputs, do not count.
-// 0 or -1.
+// Refuses two outputs of one name, and an output that is also an input. NULL outputs are passed
+// over, and so are devices, pipes and an input "-". 0 or -1.
 int io_check_apart(const char *const *outputs, size_t n_outputs, char *const *inputs,
                    size_t n_inputs, struct err *e);
 

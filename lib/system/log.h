@@ -38,8 +38,8 @@ struct progress {
     char extra[64];     // shown at the end: "loss 3.21"
 };
 void progress_start(struct progress *p, struct log *l, uint64_t total, const char *unit);
-// Cheap enough for every record: looks at the clock, prints at most five times a second on a
-// terminal, once a minute elsewhere, and at once after SIGUSR1.
+// Cheap enough to call for every record. Prints at most five times a second on a terminal, once a
+// minute elsewhere, and immediately after SIGUSR1.
 void progress_to(struct progress *p, uint64_t done);
 // Erases the bar.
 void progress_end(struct progress *p);

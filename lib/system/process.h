@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who a process is, so that another one can tell later whether it is still there: host, process id
-// and the time it started, as process ids are used again.
+// Identifies a process, so that another process can check later whether it still runs: host,
+// process id, and its start time because process ids are used again.
 #ifndef SYSTEM_PROCESS_H
 #define SYSTEM_PROCESS_H
 

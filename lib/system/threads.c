@@ -20,8 +20,8 @@ int threads_cpus(void)
     return n > 0 ? n : 1;
 }
 
-// Threads that have nothing to do wait for the next call, of this or another caller: a loop over a
-// few thousand rows is shorter than starting sixteen threads. They live as long as the process.
+// Idle threads wait for the next call, of this or another caller, because a loop over a few
+// thousand rows takes less time than starting sixteen threads. They end with the process.
 struct threads_call {
     void *(*entry)(void *);
     void *arg;
@@ -32,11 +32,11 @@ struct threads_call {
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t called;
-    struct threads_call *calls; // the loops that want threads
+    struct threads_call *calls; // loops that can use more threads
     size_t wanted, idle; // by all calls; threads without work, those that are being started too
 } shared = {.lock = PTHREAD_MUTEX_INITIALIZER, .called = PTHREAD_COND_INITIALIZER};
 
-// n of the threads that c wants have come, or are wanted no longer.
+// Lowers the number of threads that c still waits for by n.
 static void want_less(struct threads_call *c, size_t n)
 {
     struct threads_call **at = &shared.calls;

@@ -5,7 +5,7 @@
 //     tokenizer_encode(t, text, len, 77, row, &n, &e);
 //     tokenizer_free(t);
 //
-// A text is cleaned (text/clean.h), cut by the pattern
+// A text is cleaned (repair/clean.h), cut by the pattern
 //     <start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+
 // and each piece encoded as bytes (bpe.h). The special tokens go by open_clip's names whatever the
 // vocabulary calls them, so that every form of one vocabulary gives the same ids; <|endoftext|> in
@@ -17,7 +17,7 @@
 //
 // All 3044 golden rows of open_clip with ftfy 6.3 are equal. Rows may differ where characters came
 // into Unicode after utf8proc's version (15.0 in Debian 12: for Python up to 3.12 none, for later
-// ones the new letters and digits count as symbols) and as text/clean.h says.
+// ones the new letters and digits count as symbols) and as repair/clean.h says.
 #ifndef TEXT_TOKENIZER_H
 #define TEXT_TOKENIZER_H
 

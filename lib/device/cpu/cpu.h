@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inside the CPU device: what its files share. Nobody else includes it.
+// Private to lib/device/cpu: what its files share.
 //
 // Work is cut into pieces whose bounds depend only on the sizes, never on the number of threads or
 // on what else is in the batch, so that the bytes are the same for any -t.

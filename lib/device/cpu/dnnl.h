@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The little of oneDNN that the CPU device uses, one face over its C API of version 2 and 3: a
-// matrix product C[m, n] = A[m, k] B[k, n] with float32 C and a B laid out as oneDNN likes it.
+// The part of oneDNN that the CPU device uses, the same over the C APIs of versions 2 and 3: a
+// matrix product C[m, n] = A[m, k] B[k, n] with float32 C and B in a layout that oneDNN chooses.
 // Every call computes on the calling thread only.
 #ifndef DEVICE_CPU_DNNL_H
 #define DEVICE_CPU_DNNL_H
@@ -35,7 +35,7 @@ const struct mm_shape *mm_shape_of(const struct mm *p);
 // C is [m, n] without gaps. 0 or -1.
 int mm_run(struct mm *p, int worker, const void *a, const struct mm_b *b, float *c, struct err *e);
 
-// An empty B in the layout that p likes.
+// An empty B in the layout that p needs.
 struct mm_b *mm_b_new(struct mm_engine *g, const struct mm *p, struct err *e);
 void mm_b_free(struct mm_b *b);
 // Fills it: element (i, j) at src[i * row_step + j * col_step], float32 or bfloat16; one of the two

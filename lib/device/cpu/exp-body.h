@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The exponential and what is made of it, over a vector type V and its operations V_*, which who
-// includes this defines: exp-avx2.c and exp-avx512.c with fused multiply-adds, simd.h without (so
-// that all levels give the same bits). No include guard: it is not a header.
+// The exponential and functions made of it, over a vector type V and its operations V_*, which the
+// including file defines: exp-avx2.c and exp-avx512.c with fused multiply-adds, simd.h without (so
+// that all levels give the same bits). No include guard: it is included more than once.
 
 INLINE V v_all(float x)
 {

@@ -12,8 +12,8 @@ enum { SMALL_COLS = 16 }; // columns come in multiples of this
 // whatever m and n; with fused multiply-adds where the level has them (isa.h).
 void small_gemm(size_t m, size_t n, size_t k, const float *a, size_t lda, const float *b,
                 size_t ldb, float *c, size_t ldc);
-// SMALL_COLS columns, rows of B without gaps, more of the like behind them. With `add` C += A B, as
-// if the sums had begun with C: a product in parts of k has the bits of the whole.
+// One panel: SMALL_COLS columns of B, rows without gaps. With `add` C += A B, where each sum starts
+// from C, so that a product done in parts of k has the same bits as in one.
 void small_gemm_panel(size_t m, size_t k, const float *a, size_t lda, const float *b, float *c,
                       size_t ldc, bool add);
 // The first with element (i, p) of A at a[i * a_row + p * a_col].

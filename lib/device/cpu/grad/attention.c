@@ -3,7 +3,7 @@
 // (Dao et al., FlashAttention, NeurIPS 2022). By head, with Q, K, V, O rows of a sequence:
 //     P = exp(scale Q K^T - lse)       dP = dO V^T        dS = scale P (dP - rows of dO.O)
 //     dQ = dS K                        dK = dS^T Q        dV = P^T dO
-// A sequence is one work item: its rows are nobody else's.
+// A sequence is one work item, because no other item writes its rows.
 #include <stdlib.h>
 
 #include "device/cpu/simd.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU device's operations for training: the backward ones, the loss side and the optimiser.
-// What each does is said in dev.h under its name without the prefix; device/cpu/table.c puts them
-// into its table. Work is cut into blocks of fixed size whatever the number of threads, and every
-// sum has one order, so the bytes are the same for any of them.
+// dev.h describes each under its name without the prefix; device/cpu/table.c puts them into its
+// table. Work is cut into blocks of fixed size and every sum has one order, so the result is the
+// same for any number of threads.
 #ifndef DEVICE_CPU_GRAD_GRAD_H
 #define DEVICE_CPU_GRAD_GRAD_H
 
