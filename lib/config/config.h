@@ -29,7 +29,7 @@ enum clip_qkv_bias {
     CLIP_BIAS_NONE,
 };
 
-// What becomes of the rows of a sample.
+// How the rows of a sample become one row.
 enum clip_pool {
     CLIP_POOL_TOKEN, // one of them: the class token's, a text's see clip_read
     CLIP_POOL_MEAN,  // the mean of the patches, without class token

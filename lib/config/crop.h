@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a model's pictures are cut, by the part of the code that cuts them.
+// A model's preprocessing as parameters of image/crop.h.
 #ifndef CONFIG_CROP_H
 #define CONFIG_CROP_H
 
@@ -7,8 +7,7 @@
 #include "image/crop.h"
 #include "formats/samples.h"
 
-// The defaults of crop_params, with the model's side, fit, filter and fill: what its evaluation
-// sees.
+// crop_params_default with the model's side, fit, filter and fill, as its evaluation uses them.
 void clip_crop(const struct clip_config *cfg, struct crop_params *out);
 // The word that a samples stream has for the model's fit: "shortest", "squash", "pad", and
 // "pad-127" where the fill is not black.

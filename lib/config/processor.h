@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Private to config*.c: how Hugging Face's files say that pictures are prepared.
+// Private to lib/config: the preprocessing in Hugging Face's files.
 #ifndef CONFIG_PROCESSOR_H
 #define CONFIG_PROCESSOR_H
 
 #include "config/config.h"
 
 // From preprocessor_config.json and processor_config.json (either may be NULL). `p` holds the
-// defaults and keeps them where neither says anything. 0, or -1 with the file and key named.
+// defaults and keeps those that neither file sets. 0, or -1 with the file and key named.
 int clip_processor_read(struct clip_preprocess *p, const cJSON *preprocessor,
                         const cJSON *processor, struct err *e);
 

@@ -54,7 +54,7 @@ void embed_ring_release(struct embed_ring *r);
 // The next batch for a stage; waits for the stage before it. NULL: there are no more, or the run
 // has failed. EMBED_READ gets an empty one.
 struct embed_batch *embed_ring_take(struct embed_ring *r, enum embed_stage s);
-// Would the stage have to wait for one?
+// True if the stage would have to wait for a batch.
 bool embed_ring_empty(struct embed_ring *r, enum embed_stage s);
 // Marks the oldest batch that this stage has taken but not yet given as finished.
 void embed_ring_give(struct embed_ring *r, enum embed_stage s);

@@ -50,7 +50,7 @@ struct embed_run {
     // The item's files are there, or with item->failed are not. From the writing thread. 0, or -1:
     // the run fails.
     int (*done)(void *ctx, struct embed_item *item, struct err *e);
-    // Told about progress, from the writing thread; may be NULL.
+    // Called with the progress, from the writing thread; may be NULL.
     void (*progress)(void *ctx, uint64_t samples);
     void *progress_ctx;
 
@@ -59,9 +59,8 @@ struct embed_run {
     double read_wait; // seconds that computing waited for samples
 };
 
-// Runs to the end of the items. What the reading of an item cannot do fails that item alone; what
-// the device or the writing cannot do fails the run, and the items that are not done have no files.
-// 0 or -1.
+// Runs to the end of the items. An error in reading an item fails that item alone; an error of the
+// device or in writing fails the run, and the unfinished items get no files. 0 or -1.
 int embed_run_all(struct embed_run *r, struct err *e);
 
 #endif

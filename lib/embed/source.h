@@ -29,9 +29,10 @@ struct embed_source {
 // and std. 0, or -1 naming what differs. *warning: one line for the user, or "".
 int embed_source_check(const struct embed_source *s, struct err *warning, struct err *e);
 
-// Hands every sample to `put`, in order; 1 from it stops. `shard` is told the name of each shard,
-// in order, those without samples too; `part`: not all of its samples came. Refuses a damaged shard
-// unless s->partial: the rows of a part would pass for those of the whole. 0 or -1.
+// Calls `put` for every sample, in order; a 1 from it stops. Calls `shard` with the name of each
+// shard, in order, also of those without samples; `part`: not all of its samples came. Refuses a
+// damaged shard unless s->partial, because the rows of a part would be taken for the whole. 0 or
+// -1.
 struct embed_sink {
     void *ctx;
     int (*put)(void *ctx, const struct samples_record *r, struct err *e);

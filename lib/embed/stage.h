@@ -35,12 +35,11 @@ struct embed_stage_options {
     bool batch_given;
 };
 
-// The output that stands in cli_common before the command line is read: by its address -o is known
-// not to have been given.
+// The default of cli_common.output ("-"): -o was not given if output still has this address.
 extern const char embed_stage_stdout[];
 
-// One run. Zeroed before embed_stage_prepare; it stays where it is until the process ends, because
-// a signal reads `written`.
+// One run. Zeroed before embed_stage_prepare. Must not move or be freed before the process ends,
+// because a signal handler reads `written`.
 struct embed_job {
     const struct embed_stage_options *o;
     const struct cli_common *common;

@@ -26,7 +26,7 @@ struct eval_model {
     void *progress_ctx;
 };
 
-// Row i is sample i of the split. A picture that cannot be had has a row of zeros.
+// Row i is sample i of the split; zeros if its picture could not be decoded.
 struct eval_features {
     size_t n, dim;
     float *x;         // [n, dim], unit rows

@@ -30,7 +30,7 @@ struct eval_results {
 };
 
 // Opens `path` ("-" = standard output), which stays borrowed, and refuses one that cannot be
-// written. `model` is the model's digest: lines of others are of no use. 0 or -1.
+// written. `model`: the model's digest; lines of other models are dropped. 0 or -1.
 int eval_results_open(struct eval_results *r, const char *path, const char *model, struct err *e);
 // The earlier line made from these inputs, removed from the earlier ones; NULL: there is none. The
 // caller frees it.

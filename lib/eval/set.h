@@ -45,7 +45,7 @@ struct eval_sample {
     uint64_t row;           // in the split, over all shards
     const char *shard_name; // "0.tar"
     const char *key;
-    const uint8_t *pixels; // size x size RGB; NULL: the picture cannot be had (`reason`)
+    const uint8_t *pixels; // size x size RGB; NULL: the picture cannot be decoded (`reason`)
     const char *reason;
     int32_t label;               // EVAL_CLASSES
     const uint8_t *targets;      // EVAL_MULTILABEL, [classes]
@@ -54,10 +54,10 @@ struct eval_sample {
 };
 typedef int eval_sink_fn(void *user, const struct eval_sample *s, struct err *e);
 
-// Reads and decodes a split on `threads` threads and hands its samples to the sink in order; with
-// `picture` NULL nothing is decoded and all have pixels NULL. A
-// damaged archive and a sample without a usable label are errors: a figure over a part of the set
-// is not the set's figure. 0 or -1.
+// Reads and decodes a split on `threads` threads and delivers its samples to the sink in order;
+// with `picture` NULL nothing is decoded and all have pixels NULL. A damaged archive and a sample
+// without a usable label are errors, because a figure over a part of the set is not the set's
+// figure. 0 or -1.
 int eval_set_read(const struct eval_set *s, const char *split, const struct read_picture *picture,
                   int threads, eval_sink_fn *sink, void *user, struct err *e);
 

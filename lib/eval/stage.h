@@ -28,8 +28,8 @@ struct eval_stage_options {
 // Options that do not go together, or are missing: -1 with wrong usage in e.
 int eval_stage_check(const struct eval_stage_options *o, const struct cli_common *common,
                      struct err *e);
-// Evaluates every set; the failed ones are named and the results of the others kept. *missed: a set
-// stays below --min-acc1, which the log has said. 0, or -1 where any failed.
+// Evaluates every set. Failed sets are named, and the results of the others are kept. *missed: a
+// set stays below --min-acc1, as the log says. 0, or -1 if any set failed.
 int eval_stage_run(const struct eval_stage_options *o, const struct cli_common *common,
                    struct log *l, bool *missed, struct err *e);
 

@@ -8,7 +8,7 @@
 void eval_add_figure(struct eval_result *r, const char *name, double value);
 // A share with its interval.
 void eval_add_share(struct eval_result *r, const char *name, uint64_t hits, uint64_t n);
-// A row of zeros: its picture could not be had.
+// True for a row of zeros: its picture could not be decoded.
 bool eval_row_failed(const struct eval_features *f, size_t row);
 
 // Classification: room for f's rows; one row's scores [classes]; the figures, names with a prefix.

@@ -57,7 +57,7 @@ void ledger_release(struct ledger *l);
 // stages; others follow by name.
 int ledger_rewrite(const char *path, const char *const *stages, struct err *e);
 
-// Takes over a checked row, at the end; r is empty afterwards. 0 or -1 (r keeps it).
+// Appends a checked row and empties r, which no longer owns it. 0, or -1 and r still owns it.
 int ledger_add(struct ledger *l, struct ledger_row *r, struct err *e);
 // Brings the rows into the order that the functions below expect: stages as given, others after
 // them by name, then shards; of equal ones the last stays. 0 or -1.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the decoders of lib/image share with it; not for others.
+// Private to lib/image: what the decoders share.
 #ifndef IMAGE_CODEC_H
 #define IMAGE_CODEC_H
 
@@ -8,7 +8,7 @@
 // Refuses a picture over the limit or of no size. 0 or -1.
 int image_check_size(uint64_t width, uint64_t height, const struct image_limits *lim,
                      struct err *e);
-// Checks the size, sets it (the full size too), and makes room at im->rgb. 0 or -1.
+// Checks the size, sets it (the full size too), and grows im->rgb to hold it. 0 or -1.
 int image_reserve(struct image *im, uint64_t width, uint64_t height, const struct image_limits *lim,
                   struct err *e);
 // At least rows * pitch bytes of scratch at im->work. 0 or -1.

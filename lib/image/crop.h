@@ -30,15 +30,15 @@ extern const struct crop_params crop_params_default;
 
 const char *crop_resize_name(enum crop_resize r); // "shortest", "squash", "pad"
 
-// Checks what a user may have typed. 0, or -1 with e naming the value.
+// Checks the values that options set. 0, or -1 with e naming the value.
 int crop_check(const struct crop_params *p, struct err *e);
 
-// Writes size rows of size * 3 bytes to `out`. `rng` stands at the start of this sample's stream;
-// used, and needed, only by random and flip. 0 or -1.
+// Writes size rows of size * 3 bytes to `out`. `rng`: at the start of this sample's stream; may be
+// NULL without random and flip. 0 or -1.
 int crop_make(struct resizer *r, const struct image *im, const struct crop_params *p,
               struct rng *rng, uint8_t *out, struct err *e);
 
-// The least side at which a picture can be decoded (struct image_limits) and no crop be enlarged.
+// The smallest side to decode a picture at (struct image_limits) so that no crop is enlarged.
 int crop_fast_side(const struct crop_params *p);
 
 #endif

@@ -24,8 +24,9 @@ struct image {
     size_t work_cap;
 };
 
-// What becomes of transparency. Dropped as open_clip's loaders and torchvision do it (Pillow's
-// convert("RGB")), the colour under it shows, often black; img2dataset puts it on white.
+// How transparency is removed: dropped, as open_clip's loaders and torchvision do it (Pillow's
+// convert("RGB")), so that the colour under it shows, often black; or put on white, as img2dataset
+// does it.
 enum image_alpha { IMAGE_ALPHA_DROP, IMAGE_ALPHA_WHITE };
 
 struct image_limits {

@@ -21,7 +21,7 @@ struct read_picture {
     uint64_t max_pixels; // a larger picture is refused before anything is allocated
 };
 
-// What one thread needs; all zero = empty. Large buffers are given back after each picture.
+// Buffers of one thread; all zero = empty. Large buffers are freed after each picture.
 struct read_scratch {
     struct image image;
     struct resizer resizer;

@@ -44,7 +44,7 @@ struct resize_view {
     int width, height;
 };
 
-// The result: a picture of full_width x full_height, of which only the window is made.
+// The result: a window of a picture of full_width x full_height; only the window is computed.
 struct resize_window {
     int full_width, full_height;
     int left, top, width, height; // within the full picture

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A picture of any size and format as a small JPEG, for people to look at.
+// A picture of any size and format as a small JPEG for the report.
 #ifndef IMAGE_THUMB_H
 #define IMAGE_THUMB_H
 

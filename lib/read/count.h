@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many samples of a shard the run hands out, from files that are there already, so that --part
-// need not read the headers of all shards.
+// Number of samples of a shard that the run delivers, from existing files, so that --part need not
+// read the headers of all shards.
 #ifndef READ_COUNT_H
 #define READ_COUNT_H
 

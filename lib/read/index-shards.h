@@ -10,17 +10,17 @@
 enum index_told {
     INDEX_DAMAGED, // the index has what could be read
     INDEX_MISSING, // the index is empty
-    INDEX_FAILED   // there is no index: the machine could not read what is there
+    INDEX_FAILED   // no index: an error of the machine
 };
 
 struct index_shards {
     const struct read_options *read; // its shards; each is a run of its own
     const char *dir;
     bool resume; // pass over a shard whose index is there and not older
-    // Told of each sample as struct read_sink is, and of each shard: 0, or -1 to end the run.
+    // Called for each sample like struct read_sink's. 0, or -1 to end the run.
     int (*sample)(void *ctx, struct read_shard *s, const struct samples_record *r, bool bad,
                   struct err *e);
-    // Told of each shard with something wrong; `why` names it.
+    // Called for each shard that is damaged, missing or unreadable; `why` names it.
     void (*tell)(void *ctx, enum index_told what, const struct err *why);
     void *ctx;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text of an HTML page onto an output. After a failure the calls do nothing, and html_done tells.
+// Writes an HTML page to an output. After a failure the calls do nothing; html_done returns -1.
 #ifndef REPORT_HTML_H
 #define REPORT_HTML_H
 
@@ -12,9 +12,9 @@ struct html {
     int failed;
 };
 
-// Formatted markup, as it is.
+// Formatted markup, not escaped.
 void html_put(struct html *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-// A long piece of markup, as it is.
+// A long piece of markup, not escaped.
 void html_raw(struct html *h, const char *text);
 // Text: & < > " ' escaped, bytes that are not printable ASCII or UTF-8 shown as '?'.
 void html_text(struct html *h, const char *text);

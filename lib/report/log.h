@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the logs of a pipeline tell: time and memory by stage, and the curves of a training log.
+// Figures from the logs of a pipeline: time and memory by stage, and the curves of a training log.
 #ifndef REPORT_LOG_H
 #define REPORT_LOG_H
 

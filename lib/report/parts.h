@@ -10,8 +10,8 @@
 #include "report/html.h"
 #include "base/path.h"
 
-// What the page is about: data, teacher, balance, clusters, students, versions, date; from the
-// files that say so themselves (sidecars, balance.json, configs, state.json). 0 or -1.
+// The head of the page: data, teacher, balance, clusters, students, versions, date, from the files
+// (sidecars, balance.json, configs, state.json). 0 or -1.
 int report_put_about(struct html *h, const char *work, size_t shards, uint64_t rows, struct err *e);
 int report_put_evaluation(struct html *h, const char *work, struct err *e);
 int report_put_training(struct html *h, const char *work, struct err *e);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a pipeline has made in work/NAME, counted again from the files themselves, and the page that
-// shows it. Nothing here trusts a number that a stage wrote down about itself: the ledger is the
-// sum of the index, keep and label files.
+// Counts the results of a pipeline in work/NAME from the files themselves, and makes the page that
+// shows them. No figure comes from what a stage wrote about itself: the ledger is the sum of the
+// index, keep and label files.
 #ifndef REPORT_REPORT_H
 #define REPORT_REPORT_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bytes of one shard as libarchive reads them: a file, a URL, standard input or memory. Knows
-// why a call of libarchive failed: a read that the system refused and memory that ran out are
-// errors of the machine, all others damage of the archive.
+// The bytes of one shard, read through libarchive: a file, a URL, standard input or memory. Tells
+// two failures apart: a read that the system refused and lack of memory are errors of the machine
+// (err.machine); all others are damage of the archive.
 #ifndef SHARDS_SHARD_INPUT_H
 #define SHARDS_SHARD_INPUT_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A small file that stands for a shard on another machine, so that what knows files only (make, a
-// test for existence) can go by its name and its time. Text: a line with the mark, the shard's URL,
-// and what is known of it, TAB before each value:
+// A small file that represents a shard on another machine, so that make and shell tests can use its
+// name and its time. Text: a line with the mark, the shard's URL, and its properties, TAB before
+// each value:
 //
 //     clip-cid remote shard
 //     s3://bucket/laion/00000.tar
@@ -20,10 +20,10 @@
 
 enum { SHARD_LINK_MAX = SHARD_NAME_MAX + 1024 }; // bytes of the file
 
-// Does the text, of n bytes, begin as a link? Then *url[SHARD_NAME_MAX] is its URL, or "" where the
-// link is spoilt.
+// True if the n bytes of text begin as a link; url[SHARD_NAME_MAX] then gets its URL, or "" if the
+// link is damaged.
 bool shard_link_read(const char *text, size_t n, char *url);
-// The same of the file at `path`; false for one that cannot be read.
+// The same for the file at `path`; false if it cannot be read.
 bool shard_link_of(const char *path, char *url);
 // The text of a link, NUL-terminated, into to[SHARD_LINK_MAX]. 0 or -1: the name is too long.
 int shard_link_text(const struct remote_entry *at, char *to, struct err *e);
@@ -44,9 +44,9 @@ int shard_links_find(struct shard_links *l, struct remote *r, const char *folder
 // Sorts by stem; refuses two shards of one stem. 0 or -1.
 int shard_links_sort(struct shard_links *l, struct err *e);
 void shard_links_release(struct shard_links *l);
-// Makes the folder hold a link STEM.tar for each, sorted, and removes links to others; files that
-// are no links are left. A new link has its shard's time, one whose text is another now the present
-// time; the rest is not touched. 0 or -1.
+// Writes a link STEM.tar for each into the folder and removes other links; files that are no links
+// stay. A new link gets its shard's time, a link whose text has changed the present time; unchanged
+// links are not touched. 0 or -1.
 int shard_links_write(const struct shard_links *l, const char *folder, struct err *e);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a list of shards needs when some of them are on other machines.
+// Lists of shards of which some are on other machines.
 #ifndef SHARD_REMOTE_H
 #define SHARD_REMOTE_H
 

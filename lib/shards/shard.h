@@ -82,7 +82,7 @@ void shard_close(struct shard *s);
 // have size 0; keys, flags, counts and damage are as they would be otherwise.
 void shard_pass_over(struct shard *s, bool on);
 
-// Is it on another machine?
+// True if the shard is on another machine.
 bool shard_is_remote(const struct shard *s);
 
 // The member with this extension, or NULL.

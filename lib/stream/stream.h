@@ -39,8 +39,8 @@ struct stream_options {
     bool size_given, resize_given, scale_given, ratio_given, jitter_prob_given, max_bad_given;
 };
 
-// One run. Zeroed before stream_prepare; it stays where it is until the process ends, because a
-// signal reads `written`.
+// One run. Zeroed before stream_prepare. Must not move or be freed before the process ends, because
+// a signal handler reads `written`.
 struct stream {
     const struct stream_options *o;
     const struct cli_common *common;
@@ -61,12 +61,12 @@ struct stream {
 };
 
 // Checks the options against each other, reads --model and --files-from, lists the shards. Writes
-// nothing. o and common stay the caller's, longer than t. -1: *usage tells a wrong command line
-// from something that cannot be read.
+// nothing. o and common stay the caller's and outlive t. -1 with e; *usage: the command line is
+// wrong, not a file that cannot be read.
 int stream_prepare(struct stream *t, const struct stream_options *o,
                    const struct cli_common *common, bool *usage, struct err *e);
-// Reads all shards and writes the outputs, whole or not at all; tells the log what was read. 0, or
-// -1; e->text is empty where the log has the cause already (damaged shards).
+// Reads all shards and writes the outputs, whole or not at all; logs what was read. 0, or -1;
+// e->text is empty if the log has the cause already (damaged shards).
 int stream_run(struct stream *t, struct log *l, struct err *e);
 void stream_release(struct stream *t); // safe on a zeroed struct
 
