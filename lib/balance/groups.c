@@ -28,7 +28,7 @@ struct groups {
     struct loop_error fail;
 };
 
-// What picks the survivor of a group.
+// State of picking the survivor of a group.
 struct pick {
     const struct balance_run *b;
     double *mean; // dim

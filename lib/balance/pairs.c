@@ -64,7 +64,7 @@ static void least_distance(_Atomic uint64_t *at, double d)
         ;
 }
 
-// Two places under the distance; p < q wherever they are in one cell.
+// Two places under the distance; p < q if they are in one cell.
 static void join(struct balance_run *b, uint32_t p, uint32_t q)
 {
     if (b->earlier)

@@ -70,7 +70,7 @@ struct biggest {
     size_t members;
 };
 
-// Does x come behind y in the list?
+// True if x comes after y in the list.
 static bool behind(const struct listed *x, const struct listed *y)
 {
     return x->size != y->size ? x->size < y->size : x->kept > y->kept;

@@ -26,7 +26,7 @@ static void tell_curve(struct balance_stage *j)
     log_note(j->log, "removed at distances: %s", line);
 }
 
-// A distance that suits one encoder joins everything with another.
+// Warns, because a distance that suits one encoder can join everything with another.
 static void warn_of_much(struct balance_stage *j)
 {
     const struct balance_result *r = &j->result;

@@ -128,7 +128,7 @@ static int write_report(struct balance_stage *j, struct err *e)
     return r ? -1 : 0;
 }
 
-// The report comes last: where it is, everything is.
+// The report comes last: if it exists, all outputs do.
 int balance_stage_write(struct balance_stage *j, struct err *e)
 {
     j->origin.with = j->o->cells;

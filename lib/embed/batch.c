@@ -62,7 +62,7 @@ void embed_ring_release(struct embed_ring *r)
     memset(r, 0, sizeof *r);
 }
 
-// Has the stage a batch to work on? For reading: one that writing has left.
+// True if the stage has a batch to work on; for reading, a batch that writing has finished.
 static bool ready(const struct embed_ring *r, enum embed_stage s)
 {
     if (s == EMBED_READ)

@@ -37,7 +37,7 @@ static int index_keys(const struct embed_shards *s, const char *shard, char hex[
     return rc ? -1 : 1;
 }
 
-// Is it the sidecar of the shard, or of none where there is none?
+// True if the only input of the sidecar is this shard; without a shard (`there` false), no input.
 static bool same_shard(const struct sidecar *a, const char *shard, bool there)
 {
     if (a->n_inputs == 0)
@@ -51,7 +51,8 @@ static bool older(const struct stat *a, const struct stat *b)
                                                   : a->st_mtim.tv_nsec < b->st_mtim.tv_nsec;
 }
 
-// Is the array there, made as this run would make it? `keys` is then the digest of its samples.
+// True if the array exists and was made as this run would make it; `keys` then gets the digest of
+// its samples.
 static bool one_belongs(const struct embed_shards *s, const char *shard, const char *path,
                         const char *of, char keys[DIGEST_HEX])
 {

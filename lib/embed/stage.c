@@ -61,7 +61,7 @@ static int open_input(struct embed_job *s, struct err *e)
     return 0;
 }
 
-// Says what a GPU's memory is for, before the model is loaded, and refuses what does not fit.
+// Logs the plan of a GPU's memory before the model is loaded, and refuses what does not fit.
 static int check_memory(struct embed_job *s, const struct clip_model_options *parts, struct err *e)
 {
     const struct clip_config *c = &s->weights.table.cfg;

@@ -6,7 +6,7 @@
 
 #define EXACT 0x1p53 // whole numbers up to here are exact in a double
 
-// The member, NULL when absent or null; then *rc is what the getter returns.
+// The member; NULL when absent or null, and *rc then has the getter's return value.
 static const cJSON *member(const cJSON *o, const char *name, enum json_need need, int *rc,
                            struct err *e)
 {

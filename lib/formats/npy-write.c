@@ -12,7 +12,7 @@
 
 enum { HEADER_MAX = 512, CHUNK = 8192 };
 
-// A file without a name in $TMPDIR: it goes away by itself, however the run ends.
+// A file without a name in $TMPDIR, which the system removes however the run ends.
 static FILE *open_spool(struct err *e)
 {
     const char *dir = getenv("TMPDIR");

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The reader. Nothing in the stream is believed: a length is checked against its limit, memory
-// grows only with the bytes that have really come, and a block is looked at only after its
-// checksum.
+// The reader. The stream is not trusted: a length is checked against its limit, memory grows only
+// with the bytes that have arrived, and a block is parsed only after its checksum.
 #include "formats/samples.h"
 
 #include <errno.h>

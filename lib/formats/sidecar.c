@@ -385,8 +385,8 @@ int sidecar_set_data(struct sidecar *s, struct npy_writer *w, struct err *e)
     return npy_writer_sample(w, s->sample, e);
 }
 
-// Is the array the one that the sidecar was written for? A crash between the two, or another
-// program, leaves a new one beside an old one.
+// True if the sidecar was written for this array. A crash between writing the two, or another
+// program, can leave a new one beside an old one.
 static int check_data(const char *npy_path, const struct sidecar *s, struct err *e)
 {
     enum { SMALL = 1 << 20 };
@@ -464,7 +464,7 @@ static int same(const char *what, const char *a_name, const char *a, const char 
 int sidecar_same_keys(const char *a_name, const struct sidecar *a, const char *b_name,
                       const struct sidecar *b, struct err *e)
 {
-    // An empty sidecar (none was there) has no tool: its rows mean nothing.
+    // A file without sidecar has an empty one, with no tool: its rows are not checked.
     if (a->tool && b->tool && a->rows != b->rows)
         return err_set(e, "%s has %llu rows, but %s has %llu", a_name, (unsigned long long)a->rows,
                        b_name, (unsigned long long)b->rows);

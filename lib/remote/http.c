@@ -81,7 +81,7 @@ static bool add(struct curl_slist **l, const char *name, const char *value)
     return more != NULL;
 }
 
-// The headers that make a store believe us.
+// The headers that sign a request.
 static int sign(const struct remote *r, const struct http_request *q, struct curl_slist **l,
                 struct err *e)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is known of files without reading them: listings, and the head of one.
+// Properties of remote files without reading them: listings, and HEAD requests.
 #include <stdlib.h>
 #include <string.h>
 

@@ -27,7 +27,7 @@ struct remote_object {
     bool waiting;           // the reader does
     atomic_bool stop;
 
-    // what the first answer said
+    // from the first answer
     bool known;
     uint64_t size;
     char etag[ANSWER_TAG], modified[ANSWER_WORD];
@@ -81,7 +81,7 @@ static int learn(struct remote_object *o, const struct answer *a, struct err *e)
     return 0;
 }
 
-// Is this answer about the file that was there at first?
+// True if this answer is about the same version of the file as the first answer.
 static bool same(const struct remote_object *o, const struct answer *a)
 {
     if (*o->etag || *a->etag)
@@ -89,7 +89,7 @@ static bool same(const struct remote_object *o, const struct answer *a)
     return !strcmp(o->modified, a->modified);
 }
 
-// The first bytes of an answer: does it hold what was asked for?
+// At the first bytes of an answer: checks that it holds the requested range.
 static int check(struct object_load *l, const struct answer *a, struct err *e)
 {
     struct remote_object *o = l->o;

@@ -28,7 +28,7 @@ struct remote {
     struct remote_object *ahead;
 };
 
-// What the first request needs: the library, and who we are. Safe from several threads. 0 or -1.
+// Prepares the first request: loads the library and the credentials. Thread-safe. 0 or -1.
 int remote_start(struct remote *r, struct err *e);
 uint8_t *remote_take_buffer(struct remote *r, struct err *e);
 void remote_give_buffer(struct remote *r, uint8_t *buffer);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The page's first part: what it is about. Each fact comes from the file that was made by it, so it
-// is true of what is shown, whatever a configuration says today.
+// The page's first part: data, models and options. Each fact comes from the sidecar or state of a
+// result, not from today's configuration, so it is true of the results shown.
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

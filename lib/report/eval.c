@@ -107,7 +107,7 @@ static void put_result(struct html *h, const char *model, const cJSON *line)
     html_raw(h, "</td></tr>\n");
 }
 
-// The most frequent pairs. One that was met once says nothing of the model.
+// The most frequent pairs. A pair that occurred once says nothing about the model.
 static void put_confusions(struct html *h, const char *model, const cJSON *line)
 {
     const cJSON *pair, *list = cJSON_GetObjectItemCaseSensitive(line, "confusions");

@@ -40,7 +40,7 @@ static struct report_cost *cost_of(const char *stage)
     return c;
 }
 
-// What one log tells so far.
+// Figures read from one log so far.
 struct one_log {
     char command[1024]; // of the run, the start of it
     char last[1024];    // of the run before

@@ -212,7 +212,7 @@ static int put_body(struct html *h, const char *work, const char *shards,
     return put_costs(h, work, e);
 }
 
-// Something that a page can be about. 0, or -1: nothing is.
+// 0 if there are results to show, or -1.
 static int check_folder(const char *work, const struct path_names *names, struct err *e)
 {
     static const char *const parts[] = {"index", "eval", "log"};

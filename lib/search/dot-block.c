@@ -209,8 +209,8 @@ void dot_panel_set(struct dot_panel *p, const float *rows, size_t n)
     dot_panel_done(p);
 }
 
-// One group of a left panel, from one or two of a right panel; the lanes behind n are rows or zeros
-// that nobody asks for.
+// One group of a left panel, from one or two groups of a right panel. The lanes after n hold other
+// rows or zeros, and their products are not used.
 static void take_group(uint32_t *to, const uint32_t *data, size_t words, size_t row, size_t n)
 {
     size_t lane = row % DOT_RIGHT, here = DOT_RIGHT - lane;

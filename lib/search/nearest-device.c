@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// nearest_rows with the products of a device. Rows go there in flights: while the device works on
-// one, the next is packed and copied, and the candidates of the one before are decided here, by
-// dot_exact. A row with more candidates than a flight has room for (many centroids as near as the
-// nearest) is searched here altogether.
+// nearest_rows with the products of a device. Rows are sent in batches ("flights"): while the
+// device works on a flight, the host packs and copies the next one, and decides the candidates of
+// the one before by dot_exact. A row with more candidates than a flight can hold (many centroids as
+// near as the nearest) is searched on the host.
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>

@@ -15,8 +15,8 @@ enum { ROWS = 4096, COLS = 2048 }; // 32 MiB of scores: they stay in the second-
 enum { STREAMED = 4 };             // flights so much longer where centroids do not fit
 enum { ALIGN = 8 };                // values; rows then start at 16 bytes
 enum { TASK = 64, PIECE = 256 };   // rows packed by one task; values converted at once
-// What the device takes beside: staging of copies and the products' workspace, 96 MiB, and the code
-// of kernels that is loaded when they are first used.
+// Device memory taken besides the arrays: staging of copies and the products' workspace, 96 MiB,
+// and the code of kernels, which is loaded at their first use.
 static const size_t RESERVE = (size_t)256 << 20;
 static const double MIB = 1 << 20;
 
@@ -52,7 +52,7 @@ static int too_little(const struct search_device *s, size_t least, size_t free, 
                    (double)s->bytes[3] / MIB, (double)RESERVE / MIB);
 }
 
-// How many rows `right` holds: all that are asked for, or as many as fit.
+// Number of rows that `right` holds: all of need->right, or as many as fit.
 static int plan(struct search_device *s, const struct search_device_need *n, struct err *e)
 {
     size_t total, row = s->ld * s->d->act_size + (n->pairs ? sizeof(float) : 0);

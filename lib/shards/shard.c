@@ -195,8 +195,8 @@ static int put_text(struct shard *s, const char *p, size_t n, bool lower)
     return 0;
 }
 
-// Reads the bytes of the current entry. The buffer follows what arrives, so that a size that is a
-// lie costs no memory.
+// Reads the bytes of the current entry. The buffer grows with the bytes that arrive, so a false
+// size in a header costs no memory.
 static int put_data(struct shard *s, size_t size)
 {
     size_t done = 0;
@@ -322,7 +322,7 @@ static int gather(struct shard *s)
             return -1;
         rc = next_entry(s);
     } while (rc > 0 && belongs(s));
-    // cut between two members: whole as far as can be seen
+    // cut off between two members, which cannot be detected
     return rc < 0 && (s->passed_over || s->n < s->last_n) ? -1 : 1;
 }
 

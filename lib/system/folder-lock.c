@@ -55,7 +55,7 @@ static void value_of(const char *text, const char *name, char *to, size_t room)
     }
 }
 
-// False when it is no lock file of ours.
+// False if it is not a lock file of this program.
 static bool read_owner(int fd, struct owner *o)
 {
     char text[TEXT], number[32];
@@ -85,7 +85,7 @@ static bool same_file(int fd, const char *path)
     return !fstat(fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
 }
 
-// A file that says who we are, flocked; its descriptor, or -1.
+// Writes a file that identifies this process and locks it with flock; its descriptor, or -1.
 static int write_own(const char *path, const char *tool, struct err *e)
 {
     char text[TEXT];
@@ -158,7 +158,7 @@ static int place(const char *dir, const char *path, const char *own, int fd, str
     }
     if (errno == EEXIST)
         return take_over(dir, path, own, e);
-    // A file system without links: whoever creates the file has the lock.
+    // A file system without links: the process that creates the file has the lock.
     int made = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (made < 0)
         return errno == EEXIST ? take_over(dir, path, own, e)

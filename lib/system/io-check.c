@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What can be said of outputs before there is anything to write.
+// Checks of outputs before a run starts.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include "system/io.h"
 #include "base/mem.h"
 
-// Do both names lead to one regular file?
+// True if both names lead to one regular file.
 static bool same_file(const char *a, const struct stat *at_a, const char *b)
 {
     struct stat at_b;
@@ -20,7 +20,7 @@ static bool same_file(const char *a, const struct stat *at_a, const char *b)
     return stat(b, &at_b) == 0 && at_a->st_dev == at_b.st_dev && at_a->st_ino == at_b.st_ino;
 }
 
-// Do both outputs, which need not exist, lead to one file?
+// True if both outputs, which need not exist, lead to one file.
 static bool same_target(const char *a, const char *b)
 {
     struct io_path x, y;

@@ -94,7 +94,7 @@ static int open_special(struct out *o, struct err *e)
     return 0;
 }
 
-// Can the nameless file of this descriptor be given a name? That goes through /proc.
+// True if the nameless file of this descriptor can get a name, which needs /proc.
 static bool can_be_named(int fd)
 {
     char fd_path[48];
@@ -128,8 +128,8 @@ static int open_temporary(struct out *o, struct err *e)
     return -1;
 }
 
-// What giving the file its name would say at the end of the run, as an errno; 0: nothing. A file
-// that may not be written is not replaced either.
+// Checks now for errors that rename() would only report at the end of the run. Returns an errno, or
+// 0. A file that may not be written is not replaced either.
 static int name_error(const struct out *o, const struct stat *there)
 {
     struct stat unused;
@@ -258,8 +258,8 @@ static void copy_access_list(const char *from, int fd)
         return; // the mode says the most of it
 }
 
-// A file that is replaced hands on its owner, group, mode and access list, as far as that is
-// allowed. What the group may do is not given to another group.
+// Copies owner, group, mode and access list of the replaced file, as far as that is allowed. If the
+// group cannot be copied, the group's permissions are not copied either.
 static void keep_access(const struct out *o)
 {
     struct stat was, is;

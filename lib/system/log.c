@@ -184,7 +184,7 @@ uint64_t log_peak_memory(void)
     return (uint64_t)u.ru_maxrss * 1024;
 }
 
-// The command as it was typed, from the kernel: the parser permutes argv.
+// The command as it was typed, read from the kernel, since the log is not given argv.
 static void print_command(struct log *l)
 {
     FILE *f = fopen("/proc/self/cmdline", "rb");

@@ -14,8 +14,8 @@
 
 #include "system/crash.h"
 
-// Grown as needed. The handler may run at any instant on any thread, so whoever holds the lock has
-// all signals blocked: the handler never waits for the thread that it interrupted.
+// Grown as needed. The handler may run at any instant on any thread, so the holder of the lock has
+// blocked all signals: the handler never waits for the thread that it interrupted.
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 // Guarded paths, and maps with their files: first is 0 for a path.
@@ -148,7 +148,7 @@ void signals_tell(const char *a, const char *b, const char *c)
         for (const char *p = parts[i]; *p && n < sizeof line; p++)
             line[n++] = *p;
     if (write(STDERR_FILENO, line, n) != (ssize_t)n)
-        return; // nobody to tell
+        return; // it cannot be written, and there is no other place for it
 }
 
 // What was mapped is no longer in the file: an error of that input, not a fault of the program.
@@ -174,10 +174,10 @@ static long long milliseconds(void)
     return 1 + (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000; // 0 = never
 }
 
-// Is this the request to stop, or one that belongs to it? A terminal that goes away sends SIGHUP
-// twice, from the shell and from the system, and SIGUSR2 only ever asks: neither counts as the
-// second signal, which kills. Batch systems send SIGTERM twice at a time limit, once for the job
-// and once for its step: one that comes soon after the first is the same.
+// True if the signal belongs to the first request to stop. A closing terminal sends SIGHUP twice,
+// from the shell and from the system, and SIGUSR2 never kills: neither counts as the second signal,
+// which kills. Batch systems send SIGTERM twice at a time limit, once for the job and once for its
+// step: one that comes soon after the first is the same.
 static bool asks_to_stop(int sig)
 {
     long long never = 0, now = milliseconds();
