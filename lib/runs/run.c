@@ -139,6 +139,7 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
 {
     const struct train_made m = *t->m; // the batch itself is given back before the end
     double start = clock_seconds(), wait = t->wait, before = t->ahead ? 0 : wait;
+    uint64_t sent = r->comm->sent;
     double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
     if (compute(r, t, &loss, &norm, e))
         return -1;
@@ -152,6 +153,7 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
     r->state.seconds = log_seconds(r->log);
+    r->sent += r->comm->sent - sent;
     struct train_line line = {
         &r->core, &r->state,         loss, norm, rate, clock_seconds() - start + before,
         wait,     log_peak_memory(), bad};
@@ -215,6 +217,7 @@ static int train(struct train_run *r, struct err *e)
     uint64_t n = r->set.optim.steps;
     struct run_turn t = {0};
     r->last_checkpoint = clock_seconds();
+    r->begun = r->state.step;
     while (r->state.step < n) {
         int rc = next_turn(r, &t, e);
         if (rc <= 0)
@@ -244,6 +247,9 @@ static void footer(struct train_run *r)
         log_warn(r->log, "teacher files hold a part of their shard (teacher-embed --partial), and "
                          "the run did not read all keys of it: whether their rows are those of "
                          "the samples was not checked");
+    if (r->comm->size > 1 && r->state.step > r->begun)
+        log_note(r->log, "%d ranks: %.3f MB sent by each in a step", r->comm->size,
+                 (double)r->sent / 1e6 / (double)(r->state.step - r->begun));
     if (r->bad_steps)
         log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
     log_footer(r->log, r->state.samples, text);

@@ -44,7 +44,8 @@ struct train_run {
     size_t n_damaged;
     bool only_model; // with --resume: a finished model, and no checkpoint
     uint64_t bad_steps;
-    bool stopping; // a signal to some rank asked for the end
+    uint64_t begun, sent; // step that this part began with; bytes to other ranks in its steps
+    bool stopping;        // a signal to some rank asked for the end
 };
 
 // Trains to the end and exports: 0. A signal asked for the end (signals_catch_stop): 1, with a

@@ -45,6 +45,7 @@ for my $type (@types) {
         ok(made("r$ranks-$type") eq made("one-$type") && length(made("one-$type")) > 50_000, '... the same model and checkpoint bytes');
     }
     is(steps("r4-$type"), '1 2 3', '... one log');
+    like($said, qr/4 ranks: \d+\.\d+ MB sent by each in a step/, '... and what was sent');
 }
 is(mpi(2, "$train --steps 3 -o auto s.samples"), 0, 'a piece a rank by itself') or diag $said;
 is(run("$train --accumulate 2 --steps 3 -o two s.samples"), 0, '... as two pieces') or diag $said;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "comm/comm.h"
 #include "model/weights.h"
 #include "golden.h"
 #include "formats/json.h"
@@ -265,7 +266,10 @@ static int run_steps(struct golden *g, struct train_core *c, struct err *e)
         }
         step++;
     }
-    verdict(g, "trajectory", where, worst, g->bounds.run);
+    if (!g->set.comm)
+        verdict(g, "trajectory", where, worst, g->bounds.run);
+    else if (g->set.comm->rank == 0)
+        verdict(g, "trajectory of two ranks", where, worst, g->bounds.run);
     return 0;
 }
 
@@ -293,6 +297,36 @@ static int all_terms(struct golden *g, struct err *e)
     return trajectory(g, e);
 }
 
+// The same run by two ranks, each with a piece: threads, of which rank 0 speaks.
+static int ranked(void *ctx, struct comm *c, struct err *e)
+{
+    struct golden *all = ctx, g = *all;
+    struct train_core core;
+    g.set.comm = c;
+    g.failed = false;
+    if (dev_open(&g.dev, "cpu", g.bounds.loss == BF16.loss ? DEV_BF16 : DEV_F32, 1, true, e))
+        return -1;
+    int rc = start(&g, &core, "instance,cluster", 2, false, e);
+    if (!rc) {
+        size_t bytes[2], dim = core.head.dim, k = core.head.k;
+        float *w = mem_alloc(k * dim, sizeof *w, e);
+        bytes[0] = cluster_head_class(&core.head, 1) * dim * sizeof *w;
+        bytes[1] = k * dim * sizeof *w - bytes[0];
+        rc = !w || run_steps(&g, &core, e) ||
+                     comm_gather_each(c, "clusters", core.head.w, bytes, w, e)
+                 ? -1
+                 : 0;
+        if (!rc && c->rank == 0)
+            rc = compare(&g, &core, "final.safetensors", core.model.flat, w, g.bounds.run, e);
+        free(w);
+        train_core_close(&core);
+    }
+    dev_close(&g.dev);
+    if (c->rank == 0)
+        all->failed |= g.failed;
+    return rc;
+}
+
 int golden_train(const char *dir, bool bf16)
 {
     struct golden g = {.dir = dir, .bounds = bf16 ? BF16 : F32};
@@ -300,6 +334,8 @@ int golden_train(const char *dir, bool bf16)
     int rc = open_all(&g, &e);
     if (!rc && !(rc = dev_open(&g.dev, GOLDEN_DEVICE, bf16 ? DEV_BF16 : DEV_F32, 2, true, &e))) {
         rc = all_terms(&g, &e);
+        if (!rc && !strcmp(GOLDEN_DEVICE, "cpu") && g.set.batch % 2 == 0)
+            rc = comm_threads(2, ranked, &g, &e);
         dev_close(&g.dev);
     }
     close_all(&g);

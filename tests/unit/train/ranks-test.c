@@ -29,8 +29,8 @@ struct scene {
 // What a run leaves, of all its ranks.
 struct outcome {
     const struct scene *s;
-    size_t n_flat;
-    float *flat, *m, *v; // rank 0's
+    size_t n_flat, max_sums; // parameters; sums of a part
+    float *flat, *m, *v;     // rank 0's
     float maps[2 * DIM * DIM];
     float w[K * DIM], wm[K * DIM];
     double loss[STEPS], norm[STEPS], value[STEPS][LOSS_MAX];
@@ -125,6 +125,7 @@ static void keep(struct outcome *o, const struct comm *c, const struct train_cor
     if (c->rank)
         return;
     o->n_flat = core->table.n_flat;
+    o->max_sums = core->set.losses.room.max_sums;
     o->flat = malloc(o->n_flat * sizeof *o->flat);
     memcpy(o->flat, core->model.flat, o->n_flat * sizeof *o->flat);
     o->sent = c->sent;
@@ -181,6 +182,29 @@ static void alike(const struct scene *s)
         free(o[i].flat);
 }
 
+// What distill-train(1) says is sent: times (R - 1) / R, and shares differ by a value at most.
+static void bytes_sent(const struct world *w)
+{
+    struct scene s = {w, "instance,clip,cluster", "bytes", 0.5, DIM, false, false};
+    for (int size = 2; size <= 4; size *= 2) {
+        struct outcome o = {.s = &s};
+        struct err e = {.text = ""};
+        if (comm_threads(size, rank, &o, &e)) {
+            ok(false, "bytes sent: %s", e.text);
+            continue;
+        }
+        size_t rows = 8 * N * DIM, row_sums = 4 * N * (2 + 4),
+               clusters = 4 * N * PARTS * (LABELS + 2);
+        size_t by_rows = 4 * N * DIM, gradients = 8 * o.n_flat, values = 4 * N * 3;
+        size_t figures = 8 * PARTS * (o.max_sums + 1);
+        size_t all = rows + row_sums + clusters + by_rows + gradients + values + figures;
+        double want = STEPS * (double)all * (size - 1) / size, got = (double)o.sent;
+        ok(fabs(got - want) <= STEPS * 16.0 * size, "%d ranks: %.0f bytes sent by each, %.0f said",
+           size, got, want);
+        free(o.flat);
+    }
+}
+
 // A value that is not finite on one rank: no rank takes the step.
 static void not_finite(const struct world *w)
 {
@@ -215,6 +239,7 @@ int main(void)
         {&w, "instance,feature,clip,cluster", "maps to another width", 0.5, 6, false, false}};
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
         alike(&scenes[i]);
+    bytes_sent(&w);
     not_finite(&w);
     refused(&w);
     return tap_done();
