@@ -32,7 +32,7 @@ int main(int argc, char **argv)
         return status;
     log_init(&log, stderr, &cli, &common);
     o.threads = (int)common.threads;
-    o.resume |= o.extend;
+    o.resume |= o.extend || o.resume_from_given;
     if (common.n_operands)
         o.path = common.operands[0];
     if (train_plan_init(&plan, &o, &e)) {

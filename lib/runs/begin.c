@@ -47,11 +47,42 @@ static int check_log(struct train_run *r, struct err *e)
                : 0;
 }
 
+static void list_steps(const struct checkpoint_list *l, char *text, size_t n)
+{
+    size_t at = 0;
+    *text = '\0';
+    for (size_t i = l->n; i-- > 0 && at < n - 24;)
+        at += (size_t)snprintf(text + at, n - at, "%s%" PRIu64, at ? ", " : "", l->at[i].step);
+}
+
+// The checkpoint of --resume-from, and no other.
+static int find_step(struct train_run *r, uint64_t step, struct err *e)
+{
+    const char *out = r->plan->o->output;
+    char steps[256];
+    if (checkpoint_list_read(&r->found, out, e))
+        return -1;
+    for (size_t i = 0; i < r->found.n; i++)
+        if (r->found.at[i].step == step) {
+            if (checkpoint_path(r->checkpoint, out, r->found.at[i].name, e))
+                return -1;
+            return train_state_read(r->checkpoint, &r->state, e)
+                       ? err_wrap(e, "checkpoint '%s'", r->checkpoint)
+                       : 0;
+        }
+    list_steps(&r->found, steps, sizeof steps);
+    return r->found.n ? err_set(e, "no checkpoint of step %" PRIu64 " in '%s': there are %s", step,
+                                out, steps)
+                      : err_set(e, "no checkpoint in '%s'", out);
+}
+
 // The newest checkpoint that is whole; those above it are told of here and set aside once it is
 // known that the run goes on.
 static int find_checkpoint(struct train_run *r, struct err *e)
 {
     const char *out = r->plan->o->output;
+    if (r->plan->o->resume_from_given)
+        return find_step(r, r->plan->o->resume_from, e);
     if (!r->plan->o->resume || r->only_model)
         return 0;
     if (checkpoint_list_read(&r->found, out, e))
@@ -180,7 +211,10 @@ bool train_begin_finished(const struct train_run *r)
 static int change_output(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
-    return set_damaged_aside(r, e) || (o->overwrite && train_output_clear(&r->output, e)) ||
+    return set_damaged_aside(r, e) ||
+                   (o->resume_from_given &&
+                    checkpoint_dir_drop_after(o->output, o->resume_from, e)) ||
+                   (o->overwrite && train_output_clear(&r->output, e)) ||
                    train_output_keep_shards(&r->output, r->shards, e)
                ? -1
                : 0;

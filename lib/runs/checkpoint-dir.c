@@ -229,18 +229,36 @@ int checkpoint_dir_commit(const char *out, uint64_t step, const char *tmp, char 
     return rc || checkpoint_sync(dir, e) ? -1 : 0;
 }
 
-int checkpoint_dir_prune(const char *out, uint64_t upto, size_t keep, struct err *e)
+static int remove_entry(const char *out, const struct checkpoint_entry *c, struct err *e)
+{
+    char path[PATH_MAX];
+    return checkpoint_path(path, out, c->name, e) || remove_named(out, c->step, path, e) ? -1 : 0;
+}
+
+int checkpoint_dir_prune(const char *out, uint64_t upto, const struct checkpoint_keep *keep,
+                         struct err *e)
 {
     struct checkpoint_list l;
-    char path[PATH_MAX];
     size_t seen = 0;
     int rc = checkpoint_list_read(&l, out, e);
-    for (size_t i = 0; i < l.n && !rc; i++)
-        if (l.at[i].step <= upto && ++seen > keep)
-            rc = checkpoint_path(path, out, l.at[i].name, e) ||
-                 remove_named(out, l.at[i].step, path, e);
+    for (size_t i = 0; i < l.n && !rc; i++) {
+        bool stays = keep->every && l.at[i].step % keep->every == 0;
+        if (l.at[i].step <= upto && ++seen > keep->newest && !stays)
+            rc = remove_entry(out, &l.at[i], e);
+    }
     checkpoint_list_release(&l);
-    return rc ? -1 : 0;
+    return rc;
+}
+
+int checkpoint_dir_drop_after(const char *out, uint64_t step, struct err *e)
+{
+    struct checkpoint_list l;
+    int rc = checkpoint_list_read(&l, out, e);
+    for (size_t i = 0; i < l.n && !rc; i++) // the newest first: what is left is always a run
+        if (l.at[i].step > step)
+            rc = remove_entry(out, &l.at[i], e);
+    checkpoint_list_release(&l);
+    return rc;
 }
 
 int checkpoint_dir_set_aside(const char *out, const char *name, char aside[PATH_MAX], struct err *e)

@@ -21,6 +21,12 @@ struct checkpoint_list {
     size_t n, cap;
 };
 
+// Which of them stay.
+struct checkpoint_keep {
+    size_t newest;  // so many; SIZE_MAX: all
+    uint64_t every; // and for good those of a multiple of so many steps; 0: none
+};
+
 // The checkpoints of OUT; none where the folder is missing. 0 or -1.
 int checkpoint_list_read(struct checkpoint_list *l, const char *out, struct err *e);
 void checkpoint_list_release(struct checkpoint_list *l);
@@ -37,8 +43,11 @@ int checkpoint_dir_begin(const char *out, uint64_t step, char tmp[PATH_MAX], str
 // -1.
 int checkpoint_dir_commit(const char *out, uint64_t step, const char *tmp, char path[PATH_MAX],
                           struct err *e);
-// Removes the checkpoints up to step `upto` but for the newest `keep` of them. 0 or -1.
-int checkpoint_dir_prune(const char *out, uint64_t upto, size_t keep, struct err *e);
+// Removes the checkpoints up to step `upto` that do not stay. 0 or -1.
+int checkpoint_dir_prune(const char *out, uint64_t upto, const struct checkpoint_keep *keep,
+                         struct err *e);
+// Removes those after `step`. 0 or -1.
+int checkpoint_dir_drop_after(const char *out, uint64_t step, struct err *e);
 // Renames a checkpoint that cannot be used to damaged-NAME; aside gets the new path. 0 or -1.
 int checkpoint_dir_set_aside(const char *out, const char *name, char aside[PATH_MAX],
                              struct err *e);

@@ -257,7 +257,8 @@ static int fill_dir(const char *dir, struct train_core *c, const struct train_st
 }
 
 static int write_here(const char *out, struct train_core *c, const struct train_state *s,
-                      const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e)
+                      const char *tokenizer, const struct checkpoint_keep *keep,
+                      char path[PATH_MAX], struct err *e)
 {
     char tmp[PATH_MAX];
     int begun = checkpoint_dir_begin(out, s->step, tmp, e);
@@ -273,7 +274,8 @@ static int write_here(const char *out, struct train_core *c, const struct train_
 }
 
 int train_checkpoint_write(const char *out, struct train_core *c, const struct train_state *s,
-                           const char *tokenizer, size_t keep, char path[PATH_MAX], struct err *e)
+                           const char *tokenizer, const struct checkpoint_keep *keep,
+                           char path[PATH_MAX], struct err *e)
 {
     struct comm *comm = c->set.comm;
     int rc = ranks_rank(comm) ? send_shares(c, e) : write_here(out, c, s, tokenizer, keep, path, e);

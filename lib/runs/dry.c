@@ -88,6 +88,16 @@ static double checkpoint_bytes(const struct clip_table *t, const struct train_se
     return (double)(3 * (t->n_flat + clusters + maps)) * sizeof(float);
 }
 
+// How many there are at most at a time, the one that is being written among them. Of a run that
+// keeps all that it makes by the clock it is not known: two.
+static double checkpoints(const struct train_plan *p, uint64_t steps)
+{
+    const struct checkpoint_keep *k = &p->keep_checkpoints;
+    double by_steps = p->every_steps ? (double)(steps / p->every_steps) : 2;
+    double newest = k->newest == SIZE_MAX ? by_steps : (double)k->newest;
+    return newest + (k->every ? (double)(steps / k->every) : 0) + 1;
+}
+
 // All checkpoints that are kept and the one that is being written, and the model.
 static int check_disk(const struct train_plan *p, const struct clip_config *cfg,
                       const struct train_set *s, struct log *log, struct err *e)
@@ -106,14 +116,14 @@ static int check_disk(const struct train_plan *p, const struct clip_config *cfg,
         clip_table_release(&t);
         return -1;
     }
-    double all = (TRAIN_CHECKPOINTS + 1) * one + model * (l.open_clip + l.hf);
+    double n = checkpoints(p, s->optim.steps), all = n * one + model * (l.open_clip + l.hf);
     clip_table_release(&t);
     existing(out, at);
     if (access(at, W_OK | X_OK) || statvfs(at, &fs))
         return err_errno(e, "cannot write into '%s'", at);
     double left = (double)fs.f_bavail * (double)fs.f_frsize;
-    log_note(log, "disk: %.2f GiB (%d checkpoints of %.2f, the model %.2f); %.2f GiB are free",
-             all / GIB, TRAIN_CHECKPOINTS + 1, one / GIB, model / GIB, left / GIB);
+    log_note(log, "disk: %.2f GiB (%.0f checkpoints of %.2f, the model %.2f); %.2f GiB are free",
+             all / GIB, n, one / GIB, model / GIB, left / GIB);
     return all <= left ? 0
                        : err_set(e, "'%s': %.2f GiB are needed for checkpoints, %.2f are free", at,
                                  all / GIB, left / GIB);

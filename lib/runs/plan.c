@@ -11,6 +11,15 @@
 enum { ALL_CLASSES = 65536, WARMUP_MAX = 2000 };
 static const double LARGE_RATE = 0.1;
 
+// Digits alone. 0 or -1.
+static int parse_count(const char *text, uint64_t *n)
+{
+    char *end;
+    errno = 0;
+    *n = strtoull(text, &end, 10);
+    return *text < '0' || *text > '9' || *end || errno ? -1 : 0;
+}
+
 // "N" steps or "Nm" minutes.
 static int parse_every(struct train_plan *p, const char *text, struct err *e)
 {
@@ -22,6 +31,19 @@ static int parse_every(struct train_plan *p, const char *text, struct err *e)
     p->every_steps = minutes ? 0 : n;
     p->every_seconds = minutes ? (double)n * 60 : 0;
     p->last_checkpoint = strcmp(text, "0") != 0;
+    return 0;
+}
+
+static int parse_keep(struct train_plan *p, const struct train_options *o, struct err *e)
+{
+    uint64_t n;
+    p->keep_checkpoints = (struct checkpoint_keep){SIZE_MAX, o->keep_every};
+    if (!strcmp(o->keep_newest, "all"))
+        return 0;
+    if (parse_count(o->keep_newest, &n) || !n || n > INT_MAX)
+        return err_set(e, "--keep-checkpoints: '%s' is neither all nor a number from 1 on",
+                       o->keep_newest);
+    p->keep_checkpoints.newest = (size_t)n;
     return 0;
 }
 
@@ -52,12 +74,10 @@ static int parse_accumulate(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     const char *text = o->accumulate;
-    char *end;
+    uint64_t n;
     if (!strcmp(text, "auto"))
         return 0;
-    errno = 0;
-    unsigned long long n = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || !n)
+    if (parse_count(text, &n) || !n)
         return err_set(e, "--accumulate: '%s' is neither auto nor a number of pieces", text);
     if (n > o->batch)
         return err_set(e, "--accumulate %s is more than --batch %" PRIu64, text, o->batch);
@@ -110,7 +130,10 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
     if (check_schedule(o, e) || check_needs(p, e))
         return -1;
-    return parse_accumulate(p, e) || parse_every(p, o->every, e) || find_tokenizer(p, e) ? -1 : 0;
+    return parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
+                   find_tokenizer(p, e)
+               ? -1
+               : 0;
 }
 
 void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "base/err.h"
 #include "runs/match.h"
+#include "runs/checkpoint-dir.h"
 #include "train/step.h"
 
 // The options of distill-train, as given. Names that may be absent are NULL.
@@ -27,7 +28,11 @@ struct train_options {
     const char *centroids;     // NPY
     const char *losses;        // "instance=1,clip=1"
     const char *every;         // checkpoints: N steps, or Nm minutes
-    const char *log;           // NULL: log.jsonl in the output
+    const char *keep_newest;   // of them: a number, or "all"
+    uint64_t keep_every;       // those of these steps for good; 0: none
+    uint64_t resume_from;      // step of the checkpoint to go on from
+    bool resume_from_given;
+    const char *log; // NULL: log.jsonl in the output
     const char *device;
     const char *comm; // comm/open.h
     int dtype;        // an enum dev_type
@@ -57,6 +62,7 @@ struct train_plan {
     size_t accumulate;    // pieces; 0: the fewest that fit
     uint64_t every_steps; // a checkpoint is due after so many steps; 0: not by steps
     double every_seconds; // or after so many seconds; 0: not by time
+    struct checkpoint_keep keep_checkpoints;
     bool last_checkpoint; // one at the end of the run
     char tokenizer[PATH_MAX];
 };

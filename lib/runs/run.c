@@ -22,7 +22,7 @@ static int checkpoint(struct train_run *r, struct err *e)
     r->state.taken = r->core.optim.step;
     r->state.seconds = log_seconds(r->log);
     if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer,
-                               TRAIN_CHECKPOINTS, path, e))
+                               &r->plan->keep_checkpoints, path, e))
         return -1;
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
     r->saved = r->state.step;
@@ -41,7 +41,8 @@ static int is_due(struct train_run *r, bool *due, struct err *e)
     const struct train_plan *p = r->plan;
     bool mine = p->every_seconds > 0 && train_run_first(r) &&
                 clock_seconds() - r->last_checkpoint >= p->every_seconds;
-    *due = p->every_steps && r->state.step % p->every_steps == 0;
+    uint64_t step = r->state.step, kept = p->keep_checkpoints.every;
+    *due = (p->every_steps && step % p->every_steps == 0) || (kept && step % kept == 0);
     return *due || !(p->every_seconds > 0) ? 0 : comm_any(r->comm, "checkpoint", mine, due, e);
 }
 

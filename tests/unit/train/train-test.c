@@ -21,6 +21,8 @@
 #include "runs/source.h"
 #include "train/step.h"
 
+static const struct checkpoint_keep keep_two = {2, 0};
+
 static char dir[] = "/tmp/train-test-XXXXXX";
 
 static void words_are(const char *command, const char *want, bool skips_wanted)
@@ -283,7 +285,7 @@ static void checkpoint(struct world *w)
     mkdir(out, 0777);
     for (uint64_t i = 1; i < 5; i++) {
         s.step = i;
-        if (train_checkpoint_write(out, &a, &s, tok, 2, path, &e))
+        if (train_checkpoint_write(out, &a, &s, tok, &keep_two, path, &e))
             printf("# %s\n", e.text);
     }
     ok(!checkpoint_list_read(&l, out, &e) && l.n == 2 && l.at[0].step == 4 && l.at[1].step == 3 &&
