@@ -13,10 +13,10 @@
 #include "runs/state.h"
 #include "train/step.h"
 
-// Writes OUT/checkpoints/step-N, in place of one that is there, then removes those up to step N that
-// `keep` does not name. The tokenizer's files are copied from `tokenizer`. `path` gets its name. On
-// failure nothing of it is left. With ranks (train_set.comm) all of them call it, rank 0 writes, and
-// the result is the same on all; the bytes do not depend on their number. 0 or -1.
+// Writes OUT/checkpoints/step-N, in place of one that is there, then removes those up to step N
+// that `keep` does not name. The tokenizer's files are copied from `tokenizer`. `path` gets its
+// name. On failure nothing of it is left. With ranks (train_set.comm) all of them call it, rank 0
+// writes, and the result is the same on all; the bytes do not depend on their number. 0 or -1.
 int train_checkpoint_write(const char *out, struct train_core *c, const struct train_state *s,
                            const char *tokenizer, const struct checkpoint_keep *keep,
                            char path[PATH_MAX], struct err *e);
