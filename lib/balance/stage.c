@@ -34,8 +34,7 @@ static bool on_progress(void *ctx, double done, double total)
     return !signals_stop_wanted();
 }
 
-// For the cells, and for pairs of as many rows as make the copies small against the products. What
-// it takes of this machine's memory goes off `mem`.
+// For the cells, and for pairs of as many rows as make the copies small against the products.
 static int open_device(struct balance_stage *j, struct err *e)
 {
     enum { AT_ONCE = 1 << 20 };
@@ -46,12 +45,7 @@ static int open_device(struct balance_stage *j, struct err *e)
                                       .pairs = true};
     if (need.top > j->n_cells)
         need.top = j->n_cells; // as many as there are
-    if (!j->dev.op)
-        return 0;
-    if (search_device_init_within(&j->sim, &j->dev, &need, &j->mem, e))
-        return -1;
-    log_note(j->log, "%s", search_device_memory(&j->sim));
-    return 0;
+    return embeddings_stage_search(&j->sim, &j->dev, &need, &j->mem, j->log, e);
 }
 
 static uint64_t may_bytes(const struct balance_stage *j)
@@ -156,9 +150,8 @@ static int begin(struct balance_stage *j, struct balance_options *o, struct err 
     int threads = (int)j->common->threads;
     if (check_ranks(j, e) || check_outputs(j, e))
         return -1;
-    embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
-    if ((strcmp(j->o->device, "cpu") &&
-         dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)) ||
+    if (embeddings_stage_begin(&j->dev, j->o->device, threads, &j->mem, j->o->mem_given, j->log,
+                               e) ||
         open_inputs(j, e) || read_cells(j, e))
         return -1;
     uint64_t listing = balance_report_bytes(j->o->biggest, BALANCE_MEMBERS, j->files.set.rows);

@@ -13,17 +13,12 @@
 #include "formats/npy-write.h"
 #include "embeddings/stage.h"
 
-// For labels against n centroids. What it takes of this machine's memory goes off --mem.
+// For labels against n centroids.
 static int open_device(struct kmeans_stage *j, size_t n, struct err *e)
 {
     struct search_device_need need = {
         .dim = j->files.set.dim, .right = n, .top = j->o->labels_dir ? j->o->top : 1};
-    if (!j->dev.op)
-        return 0;
-    if (search_device_init_within(&j->sim, &j->dev, &need, &j->mem, e))
-        return -1;
-    log_note(j->log, "%s", search_device_memory(&j->sim));
-    return 0;
+    return embeddings_stage_search(&j->sim, &j->dev, &need, &j->mem, j->log, e);
 }
 
 static int write_centroids(struct kmeans_stage *j, struct err *e)
@@ -112,10 +107,8 @@ static int begin(struct kmeans_stage *j, struct err *e)
     int threads = (int)j->common->threads;
     if (check_ranks(j, e) || check_outputs(j, e))
         return -1;
-    embeddings_stage_memory(j->log, &j->mem, j->o->mem_given);
-    return strcmp(j->o->device, "cpu")
-               ? dev_open(&j->dev, j->o->device, DEV_BF16, threads, false, e)
-               : 0;
+    return embeddings_stage_begin(&j->dev, j->o->device, threads, &j->mem, j->o->mem_given, j->log,
+                                  e);
 }
 
 static int open_all(struct kmeans_stage *j, struct err *e)

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "embeddings/stage.h"
 
+#include <string.h>
+
 #include "system/memory-budget.h"
 
-void embeddings_stage_memory(struct log *l, uint64_t *mem, bool given)
+int embeddings_stage_begin(struct dev *d, const char *device, int threads, uint64_t *mem,
+                           bool given, struct log *l, struct err *e)
 {
     char said[160];
     bool fits = memory_budget("", mem, given, said, sizeof said);
@@ -11,6 +14,19 @@ void embeddings_stage_memory(struct log *l, uint64_t *mem, bool given)
         log_note(l, "%s", said);
     else if (*said)
         log_warn(l, "%s", said);
+    return strcmp(device, "cpu") ? dev_open(d, device, DEV_BF16, threads, false, e) : 0;
+}
+
+int embeddings_stage_search(struct search_device *s, struct dev *d,
+                            const struct search_device_need *need, uint64_t *mem, struct log *l,
+                            struct err *e)
+{
+    if (!d->op)
+        return 0;
+    if (search_device_init_within(s, d, need, mem, e))
+        return -1;
+    log_note(l, "%s", search_device_memory(s));
+    return 0;
 }
 
 int embeddings_stage_open(struct embedding_files *f, const struct cli_common *common,

@@ -10,9 +10,17 @@
 #include "system/cli.h"
 #include "system/log.h"
 #include "embeddings/files.h"
+#include "search/search-device.h"
 
-// Fits the default of --mem to this machine (memory-budget.h), and says so.
-void embeddings_stage_memory(struct log *l, uint64_t *mem, bool given);
+// Fits the default of --mem (bytes; `given`: not the default) to this machine (memory-budget.h),
+// with a note, and opens the device of --device in bfloat16; "cpu": d->op stays NULL. 0 or -1.
+int embeddings_stage_begin(struct dev *d, const char *device, int threads, uint64_t *mem,
+                           bool given, struct log *l, struct err *e);
+// Allocates for searches on the device, subtracts the host memory that they take from *mem, and
+// notes the sizes; without a device nothing. 0 or -1.
+int embeddings_stage_search(struct search_device *s, struct dev *d,
+                            const struct search_device_need *need, uint64_t *mem, struct log *l,
+                            struct err *e);
 // Opens the operands and the lines of files_from (NULL: none), refuses outputs that would replace
 // one (embedding_files_check_outputs), and notes inputs without sidecar. 0 or -1.
 int embeddings_stage_open(struct embedding_files *f, const struct cli_common *common,
