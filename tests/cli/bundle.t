@@ -66,6 +66,8 @@ SKIP: {
     is($in->('../clip-cid/bin/clip-cid run DATA=tiny'), 0, 'the pipeline') or diag $said;
     ok(-s "$at/work/tiny/$_", "... $_") for qw(keep/00000.npy labels/00001.npy student/open_clip_model.safetensors eval/teacher.json report.html);
     is((stat "$at/work/tiny/report.html")[4], 65534, "... nobody's");
+    is($in->("../clip-cid/bin/clip-cid run DATA=tiny WORK=other KMEANS='--init none.npy'"), 2, 'a stage that fails');
+    like($said, qr/^centroids: failed with status 1; log: /m, '... is told as failed, without ps too') or diag $said;
     is($in->("../clip-cid/bin/kmeans-cluster -k 2 -o c.npy work/tiny/embed/image/00000.npy"), 0, 'a tool alone') or diag $said;
 }
 done_testing();
