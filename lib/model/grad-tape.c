@@ -102,11 +102,20 @@ static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_con
     BUFFER(w, t->rstd0, rows * f);
 }
 
+// Rooms for blocks but the last: those below `lowest` share one (clip_tape_room_of).
+static size_t rooms(size_t blocks, int lowest, bool recompute)
+{
+    size_t shared = lowest > 0 ? (size_t)lowest - 1 : 0, others = blocks - 1;
+    if (recompute && others)
+        return 1;
+    return others > shared ? others - shared : others > 0;
+}
+
 static void walk_blocks(struct walk *w, struct clip_tape *t, const struct clip_tower *c, size_t F,
                         size_t n, size_t rows, bool recompute)
 {
     size_t W = (size_t)c->width, blocks = (size_t)clip_tower_blocks(c);
-    size_t kept = recompute && blocks > 1 ? 1 : blocks - 1;
+    size_t kept = rooms(blocks, t->lowest, recompute);
     struct clip_room none = {0};
     struct sizes s = {rows, rows, W, W, 3 * W, (size_t)c->mlp, (size_t)c->heads};
     bool pool = blocks > (size_t)c->layers;
@@ -125,8 +134,12 @@ static void walk_tape(struct walk *w, struct clip_tape *t, const struct clip_con
     const struct clip_tower *tc = id == CLIP_VISION ? &c->vision : &c->text;
     size_t W = (size_t)tc->width, F = (size_t)clip_pool_width(c, id), f = sizeof(float);
     walk_stem(w, t, c, id, n, rows);
-    for (size_t l = 0; l < (size_t)clip_tower_blocks(tc); l++)
+    int blocks = clip_tower_blocks(tc), first = t->lowest < blocks ? t->lowest : blocks - 1;
+    first = first > 0 ? first : 0;
+    for (int l = first; l < blocks; l++)
         BUFFER(w, t->x[l], rows * W * f);
+    for (int l = 0; l < first && w->what != COUNT; l++) // nothing below is kept
+        t->x[l] = t->x[first];
     walk_blocks(w, t, tc, F, n, rows, recompute);
     BUFFER(w, t->start, (n + 1) * sizeof(int32_t));
     BUFFER(w, t->q_row, n * sizeof(int32_t));
@@ -155,10 +168,10 @@ size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, si
 }
 
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
-                       bool recompute, size_t act_size)
+                       int lowest, bool recompute, size_t act_size)
 {
     struct walk w = {.what = COUNT, .act = act_size};
-    struct clip_tape none = {0};
+    struct clip_tape none = {.lowest = lowest};
     walk_tape(&w, &none, c, tower, n, rows, recompute);
     return w.total;
 }
@@ -191,6 +204,7 @@ static int first_use(struct clip_grad *g, struct clip_tape *t, enum clip_tower_i
     }
     t->net = &g->net[id];
     t->recompute = g->recompute;
+    t->lowest = g->lowest[id];
     return 0;
 }
 
@@ -227,11 +241,13 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
     return 0;
 }
 
-size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies)
+size_t clip_grad_bytes(const struct clip_table *t, const struct clip_locks *locks, size_t act_size,
+                       int copies)
 {
     size_t packed = 0;
     for (size_t i = 0; i < t->n; i++)
         if (clip_kind_is_matrix(t->t[i].kind))
             packed += t->t[i].numel;
-    return 2 * t->n_flat * sizeof(float) + (size_t)copies * packed * act_size;
+    return (t->n_flat + clip_locks_n_grad(locks, t)) * sizeof(float) +
+           (size_t)copies * packed * act_size;
 }

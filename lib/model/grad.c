@@ -10,7 +10,7 @@
 float *clip_param_grad(const struct clip_grad *g, enum clip_tower_id t, enum clip_kind k, int layer)
 {
     int i = clip_table_find(g->table, t, k, layer);
-    return i < 0 ? NULL : g->grad + g->table->t[i].offset;
+    return i < 0 ? NULL : g->grad + g->at[i];
 }
 
 static float *vector_at(void *user, size_t i, struct err *e)
@@ -28,15 +28,31 @@ static struct dev_weight *matrix_at(void *user, size_t i, size_t first, size_t o
     return g->d->op->weight_view(g->d, at, out, in, transposed, e);
 }
 
+static int place_gradients(struct clip_grad *g, const struct clip_locks *locks, struct err *e)
+{
+    const struct clip_table *t = g->table;
+    if (!(g->at = mem_alloc(t->n, sizeof *g->at, e)))
+        return -1;
+    for (size_t i = 0; i < t->n; i++) {
+        bool graded = clip_locks_graded(locks, t, i);
+        g->at[i] = graded ? g->n_grad : SIZE_MAX;
+        g->n_grad += graded ? clip_table_room(t, i) : 0;
+    }
+    for (int i = 0; i < 2; i++)
+        g->lowest[i] = clip_locks_lowest(locks, &t->cfg, (enum clip_tower_id)i);
+    return 0;
+}
+
 int clip_grad_init(struct clip_grad *g, struct dev *d, const struct clip_table *table,
-                   bool recompute, struct err *e)
+                   const struct clip_locks *locks, bool recompute, struct err *e)
 {
     *g = (struct clip_grad){.d = d, .table = table, .recompute = recompute};
     const struct clip_net_source s = {vector_at, matrix_at, g};
     size_t bytes = table->n_flat * sizeof(float);
     if (table->cfg.text.class_last)
         return err_set(e, "a text tower with a class token behind the text (CoCa) is not trained");
-    if (!(g->flat = d->op->alloc(d, bytes, e)) || !(g->grad = d->op->alloc(d, bytes, e)) ||
+    if (place_gradients(g, locks, e) || !(g->flat = d->op->alloc(d, bytes, e)) ||
+        !(g->grad = d->op->alloc(d, g->n_grad * sizeof(float), e)) ||
         clip_net_open(&g->net[CLIP_VISION], table, &table->cfg, CLIP_VISION, false, &s, e) ||
         clip_net_open(&g->net[CLIP_TEXT], table, &table->cfg, CLIP_TEXT, false, &s, e)) {
         clip_grad_release(g);
@@ -67,6 +83,7 @@ void clip_grad_release(struct clip_grad *g)
         g->d->op->free(g->d, g->flat);
     if (g->grad)
         g->d->op->free(g->d, g->grad);
+    free(g->at);
     memset(g, 0, sizeof *g);
 }
 
@@ -257,15 +274,24 @@ static void mean_back(struct clip_grad *g, struct clip_tape *t)
         final_back(g, t, t->rows, W, t->end, to, true, g->s.dx);
 }
 
+bool clip_grad_goes(const struct clip_grad *g, enum clip_tower_id tower)
+{
+    return g->lowest[tower] < clip_tower_blocks(g->net[tower].cfg);
+}
+
 int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, struct err *e)
 {
+    int lowest = g->lowest[t->net->id];
+    if (!clip_grad_goes(g, t->net->id))
+        return 0;
     if (clip_scratch_room(g, t->n, t->rows, e))
         return -1;
     head_back(g, t, dz);
     if (t->end)
         mean_back(g, t);
-    for (int l = clip_tower_blocks(t->net->cfg) - 1; l >= 0; l--)
+    for (int l = clip_tower_blocks(t->net->cfg) - 1; l >= 0 && l >= lowest; l--)
         clip_block_back(g, t, l);
-    stem_back(g, t);
+    if (lowest < 0)
+        stem_back(g, t);
     return 0;
 }

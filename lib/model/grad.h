@@ -2,7 +2,7 @@
 // A CLIP model under training: both towers forward (tower.h) with their activations kept, and
 // backward.
 //
-//     clip_grad_init(&g, &dev, &table, recompute, &e); clip_grad_upload(&g, flat, &e)
+//     clip_grad_init(&g, &dev, &table, &locks, recompute, &e); clip_grad_upload(&g, flat, &e)
 //     clip_grad_images(&g, n, pixels, &tape, z, &e)      z = embeddings before normalisation
 //     clip_grad_back(&g, &tape, dz, &e)                  g.grad += dL/dparameters
 //
@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "model/lock.h"
 #include "model/table.h"
 #include "model/tower.h"
 #include "device/dev.h"
@@ -32,15 +33,19 @@ struct clip_grad_scratch {
 struct clip_grad {
     struct dev *d;
     const struct clip_table *table;
-    float *flat, *grad;     // device [table->n_flat]
+    float *flat;            // device [table->n_flat]
+    float *grad;            // device [n_grad]; tensor i begins at `at[i]`
+    size_t *at, n_grad;     // SIZE_MAX: it has none; without locks as in the table
+    int lowest[2];          // clip_locks_lowest of each tower
     struct clip_net net[2]; // by enum clip_tower_id
     struct clip_grad_scratch s;
     bool recompute;
 };
 
-// Allocates parameters and gradients, zero. 0 or -1. `table` must outlive it.
+// Allocates parameters and gradients, zero; gradients of what `locks` leave alone. 0 or -1. `table`
+// must outlive it.
 int clip_grad_init(struct clip_grad *g, struct dev *d, const struct clip_table *table,
-                   bool recompute, struct err *e);
+                   const struct clip_locks *locks, bool recompute, struct err *e);
 void clip_grad_release(struct clip_grad *g);
 // New parameter values from host flat[table->n_flat]. 0 or -1.
 int clip_grad_upload(struct clip_grad *g, const float *flat, struct err *e);
@@ -61,14 +66,18 @@ int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struc
 // tokens: host [n, context] as the tokenizer makes them, values below vocab. 0 or -1.
 int clip_grad_texts(struct clip_grad *g, size_t n, const int32_t *tokens, struct clip_tape *t,
                     float *z, struct err *e);
-// Backward from dz (device [n, embed_dim]) of the batch in the tape; adds to g->grad. 0 or -1.
+// Backward from dz (device [n, embed_dim]) of the batch in the tape; adds to g->grad. Nothing is
+// done for a tower that is locked whole. 0 or -1.
 int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, struct err *e);
+// Whether a tower has any gradient.
+bool clip_grad_goes(const struct clip_grad *g, enum clip_tower_id tower);
 
 // Device bytes: parameters, gradients and the device's copies of each linear weight; a tape for n
-// samples and `rows` rows of a tower; the backward's scratch.
-size_t clip_grad_bytes(const struct clip_table *t, size_t act_size, int copies);
+// samples and `rows` rows of a tower with this lowest block; the backward's scratch.
+size_t clip_grad_bytes(const struct clip_table *t, const struct clip_locks *locks, size_t act_size,
+                       int copies);
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
-                       bool recompute, size_t act_size);
+                       int lowest, bool recompute, size_t act_size);
 size_t clip_scratch_bytes(const struct clip_config *c, size_t n, size_t rows, size_t act_size);
 // Rows of n samples, at most.
 size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, size_t n);

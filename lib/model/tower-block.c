@@ -21,7 +21,9 @@ struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer)
 {
     if (layer + 1 == clip_tower_blocks(t->net->cfg))
         return &t->last;
-    return &t->blocks[t->recompute ? 0 : layer];
+    if (t->recompute || layer < t->lowest)
+        return &t->blocks[0];
+    return &t->blocks[t->lowest > 0 ? layer - t->lowest + 1 : layer];
 }
 
 struct clip_block clip_block_of(struct dev *d, struct clip_tape *t, int layer)

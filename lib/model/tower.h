@@ -98,11 +98,14 @@ struct clip_class_rows {
 struct clip_tape {
     struct clip_net *net;
     bool recompute;           // blocks[0] serves all but the last
+    int lowest;               // blocks[0] serves all below this one, of which nothing is kept
     size_t n, rows;           // samples and rows in it
     size_t max_n, max_rows;   // room
     size_t indexed;           // vision: pictures that start, q_row and sel are for
-    float **x;                // [blocks] device [rows, W]: what goes into each block
-    struct clip_room *blocks; // [blocks - 1], or with recompute [1], filled again
+    float **x;                // [blocks] device [rows, W]: what goes into each block; one for all
+                              // up to `lowest`
+    struct clip_room *blocks; // [blocks - 1], or with recompute [1], filled again; fewer with
+                              // `lowest`
     struct clip_room last;
     float *rope; // device [positions, head_width]: cosines and sines, or NULL
     float *tmp;  // [rows, W], post_norm: a branch after its norm

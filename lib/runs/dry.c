@@ -85,7 +85,8 @@ static double checkpoint_bytes(const struct clip_table *t, const struct train_se
 {
     size_t clusters = s->cluster.frozen ? 0 : s->k * s->dim_t;
     size_t maps = s->project ? 2 * (size_t)t->cfg.embed_dim * s->dim_t : 0;
-    return (double)(3 * (t->n_flat + clusters + maps)) * sizeof(float);
+    size_t moments = 2 * clip_locks_n_trained(&s->locks, t);
+    return (double)(t->n_flat + moments + 3 * (clusters + maps)) * sizeof(float);
 }
 
 // How many there are at most at a time, the one that is being written among them. Of a run that

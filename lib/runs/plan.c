@@ -115,6 +115,17 @@ static int check_schedule(const struct train_options *o, struct err *e)
     return o->lr_end > o->lr ? err_set(e, "--lr-end %g is above --lr %g", o->lr_end, o->lr) : 0;
 }
 
+// A tower without weights to keep would stay random.
+static int check_locks(const struct train_options *o, struct err *e)
+{
+    const char *tower = o->lock == 1 ? "image" : "text";
+    if (o->lock && !o->init)
+        return err_set(e, "--lock %s keeps a tower as it is: it needs --init MODEL", tower);
+    if (o->unlock && !o->lock)
+        return err_set(e, "--unlock %" PRIu64 " needs --lock image or --lock text", o->unlock);
+    return 0;
+}
+
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e)
 {
     *p = (struct train_plan){.o = o};
@@ -128,7 +139,7 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->needs = losses_needs(&p->losses);
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
-    if (check_schedule(o, e) || check_needs(p, e))
+    if (check_schedule(o, e) || check_locks(o, e) || check_needs(p, e))
         return -1;
     return parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
                    find_tokenizer(p, e)
@@ -153,6 +164,9 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->accumulate = p->accumulate;
     s->recompute = p->o->recompute;
     s->seed = p->o->seed;
+    s->locks = (struct clip_locks){.unlock = (int)p->o->unlock, .norms = p->o->lock_norms};
+    if (p->o->lock)
+        s->locks.tower[p->o->lock - 1] = true;
 }
 
 const char *train_plan_centroids(const struct train_plan *p)

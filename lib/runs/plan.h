@@ -53,6 +53,9 @@ struct train_options {
     bool overwrite; // start again in a folder that was used
     bool extend;    // resume, with another length of the run
     bool project_given;
+    int lock; // 0: no tower; else 1 + an enum clip_tower_id
+    uint64_t unlock;
+    bool lock_norms;
 };
 
 struct train_plan {

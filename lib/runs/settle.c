@@ -142,6 +142,8 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
 {
     char memory[TRAIN_FIT_TEXT];
     size_t dim = (size_t)cfg->embed_dim, before = (size_t)train_settle_was(was, "accumulate");
+    if (train_groups_check(cfg, s, e))
+        return -1;
     train_plan_clusters(p->o, s->k, &s->cluster);
     s->project = train_plan_project(p, dim, s->dim_t);
     if (train_core_check(s, dim, e))
@@ -155,5 +157,5 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
         return -1;
     say_pieces(s, log);
     log_note(log, "memory: %s", memory);
-    return 0;
+    return train_groups_say(cfg, s, log, e);
 }

@@ -41,12 +41,14 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
-    m->parameters = clip_grad_bytes(t, act_size, d->weight_copies);
-    m->parameters += levels * t->n_flat * sizeof(float);
-    m->optimiser = 2 * t->n_flat * sizeof(float);
-    for (int i = 0; i < 2; i++)
-        m->activations +=
-            clip_tape_bytes(c, (enum clip_tower_id)i, piece, rows[i], s->recompute, act_size);
+    m->parameters = clip_grad_bytes(t, &s->locks, act_size, d->weight_copies);
+    m->parameters += levels * clip_locks_n_grad(&s->locks, t) * sizeof(float);
+    m->optimiser = 2 * clip_locks_n_trained(&s->locks, t) * sizeof(float);
+    for (int i = 0; i < 2; i++) {
+        enum clip_tower_id id = (enum clip_tower_id)i;
+        m->activations += clip_tape_bytes(
+            c, id, piece, rows[i], clip_locks_lowest(&s->locks, c, id), s->recompute, act_size);
+    }
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
     m->losses = losses_bytes(&losses, s->batch, s->n_label) +
                 s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
@@ -68,8 +70,9 @@ static int add_slots(struct train_core *c, struct err *e)
 {
     for (size_t i = 0; i < c->table.n; i++) {
         const struct clip_tensor *t = &c->table.t[i];
-        if (!optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
-                       c->model.grad + t->offset, t->rank >= 2, e))
+        if (!clip_locked(&c->set.locks, &c->table, i) &&
+            !optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
+                       c->model.grad + c->model.at[i], t->rank >= 2, e))
             return -1;
     }
     if (c->head.d && !c->head.set.frozen) {
@@ -129,7 +132,7 @@ static int open_part_sums(struct train_core *c, struct err *e)
 {
     size_t parts = c->set.accumulate / ranks_size(c->set.comm),
            map = c->project.dim * c->project.dim_t;
-    if (part_sum_open(&c->sum, c->d, c->table.n_flat, parts, e))
+    if (part_sum_open(&c->sum, c->d, c->model.n_grad, parts, e))
         return -1;
     for (int i = 0; i < 2 && c->project.d; i++)
         if (part_sum_open(&c->map_sum[i], c->d, map, parts, e))
@@ -144,7 +147,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
     s->losses.parts = s->cluster.parts = s->accumulate;
     s->losses.comm = s->cluster.comm = s->comm;
     if (clip_table_init(&c->table, cfg, e) ||
-        clip_grad_init(&c->model, c->d, &c->table, s->recompute, e) ||
+        clip_grad_init(&c->model, c->d, &c->table, &s->locks, s->recompute, e) ||
         losses_open(&s->losses, c->d, s->batch, s->n_label, e))
         return -1;
     if (s->k && cluster_head_open(&c->head, c->d, &s->cluster, centroids, s->k, s->dim_t, s->batch,
@@ -227,18 +230,18 @@ void train_core_close(struct train_core *c)
     memset(c, 0, sizeof *c);
 }
 
-static float *scalar(const struct train_core *c, float *flat, enum clip_kind kind)
+static float *scalar(const struct train_core *c, enum clip_kind kind)
 {
     int i = clip_table_find(&c->table, CLIP_TEXT, kind, -1);
-    return i < 0 ? NULL : flat + c->table.t[i].offset;
+    return i < 0 ? NULL : c->model.flat + c->table.t[i].offset;
 }
 
 // logit_scale, clamped, and logit_bias: on the host once the device has been waited for.
 static void fetch_scalars(struct train_core *c)
 {
     const struct dev_ops *op = c->d->op;
-    float *scale = scalar(c, c->model.flat, CLIP_K_LOGIT_SCALE);
-    float *bias = scalar(c, c->model.flat, CLIP_K_LOGIT_BIAS);
+    float *scale = scalar(c, CLIP_K_LOGIT_SCALE);
+    float *bias = scalar(c, CLIP_K_LOGIT_BIAS);
     op->clamp(c->d, 1, 0, LN_100, scale);
     op->fetch(c->d, &c->logit_scale, scale, sizeof *scale);
     c->logit_bias = BIAS_START;
@@ -358,12 +361,15 @@ static int part_back(struct train_core *c, const struct train_batch *b, size_t a
     struct dev *d = c->d;
     size_t n = part_at(c, b, at), first = at * c->dim;
     bool again = b->n > c->piece;
-    d->op->zero(d, c->model.grad, c->table.n_flat * sizeof(float));
-    losses_scalars(&c->set.losses, at / c->piece, scalar(c, c->model.grad, CLIP_K_LOGIT_SCALE),
-                   scalar(c, c->model.grad, CLIP_K_LOGIT_BIAS));
+    d->op->zero(d, c->model.grad, c->model.n_grad * sizeof(float));
+    losses_scalars(&c->set.losses, at / c->piece,
+                   clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_SCALE, -1),
+                   clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_BIAS, -1));
     for (int i = 0; i < 2; i++) {
         if (c->project.d)
             train_project_back(&c->project, i, at, n, c->u[i], c->du[i]);
+        if (!clip_grad_goes(&c->model, (enum clip_tower_id)i))
+            continue;
         d->op->unit_bwd(d, n, c->dim, c->u[i] + first, c->norm[i] + at, c->du[i] + first,
                         c->du[i] + first);
         if ((again && forward(c, b, i, at, n, e)) ||
@@ -377,7 +383,7 @@ static int sum_ranks(struct train_core *c, struct err *e)
 {
     struct comm *comm = c->set.comm;
     size_t map = c->project.dim * c->project.dim_t;
-    if (ranks_sum(c->d, comm, "gradients", c->model.grad, c->table.n_flat, false, e))
+    if (ranks_sum(c->d, comm, "gradients", c->model.grad, c->model.n_grad, false, e))
         return -1;
     for (int i = 0; i < 2 && c->project.d; i++)
         if (ranks_sum(c->d, comm, "gradients of maps", c->project.grad[i], map, false, e))

@@ -90,14 +90,15 @@ struct model {
     int32_t tokens[3 * 9];
 };
 
-static bool model_open(struct model *m, struct dev *d, enum shape shape, bool recompute)
+static bool model_open(struct model *m, struct dev *d, enum shape shape,
+                       const struct clip_locks *locks, bool recompute)
 {
     struct err e;
     struct clip_config c = *small(shape);
     static const int32_t tokens[27] = {48, 3, 7, 7, 49, 0, 0, 0, 0, 48, 11, 49, 0, 0,
                                        0,  0, 0, 0, 48, 1, 2, 3, 4, 5,  6,  7,  49};
     if (clip_config_check(&c, &e) || clip_table_init(&m->table, &c, &e) ||
-        clip_grad_init(&m->g, d, &m->table, recompute, &e))
+        clip_grad_init(&m->g, d, &m->table, locks, recompute, &e))
         return false;
     m->flat = calloc(m->table.n_flat, sizeof *m->flat);
     rng_init(&rng, 5, 0);
@@ -119,6 +120,8 @@ static void model_close(struct model *m)
     clip_table_release(&m->table);
     free(m->flat);
 }
+
+static const struct clip_locks no_locks;
 
 static double weighted(struct model *m, enum clip_tower_id id, const float *w, struct clip_tape *t,
                        float *z)
@@ -190,7 +193,7 @@ static void towers(struct dev *d)
     for (int shape = 0; shape < SHAPES; shape++)
         for (int id = 0; id < 2; id++) {
             struct model m = {0};
-            ok(model_open(&m, d, (enum shape)shape, false), "model");
+            ok(model_open(&m, d, (enum shape)shape, &no_locks, false), "model");
             double e = tower_error(&m, (enum clip_tower_id)id);
             ok(e < 5e-3, "%s tower, %s: %g", id ? "text" : "vision", shape_names[shape], e);
             model_close(&m);
@@ -204,7 +207,7 @@ static float *gradients(struct dev *d, enum shape shape, bool recompute, size_t 
     struct clip_tape t[2] = {{0}, {0}};
     struct err e;
     float w[Z_MAX], z[Z_MAX];
-    if (!model_open(&m, d, shape, recompute))
+    if (!model_open(&m, d, shape, &no_locks, recompute))
         return NULL;
     randoms(w, Z_MAX);
     for (int i = 0; i < 2; i++) {
@@ -241,13 +244,66 @@ static void same_bytes(enum shape shape, struct dev *one, struct dev *three, str
     free(h);
 }
 
+// What is still trained gets the gradient that it has without locks, to the bit, and what is locked
+// none; `all`: gradients without locks, of the same random numbers.
+static void locked(struct dev *d, enum shape shape, const struct clip_locks *l, const float *all)
+{
+    struct model m = {0};
+    struct clip_tape t[2] = {{0}, {0}};
+    struct err e;
+    float w[Z_MAX], z[Z_MAX];
+    size_t same = 0, graded = 0;
+    ok(model_open(&m, d, shape, l, false), "a model with locks");
+    randoms(w, Z_MAX);
+    for (int i = 0; i < 2; i++) {
+        weighted(&m, (enum clip_tower_id)i, w, &t[i], z);
+        ok(!clip_grad_back(&m.g, &t[i], w, &e), "back");
+        clip_tape_release(&m.g, &t[i]);
+    }
+    for (size_t i = 0; i < m.table.n; i++) {
+        const struct clip_tensor *k = &m.table.t[i];
+        if (!clip_locks_graded(l, &m.table, i))
+            continue;
+        graded++;
+        same += !memcmp(m.g.grad + m.g.at[i], all + k->offset, k->numel * sizeof *all);
+    }
+    ok(graded && same == graded && m.g.n_grad == clip_locks_n_grad(l, &m.table),
+       "%s: %s, %d unlocked: %zu tensors of %zu have the same gradient", shape_names[shape],
+       l->tower[0] ? "image" : "text", l->unlock, same, graded);
+    ok(m.g.n_grad < m.table.n_flat, "and the others none");
+    for (int i = 0; i < 2 && !l->unlock; i++) {
+        enum clip_tower_id id = (enum clip_tower_id)i;
+        const struct clip_config *c = &m.table.cfg;
+        bool less = clip_tape_bytes(c, id, 8, 80, clip_locks_lowest(l, c, id), false, 4) <
+                    clip_tape_bytes(c, id, 8, 80, -1, false, 4);
+        ok(less == (l->tower[i] && m.g.lowest[i] > 1), "memory of tower %d", i);
+    }
+    model_close(&m);
+}
+
+static void locks(struct dev *d)
+{
+    for (int shape = 0; shape < SHAPES; shape++)
+        for (int id = 0; id < 2; id++)
+            for (int unlock = 0; unlock < 2; unlock++) {
+                size_t n;
+                struct clip_locks l = {.unlock = unlock};
+                l.tower[id] = true;
+                float *all = gradients(d, (enum shape)shape, false, &n);
+                ok(all != NULL, "gradients without locks");
+                if (all)
+                    locked(d, (enum shape)shape, &l, all);
+                free(all);
+            }
+}
+
 static void bad_tokens(struct dev *d)
 {
     struct model m = {0};
     struct clip_tape t = {0};
     struct err e;
     float z[Z_MAX];
-    ok(model_open(&m, d, PLAIN, false), "model");
+    ok(model_open(&m, d, PLAIN, &no_locks, false), "model");
     m.tokens[3] = 50;
     ok(clip_grad_texts(&m.g, 3, m.tokens, &t, z, &e) && strstr(e.text, "50"),
        "a token outside the vocabulary");
@@ -269,6 +325,7 @@ int main(void)
     towers(&one);
     for (int shape = SCALED; shape < SHAPES; shape++)
         same_bytes((enum shape)shape, &one, &three, &bf16);
+    locks(&one);
     bad_tokens(&one);
     dev_close(&one);
     dev_close(&three);

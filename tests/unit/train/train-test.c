@@ -230,6 +230,31 @@ static void pieces(struct world *w)
     train_core_close(&b);
 }
 
+// Locks take what they free off the plan: moments, gradients, activations.
+static void lock_memory(struct world *w)
+{
+    struct train_core c;
+    struct train_memory all, image, last;
+    ok(open_core(w, &c, "clip", 1, 1e-3f), "a core");
+    struct train_set s = c.set;
+    train_memory(&c.table, &s, &w->d, &all);
+    s.locks.tower[CLIP_VISION] = true;
+    train_memory(&c.table, &s, &w->d, &image);
+    size_t n = 0;
+    for (size_t i = 0; i < c.table.n; i++)
+        n += c.table.t[i].tower == CLIP_VISION ? clip_table_room(&c.table, i) : 0;
+    ok(n && all.optimiser - image.optimiser == 2 * n * sizeof(float), "no moments of the tower");
+    ok(all.parameters - image.parameters == n * sizeof(float), "no gradients of it");
+    ok(image.activations < all.activations, "fewer activations: %zu, not %zu", image.activations,
+       all.activations);
+    s.locks.unlock = 1;
+    train_memory(&c.table, &s, &w->d, &last);
+    ok(last.optimiser > image.optimiser && last.optimiser < all.optimiser &&
+           last.parameters > image.parameters && last.parameters < all.parameters,
+       "and between the two with a block unlocked");
+    train_core_close(&c);
+}
+
 // A step of at most 0.5 from `from`, which lies further than that outside the bounds.
 static float scale_after(struct train_core *c, const struct train_batch *m, float from)
 {
@@ -325,6 +350,7 @@ int main(void)
     rows();
     make_world(&w);
     pieces(&w);
+    lock_memory(&w);
     clamp_and_nan(&w);
     checkpoint(&w);
     dev_close(&w.d);
