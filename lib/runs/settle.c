@@ -7,6 +7,7 @@
 
 #include "formats/json.h"
 #include "runs/fit.h"
+#include "train/groups.h"
 
 uint64_t train_settle_was(const cJSON *was, const char *name)
 {
