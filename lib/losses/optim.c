@@ -64,7 +64,7 @@ struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float 
     if (mem_grow((void **)&o->slots, &o->cap, o->n + 1, sizeof *o->slots, e))
         return NULL;
     struct optim_slot *s = &o->slots[o->n];
-    *s = (struct optim_slot){.n = n, .param = param, .grad = grad, .decay = decay};
+    *s = (struct optim_slot){.n = n, .param = param, .grad = grad, .decay = decay, .rate = 1};
     snprintf(s->name, sizeof s->name, "%s", name);
     if (!(s->m = o->d->op->alloc(o->d, n * sizeof(float), e)))
         return NULL;
@@ -129,8 +129,7 @@ int optim_queue(struct optim *o, size_t n_check, const double *check, struct err
     if (open_sums(o, e))
         return -1;
     struct dev_adamw a = {.beta1 = set->beta1, .beta2 = set->beta2, .eps = set->eps};
-    double t = (double)(o->step + 1);
-    a.lr = (float)optim_lr(set, o->step);
+    double t = (double)(o->step + 1), lr = optim_lr(set, o->step);
     a.bias1 = (float)(1 - pow((double)set->beta1, t));
     a.bias2 = (float)(1 - pow((double)set->beta2, t));
     a.grad_scale = 1;
@@ -140,6 +139,7 @@ int optim_queue(struct optim *o, size_t n_check, const double *check, struct err
     op->clip(o->d, o->n_sums, o->sums, n_check, check, set->clip, o->clip);
     for (size_t i = 0; i < o->n; i++) {
         struct optim_slot *s = &o->slots[i];
+        a.lr = (float)(lr * s->rate);
         a.weight_decay = s->decay ? set->weight_decay : 0;
         if (!s->rows)
             op->adamw(o->d, s->n, &a, s->grad, s->m, s->v, s->param);

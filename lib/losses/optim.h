@@ -41,6 +41,7 @@ struct optim_slot {
     size_t n;
     float *param, *grad, *m, *v; // m and v belong to the optimiser
     bool decay;                  // weight decay applies
+    double rate;                 // the learning rate is times this; 1
     // A tensor of rows of `cols` of which this step touches n_rows: their numbers (device), and
     // grad is [n_rows, cols]. rows NULL: all of it.
     size_t cols, n_rows;

@@ -56,6 +56,7 @@ struct train_options {
     int lock; // 0: no tower; else 1 + an enum clip_tower_id
     uint64_t unlock;
     bool lock_norms;
+    double layer_decay; // 1: none
 };
 
 struct train_plan {

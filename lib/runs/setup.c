@@ -175,14 +175,18 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
 }
 
 // Where there are any: the options of a run without are as they were before there were locks.
-static int add_locks(cJSON *j, const struct clip_locks *l, struct err *e)
+static int add_locks(cJSON *j, const struct train_set *s, struct err *e)
 {
+    const struct clip_locks *l = &s->locks;
     const char *tower = l->tower[CLIP_VISION] ? "image" : "text";
     if ((l->tower[CLIP_VISION] || l->tower[CLIP_TEXT]) && json_add_string(j, "lock", tower, e))
         return -1;
     if (l->unlock && json_add_u64(j, "unlock", (uint64_t)l->unlock, e))
         return -1;
-    return l->norms ? json_add_bool(j, "lock-norms", true, e) : 0;
+    if (l->norms && json_add_bool(j, "lock-norms", true, e))
+        return -1;
+    bool decays = s->layer_decay > 0 && s->layer_decay < 1;
+    return decays ? json_add_double(j, "layer-decay", s->layer_decay, e) : 0;
 }
 
 static int add_identity(cJSON *j, const struct train_identity *id, struct err *e)
@@ -206,7 +210,7 @@ cJSON *train_setup_options(const struct train_core *c, const struct clip_config 
     cJSON *j = cJSON_CreateObject();
     if (j && !json_add_string(j, "student", hex, e) && !add_identity(j, id, e) &&
         !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
-        !add_numbers(j, &c->set, e) && !add_locks(j, &c->set.locks, e))
+        !add_numbers(j, &c->set, e) && !add_locks(j, &c->set, e))
         return j;
     if (!j)
         err_set(e, "out of memory");

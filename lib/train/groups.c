@@ -1,21 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/groups.h"
 
-#include <stdio.h>
+#include <math.h>
 
 struct param_group {
     size_t tensors, values;
 };
 
+static int layers_of(const struct clip_config *cfg, enum clip_tower_id id)
+{
+    return id == CLIP_VISION ? cfg->vision.layers : cfg->text.layers;
+}
+
 int train_groups_check(const struct clip_config *cfg, const struct train_set *s, struct err *e)
 {
     const struct clip_locks *l = &s->locks;
     bool image = l->tower[CLIP_VISION];
-    int layers = image ? cfg->vision.layers : cfg->text.layers;
+    int layers = layers_of(cfg, image ? CLIP_VISION : CLIP_TEXT);
     if (l->unlock <= layers)
         return 0;
     return err_set(e, "--unlock %d: the %s tower has %d blocks", l->unlock,
                    image ? "image" : "text", layers);
+}
+
+static int depth(const struct clip_table *t, size_t i)
+{
+    const struct clip_tensor *x = &t->t[i];
+    int layers = layers_of(&t->cfg, x->tower);
+    return x->layer >= 0 ? layers - x->layer : x->kind < CLIP_K_LN_FINAL_W ? layers + 1 : 0;
+}
+
+double train_groups_rate(const struct clip_table *t, size_t i, double decay)
+{
+    return decay > 0 ? pow(decay, depth(t, i)) : 1;
+}
+
+static void say_rates(const struct clip_config *cfg, double decay, struct log *log)
+{
+    double least[2];
+    for (int i = 0; i < 2; i++)
+        least[i] = pow(decay, layers_of(cfg, (enum clip_tower_id)i) + 1);
+    if (decay > 0 && decay < 1)
+        log_note(log,
+                 "rates: 1 behind a tower's blocks, times %g a block, down to %.3g of the image "
+                 "tower's embeddings and %.3g of the text tower's",
+                 decay, least[CLIP_VISION], least[CLIP_TEXT]);
 }
 
 static void count(struct param_group *g, size_t tensors, size_t values)
@@ -45,5 +74,6 @@ int train_groups_say(const struct clip_config *cfg, const struct train_set *s, s
              "locked",
              decay.values, decay.tensors, plain.values, plain.tensors, locked.values,
              locked.tensors);
+    say_rates(cfg, s->layer_decay, log);
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "losses/ranks.h"
+#include "train/groups.h"
 
 static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
 static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
@@ -70,10 +71,13 @@ static int add_slots(struct train_core *c, struct err *e)
 {
     for (size_t i = 0; i < c->table.n; i++) {
         const struct clip_tensor *t = &c->table.t[i];
-        if (!clip_locked(&c->set.locks, &c->table, i) &&
-            !optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
-                       c->model.grad + c->model.at[i], t->rank >= 2, e))
+        if (clip_locked(&c->set.locks, &c->table, i))
+            continue;
+        struct optim_slot *s = optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
+                                         c->model.grad + c->model.at[i], t->rank >= 2, e);
+        if (!s)
             return -1;
+        s->rate = train_groups_rate(&c->table, i, c->set.layer_decay);
     }
     if (c->head.d && !c->head.set.frozen) {
         struct cluster_head *h = &c->head;

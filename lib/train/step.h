@@ -32,6 +32,7 @@ struct train_set {
     struct comm *comm;              // ranks that have the parts; NULL: one
     bool recompute;                 // activations of a block made again in backward
     struct clip_locks locks;        // what is not trained
+    double layer_decay;             // train/groups.h; 0 or 1: none
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
     size_t dim_t;      // width of the teacher's embeddings; 0: no teacher

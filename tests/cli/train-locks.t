@@ -78,6 +78,30 @@ for (['', '--lock image, now it is left out'], ['--lock image', '--unlock 1, now
     is(run("$train --steps 6 $_->[0] -o whole --resume"), 1, "resumed with '$_->[0]'");
     like($said, qr/\Q$_->[1]/, '... is refused');
 }
+# The first step of AdamW without weight decay is lr times the rate in each number.
+is(run("$train --clip-grad 0 --weight-decay 0 --steps 1 -o flat"), 0, 'a step at one rate') or diag $said;
+is(run("$train --clip-grad 0 --weight-decay 0 --steps 1 --layer-decay 0.5 -o decay"), 0, 'a step with layer decay') or diag $said;
+like($said, qr/times 0\.5 a block, down to 0\.0625 of the image tower's embeddings and 0\.0625/, '... says so');
+my %flat = model('flat');
+my %low = model('decay');
+sub rate { # of all numbers that moved
+    my ($name) = @_;
+    my @x = map { [unpack 'f<*', $_->{$name}] } \%start, \%flat, \%low;
+    my ($a, $b) = (0, 0);
+    for (0 .. $#{ $x[0] }) { $a += abs($x[1][$_] - $x[0][$_]); $b += abs($x[2][$_] - $x[0][$_]); }
+    return $b / $a;
+}
+my %depth = (logit_scale => 0, 'visual.proj' => 0, 'visual.ln_post.weight' => 0, 'text_projection' => 0, 'ln_final.bias' => 0, 'visual.conv1.weight' => 4,
+    'visual.class_embedding' => 4, 'visual.positional_embedding' => 4, 'visual.ln_pre.weight' => 4, 'token_embedding.weight' => 4, 'positional_embedding' => 4,
+    (map { my $l = $_; map { ("${_}transformer.resblocks.$l.mlp.c_fc.weight" => 3 - $l, "${_}transformer.resblocks.$l.ln_1.bias" => 3 - $l) } '', 'visual.' } 0 .. 2));
+for (sort keys %depth) {
+    my $off = rate($_) / 0.5**$depth{$_} - 1;
+    cmp_ok(abs $off, '<', 1e-3, "$_: a rate of 0.5^$depth{$_}") or diag $off;
+}
+is(run("$train --clip-grad 0 --weight-decay 0 --steps 1 --layer-decay 0.6 -o decay --resume"), 1, 'resumed with another');
+like($said, qr/--layer-decay 0\.5, now it is 0\.6/, '... is refused');
+is(run("$train --steps 1 --layer-decay 1.5 -o wrong"), 2, 'a decay that grows');
+
 is(run("$bin/distill-train $common --steps 6 --lock image -o wrong"), 2, 'a lock without a model');
 like($said, qr/--lock image .* needs --init/, '... says what');
 is(run("$train --steps 6 --unlock 1 -o wrong"), 2, '--unlock alone');
