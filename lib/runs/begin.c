@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/mem.h"
 #include "model/folder.h"
 #include "system/io.h"
 #include "runs/checkpoint-dir.h"
@@ -135,14 +136,38 @@ static int match_inputs(struct train_run *r, struct err *e)
     return rc ? -1 : 0;
 }
 
+// Streams by parts: where each stands, or a run that begins.
+static int open_places(struct train_run *r, struct err *e)
+{
+    if (train_settle_parts(r->plan, r->state.options, &r->set, &r->parts, e))
+        return -1;
+    size_t was = r->state.n_places;
+    if (r->state.options && was != r->parts && was && r->parts)
+        return err_set(e, "--resume: the checkpoint was made with --accumulate %zu, now it is %zu",
+                       was, r->parts);
+    if (r->state.options && was != r->parts)
+        return err_set(e, "--resume: the checkpoint was made with%s {part} in --data, give %s",
+                       was ? "" : "out", was ? "the same" : "none");
+    if (r->parts && !was && train_state_parts(&r->state, r->parts, e))
+        return -1;
+    r->places = mem_alloc(r->parts ? r->parts : 1, sizeof *r->places, e);
+    return r->places ? 0 : -1;
+}
+
 static int open_data(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     int needs = r->plan->needs;
+    if (open_places(r, e))
+        return -1;
+    const struct train_place one = {r->state.pos, r->state.counts};
     struct train_data_set s = {.path = o->path,
                                .command = o->command,
                                .seed = o->seed,
                                .epochs = train_plan_epochs(o),
+                               .parts = r->parts,
+                               .rank = (size_t)r->comm->rank,
+                               .ranks = (size_t)r->comm->size,
                                .tokenizer = r->plan->tokenizer,
                                .batch = o->batch,
                                .dim_t = r->set.dim_t,
@@ -150,7 +175,7 @@ static int open_data(struct train_run *r, struct err *e)
     s.teacher_image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
     s.teacher_text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
     s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
-    r->data = train_data_open(&s, &r->state.pos, &r->state.counts, e);
+    r->data = train_data_open(&s, r->parts ? r->state.places : &one, e);
     return r->data ? 0 : -1;
 }
 

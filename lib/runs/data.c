@@ -18,26 +18,37 @@
 enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
 struct batch_slot {
-    struct train_made made;
-    uint8_t *pixels;
-    int32_t *tokens, *labels;
+    struct train_batch b;
+    struct train_place *places; // of this rank's streams, after the batch
+    uint8_t *pixels;            // of this rank's rows
+    int32_t *tokens;            // the same, and one row more
+    int32_t *labels;            // of all rows
     float *teacher[2];
     bool full;
 };
 
-struct train_data {
-    struct train_data_set set;
+// A stream of samples and the rows of the batch that it fills.
+struct data_part {
     struct train_source source;
     struct train_rows rows[3]; // teacher image, teacher text, labels
     bool has[3];
     struct train_names names;
-    struct tokenizer *tok;
-    struct clip_config cfg;
-    size_t dim_t, n_label, picture;
+    size_t row, end;
     struct train_counts counts;
     struct train_usable usable; // of the epoch
     uint64_t epoch;             // which it is
-    char epoch_name[64];        // for messages
+    char epoch_name[96];        // for messages
+};
+
+struct train_data {
+    struct train_data_set set;
+    struct data_part *parts; // of this rank
+    size_t n_parts, first_part;
+    size_t first, own; // rows of the batch that this rank has
+    bool has[3];
+    struct tokenizer *tok;
+    struct clip_config cfg;
+    size_t dim_t, n_label, picture;
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -52,66 +63,102 @@ struct train_data {
 
 static int sweep_all(void *ctx, const struct samples_reader *stream, struct err *e)
 {
-    struct train_data *d = ctx;
-    if (train_names_check(&d->names, stream, e))
+    struct data_part *p = ctx;
+    if (train_names_check(&p->names, stream, e))
         return -1;
     for (int i = 0; i < 3; i++)
-        if (d->has[i] && train_rows_sweep(&d->rows[i], stream, e))
+        if (p->has[i] && train_rows_sweep(&p->rows[i], stream, e))
             return -1;
     return 0;
 }
 
-static void open_rows(struct train_data *d)
+// The next part of this rank.
+static int open_part(struct train_data *d, struct data_part *p, const struct train_place *place,
+                     struct err *e)
 {
-    const char *dirs[3] = {d->set.teacher_image, d->set.teacher_text, d->set.labels};
-    for (int i = 0; i < 3; i++) {
-        d->has[i] = dirs[i] != NULL;
-        train_rows_open(&d->rows[i], dirs[i], i == 2, i == 2 ? d->set.n_label : d->set.dim_t);
+    const struct train_data_set *set = &d->set;
+    const char *dirs[3] = {set->teacher_image, set->teacher_text, set->labels};
+    size_t i = d->n_parts++, rows = set->parts ? set->batch / set->parts : set->batch;
+    struct train_source_set s = {.path = set->path,
+                                 .command = set->command,
+                                 .seed = set->seed,
+                                 .epochs = set->parts ? UINT64_MAX : set->epochs,
+                                 .part = set->parts ? d->first_part + i + 1 : 0,
+                                 .parts = set->parts};
+    p->row = (d->first_part + i) * rows;
+    p->end = p->row + rows;
+    p->counts = place->counts;
+    p->usable.earlier = place->pos.records > 0;
+    p->epoch = place->pos.epoch;
+    for (int k = 0; k < 3; k++) {
+        p->has[k] = dirs[k] != NULL;
+        train_rows_open(&p->rows[k], dirs[k], k == 2, k == 2 ? set->n_label : set->dim_t);
     }
-    d->dim_t = d->has[0] || d->has[1] ? d->set.dim_t : 0;
-    d->n_label = d->has[2] ? d->set.n_label : 0;
+    if (train_source_open(&p->source, &s, &place->pos, e))
+        return -1;
+    p->source.ended = sweep_all;
+    p->source.ctx = p;
+    return 0;
 }
 
-struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
-                                   const struct train_counts *counts, struct err *e)
+struct train_data *train_data_open(const struct train_data_set *set,
+                                   const struct train_place *places, struct err *e)
 {
     struct train_data *d = mem_alloc(1, sizeof *d, e);
     if (!d)
         return NULL;
     d->set = *set;
-    d->counts = *counts;
-    d->usable.earlier = pos->records > 0;
-    d->epoch = pos->epoch;
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->moved, NULL);
-    open_rows(d);
-    if (train_source_open(&d->source, set->path, set->command, set->seed, set->epochs, pos, e)) {
-        train_data_close(d);
-        return NULL;
+    d->own = set->batch / set->ranks;
+    d->first = d->own * set->rank;
+    size_t n = set->parts ? set->parts / set->ranks : 1;
+    d->first_part = set->parts ? n * set->rank : 0;
+    d->has[0] = set->teacher_image;
+    d->has[1] = set->teacher_text;
+    d->has[2] = set->labels;
+    d->dim_t = d->has[0] || d->has[1] ? set->dim_t : 0;
+    d->n_label = d->has[2] ? set->n_label : 0;
+    int rc = (d->parts = mem_alloc(n, sizeof *d->parts, e)) ? 0 : -1;
+    while (d->n_parts < n && !rc) {
+        const struct train_place *place = &places[d->first_part + d->n_parts];
+        rc = open_part(d, &d->parts[d->n_parts], place, e);
     }
-    d->source.ended = sweep_all;
-    d->source.ctx = d;
-    return d;
+    if (!rc)
+        return d;
+    train_data_close(d);
+    return NULL;
 }
 
 const struct samples_header *train_data_header(const struct train_data *d)
 {
-    return samples_header(d->source.reader);
+    return samples_header(d->parts[0].source.reader);
 }
 
 bool train_data_skip_unknown(const struct train_data *d)
 {
-    return atomic_load(&d->source.ever_unknown);
+    bool unknown = false;
+    for (size_t i = 0; i < d->n_parts; i++)
+        unknown |= atomic_load(&d->parts[i].source.ever_unknown);
+    return unknown;
 }
 
 uint64_t train_data_no_sidecar(const struct train_data *d)
 {
-    return d->rows[0].no_sidecar + d->rows[1].no_sidecar + d->rows[2].no_sidecar;
+    uint64_t n = 0;
+    for (size_t i = 0; i < d->n_parts; i++)
+        for (int k = 0; k < 3; k++)
+            n += d->parts[i].rows[k].no_sidecar;
+    return n;
 }
 
 uint64_t train_data_partial(const struct train_data *d)
 {
-    return d->rows[0].partial + d->rows[1].partial + d->rows[2].partial;
+    uint64_t n = 0;
+    for (size_t i = 0; i < d->n_parts; i++)
+        for (int k = 0; k < 3; k++)
+            n += d->parts[i].rows[k].partial;
+    return n;
 }
 
 size_t train_data_left(const struct train_data *d)
@@ -119,10 +166,11 @@ size_t train_data_left(const struct train_data *d)
     return d->left;
 }
 
-size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t dim_t, size_t n_label)
+size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
+                        size_t n_label)
 {
-    size_t picture = (size_t)c->image_size * (size_t)c->image_size * 3;
-    return SLOTS * batch * (picture + ((size_t)c->context + 2 * dim_t + n_label) * 4);
+    size_t picture = (size_t)c->image_size * (size_t)c->image_size * 3, own = batch / ranks;
+    return SLOTS * (own * (picture + (size_t)c->context * 4) + batch * (2 * dim_t + n_label) * 4);
 }
 
 static int alloc_slots(struct train_data *d, struct err *e)
@@ -130,101 +178,117 @@ static int alloc_slots(struct train_data *d, struct err *e)
     size_t b = d->set.batch, context = (size_t)d->cfg.context;
     for (int i = 0; i < SLOTS; i++) {
         struct batch_slot *s = &d->slots[i];
-        if (!(s->pixels = mem_alloc(b, d->picture, e)) ||
-            !(s->tokens = mem_alloc(b, context * sizeof *s->tokens, e)) ||
+        if (!(s->pixels = mem_alloc(d->own, d->picture, e)) ||
+            !(s->tokens = mem_alloc(d->own + 1, context * sizeof *s->tokens, e)) ||
             !(s->labels = mem_alloc(b, d->n_label * sizeof *s->labels, e)) ||
             !(s->teacher[0] = mem_alloc(b, d->dim_t * sizeof(float), e)) ||
-            !(s->teacher[1] = mem_alloc(b, d->dim_t * sizeof(float), e)))
+            !(s->teacher[1] = mem_alloc(b, d->dim_t * sizeof(float), e)) ||
+            !(s->places = mem_alloc(d->n_parts, sizeof *s->places, e)))
             return -1;
-        s->made.b = (struct train_batch){b, s->pixels, s->tokens, NULL, NULL, NULL};
-        s->made.b.tv = d->has[0] ? s->teacher[0] : NULL;
-        s->made.b.tt = d->has[1] ? s->teacher[1] : NULL;
-        s->made.b.labels = d->has[2] ? s->labels : NULL;
+        s->b = (struct train_batch){
+            .n = b, .pixels = s->pixels, .tokens = s->tokens, .first = d->first};
+        s->b.tv = d->has[0] ? s->teacher[0] : NULL;
+        s->b.tt = d->has[1] ? s->teacher[1] : NULL;
+        s->b.labels = d->has[2] ? s->labels : NULL;
     }
     return 0;
 }
 
-static int lacks(struct train_data *d, enum train_lack what)
+static int lacks(struct data_part *p, enum train_lack what)
 {
-    d->usable.lack[what]++;
-    *(what == LACK_LABEL          ? &d->counts.no_label
-      : what <= LACK_TEACHER_TEXT ? &d->counts.no_teacher
-                                  : &d->counts.incomplete) += 1;
+    p->usable.lack[what]++;
+    *(what == LACK_LABEL          ? &p->counts.no_label
+      : what <= LACK_TEACHER_TEXT ? &p->counts.no_teacher
+                                  : &p->counts.incomplete) += 1;
     return 0;
 }
 
-// Sample into place i: 1, or 0 when it lacks something.
-static int take(struct train_data *d, struct batch_slot *s, size_t i,
+// Sample into row i: 1, or 0 when it lacks something. Of other ranks' rows the picture is not kept.
+static int take(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
                 const struct samples_record *r, struct err *e)
 {
     size_t context = (size_t)d->cfg.context, n;
+    bool own = i >= d->first && i - d->first < d->own;
     void *place[3] = {s->teacher[0] + i * d->dim_t, s->teacher[1] + i * d->dim_t,
                       s->labels + i * d->n_label};
     if (!r->image || !r->caption)
-        return lacks(d, r->image ? LACK_CAPTION : LACK_PICTURE);
+        return lacks(p, r->image ? LACK_CAPTION : LACK_PICTURE);
     for (int k = 0; k < 3; k++) {
-        int rc = d->has[k] ? train_rows_get(&d->rows[k], r, place[k], e) : 1;
+        int rc = d->has[k] ? train_rows_get(&p->rows[k], r, place[k], e) : 1;
         if (rc < 0)
             return -1;
         if (!rc)
-            return lacks(d, (enum train_lack)k);
+            return lacks(p, (enum train_lack)k);
     }
     if (r->image_bytes != d->picture)
         return err_set(e, "a picture of %zu bytes where the model takes %zu", r->image_bytes,
                        d->picture);
-    enum text_status t = tokenizer_encode(d->tok, r->caption, r->caption_bytes, context,
-                                          s->tokens + i * context, &n, e);
+    enum text_status t =
+        tokenizer_encode(d->tok, r->caption, r->caption_bytes, context,
+                         s->tokens + (own ? i - d->first : d->own) * context, &n, e);
     if (t == TEXT_ERROR)
         return -1;
     if (t != TEXT_OK)
-        return lacks(d, LACK_UTF8);
-    memcpy(s->pixels + i * d->picture, r->image, d->picture);
+        return lacks(p, LACK_UTF8);
+    if (own)
+        memcpy(s->pixels + (i - d->first) * d->picture, r->image, d->picture);
     return 1;
 }
 
 // The next sample, as train_source_next gives it; an epoch that is over must have had a usable one.
-static int next_sample(struct train_data *d, struct samples_record *r, bool *fresh, struct err *e)
+static int next_sample(struct data_part *p, struct samples_record *r, bool *fresh, struct err *e)
 {
-    int rc = train_source_next(&d->source, r, fresh, e);
-    if (rc >= 0 && d->source.pos.epoch != d->epoch &&
-        train_usable_end(&d->usable, d->epoch_name, e))
+    int rc = train_source_next(&p->source, r, fresh, e);
+    if (rc >= 0 && p->source.pos.epoch != p->epoch &&
+        train_usable_end(&p->usable, p->epoch_name, e))
         return -1;
-    d->epoch = d->source.pos.epoch;
+    p->epoch = p->source.pos.epoch;
     if (rc > 0 && *fresh)
-        snprintf(d->epoch_name, sizeof d->epoch_name, "%s", d->source.name);
+        snprintf(p->epoch_name, sizeof p->epoch_name, "%s", p->source.name);
     return rc;
 }
 
-// Fills a slot: 1, 0 at the end of the data, -1.
-static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
+// Fills the part's rows: 1, 0 at the end of the data, -1.
+static int fill_part(struct train_data *d, struct data_part *p, struct batch_slot *s, struct err *e)
 {
     uint32_t shards = 0;
-    for (size_t i = 0; i < d->set.batch;) {
+    for (size_t i = p->row; i < p->end;) {
         struct samples_record r;
         bool fresh;
-        int rc = next_sample(d, &r, &fresh, e);
+        int rc = next_sample(p, &r, &fresh, e);
         if (rc <= 0) {
-            d->left = i;
+            d->left = i - p->row;
             return rc;
         }
         if (fresh)
-            train_names_restart(&d->names);
+            train_names_restart(&p->names);
         for (int k = 0; k < 3 && fresh; k++)
             if (d->has[k])
-                train_rows_restart(&d->rows[k]);
-        if ((fresh || r.shard >= shards) && sweep_all(d, d->source.reader, e))
+                train_rows_restart(&p->rows[k]);
+        if ((fresh || r.shard >= shards) && sweep_all(p, p->source.reader, e))
             return -1;
         shards = r.shard + 1;
-        d->counts.read++;
-        if ((rc = take(d, s, i, &r, e)) < 0)
+        p->counts.read++;
+        if ((rc = take(d, p, s, i, &r, e)) < 0)
             return err_wrap(e, "%s: record %llu (%s)", r.shard_name, (unsigned long long)r.ordinal,
                             r.key);
-        d->counts.used += rc > 0;
-        d->usable.used += rc > 0;
+        p->counts.used += rc > 0;
+        p->usable.used += rc > 0;
         i += rc > 0;
     }
-    train_source_pos(&d->source, &s->made.pos);
-    s->made.counts = d->counts;
+    return 1;
+}
+
+static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
+{
+    for (size_t i = 0; i < d->n_parts; i++) {
+        struct data_part *p = &d->parts[i];
+        int rc = fill_part(d, p, s, e);
+        if (rc <= 0)
+            return rc;
+        train_source_pos(&p->source, &s->places[i].pos);
+        s->places[i].counts = p->counts;
+    }
     return 1;
 }
 
@@ -286,7 +350,7 @@ static void wait_a_little(struct train_data *d)
     pthread_cond_timedwait(&d->moved, &d->lock, &t);
 }
 
-int train_data_next(struct train_data *d, const struct train_made **m, struct err *e)
+int train_data_next(struct train_data *d, struct train_batch *b, struct err *e)
 {
     pthread_mutex_lock(&d->lock);
     if (d->slots[d->out % SLOTS].full) { // the batch given before is done with
@@ -300,12 +364,45 @@ int train_data_next(struct train_data *d, const struct train_made **m, struct er
     int rc = d->in > d->out ? 1 : d->done && !(d->rc && signals_stop_wanted()) ? d->rc : 2;
     if (rc == 1) {
         d->slots[d->out % SLOTS].full = true;
-        *m = &d->slots[d->out % SLOTS].made;
+        *b = d->slots[d->out % SLOTS].b;
     } else if (rc < 0) {
         *e = d->failure;
     }
     pthread_mutex_unlock(&d->lock);
     return rc;
+}
+
+// Rows of `width` 4-byte values: this rank's to the others, theirs to this one.
+static int share_rows(struct train_data *d, struct comm *comm, const char *what, void *rows,
+                      size_t width, struct err *e)
+{
+    size_t bytes = d->own * width * 4;
+    return bytes ? comm_gather(comm, what, (char *)rows + d->first * width * 4, bytes, rows, e) : 0;
+}
+
+int train_data_share(struct train_data *d, struct comm *comm, struct train_place *places,
+                     struct err *e)
+{
+    static const char *const what[2] = {"teacher's picture rows", "teacher's text rows"};
+    struct batch_slot *s = &d->slots[d->out % SLOTS];
+    size_t bytes = d->n_parts * sizeof *places;
+    if (!d->set.parts) {
+        memcpy(places, s->places, bytes);
+        return 0;
+    }
+    for (int k = 0; k < 2; k++)
+        if (d->has[k] && share_rows(d, comm, what[k], s->teacher[k], d->dim_t, e))
+            return -1;
+    return share_rows(d, comm, "labels", s->labels, d->n_label, e) ||
+                   comm_gather(comm, "places in the data", s->places, bytes, places, e)
+               ? -1
+               : 0;
+}
+
+static void stop_sources(struct train_data *d, int sig)
+{
+    for (size_t i = 0; i < d->n_parts; i++)
+        train_source_stop(&d->parts[i].source, sig);
 }
 
 // True when the thread has ended.
@@ -315,11 +412,11 @@ static bool end_thread(struct train_data *d)
     d->stop = true;
     pthread_cond_broadcast(&d->moved);
     if (!d->done)
-        train_source_stop(&d->source, SIGTERM); // ends a read that waits for it
+        stop_sources(d, SIGTERM); // ends a read that waits for it
     for (int i = 0; i < TERM_WAITS && !d->done; i++)
         wait_a_little(d);
     if (!d->done && d->set.command)
-        train_source_stop(&d->source, SIGKILL);
+        stop_sources(d, SIGKILL);
     for (int i = 0; i < KILL_WAITS && d->set.command && !d->done; i++)
         wait_a_little(d);
     bool done = d->done;
@@ -335,14 +432,19 @@ void train_data_close(struct train_data *d)
 {
     if (!d || (d->started && !end_thread(d)))
         return;
-    train_source_close(&d->source);
-    for (int i = 0; i < 3; i++)
-        if (d->has[i])
-            train_rows_close(&d->rows[i]);
-    train_names_release(&d->names);
+    for (size_t i = 0; i < d->n_parts; i++) {
+        struct data_part *p = &d->parts[i];
+        train_source_close(&p->source);
+        for (int k = 0; k < 3; k++)
+            if (p->has[k])
+                train_rows_close(&p->rows[k]);
+        train_names_release(&p->names);
+    }
+    free(d->parts);
     if (d->tok)
         tokenizer_free(d->tok);
     for (int i = 0; i < SLOTS; i++) {
+        free(d->slots[i].places);
         free(d->slots[i].pixels);
         free(d->slots[i].tokens);
         free(d->slots[i].labels);

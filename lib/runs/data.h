@@ -2,6 +2,11 @@
 // Batches for training: samples of the stream, tokenised, with their teacher rows and labels. A
 // thread prepares one batch ahead. Samples without a picture, caption, teacher row or label that
 // the losses need are skipped and counted. A batch may span epochs.
+//
+// With `parts` P the batch is in P parts of as many rows, and each has a stream of its own: the
+// command with {part} of {parts}. A rank reads its parts alone, one after another; teacher rows and
+// labels of the others come from their ranks. So the batch is the same for any number of ranks. A
+// part whose samples have ended goes on into its next epoch by itself and never ends the data.
 #ifndef RUNS_DATA_H
 #define RUNS_DATA_H
 
@@ -9,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "comm/comm.h"
 #include "config/config.h"
 #include "text/tokenizer.h"
 #include "train/rows.h"
@@ -23,28 +29,29 @@ struct train_counts {
     uint64_t no_label;
 };
 
+// Where a stream stands, and what came of it.
+struct train_place {
+    struct train_pos pos;
+    struct train_counts counts;
+};
+
 struct train_data_set {
     const char *path, *command; // train_source_open
     uint64_t seed, epochs;
+    size_t parts; // 0: one stream, of which every rank reads all; else the ranks divide it
+    size_t rank, ranks;
     const char *teacher_image, *teacher_text, *labels; // folders, or NULL
     const char *tokenizer;
     size_t batch;
     size_t dim_t, n_label; // columns of the teacher's embeddings and of the labels
 };
 
-// One batch, and where the data stand after it.
-struct train_made {
-    struct train_batch b;
-    struct train_pos pos;
-    struct train_counts counts;
-};
-
 struct train_data;
 
-// Opens stream (at pos) and folders; the tokenizer is opened and the thread starts at
-// train_data_start. NULL with e set.
-struct train_data *train_data_open(const struct train_data_set *set, const struct train_pos *pos,
-                                   const struct train_counts *counts, struct err *e);
+// Opens the streams of this rank at their places (of all parts; one without parts) and the folders;
+// the tokenizer is opened and the thread starts at train_data_start. NULL with e set.
+struct train_data *train_data_open(const struct train_data_set *set,
+                                   const struct train_place *places, struct err *e);
 const struct samples_header *train_data_header(const struct train_data *d);
 bool train_data_skip_unknown(const struct train_data *d);   // what --data left out was not compared
 uint64_t train_data_no_sidecar(const struct train_data *d); // files opened that had none
@@ -52,15 +59,20 @@ uint64_t train_data_partial(const struct train_data *d);    // files of parts, k
 // For pictures and token rows of this model. 0 or -1: they do not fit each other.
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e);
 // The next batch, whole, good until the next call: 1; 0 at the end of the data; -1; 2 when a signal
-// asked for the end while waiting.
-int train_data_next(struct train_data *d, const struct train_made **m, struct err *e);
+// asked for the end while waiting. With parts, teacher rows and labels are this rank's alone.
+int train_data_next(struct train_data *d, struct train_batch *b, struct err *e);
+// All ranks, before they use the batch that train_data_next gave each: with parts, teacher rows and
+// labels of the others. places[parts, or 1]: where the streams stand after this batch. 0 or -1.
+int train_data_share(struct train_data *d, struct comm *comm, struct train_place *places,
+                     struct err *e);
 // The number of samples of the last batch that was not filled. Valid after train_data_next has
 // returned 0.
 size_t train_data_left(const struct train_data *d);
 // Ends the thread and frees all. If the thread hangs in a read from standard input, it keeps
 // running and its memory is not freed.
 void train_data_close(struct train_data *d);
-// Bytes of host memory of the two batches.
-size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t dim_t, size_t n_label);
+// Bytes of host memory of the two batches on one of so many ranks.
+size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
+                        size_t n_label);
 
 #endif

@@ -150,7 +150,9 @@ int train_dry_run(const struct train_plan *p, struct log *log, struct err *e)
         train_settle_data(p, NULL, &s, log, e) || check_clusters(p, &s, e) ||
         dev_open(&d, o->device, (enum dev_type)o->dtype, o->threads, false, e))
         return -1;
-    int rc = train_settle_core(p, &cfg, NULL, &s, &d, log, e) || check_disk(p, &cfg, &s, log, e) ||
+    size_t parts;
+    int rc = train_settle_parts(p, NULL, &s, &parts, e) ||
+             train_settle_core(p, &cfg, NULL, &s, &d, log, e) || check_disk(p, &cfg, &s, log, e) ||
              check_open_files(e);
     dev_close(&d);
     return rc ? -1 : 0;

@@ -27,7 +27,7 @@ static void measure(struct memory_fit *f)
 {
     const struct train_set *s = &f->s;
     train_memory(f->t, s, f->d, &f->m);
-    f->data = train_data_bytes(&f->t->cfg, s->batch, s->dim_t, s->n_label);
+    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), s->dim_t, s->n_label);
 }
 
 static bool fits(struct memory_fit *f, size_t pieces, double share)

@@ -107,7 +107,7 @@ static bool stop_follows(void)
 struct run_turn {
     bool there, ahead; // asked for; while the step before it was on the device
     int rc;
-    const struct train_made *m;
+    struct train_batch b;
     double wait;
     struct err e;
 };
@@ -115,7 +115,7 @@ struct run_turn {
 static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 {
     double start = clock_seconds();
-    t->rc = train_data_next(r->data, &t->m, &t->e);
+    t->rc = train_data_next(r->data, &t->b, &t->e);
     t->wait = clock_seconds() - start;
     t->there = true;
     t->ahead = ahead;
@@ -125,20 +125,20 @@ static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 static int compute(struct train_run *r, struct run_turn *t, double *loss, double *norm,
                    struct err *e)
 {
-    if (train_core_begin(&r->core, &t->m->b, e))
+    if (train_core_begin(&r->core, &t->b, e))
         return -1;
     t->there = false;
     if (r->dev.reserve && r->state.step + 1 < r->set.optim.steps) {
         next_batch(r, t, true);
         if (t->rc == 1)
-            train_core_ahead(&r->core, &t->m->b);
+            train_core_ahead(&r->core, &t->b);
     }
     return train_core_end(&r->core, loss, norm, e);
 }
 
 static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
 {
-    const struct train_made m = *t->m; // the batch itself is given back before the end
+    size_t n = t->b.n; // the batch itself is given back before the end
     double start = clock_seconds(), wait = t->wait, before = t->ahead ? 0 : wait;
     uint64_t sent = r->comm->sent;
     double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
@@ -148,9 +148,8 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     if (bad && bad_step(r, loss, norm, e))
         return -1;
     r->state.step++;
-    r->state.samples += m.b.n;
-    r->state.pos = m.pos;
-    r->state.counts = m.counts;
+    r->state.samples += n;
+    train_state_take(&r->state, r->places);
     snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
     progress_to(&r->progress, r->state.step);
     r->state.seconds = log_seconds(r->log);
@@ -209,7 +208,10 @@ static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
         save_before_failing(r);
         return -1;
     }
-    return comm_any(r->comm, "end of the data", t->rc != 1, &ended, e) ? -1 : !ended;
+    if (comm_any(r->comm, "end of the data", t->rc != 1, &ended, e) ||
+        (!ended && train_data_share(r->data, r->comm, r->places, e)))
+        return -1;
+    return !ended;
 }
 
 // 0 done, 1 a signal asked for the end, -1.
@@ -381,6 +383,7 @@ void train_run_release(struct train_run *r)
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);
     free(r->shards);
+    free(r->places);
     if (r->dev.op)
         dev_close(&r->dev);
     train_output_release(&r->output);

@@ -33,6 +33,8 @@ struct train_run {
     struct train_data *data;
     struct train_log lines;
     struct train_state state;
+    size_t parts;               // streams of samples, by {part} of --data; 0: one, of all ranks
+    struct train_place *places; // of the streams after the batch at hand; owned
     struct train_identity inputs;
     char *shards;              // names of their files, a line each; owned
     char checkpoint[PATH_MAX]; // the last good one, "" = none

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "formats/json.h"
+#include "losses/ranks.h"
 #include "runs/fit.h"
 #include "train/groups.h"
+#include "runs/source.h"
 
 uint64_t train_settle_was(const cJSON *was, const char *name)
 {
@@ -136,6 +138,32 @@ static void say_pieces(const struct train_set *s, struct log *log)
     else
         log_note(log, "accumulate %zu: %zu pieces of %s%zu samples", s->accumulate, s->accumulate,
                  s->batch % piece ? "at most " : "", piece);
+}
+
+int train_settle_parts(const struct train_plan *p, const cJSON *was, struct train_set *s,
+                       size_t *parts, struct err *e)
+{
+    const uint64_t value[N_NUMBERS] = {0};
+    bool used[N_NUMBERS] = {false};
+    size_t before = (size_t)train_settle_was(was, "accumulate");
+    *parts = 0;
+    char **words = p->o->command ? train_words(p->o->command, value, used, e) : NULL;
+    if (p->o->command && !words)
+        return -1;
+    train_words_free(words);
+    if (used[NUMBER_PARTS] && !used[NUMBER_PART])
+        return err_set(e, "--data: {parts} without {part}: all parts would be the same");
+    if (!used[NUMBER_PART])
+        return 0;
+    if (!s->accumulate)
+        s->accumulate = before ? before : ranks_size(s->comm);
+    if (train_core_dealt(s, e))
+        return -1;
+    if (s->batch % s->accumulate)
+        return err_set(e, "--data with {part}: a batch of %zu in %zu pieces, which are not equal",
+                       s->batch, s->accumulate);
+    *parts = s->accumulate;
+    return 0;
 }
 
 int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,

@@ -17,7 +17,7 @@ struct words {
     char *word;
     size_t n_word, cap_word;
     bool in_word;
-    bool skips; // {skip} was put in
+    bool used[N_NUMBERS];
 };
 
 static int put(struct words *w, char c, struct err *e)
@@ -50,11 +50,15 @@ static int end_word(struct words *w, struct err *e)
 }
 
 // Puts the number that a {name} at p stands for; the length of the name, 0 when p is none.
-static size_t put_number(struct words *w, const char *p, const uint64_t value[3], struct err *e)
+static size_t put_number(struct words *w, const char *p, const uint64_t value[N_NUMBERS],
+                         struct err *e)
 {
-    enum { SKIP = 2 };
-    static const char *const names[] = {"{epoch}", "{seed}", [SKIP] = "{skip}"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const names[N_NUMBERS] = {[NUMBER_EPOCH] = "{epoch}",
+                                                 [NUMBER_SEED] = "{seed}",
+                                                 [NUMBER_SKIP] = "{skip}",
+                                                 [NUMBER_PART] = "{part}",
+                                                 [NUMBER_PARTS] = "{parts}"};
+    for (size_t i = 0; i < N_NUMBERS; i++) {
         char text[32];
         size_t n = strlen(names[i]);
         if (strncmp(p, names[i], n))
@@ -63,13 +67,13 @@ static size_t put_number(struct words *w, const char *p, const uint64_t value[3]
         for (const char *t = text; *t; t++)
             if (put(w, *t, e))
                 return 0;
-        w->skips |= i == SKIP;
+        w->used[i] = true;
         return n;
     }
     return 0;
 }
 
-static int split(struct words *w, const char *p, const uint64_t value[3], struct err *e)
+static int split(struct words *w, const char *p, const uint64_t value[N_NUMBERS], struct err *e)
 {
     char quote = 0;
     while (*p) {
@@ -98,16 +102,15 @@ static int split(struct words *w, const char *p, const uint64_t value[3], struct
     return end_word(w, e);
 }
 
-char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip, bool *skips,
+char **train_words(const char *command, const uint64_t value[N_NUMBERS], bool used[N_NUMBERS],
                    struct err *e)
 {
     struct words w = {0};
-    uint64_t value[3] = {epoch, seed, skip};
     int rc = split(&w, command, value, e);
     if (!rc && !w.n)
         rc = err_set(e, "the data command is empty");
     free(w.word);
-    *skips = w.skips;
+    memcpy(used, w.used, sizeof w.used);
     if (!rc)
         return w.list;
     train_words_free(w.list);
@@ -125,8 +128,7 @@ void train_words_free(char **words)
 
 static int end_command(struct train_source *s, enum child_end how, struct err *e)
 {
-    return train_child_end(&s->child, how, e) ? err_wrap(e, "data of epoch %" PRIu64, s->pos.epoch)
-                                              : 0;
+    return train_child_end(&s->child, how, e) ? err_wrap(e, "%s", s->name) : 0;
 }
 
 // What the command says of itself matters more than that its stream is short.
@@ -140,9 +142,16 @@ static int command_failed(struct train_source *s, struct err *e)
 
 static int open_command(struct train_source *s, struct err *e)
 {
-    char **words = train_words(s->command, s->pos.epoch, s->seed, s->pos.records, &s->told, e);
+    const uint64_t value[N_NUMBERS] = {
+        [NUMBER_EPOCH] = s->pos.epoch,  [NUMBER_SEED] = s->set.seed,
+        [NUMBER_SKIP] = s->pos.records, [NUMBER_PART] = s->set.part,
+        [NUMBER_PARTS] = s->set.parts,
+    };
+    bool used[N_NUMBERS];
+    char **words = train_words(s->set.command, value, used, e);
     if (!words)
         return -1;
+    s->told = used[NUMBER_SKIP];
     int rc = train_child_start(&s->child, words, e);
     train_words_free(words);
     if (rc || train_child_wait_output(&s->child, e))
@@ -155,14 +164,17 @@ static int open_command(struct train_source *s, struct err *e)
 // is asked for.
 static int open_epoch(struct train_source *s, struct err *e)
 {
-    snprintf(s->name, sizeof s->name, s->command ? "data of epoch %" PRIu64 : "samples",
-             s->pos.epoch);
+    int n = snprintf(s->name, sizeof s->name, s->set.command ? "data of epoch %" PRIu64 : "samples",
+                     s->pos.epoch);
+    if (s->set.parts)
+        snprintf(s->name + n, sizeof s->name - (size_t)n, ", part %" PRIu64 "/%" PRIu64,
+                 s->set.part, s->set.parts);
     s->told = false;
     s->behind = s->pos.records;
     s->unknown = false;
-    if (s->command)
+    if (s->set.command)
         return open_command(s, e);
-    s->reader = samples_open(s->path, e);
+    s->reader = samples_open(s->set.path, e);
     return s->reader ? 0 : -1;
 }
 
@@ -237,18 +249,17 @@ static bool read_once(const char *path)
     return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
 }
 
-int train_source_open(struct train_source *s, const char *path, const char *command, uint64_t seed,
-                      uint64_t epochs, const struct train_pos *pos, struct err *e)
+int train_source_open(struct train_source *s, const struct train_source_set *set,
+                      const struct train_pos *pos, struct err *e)
 {
-    *s = (struct train_source){.path = path, .command = command, .seed = seed, .epochs = epochs};
-    s->pos = *pos;
+    *s = (struct train_source){.set = *set, .pos = *pos};
     train_child_init(&s->child);
-    s->once = !command && read_once(path);
-    if (s->once && (pos->epoch || (epochs > 1 && epochs != UINT64_MAX)))
+    s->once = !set->command && read_once(set->path);
+    if (s->once && (pos->epoch || (set->epochs > 1 && set->epochs != UINT64_MAX)))
         return err_set(e,
                        "%s can be read only once, so it has one epoch; --data 'CMD' has as many as "
                        "you like",
-                       strcmp(path, "-") ? path : "standard input");
+                       strcmp(set->path, "-") ? set->path : "standard input");
     return open_epoch(s, e);
 }
 
@@ -261,7 +272,7 @@ static int next_epoch(struct train_source *s, struct err *e)
     if (end_command(s, CHILD_DONE, e))
         return -1;
     s->pos = (struct train_pos){.epoch = s->pos.epoch + 1};
-    if (s->once || s->pos.epoch >= s->epochs)
+    if (s->once || s->pos.epoch >= s->set.epochs)
         return 0;
     return open_epoch(s, e) ? -1 : 1;
 }
@@ -274,7 +285,7 @@ int train_source_next(struct train_source *s, struct samples_record *r, bool *fr
         int rc = next_record(s, r, e);
         // A stream that is cut off was cut off by its command: how that ended says why.
         if (rc < 0)
-            return s->command && samples_failed(s->reader) ? command_failed(s, e) : -1;
+            return s->set.command && samples_failed(s->reader) ? command_failed(s, e) : -1;
         if (rc) {
             s->pos.records++;
             return rc;

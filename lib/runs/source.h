@@ -3,10 +3,10 @@
 // is started once an epoch and writes such a stream.
 //
 // The command is cut into words as a shell does it ('...', "...", backslash) and run without one;
-// in its words {epoch}, {seed} and {skip} stand for those numbers, but not inside '...'. With
-// {skip} the command leaves out the samples that a resumed run has had, without it they are read
-// and dropped; either way the digest of their keys is compared, when a stream of the first kind has
-// it.
+// in its words {epoch}, {seed}, {skip}, {part} and {parts} stand for those numbers, but not inside
+// '...'. With {skip} the command leaves out the samples that a resumed run has had, without it they
+// are read and dropped; either way the digest of their keys is compared, when a stream of the first
+// kind has it.
 #ifndef RUNS_SOURCE_H
 #define RUNS_SOURCE_H
 
@@ -26,10 +26,15 @@ struct train_pos {
     char keys[DIGEST_HEX];
 };
 
-struct train_source {
+struct train_source_set {
     const char *path;    // "-", or a file; used when command is NULL
     const char *command; // NULL, or the command
     uint64_t seed, epochs;
+    uint64_t part, parts; // 1 .. parts; 0: not by part
+};
+
+struct train_source {
+    struct train_source_set set;
     struct train_pos pos;
     bool once;                     // path is standard input or a pipe: no second epoch
     bool told;                     // the command was told how many to skip
@@ -40,15 +45,15 @@ struct train_source {
     struct train_child child;
     atomic_bool stopped;
     atomic_bool ever_unknown; // unknown in some epoch
-    char name[64];            // for messages
+    char name[96];            // for messages
     // Called when an epoch has ended, its stream still open; or NULL.
     int (*ended)(void *ctx, const struct samples_reader *stream, struct err *e);
     void *ctx;
 };
 
 // Opens the stream of epoch pos->epoch, at pos (all zero: the start). 0 or -1.
-int train_source_open(struct train_source *s, const char *path, const char *command, uint64_t seed,
-                      uint64_t epochs, const struct train_pos *pos, struct err *e);
+int train_source_open(struct train_source *s, const struct train_source_set *set,
+                      const struct train_pos *pos, struct err *e);
 // The next sample, the next epoch's after the last of one: 1; 0 after the last epoch; -1. *fresh:
 // it is the first of an epoch (shard numbers start again).
 int train_source_next(struct train_source *s, struct samples_record *r, bool *fresh, struct err *e);
@@ -59,9 +64,11 @@ void train_source_stop(struct train_source *s, int sig);
 // Ends the command early, too.
 void train_source_close(struct train_source *s);
 
+// What {epoch}, {seed}, {skip}, {part} and {parts} in a command stand for.
+enum train_number { NUMBER_EPOCH, NUMBER_SEED, NUMBER_SKIP, NUMBER_PART, NUMBER_PARTS, N_NUMBERS };
 // The words of a command, numbers put in; a heap array ended by NULL, one block each, freed with
-// train_words_free. *skips: {skip} was among them. NULL with e set.
-char **train_words(const char *command, uint64_t epoch, uint64_t seed, uint64_t skip, bool *skips,
+// train_words_free. used[i]: number i was among them. NULL with e set.
+char **train_words(const char *command, const uint64_t value[N_NUMBERS], bool used[N_NUMBERS],
                    struct err *e);
 void train_words_free(char **words);
 

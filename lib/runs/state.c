@@ -32,30 +32,91 @@ static const char *const *files_of(const char *dir)
 void train_state_release(struct train_state *s)
 {
     cJSON_Delete(s->options);
+    free(s->places);
     s->options = NULL;
+    s->places = NULL;
+    s->n_places = 0;
+}
+
+int train_state_parts(struct train_state *s, size_t n, struct err *e)
+{
+    s->places = mem_alloc(n, sizeof *s->places, e);
+    s->n_places = s->places ? n : 0;
+    return s->places ? 0 : -1;
+}
+
+// -- the numbers of a place
+
+#define PLACE_NUMBERS(pos, counts)                                                                 \
+    {"epoch", &(pos)->epoch}, {"records", &(pos)->records}, {"read", &(counts)->read},             \
+        {"used", &(counts)->used}, {"incomplete", &(counts)->incomplete},                          \
+        {"no_teacher", &(counts)->no_teacher},                                                     \
+    {                                                                                              \
+        "no_label", &(counts)->no_label                                                            \
+    }
+
+struct number {
+    const char *name;
+    uint64_t *at;
+};
+
+static void add_counts(struct train_counts *sum, const struct train_counts *c)
+{
+    sum->read += c->read;
+    sum->used += c->used;
+    sum->incomplete += c->incomplete;
+    sum->no_teacher += c->no_teacher;
+    sum->no_label += c->no_label;
+}
+
+void train_state_take(struct train_state *s, const struct train_place *places)
+{
+    s->pos = places[0].pos;
+    s->counts = places[0].counts;
+    if (!s->n_places)
+        return;
+    memcpy(s->places, places, s->n_places * sizeof *places);
+    s->pos = (struct train_pos){.epoch = places[0].pos.epoch};
+    for (size_t i = 1; i < s->n_places; i++) {
+        uint64_t epoch = places[i].pos.epoch;
+        s->pos.epoch = epoch < s->pos.epoch ? epoch : s->pos.epoch;
+        add_counts(&s->counts, &places[i].counts);
+    }
 }
 
 // -- writing
 
+static int put_place(cJSON *j, const struct train_pos *p, const struct train_counts *c,
+                     struct err *e)
+{
+    struct train_place copy = {*p, *c};
+    const struct number numbers[] = {PLACE_NUMBERS(&copy.pos, &copy.counts)};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !rc; i++)
+        rc = json_add_u64(j, numbers[i].name, *numbers[i].at, e);
+    return rc ? rc : json_add_string(j, "keys", p->keys, e);
+}
+
+static int put_parts(cJSON *j, const struct train_state *s, struct err *e)
+{
+    cJSON *list = s->n_places ? json_add_array(j, "parts", e) : NULL;
+    int rc = s->n_places && !list ? -1 : 0;
+    for (size_t i = 0; i < s->n_places && !rc; i++) {
+        cJSON *o = json_add_object(list, NULL, e);
+        rc = o ? put_place(o, &s->places[i].pos, &s->places[i].counts, e) : -1;
+    }
+    return rc;
+}
+
 static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
 {
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {{"step", s->step},
-                   {"optimizer_step", s->taken},
-                   {"samples", s->samples},
-                   {"epoch", s->pos.epoch},
-                   {"records", s->pos.records},
-                   {"read", s->counts.read},
-                   {"used", s->counts.used},
-                   {"incomplete", s->counts.incomplete},
-                   {"no_teacher", s->counts.no_teacher},
-                   {"no_label", s->counts.no_label}};
-    int rc = json_add_string(j, "version", CLIPCID_VERSION, e);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && !rc; i++)
-        rc = json_add_u64(j, numbers[i].name, numbers[i].value, e);
-    return rc ? rc : json_add_string(j, "keys", s->pos.keys, e);
+    return json_add_string(j, "version", CLIPCID_VERSION, e) ||
+                   json_add_u64(j, "step", s->step, e) ||
+                   json_add_u64(j, "optimizer_step", s->taken, e) ||
+                   json_add_u64(j, "samples", s->samples, e) ||
+                   put_place(j, &s->pos, &s->counts, e) || put_parts(j, s, e)
+               ? -1
+               : 0;
 }
 
 static int add_files(cJSON *j, const char *dir, struct err *e)
@@ -124,25 +185,50 @@ int train_state_write(const char *dir, const struct train_state *s, struct err *
 
 // -- reading
 
-static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
+static int get_place(const cJSON *j, struct train_pos *p, struct train_counts *c, struct err *e)
 {
+    const struct number numbers[] = {PLACE_NUMBERS(p, c)};
     const char *keys;
-    if (json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
-        json_u64(j, "optimizer_step", JSON_REQUIRED, &s->taken, e) < 0 ||
-        json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
-        json_u64(j, "epoch", JSON_REQUIRED, &s->pos.epoch, e) < 0 ||
-        json_u64(j, "records", JSON_REQUIRED, &s->pos.records, e) < 0 ||
-        json_u64(j, "read", JSON_REQUIRED, &s->counts.read, e) < 0 ||
-        json_u64(j, "used", JSON_REQUIRED, &s->counts.used, e) < 0 ||
-        json_u64(j, "incomplete", JSON_REQUIRED, &s->counts.incomplete, e) < 0 ||
-        json_u64(j, "no_teacher", JSON_REQUIRED, &s->counts.no_teacher, e) < 0 ||
-        json_u64(j, "no_label", JSON_REQUIRED, &s->counts.no_label, e) < 0 ||
-        json_string(j, "keys", JSON_REQUIRED, &keys, e) < 0)
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (json_u64(j, numbers[i].name, JSON_REQUIRED, numbers[i].at, e) < 0)
+            return -1;
+    if (json_string(j, "keys", JSON_REQUIRED, &keys, e) < 0)
         return -1;
     if (keys[0] && !digest_is_hex(keys))
         return err_set(e, "'keys' is no digest");
-    snprintf(s->pos.keys, sizeof s->pos.keys, "%s", keys);
+    snprintf(p->keys, sizeof p->keys, "%s", keys);
     return 0;
+}
+
+static int get_parts(const cJSON *j, struct train_state *s, struct err *e)
+{
+    const cJSON *list, *o;
+    size_t i = 0;
+    int rc = json_array(j, "parts", JSON_OPTIONAL, &list, e);
+    if (rc <= 0)
+        return rc;
+    int n = cJSON_GetArraySize(list);
+    if (n < 1)
+        return err_set(e, "'parts' is empty");
+    if (train_state_parts(s, (size_t)n, e))
+        return -1;
+    cJSON_ArrayForEach(o, list)
+    {
+        if (get_place(o, &s->places[i].pos, &s->places[i].counts, e))
+            return err_wrap(e, "part %zu", i + 1);
+        i++;
+    }
+    return 0;
+}
+
+static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
+{
+    return json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
+                   json_u64(j, "optimizer_step", JSON_REQUIRED, &s->taken, e) < 0 ||
+                   json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
+                   get_place(j, &s->pos, &s->counts, e) || get_parts(j, s, e)
+               ? -1
+               : 0;
 }
 
 // The digest is of the object without it.
@@ -246,6 +332,8 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
     read_time(dir, s);
     if (rc)
         err_wrap(e, "%s", path);
+    if (rc)
+        train_state_release(s);
     return rc ? failure(e) : 0;
 }
 

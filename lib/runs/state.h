@@ -12,17 +12,23 @@
 #include "runs/data.h"
 
 struct train_state {
-    uint64_t step;    // steps done, skipped ones among them
-    uint64_t taken;   // steps of the optimiser
-    uint64_t samples; // trained on
-    struct train_pos pos;
+    uint64_t step;        // steps done, skipped ones among them
+    uint64_t taken;       // steps of the optimiser
+    uint64_t samples;     // trained on
+    struct train_pos pos; // by parts: the least epoch of them
     struct train_counts counts;
-    double seconds; // that the run took up to here, all its parts together
-    uint64_t parts; // times it was started
-    cJSON *options; // of the run, those that change the result; owned
+    struct train_place *places; // [n_places], of a run by parts; owned
+    size_t n_places;            // 0: one stream
+    double seconds;             // that the run took up to here, all its parts together
+    uint64_t parts;             // times it was started
+    cJSON *options;             // of the run, those that change the result; owned
 };
 
 void train_state_release(struct train_state *s);
+// Room for the places of n parts, all at their beginning. 0 or -1.
+int train_state_parts(struct train_state *s, size_t n, struct err *e);
+// Takes the places of all parts, or of the one stream, into pos, counts and places.
+void train_state_take(struct train_state *s, const struct train_place *places);
 // state.json and time.json of the folder, whose other files are all there. 0 or -1.
 int train_state_write(const char *dir, const struct train_state *s, struct err *e);
 // Reads them and compares every file with its digest: 0 read, 1 the folder is damaged (e says

@@ -167,7 +167,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
                : 0;
 }
 
-int train_core_check(const struct train_set *set, size_t dim, struct err *e)
+int train_core_dealt(const struct train_set *set, struct err *e)
 {
     size_t ranks = ranks_size(set->comm);
     if (ranks > 1 && set->accumulate && (set->accumulate % ranks || set->batch % set->accumulate))
@@ -175,6 +175,13 @@ int train_core_check(const struct train_set *set, size_t dim, struct err *e)
                        "a batch of %zu in %zu pieces cannot be dealt to %zu ranks: the ranks must "
                        "divide the pieces, and the pieces the batch",
                        set->batch, set->accumulate, ranks);
+    return 0;
+}
+
+int train_core_check(const struct train_set *set, size_t dim, struct err *e)
+{
+    if (train_core_dealt(set, e))
+        return -1;
     if (set->dim_t && !set->project && set->dim_t != dim &&
         (losses_needs(&set->losses) & LOSS_WIDTH))
         return err_set(e,
@@ -268,8 +275,8 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
     const struct clip_config *cfg = &c->table.cfg;
     float *z = c->z[tower] + at * c->dim;
     if (tower == CLIP_TEXT)
-        return clip_grad_texts(&c->model, n, b->tokens + at * (size_t)cfg->context, &c->tape[tower],
-                               z, e);
+        return clip_grad_texts(&c->model, n, b->tokens + (at - b->first) * (size_t)cfg->context,
+                               &c->tape[tower], z, e);
     if (c->has_ahead) { // they came during the last step
         uint8_t *here = c->ahead;
         c->ahead = c->tape[tower].pixels;
@@ -277,8 +284,8 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
         c->has_ahead = false;
         return clip_grad_images(&c->model, n, NULL, &c->tape[tower], z, e);
     }
-    return clip_grad_images(&c->model, n, b->pixels + at * picture_bytes(cfg), &c->tape[tower], z,
-                            e);
+    return clip_grad_images(&c->model, n, b->pixels + (at - b->first) * picture_bytes(cfg),
+                            &c->tape[tower], z, e);
 }
 
 // Rows of the part that begins at row `at`.

@@ -39,13 +39,15 @@ struct train_set {
     size_t k, n_label; // centroids, labels a sample; 0: no clusters
 };
 
-// A batch on the host, all ranks' rows of it. What no loss needs may be NULL.
+// A batch on the host: teacher's rows and labels of all ranks' rows, pictures and tokens of those
+// from row `first` on, which are this rank's at least. What no loss needs may be NULL.
 struct train_batch {
     size_t n;
-    const uint8_t *pixels; // [n, size, size, 3]
-    const int32_t *tokens; // [n, context]
+    const uint8_t *pixels; // [n - first, size, size, 3]
+    const int32_t *tokens; // [n - first, context]
     const float *tv, *tt;  // [n, dim_t]; made unit rows here
     const int32_t *labels; // [n, n_label]
+    size_t first;
 };
 
 struct train_core {
@@ -81,7 +83,9 @@ struct train_memory {
     size_t total;
 };
 
-// Refuses a student of `dim` columns whose losses need the teacher's width. 0 or -1.
+// Refuses a number of parts that cannot be dealt to the ranks. 0 or -1.
+int train_core_dealt(const struct train_set *set, struct err *e);
+// The same, and a student of `dim` columns whose losses need the teacher's width. 0 or -1.
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
 // Samples of a part; the last may be smaller.
 size_t train_piece(const struct train_set *s);

@@ -51,6 +51,38 @@ is(mpi(2, "$train --steps 3 -o auto s.samples"), 0, 'a piece a rank by itself') 
 is(run("$train --accumulate 2 --steps 3 -o two s.samples"), 0, '... as two pieces') or diag $said;
 ok(made('auto') eq made('two'), '... to the same bytes');
 
+# A part of the samples for each piece, read by its rank alone: 19, 18, 17 and 16 samples, so that the last ends first and is read
+# a fourth time.
+my $read = "$bin/shard-read -q --size 29 --part {part}/{parts} --shuffle 8 --seed {seed} --epoch {epoch} --skip {skip}";
+sub by_part {
+    my ($note) = @_;
+    my $run = "echo {part} {epoch} >> $note; exec $read --limit \$((20 - {part} - {skip})) a/00000.tar a/00001.tar";
+    return qq{--data 'sh -c "$run"' --epoch-samples 70 --epochs 3};
+}
+sub parts_of { my %n = map { (split)[0] => 1 } split /\n/, slurp($_[0]); return join ' ', sort keys %n; }
+my $parted = "$train --accumulate 4 --checkpoint-every 10 --keep-checkpoints all";
+is(run("$parted -o p1 " . by_part('p1.parts')), 0, 'by parts: one process') or diag $said;
+is(parts_of('p1.parts'), '1 2 3 4', '... reads all parts');
+like(slurp('p1.parts'), qr/^4 3$/m, '... and the shortest a fourth time');
+for my $ranks (2, 4) {
+    my $mine = '$OMPI_COMM_WORLD_RANK';
+    is(mpi($ranks, "$parted -o p$ranks " . by_part("p$ranks.$mine.parts")), 0, "by parts: $ranks ranks") or diag $said;
+    ok(made("p$ranks") eq made('p1') && length(made('p1')) > 50_000, '... the same model and checkpoint bytes');
+    for my $r (0 .. $ranks - 1) {
+        is(parts_of("p$ranks.$r.parts"), join(' ', 4 / $ranks * $r + 1 .. 4 / $ranks * ($r + 1)), "... rank $r reads its parts alone");
+    }
+}
+
+for my $ranks (1, 2) { # after 20 samples of each part: in their second epoch, at four places
+    system("cp -r p4 again$ranks");
+    is(mpi($ranks, "$parted --resume-from 10 -o again$ranks " . by_part('again.parts')), 0, "by parts: 10 steps by 4 ranks, the others by $ranks") or diag $said;
+    ok(made("again$ranks") eq made('p1'), '... to the same bytes');
+}
+is(run("$parted --resume-from 10 -o again1 --data 'cat s.samples' --epoch-samples 70 --epochs 3"), 1, 'a checkpoint by parts, and data that are not');
+like($said, qr/the checkpoint was made with \{part\} in --data/, '... is refused');
+is(mpi(2, "$train --steps 2 -o bad --accumulate 2 --batch 9 " . by_part('bad.parts') =~ s/--epoch-samples.*//r), 1, 'parts of two sizes');
+like($said, qr/a batch of 9 in 2 pieces cannot be dealt/, '... are refused');
+
 # Stopped by a signal to a rank, or a rank killed; then other numbers of ranks.
 is(run("$train --accumulate 4 --steps 30 -o straight s.samples --epochs 9 "), 0, 'a straight run') or diag $said;
 my $slow = "--data 'sh -c \"cat s.samples; sleep 0.4\"'";

@@ -151,7 +151,8 @@ static struct train_batch batch(const struct golden *g, size_t step)
                                 (const int32_t *)g->tokens.data + at * g->tokens.h.dim,
                                 g->teacher[0] + at * g->tv.h.dim,
                                 g->teacher[1] + at * g->tt.h.dim,
-                                (const int32_t *)g->labels.data + at * g->labels.h.dim};
+                                (const int32_t *)g->labels.data + at * g->labels.h.dim,
+                                0};
 }
 
 static void verdict(struct golden *g, const char *what, const char *where, double worst,

@@ -25,34 +25,36 @@ static const struct checkpoint_keep keep_two = {2, 0};
 
 static char dir[] = "/tmp/train-test-XXXXXX";
 
+static const uint64_t numbers[N_NUMBERS] = {3, 14, 159, 2, 6};
+
 static void words_are(const char *command, const char *want, bool skips_wanted)
 {
     struct err e;
-    bool skips;
+    bool used[N_NUMBERS];
     char got[256] = "";
-    char **w = train_words(command, 3, 14, 159, &skips, &e);
+    char **w = train_words(command, numbers, used, &e);
     for (size_t i = 0; w && w[i]; i++) {
         strcat(got, i ? "|" : "");
         strcat(got, w[i]);
     }
-    ok(w && !strcmp(got, want) && skips == skips_wanted, "%s -> %s", command, got);
+    ok(w && !strcmp(got, want) && used[NUMBER_SKIP] == skips_wanted, "%s -> %s", command, got);
     train_words_free(w);
 }
 
 static void words(void)
 {
     struct err e;
-    bool skips;
+    bool used[N_NUMBERS];
     words_are("cat  a\tb", "cat|a|b", false);
     words_are("x --seed {seed} --epoch={epoch} {skip}", "x|--seed|14|--epoch=3|159", true);
     words_are("sh -c 'x {skip}'", "sh|-c|x {skip}", false);
     words_are("sh -c \"x {skip}\"", "sh|-c|x 159", true);
     words_are("sh -c 'a | b {epoch}' \"c {epoch}\"", "sh|-c|a | b {epoch}|c 3", false);
     words_are("a '' \"\" b\\ c {x} \\'", "a|||b c|{x}|'", false);
-    ok(!train_words("", 0, 0, 0, &skips, &e) && !train_words("  ", 0, 0, 0, &skips, &e),
+    words_are("x --part {part}/{parts} '{part}'", "x|--part|2/6|{part}", false);
+    ok(!train_words("", numbers, used, &e) && !train_words("  ", numbers, used, &e),
        "an empty command");
-    ok(!train_words("a 'b", 0, 0, 0, &skips, &e) && strstr(e.text, "quotation"),
-       "an open quotation");
+    ok(!train_words("a 'b", numbers, used, &e) && strstr(e.text, "quotation"), "an open quotation");
 }
 
 static void write_text(const char *path, const char *text)
@@ -208,7 +210,7 @@ static bool open_core(struct world *w, struct train_core *c, const char *terms, 
 
 static struct train_batch batch_of(const struct world *w, size_t n)
 {
-    return (struct train_batch){n, w->pixels, w->tokens, w->tv, w->tt, w->labels};
+    return (struct train_batch){n, w->pixels, w->tokens, w->tv, w->tt, w->labels, 0};
 }
 
 static void pieces(struct world *w)
