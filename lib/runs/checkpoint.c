@@ -24,10 +24,20 @@ static int get_trained(void *user, size_t i, float *dst, struct err *e)
     return c->d->op->download(c->d, dst, c->model.flat + t->offset, t->numel * sizeof *dst, e);
 }
 
-static int write_layouts(const char *out, struct train_core *c, const char *tokenizer,
-                         const struct model_layouts *l, struct err *e)
+// What is locked is its own average, without rounding.
+static int get_averaged(void *user, size_t i, float *dst, struct err *e)
 {
-    struct model_source s = {&c->table, get_trained, c, tokenizer, ST_F32};
+    struct train_core *c = user;
+    const struct clip_tensor *t = &c->table.t[i];
+    if (clip_locked(&c->set.locks, &c->table, i))
+        return get_trained(user, i, dst, e);
+    return c->d->op->download(c->d, dst, c->average.flat + t->offset, t->numel * sizeof *dst, e);
+}
+
+static int write_layouts(const char *out, struct train_core *c, model_get_fn *get,
+                         const char *tokenizer, const struct model_layouts *l, struct err *e)
+{
+    struct model_source s = {&c->table, get, c, tokenizer, ST_F32};
     if (l->open_clip && model_folder_write(out, MODEL_OPEN_CLIP, &s, e))
         return -1;
     return l->hf ? model_folder_write(out, MODEL_HF, &s, e) : 0;
@@ -37,9 +47,13 @@ int train_export(const char *out, struct train_core *c, const char *tokenizer, b
                  struct err *e)
 {
     struct model_layouts l;
+    char average[PATH_MAX];
     if (model_layouts_of(&c->table.cfg, hf, &l, e))
         return -1;
-    return write_layouts(out, c, tokenizer, &l, e);
+    if (c->average.d && (path_join(average, out, "ema", e) ||
+                         write_layouts(average, c, get_averaged, tokenizer, &l, e)))
+        return -1;
+    return write_layouts(out, c, get_trained, tokenizer, &l, e);
 }
 
 // A checkpoint's model is read by nothing but the run: one layout will do.
@@ -49,23 +63,24 @@ static int write_model(const char *dir, struct train_core *c, const char *tokeni
     if (model_layouts_of(&c->table.cfg, false, &l, e))
         return -1;
     l.hf = !l.open_clip;
-    return write_layouts(dir, c, tokenizer, &l, e);
+    return write_layouts(dir, c, get_trained, tokenizer, &l, e);
 }
 
 // -- optimizer.safetensors
 
-enum { PART_M, PART_V, PART_VALUE, N_PARTS };
-static const char *const prefix[N_PARTS] = {"m.", "v.", ""};
+enum { PART_M, PART_V, PART_VALUE, PART_AVERAGE, N_PARTS };
+static const char *const prefix[N_PARTS] = {"m.", "v.", "", "ema."};
 
-static float *part_of(const struct optim_slot *s, int part)
+// NULL: the file has none. A value is there where the model's own file does not hold it, an average
+// where it does.
+static float *part_of(const struct train_core *c, const struct optim_slot *s, int part)
 {
-    return part == PART_M ? s->m : part == PART_V ? s->v : s->param;
-}
-
-// Is it a value that the model's own file does not hold?
-static bool apart(const struct train_core *c, const struct optim_slot *s)
-{
-    return clip_table_find_name(&c->table, s->name) < 0;
+    int i = clip_table_find_name(&c->table, s->name);
+    if (part == PART_VALUE)
+        return i < 0 ? s->param : NULL;
+    if (part == PART_AVERAGE)
+        return i < 0 || !c->average.d ? NULL : c->average.flat + c->table.t[i].offset;
+    return part == PART_M ? s->m : s->v;
 }
 
 struct state_piece {
@@ -87,10 +102,9 @@ static size_t list_pieces(const struct train_core *c, struct state_piece *p)
     for (size_t i = 0; i < c->optim.n; i++)
         for (int part = 0; part < N_PARTS; part++) {
             const struct optim_slot *s = &c->optim.slots[i];
-            if (part == PART_VALUE && !apart(c, s))
+            if (!(p[n].at = part_of(c, s, part)))
                 continue;
             snprintf(p[n].name, sizeof p[n].name, "%s%s", prefix[part], s->name);
-            p[n].at = part_of(s, part);
             p[n].n = p[n].whole = s->n;
             p[n].first = 0;
             if ((p[n].dealt = s->begin && ranks_size(c->set.comm) > 1)) {

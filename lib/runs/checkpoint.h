@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checkpoints: OUT/checkpoints/step-00001234/, a model folder with optimizer.safetensors (moments
-// "m.NAME" and "v.NAME"; centroids and projections, which are no part of the model), state.json and
-// time.json (runs/state.h). A checkpoint appears whole or not at all.
+// "m.NAME" and "v.NAME", averages "ema.NAME"; centroids and projections, which are no part of the
+// model), state.json and time.json (runs/state.h). A checkpoint appears whole or not at all.
 #ifndef RUNS_CHECKPOINT_H
 #define RUNS_CHECKPOINT_H
 
@@ -23,7 +23,8 @@ int train_checkpoint_write(const char *out, struct train_core *c, const struct t
 // Weights, moments, centroids, projections into an open core. 0 or -1.
 int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,
                           struct err *e);
-// The trained model into folder `out`, in the layouts of model_layouts_of.
+// The trained model into folder `out`, and its average into out/ema, in the layouts of
+// model_layouts_of.
 int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,
                  struct err *e);
 

@@ -80,12 +80,12 @@ static void existing(const char *path, char at[PATH_MAX])
     }
 }
 
-// A model, two moments of all that is trained, and what is no part of the model.
+// A model, two moments of all that is trained and its average, and what is no part of the model.
 static double checkpoint_bytes(const struct clip_table *t, const struct train_set *s)
 {
     size_t clusters = s->cluster.frozen ? 0 : s->k * s->dim_t;
     size_t maps = s->project ? 2 * (size_t)t->cfg.embed_dim * s->dim_t : 0;
-    size_t moments = 2 * clip_locks_n_trained(&s->locks, t);
+    size_t moments = (s->ema > 0 ? 3 : 2) * clip_locks_n_trained(&s->locks, t);
     return (double)(t->n_flat + moments + 3 * (clusters + maps)) * sizeof(float);
 }
 
@@ -117,7 +117,8 @@ static int check_disk(const struct train_plan *p, const struct clip_config *cfg,
         clip_table_release(&t);
         return -1;
     }
-    double n = checkpoints(p, s->optim.steps), all = n * one + model * (l.open_clip + l.hf);
+    double n = checkpoints(p, s->optim.steps);
+    double all = n * one + model * (l.open_clip + l.hf) * (s->ema > 0 ? 2 : 1);
     clip_table_release(&t);
     existing(out, at);
     if (access(at, W_OK | X_OK) || statvfs(at, &fs))

@@ -37,7 +37,14 @@ static const char *const exported[] = {"open_clip_config.json",
                                        "spiece.model",
                                        "tokenizer.model",
                                        "sentencepiece.bpe.model"};
-enum { N_EXPORTED = sizeof exported / sizeof *exported };
+// The model's, then its average's in a folder of their own.
+enum { N_NAMES = sizeof exported / sizeof *exported, N_EXPORTED = 2 * N_NAMES, NAME_ROOM = 64 };
+
+static const char *exported_name(int i, char room[NAME_ROOM])
+{
+    snprintf(room, NAME_ROOM, "%s%s", i < N_NAMES ? "" : "ema/", exported[i % N_NAMES]);
+    return room;
+}
 
 // -- the owner
 
@@ -74,14 +81,24 @@ static bool there(const char *dir, const char *name)
     return !path_join(path, dir, name, &unused) && !lstat(path, &st);
 }
 
+// The next file of a model in the folder, or of the average in it; *at from 0 on. NULL: no more.
+static const char *next_model_file(const char *dir, size_t *at)
+{
+    static const char *const names[] = {
+        "open_clip_config.json",     "open_clip_model.safetensors",     "model.safetensors",
+        "ema/open_clip_config.json", "ema/open_clip_model.safetensors", "ema/model.safetensors"};
+    while (*at < sizeof names / sizeof *names) {
+        const char *name = names[(*at)++];
+        if (there(dir, name))
+            return name;
+    }
+    return NULL;
+}
+
 static const char *model_file(const char *dir)
 {
-    static const char *const names[] = {"open_clip_config.json", "open_clip_model.safetensors",
-                                        "model.safetensors"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (there(dir, names[i]))
-            return names[i];
-    return NULL;
+    size_t at = 0;
+    return next_model_file(dir, &at);
 }
 
 // finished.json: NULL without e set (its text empty) when there is none.
@@ -128,18 +145,22 @@ static int made_here(const cJSON *j, const char *dir, const char *name, bool *ma
 static int check_removable(const char *dir, struct err *e)
 {
     struct err why;
-    const char *model = model_file(dir);
-    bool made = false;
-    if (!model)
+    const char *model;
+    size_t at = 0;
+    int rc = 0;
+    if (!model_file(dir))
         return 0;
     cJSON *j = read_finished(dir, &why);
-    int rc = made_here(j, dir, model, &made, e);
+    while (!rc && (model = next_model_file(dir, &at))) {
+        bool made;
+        rc = made_here(j, dir, model, &made, e);
+        if (!rc && !made)
+            rc = err_set(e,
+                         "--overwrite: '%s/%s' was not made by distill-train, or was changed "
+                         "since: remove it yourself, or give another -o",
+                         dir, model);
+    }
     cJSON_Delete(j);
-    if (!rc && !made)
-        rc = err_set(e,
-                     "--overwrite: '%s/%s' was not made by distill-train, or was changed since: "
-                     "remove it yourself, or give another -o",
-                     dir, model);
     return rc;
 }
 
@@ -190,17 +211,22 @@ int train_output_clear(const struct train_output *o, struct err *e)
     cJSON *j = read_finished(o->dir, e);
     int rc = 0;
     for (int i = 0; i < N_EXPORTED && !rc; i++) {
+        char room[NAME_ROOM];
+        const char *name = exported_name(i, room);
         bool made;
-        rc = made_here(j, o->dir, exported[i], &made, e);
+        rc = made_here(j, o->dir, name, &made, e);
         if (!rc && made)
-            rc = path_join(path, o->dir, exported[i], e) || remove_file(path, e);
+            rc = path_join(path, o->dir, name, e) || remove_file(path, e);
     }
     cJSON_Delete(j);
-    if (rc || checkpoint_dir_remove_all(o->dir, e) || path_join(path, o->dir, SHARDS, e) ||
+    if (rc || path_join(path, o->dir, "ema", e))
+        return -1;
+    rmdir(path); // stays where something else is in it
+    if (checkpoint_dir_remove_all(o->dir, e) || path_join(path, o->dir, SHARDS, e) ||
         remove_file(path, e) || path_join(path, o->dir, FINISHED, e) || remove_file(path, e) ||
         path_join(path, o->dir, "checkpoints", e))
         return -1;
-    rmdir(path); // stays where something else is in it
+    rmdir(path);
     return 0;
 }
 
@@ -251,7 +277,8 @@ static void look(const char *dir, struct output_version v[N_EXPORTED])
     struct err unused;
     struct stat st;
     for (int i = 0; i < N_EXPORTED; i++) {
-        bool is = !path_join(path, dir, exported[i], &unused) && !stat(path, &st);
+        char room[NAME_ROOM];
+        bool is = !path_join(path, dir, exported_name(i, room), &unused) && !stat(path, &st);
         v[i] = is ? (struct output_version){st.st_ino, st.st_ctim} : (struct output_version){0};
     }
 }
@@ -269,11 +296,14 @@ static int add_files(cJSON *j, const char *dir, const struct output_version befo
     struct output_version after[N_EXPORTED];
     cJSON *files = json_add_object(j, "files", e);
     look(dir, after);
-    for (int i = 0; files && i < N_EXPORTED; i++)
+    for (int i = 0; files && i < N_EXPORTED; i++) {
+        char room[NAME_ROOM];
+        const char *name = exported_name(i, room);
         if (after[i].ino && !same(&before[i], &after[i]) &&
-            (path_join(path, dir, exported[i], e) || digest_file(path, hex, e) ||
-             json_add_string(files, exported[i], hex, e)))
+            (path_join(path, dir, name, e) || digest_file(path, hex, e) ||
+             json_add_string(files, name, hex, e)))
             return -1;
+    }
     return files ? 0 : -1;
 }
 

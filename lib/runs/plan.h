@@ -57,6 +57,7 @@ struct train_options {
     uint64_t unlock;
     bool lock_norms;
     double layer_decay; // 1: none
+    double ema;         // 0: none
 };
 
 struct train_plan {

@@ -174,8 +174,9 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
                : 0;
 }
 
-// Where there are any: the options of a run without are as they were before there were locks.
-static int add_locks(cJSON *j, const struct train_set *s, struct err *e)
+// What is trained, and how, where it is not all alike: the options of other runs are as they were
+// before there was any of this.
+static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
 {
     const struct clip_locks *l = &s->locks;
     const char *tower = l->tower[CLIP_VISION] ? "image" : "text";
@@ -186,7 +187,9 @@ static int add_locks(cJSON *j, const struct train_set *s, struct err *e)
     if (l->norms && json_add_bool(j, "lock-norms", true, e))
         return -1;
     bool decays = s->layer_decay > 0 && s->layer_decay < 1;
-    return decays ? json_add_double(j, "layer-decay", s->layer_decay, e) : 0;
+    if (decays && json_add_double(j, "layer-decay", s->layer_decay, e))
+        return -1;
+    return s->ema > 0 ? json_add_double(j, "ema", s->ema, e) : 0;
 }
 
 static int add_identity(cJSON *j, const struct train_identity *id, struct err *e)
@@ -210,7 +213,7 @@ cJSON *train_setup_options(const struct train_core *c, const struct clip_config 
     cJSON *j = cJSON_CreateObject();
     if (j && !json_add_string(j, "student", hex, e) && !add_identity(j, id, e) &&
         !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
-        !add_numbers(j, &c->set, e) && !add_locks(j, &c->set, e))
+        !add_numbers(j, &c->set, e) && !add_trained(j, &c->set, e))
         return j;
     if (!j)
         err_set(e, "out of memory");

@@ -35,6 +35,21 @@ double train_groups_rate(const struct clip_table *t, size_t i, double decay)
     return decay > 0 ? pow(decay, depth(t, i)) : 1;
 }
 
+int train_groups_slots(struct train_core *c, struct err *e)
+{
+    for (size_t i = 0; i < c->table.n; i++) {
+        const struct clip_tensor *t = &c->table.t[i];
+        if (clip_locked(&c->set.locks, &c->table, i))
+            continue;
+        struct optim_slot *s = optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
+                                         c->model.grad + c->model.at[i], t->rank >= 2, e);
+        if (!s)
+            return -1;
+        s->rate = train_groups_rate(&c->table, i, c->set.layer_decay);
+    }
+    return 0;
+}
+
 static void say_rates(const struct clip_config *cfg, double decay, struct log *log)
 {
     double least[2];
@@ -75,5 +90,7 @@ int train_groups_say(const struct clip_config *cfg, const struct train_set *s, s
              decay.values, decay.tensors, plain.values, plain.tensors, locked.values,
              locked.tensors);
     say_rates(cfg, s->layer_decay, log);
+    if (s->ema > 0)
+        log_note(log, "an average of the weights is kept: %.9g of it stays in a step", s->ema);
     return 0;
 }

@@ -15,6 +15,8 @@ int train_groups_check(const struct clip_config *cfg, const struct train_set *s,
 // BEiT's (Bao et al., 2021; get_num_layer_for_vit), which EVA-CLIP's fork of open_clip takes for
 // both towers; the norm before the blocks is counted with the embeddings.
 double train_groups_rate(const struct clip_table *t, size_t i, double decay);
+// Adds what is trained of the model to the optimiser. 0 or -1.
+int train_groups_slots(struct train_core *c, struct err *e);
 // Tensors and parameters of each group into the log, the maps' and the clusters' among them. 0 or
 // -1.
 int train_groups_say(const struct clip_config *cfg, const struct train_set *s, struct log *log,

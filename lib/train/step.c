@@ -44,7 +44,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     memset(m, 0, sizeof *m);
     m->parameters = clip_grad_bytes(t, &s->locks, act_size, d->weight_copies);
     m->parameters += levels * clip_locks_n_grad(&s->locks, t) * sizeof(float);
-    m->optimiser = 2 * clip_locks_n_trained(&s->locks, t) * sizeof(float);
+    m->optimiser =
+        (2 * clip_locks_n_trained(&s->locks, t) + (s->ema > 0 ? t->n_flat : 0)) * sizeof(float);
     for (int i = 0; i < 2; i++) {
         enum clip_tower_id id = (enum clip_tower_id)i;
         m->activations += clip_tape_bytes(
@@ -69,16 +70,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
 
 static int add_slots(struct train_core *c, struct err *e)
 {
-    for (size_t i = 0; i < c->table.n; i++) {
-        const struct clip_tensor *t = &c->table.t[i];
-        if (clip_locked(&c->set.locks, &c->table, i))
-            continue;
-        struct optim_slot *s = optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
-                                         c->model.grad + c->model.at[i], t->rank >= 2, e);
-        if (!s)
-            return -1;
-        s->rate = train_groups_rate(&c->table, i, c->set.layer_decay);
-    }
+    if (train_groups_slots(c, e))
+        return -1;
     if (c->head.d && !c->head.set.frozen) {
         struct cluster_head *h = &c->head;
         struct optim_slot *s =
@@ -159,6 +152,8 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
         return -1;
     if (s->project && train_project_open(&c->project, c->d, c->dim, s->dim_t, s->batch, s->seed, e))
         return -1;
+    if (s->ema > 0 && train_average_open(&c->average, c->d, c->table.n_flat, s->ema, e))
+        return -1;
     optim_init(&c->optim, c->d, &s->optim);
     c->optim.comm = s->comm;
     return add_slots(c, e) || open_part_sums(c, e) || alloc_rows(c, e) ||
@@ -234,6 +229,7 @@ void train_core_close(struct train_core *c)
     for (int i = 0; i < 2; i++)
         part_sum_close(&c->map_sum[i]);
     train_project_close(&c->project);
+    train_average_close(&c->average);
     cluster_head_close(&c->head);
     losses_close(&c->set.losses);
     clip_grad_release(&c->model);
@@ -264,6 +260,7 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e)
 {
     if (clip_grad_upload(&c->model, flat, e))
         return -1;
+    train_average_start(&c->average, c->model.flat);
     fetch_scalars(c);
     return c->d->op->sync(c->d, e);
 }
@@ -446,6 +443,8 @@ static int wait_for(struct train_core *c, int rc, struct err *e)
 static void counted(struct train_core *c, double *norm)
 {
     bool taken = optim_taken(&c->optim);
+    if (taken)
+        train_average_take(&c->average, c->model.flat);
     *norm = taken || !isfinite(c->optim.found.norm) ? c->optim.found.norm : (double)NAN;
 }
 

@@ -21,6 +21,7 @@
 #include "losses/cluster-head.h"
 #include "losses/losses.h"
 #include "losses/optim.h"
+#include "train/average.h"
 #include "train/project.h"
 
 struct train_set {
@@ -33,6 +34,7 @@ struct train_set {
     bool recompute;                 // activations of a block made again in backward
     struct clip_locks locks;        // what is not trained
     double layer_decay;             // train/groups.h; 0 or 1: none
+    double ema;                     // train/average.h; 0: none
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
     size_t dim_t;      // width of the teacher's embeddings; 0: no teacher
@@ -57,6 +59,7 @@ struct train_core {
     struct clip_grad model;
     struct clip_tape tape[2];
     struct optim optim;
+    struct train_average average;
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
     struct part_sum sum, map_sum[2]; // of the model's gradients, of the maps'
@@ -75,7 +78,7 @@ struct train_core {
 
 struct train_memory {
     size_t parameters; // weights, gradients, packed copies
-    size_t optimiser;  // moments
+    size_t optimiser;  // moments, the average of the weights
     size_t activations;
     size_t losses; // logits, teacher rows
     size_t clusters;

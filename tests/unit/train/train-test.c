@@ -188,11 +188,12 @@ static void make_world(struct world *w)
         w->centroids[i] = sinf((float)i * 7 + 1);
 }
 
-static bool open_core(struct world *w, struct train_core *c, const char *terms, size_t pieces,
-                      float lr)
+static bool open_core_ema(struct world *w, struct train_core *c, const char *terms, size_t pieces,
+                          float lr, double ema)
 {
     struct err e;
-    struct train_set s = {.batch = 8, .accumulate = pieces, .dim_t = 8, .k = 5, .n_label = 1};
+    struct train_set s = {
+        .ema = ema, .batch = 8, .accumulate = pieces, .dim_t = 8, .k = 5, .n_label = 1};
     optim_set_default(&s.optim);
     s.optim.lr = lr;
     s.optim.steps = 10;
@@ -206,6 +207,12 @@ static bool open_core(struct world *w, struct train_core *c, const char *terms, 
     int rc = train_core_load(c, flat, &e);
     free(flat);
     return !rc;
+}
+
+static bool open_core(struct world *w, struct train_core *c, const char *terms, size_t pieces,
+                      float lr)
+{
+    return open_core_ema(w, c, terms, pieces, lr, 0);
 }
 
 static struct train_batch batch_of(const struct world *w, size_t n)
@@ -255,6 +262,51 @@ static void lock_memory(struct world *w)
            last.parameters > image.parameters && last.parameters < all.parameters,
        "and between the two with a block unlocked");
     train_core_close(&c);
+}
+
+// The average against its closed form, X^n W_0 + (1 - X) sum of X^(n - i) W_i, in float64; a step
+// that was not taken is none of it.
+static void average(struct world *w)
+{
+    enum { STEPS = 5, LOST = 2 };
+    struct train_core c, plain;
+    struct err e;
+    struct train_batch m = batch_of(w, 8);
+    const double x = 0.75;
+    double loss, norm, worst = 0, moved = 0;
+    ok(open_core_ema(w, &c, "clip", 1, 1e-2f, x) && open_core(w, &plain, "clip", 1, 1e-2f),
+       "a core with an average");
+    size_t n = c.table.n_flat;
+    double *want = calloc(n, sizeof *want);
+    for (size_t i = 0; i < n; i++)
+        want[i] = pow(x, STEPS) * (double)c.model.flat[i];
+    for (int s = 0, taken = 0; taken < STEPS; s++) {
+        if (s == LOST) // a gradient that is not finite
+            train_core_gradient(&c, &m, &loss, &e), c.model.grad[3] = NAN;
+        if (s == LOST) {
+            ok(!train_core_update(&c, &norm, &e) && !isfinite(norm), "a step that is not taken");
+            continue;
+        }
+        ok(!train_core_step(&c, &m, &loss, &norm, &e) && isfinite(norm) &&
+               !train_core_step(&plain, &m, &loss, &norm, &e),
+           "a step");
+        taken++;
+        for (size_t i = 0; i < n; i++)
+            want[i] += (1 - x) * pow(x, STEPS - taken) * (double)c.model.flat[i];
+    }
+    for (size_t i = 0; i < n; i++) {
+        worst = fmax(worst, fabs((double)c.average.flat[i] - want[i]) / (fabs(want[i]) + 1e-3));
+        moved = fmax(moved, fabs((double)c.model.flat[i] - want[i]));
+    }
+    ok(worst < 1e-6 && moved > 1e-3, "the average is %g off, the weights %g from it", worst, moved);
+    ok(!memcmp(c.model.flat, plain.model.flat, n * sizeof(float)), "and changes no weight");
+    struct train_memory with, without;
+    train_memory(&c.table, &c.set, &w->d, &with);
+    train_memory(&c.table, &plain.set, &w->d, &without);
+    ok(with.total - without.total == n * sizeof(float), "and is counted in the memory plan");
+    free(want);
+    train_core_close(&c);
+    train_core_close(&plain);
 }
 
 // A step of at most 0.5 from `from`, which lies further than that outside the bounds.
@@ -353,6 +405,7 @@ int main(void)
     make_world(&w);
     pieces(&w);
     lock_memory(&w);
+    average(&w);
     clamp_and_nan(&w);
     checkpoint(&w);
     dev_close(&w.d);
