@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 use lib 'tests/lib';
-use Cwd qw(abs_path);
+use Cwd qw(abs_path getcwd);
 use File::Copy qw(copy);
 use Test::More;
 $SIG{$_} = 'DEFAULT' for qw(HUP INT TERM USR2);
@@ -87,9 +87,11 @@ like($said, qr/a batch of 9 in 2 pieces cannot be dealt/, '... are refused');
 is(run("$train --accumulate 4 --steps 30 -o straight s.samples --epochs 9 "), 0, 'a straight run') or diag $said;
 my $slow = "--data 'sh -c \"cat s.samples; sleep 0.4\"'";
 my $long = "$train --accumulate 4 --steps 30 --epochs 9";
+my $here = getcwd();
 sub rank_pid {
     my ($dir, $rank) = @_;
     for my $p (grep { m{^/proc/\d+$} } glob '/proc/*') {
+        next unless (readlink("$p/cwd") // '') eq $here; # another run of this test may be going
         next unless slurp("$p/cmdline") =~ /^\S*distill-train\0.*\0-o\0\Q$dir\E\0/s && slurp("$p/environ") =~ /(^|\0)OMPI_COMM_WORLD_RANK=$rank\0/;
         return $p =~ s/\D+//r;
     }
