@@ -123,6 +123,21 @@ int comm_any(struct comm *c, const char *what, bool mine, bool *any, struct err 
     return r;
 }
 
+int comm_near(struct comm *c, struct err *e)
+{
+    struct process self;
+    process_self(&self);
+    c->near = 1;
+    if (c->size == 1)
+        return 0;
+    char(*all)[PROCESS_HOST] = mem_alloc((size_t)c->size, sizeof *all, e);
+    int rc = all ? comm_gather(c, "names of hosts", self.host, sizeof *all, all, e) : -1;
+    for (int r = 0; r < c->size && !rc; r++)
+        c->near += r != c->rank && !strcmp(all[r], self.host);
+    free(all);
+    return rc;
+}
+
 // What a rank tells the others of its failure.
 struct outcome {
     char text[ERR_TEXT_MAX];

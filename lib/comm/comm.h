@@ -26,6 +26,7 @@ struct comm {
     uint64_t sent;                // bytes that this rank gave to others
     bool owned;                   // the back end is freed with it
     bool alike;                   // comm_agree has said -1: all ranks know the failure
+    int near;                     // ranks of this host, this one too; 0: not asked (comm_near)
 };
 #define COMM_ALONE                                                                                 \
     {                                                                                              \
@@ -67,6 +68,9 @@ int comm_barrier(struct comm *c, const char *what, struct err *e);
 int comm_agree(struct comm *c, int status, struct err *e);
 // *any = `mine` of any rank: a wish to stop, a value that is not finite.
 int comm_any(struct comm *c, const char *what, bool mine, bool *any, struct err *e);
+
+// c->near, by the names of hosts. 0 or -1.
+int comm_near(struct comm *c, struct err *e);
 
 // ---- shares
 

@@ -11,6 +11,7 @@
 #include "model/folder.h"
 #include "system/io.h"
 #include "runs/checkpoint-dir.h"
+#include "runs/fit.h"
 #include "runs/settle.h"
 #include "runs/setup.h"
 
@@ -279,6 +280,9 @@ static int find_start(struct train_run *r, struct err *e)
                  : 0;
     if (r->comm->size == 1)
         return rc;
+    if (comm_near(r->comm, e))
+        return -1;
+    train_fit_limit(&r->set); // before comm_agree: no rank has taken anything yet
     if (comm_agree(r->comm, rc, e))
         return FOUND_NOTHING;
     if (comm_broadcast(r->comm, "checkpoint", 0, r->checkpoint, sizeof r->checkpoint, e) ||

@@ -141,10 +141,24 @@ static void describe(const struct memory_fit *f, char text[TRAIN_FIT_TEXT])
     snprintf(text, TRAIN_FIT_TEXT, "%s, data %.2f GiB", parts, (double)f->data / GIB);
 }
 
+void train_fit_limit(struct train_set *s)
+{
+    struct memory_limit *m = &s->memory;
+    int near = s->comm ? s->comm->near : 0;
+    memory_limit_read("", m);
+    if (near < 2 || m->left == UINT64_MAX)
+        return;
+    size_t n = strlen(m->by);
+    m->left /= (uint64_t)near;
+    snprintf(m->by + n, sizeof m->by - n, ", for each of %d ranks", near);
+}
+
 static int open_limits(struct memory_fit *f, struct err *e)
 {
     f->on_cpu = !strncmp(f->d->name, "cpu", 3);
-    memory_limit_read("", &f->host);
+    if (!f->s.memory.by[0])
+        train_fit_limit(&f->s);
+    f->host = f->s.memory;
     return f->on_cpu ? 0 : f->d->op->memory(f->d, &f->left, &f->total, e);
 }
 

@@ -130,6 +130,22 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
 
 // -- projection, pieces, memory
 
+static bool is_power(size_t n)
+{
+    return !(n & (n - 1));
+}
+
+// Sums over pieces are one binary tree, whose upper levels are the ranks (train/step.h).
+static void say_promise(const struct train_set *s, struct log *log)
+{
+    size_t ranks = ranks_size(s->comm);
+    if (ranks > 1 && (!is_power(ranks) || !is_power(s->accumulate)))
+        log_warn(log,
+                 "%zu pieces on %zu ranks: another number of ranks gives the same only up to the "
+                 "rounding of sums; with powers of two it gives the same bytes",
+                 s->accumulate, ranks);
+}
+
 static void say_pieces(const struct train_set *s, struct log *log)
 {
     size_t piece = train_piece(s);
@@ -185,6 +201,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
     if (train_fit(cfg, s, d, memory, e))
         return -1;
     say_pieces(s, log);
+    say_promise(s, log);
     log_note(log, "memory: %s", memory);
     return train_groups_say(cfg, s, log, e);
 }

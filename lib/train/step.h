@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "model/grad.h"
+#include "system/memory-limit.h"
 #include "losses/cluster-head.h"
 #include "losses/losses.h"
 #include "losses/optim.h"
@@ -31,6 +32,7 @@ struct train_set {
     uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
     size_t batch, accumulate;       // samples of a step, parts
     struct comm *comm;              // ranks that have the parts; NULL: one
+    struct memory_limit memory;     // of the host, for this rank; by "": to be read (runs/fit.h)
     bool recompute;                 // activations of a block made again in backward
     struct clip_locks locks;        // what is not trained
     double layer_decay;             // train/groups.h; 0 or 1: none

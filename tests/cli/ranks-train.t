@@ -117,6 +117,20 @@ for my $case (['USR2', 'stop', 4], ['KILL', 'kill', 1]) {
 is(mpi(2, "$long --resume -o stop s.samples"), 0, 'a finished run') or diag $said;
 like($said, qr/'stop' is finished/, '... is told');
 
+# What is free on the host is shared out; what is not promised is told.
+my $plan = "$train --steps 1 --batch 6 --overwrite -o plan";
+my %free;
+for my $ranks (1, 2, 3) {
+    is(mpi($ranks, "$plan --accumulate 6 s.samples"), 0, "a plan of $ranks ranks") or diag $said;
+    ($free{$ranks}, my $by) = $said =~ /memory: .* (\d+\.\d+) GiB are free \((.*)\)$/m;
+    is($by =~ /for each of (\d+) ranks$/ ? $1 : 1, $ranks, '... for each of them');
+    my $told = $said =~ /warning: 6 pieces on $ranks ranks: another number of ranks gives the same only up to the rounding/;
+    is($told ? 1 : 0, $ranks > 1 ? 1 : 0, '... rounding is ' . ($ranks > 1 ? 'told' : 'nobody\'s'));
+}
+ok($free{3} < 0.7 * $free{1}, "... of $free{1} GiB, $free{3}");
+is(mpi(2, "$plan --batch 8 --accumulate 4 s.samples"), 0, 'powers of two') or diag $said;
+unlike($said, qr/another number of ranks/, '... need no warning');
+
 # What goes wrong
 my $how = "$train --steps 2";
 is(mpi(2, "$how -o bad -"), 1, 'two ranks and standard input');

@@ -22,8 +22,10 @@ static int moves_gather(struct comm *c, struct err *e)
 {
     int mine[3] = {c->rank, 10 * c->rank, 7}, all[3 * MOST], each[MOST * MOST];
     size_t bytes[MOST], at = 0;
-    if (comm_gather(c, "triples", mine, sizeof mine, all, e))
+    if (comm_near(c, e) || comm_gather(c, "triples", mine, sizeof mine, all, e))
         return -1;
+    if (c->near != c->size)
+        return wrong(e, "ranks of this host");
     for (int r = 0; r < c->size; r++)
         if (all[3 * r] != r || all[3 * r + 1] != 10 * r || all[3 * r + 2] != 7)
             return wrong(e, "gather");
