@@ -49,8 +49,8 @@ static size_t even(const struct memory_fit *f, size_t least)
     return least;
 }
 
-// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but each doubling
-// of their number needs the gradients once more (losses/part-sum.h): the first power of two that
+// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but they may be in
+// more parts, which need the gradients once more (losses/part-sum.h): the first power of two that
 // fits, then the fewest above half of it.
 static size_t fewest(struct memory_fit *f, double share)
 {
@@ -95,6 +95,7 @@ static void advice(const struct memory_fit *was, char *text, size_t room)
 {
     struct memory_fit f = *was;
     size_t n;
+    f.s.parts_most = 0; // of a number that is given
     if ((n = choose(&f))) {
         snprintf(text, room, "--accumulate %zu fits", n);
         return;

@@ -162,6 +162,7 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->losses = p->losses;
     s->batch = p->o->batch;
     s->accumulate = p->accumulate;
+    s->parts_most = p->accumulate ? 0 : 1; // no memory for ranks that a run does not ask for
     s->recompute = p->o->recompute;
     s->seed = p->o->seed;
     s->locks = (struct clip_locks){.unlock = (int)p->o->unlock, .norms = p->o->lock_norms};

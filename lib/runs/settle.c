@@ -198,6 +198,8 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
                  s->dim_t);
     if (!s->accumulate && before && before <= s->batch)
         s->accumulate = before;
+    if (s->accumulate && s->accumulate == before)
+        s->parts_most = (size_t)train_settle_was(was, "parts");
     if (train_fit(cfg, s, d, memory, e))
         return -1;
     say_pieces(s, log);

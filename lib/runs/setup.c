@@ -143,6 +143,7 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
         uint64_t value;
     } counts[] = {{"batch", s->batch},
                   {"accumulate", s->accumulate},
+                  {"parts", train_parts(s)},
                   {"epochs", s->epochs}, // 0: the length was given in steps
                   {"epoch-samples", s->epoch_samples},
                   {"steps", o->steps},

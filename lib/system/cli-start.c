@@ -132,16 +132,21 @@ static bool print_version(const struct cli *cli, int *status)
     return answered(cli, version_print(stdout, cli->tool, devices) != 0, status);
 }
 
+// The machine's fault: *status stays CLI_FAILED.
+static bool failed(const struct cli *cli, const struct err *e)
+{
+    fprintf(stderr, "%s: %s\n", cli->tool, e->text);
+    return false;
+}
+
 bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char **argv, int *status)
 {
     struct err e;
     *status = CLI_FAILED;
     if (hold_descriptors())
         return false;
-    if (isa_start(argv, &e)) { // before the signals: it may start the program again
-        fprintf(stderr, "%s: %s\n", cli->tool, e.text);
-        return false;
-    }
+    if (isa_start(argv, &e)) // before the signals: it may start the program again
+        return failed(cli, &e);
     signals_install();
     if (asks_for_help(argc, argv))
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
@@ -154,7 +159,7 @@ bool cli_start(const struct cli *cli, struct cli_common *common, int argc, char 
     case CLI_VERSION:
         return print_version(cli, status);
     case CLI_WRONG:
-        return wrong_usage(cli, &e, status);
+        return e.machine ? failed(cli, &e) : wrong_usage(cli, &e, status);
     case CLI_HELP: // "-qh"; a plain -h was answered above
         return answered(cli, cli_help(cli, common, stdout) != 0, status);
     case CLI_RUN:

@@ -73,15 +73,15 @@ void train_project_forward(struct train_project *p, int tower, size_t at, size_t
     op->zero(p->d, p->dunit[tower] + first, n * p->dim_t * sizeof(float));
 }
 
-void train_project_back(struct train_project *p, int tower, size_t at, size_t n, const float *x,
-                        float *dx)
+void train_project_back(struct train_project *p, int tower, bool begins, size_t at, size_t n,
+                        const float *x, float *dx)
 {
     const struct dev_ops *op = p->d->op;
     size_t first = at * p->dim_t;
     op->unit_bwd(p->d, n, p->dim_t, p->unit[tower] + first, p->norm[tower] + at,
                  p->dunit[tower] + first, p->raw);
     op->gemm(p->d, true, false, p->dim_t, p->dim, n, 1, p->raw, p->dim_t, x + at * p->dim, p->dim,
-             0, p->grad[tower], p->dim);
+             begins ? 0 : 1, p->grad[tower], p->dim);
     op->gemm(p->d, false, false, n, p->dim, p->dim_t, 1, p->raw, p->dim_t, p->map[tower], p->dim, 1,
              dx + at * p->dim, p->dim);
 }

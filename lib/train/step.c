@@ -28,6 +28,20 @@ size_t train_piece(const struct train_set *s)
     return s->batch / s->accumulate + (s->batch % s->accumulate != 0);
 }
 
+size_t train_parts(const struct train_set *s)
+{
+    size_t ranks = ranks_size(s->comm), n = 1,
+           most = s->parts_most ? s->parts_most : TRAIN_PARTS_MOST;
+    most = most < ranks ? ranks : most;
+    if (s->batch % s->accumulate)
+        return 1;
+    if (ranks & (ranks - 1))
+        return s->accumulate % ranks ? 1 : ranks;
+    while (2 * n <= most && s->accumulate % (2 * n) == 0)
+        n *= 2;
+    return n;
+}
+
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m)
 {
@@ -36,9 +50,9 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     size_t piece = train_piece(s), dim = (size_t)c->embed_dim, levels;
     struct losses losses = s->losses;
     struct cluster_set cluster = s->cluster;
-    losses.parts = cluster.parts = s->accumulate;
+    losses.parts = cluster.parts = train_parts(s);
     losses.comm = cluster.comm = s->comm;
-    levels = part_sum_levels(s->accumulate / ranks_size(s->comm));
+    levels = part_sum_levels(train_parts(s) / ranks_size(s->comm));
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
@@ -127,7 +141,7 @@ static int reserve(struct train_core *c, struct err *e)
 
 static int open_part_sums(struct train_core *c, struct err *e)
 {
-    size_t parts = c->set.accumulate / ranks_size(c->set.comm),
+    size_t parts = train_parts(&c->set) / ranks_size(c->set.comm),
            map = c->project.dim * c->project.dim_t;
     if (part_sum_open(&c->sum, c->d, c->model.n_grad, parts, e))
         return -1;
@@ -141,7 +155,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
                     struct err *e)
 {
     struct train_set *s = &c->set;
-    s->losses.parts = s->cluster.parts = s->accumulate;
+    s->losses.parts = s->cluster.parts = train_parts(s);
     s->losses.comm = s->cluster.comm = s->comm;
     if (clip_table_init(&c->table, cfg, e) ||
         clip_grad_init(&c->model, c->d, &c->table, &s->locks, s->recompute, e) ||
@@ -198,6 +212,7 @@ int train_core_open(struct train_core *c, struct dev *d, const struct clip_confi
     if (train_core_check(set, c->dim, e))
         return -1;
     c->piece = train_piece(set);
+    c->part = set->batch / train_parts(set);
     c->own = set->batch / ranks_size(set->comm);
     c->first = c->own * ranks_rank(set->comm);
     if (open_all(c, cfg, centroids, e)) {
@@ -363,19 +378,21 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     return losses_queue(&c->set.losses, &l, g, e);
 }
 
-// The gradients of the parameters by the rows [at, at + n) alone.
-static int part_back(struct train_core *c, const struct train_batch *b, size_t at, struct err *e)
+// Adds the gradients of the parameters by the rows of a piece to those of its part.
+static int piece_back(struct train_core *c, const struct train_batch *b, size_t at, struct err *e)
 {
     struct dev *d = c->d;
     size_t n = part_at(c, b, at), first = at * c->dim;
-    bool again = b->n > c->piece;
-    d->op->zero(d, c->model.grad, c->model.n_grad * sizeof(float));
-    losses_scalars(&c->set.losses, at / c->piece,
-                   clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_SCALE, -1),
-                   clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_BIAS, -1));
+    bool again = b->n > c->piece, begins = at % c->part == 0;
+    if (begins) {
+        d->op->zero(d, c->model.grad, c->model.n_grad * sizeof(float));
+        losses_scalars(&c->set.losses, at / c->part,
+                       clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_SCALE, -1),
+                       clip_param_grad(&c->model, CLIP_TEXT, CLIP_K_LOGIT_BIAS, -1));
+    }
     for (int i = 0; i < 2; i++) {
         if (c->project.d)
-            train_project_back(&c->project, i, at, n, c->u[i], c->du[i]);
+            train_project_back(&c->project, i, begins, at, n, c->u[i], c->du[i]);
         if (!clip_grad_goes(&c->model, (enum clip_tower_id)i))
             continue;
         d->op->unit_bwd(d, n, c->dim, c->u[i] + first, c->norm[i] + at, c->du[i] + first,
@@ -410,8 +427,10 @@ static int queue_gradient(struct train_core *c, const struct train_batch *b, str
         return -1;
     for (size_t at = c->first, end = rows_end(c, b); at < end; at += c->piece) {
         bool last = end - at <= c->piece;
-        if (part_back(c, b, at, e))
+        if (piece_back(c, b, at, e))
             return -1;
+        if (!last && (at + c->piece) % c->part)
+            continue;
         part_sum_take(&c->sum, c->model.grad, last);
         for (int i = 0; i < 2 && c->project.d; i++)
             part_sum_take(&c->map_sum[i], c->project.grad[i], last);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // One step of training: gradients of the weighted losses for a batch, and the optimiser.
 //
-// With `accumulate` N the batch is in N parts, which go through the towers twice: first for the
+// With `accumulate` N the batch is in N pieces, which go through the towers twice: first for the
 // embeddings of all of it, from which the losses and their gradients by the embeddings are made,
-// then part by part with activations kept, forward and backward (Gao et al., GradCache, 2021). So
+// then piece by piece with activations kept, forward and backward (Gao et al., GradCache, 2021). So
 // the contrastive terms see the whole batch and the result is that of the large batch.
 //
-// What a part does depends on the part alone, and what is summed over parts is summed in one binary
-// tree (losses/part-sum.h). So parts can be dealt to ranks (comm/comm.h), each as many that stand
-// together: the ranks are the tree's upper levels, and the result is the same bytes for any number
-// of ranks that is a power of two and divides a number of parts that is one.
+// The pieces are in parts (train_parts). What a part does depends on the part alone, and what is
+// summed over parts is summed in one binary tree (losses/part-sum.h). So parts can be dealt to ranks
+// (comm/comm.h), each as many that stand together: the ranks are the tree's upper levels, and the
+// result is the same bytes for any number of ranks that is a power of two and divides the parts.
+// Within a part the pieces are summed one after the other, which takes no memory.
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
@@ -25,12 +26,16 @@
 #include "train/average.h"
 #include "train/project.h"
 
+// Most parts of a step of up to as many ranks. Each doubling takes the memory of the gradients once.
+enum { TRAIN_PARTS_MOST = 8 };
+
 struct train_set {
     struct losses losses; // weights, as losses_parse gives them
     struct optim_set optim;
     struct cluster_set cluster;
     uint64_t epochs, epoch_samples; // what optim.steps was made from; 0: --steps
-    size_t batch, accumulate;       // samples of a step, parts
+    size_t batch, accumulate;       // samples of a step, pieces
+    size_t parts_most;              // parts at most, but for ranks; 0: TRAIN_PARTS_MOST
     struct comm *comm;              // ranks that have the parts; NULL: one
     struct memory_limit memory;     // of the host, for this rank; by "": to be read (runs/fit.h)
     bool recompute;                 // activations of a block made again in backward
@@ -65,7 +70,7 @@ struct train_core {
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
     struct part_sum sum, map_sum[2]; // of the model's gradients, of the maps'
-    size_t dim, piece;
+    size_t dim, piece, part;              // samples of a piece, of a part
     size_t first, own;                    // rows of the batch that this rank has
     float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
                                           // norms, gradients; vision, text
@@ -77,6 +82,10 @@ struct train_core {
                                           // where they cannot overlap
     bool has_ahead;
 };
+
+// Parts of a step: the largest power of two that divides the pieces, where these are of one size, up
+// to parts_most or the number of ranks; of ranks that are no power of two, a part each.
+size_t train_parts(const struct train_set *s);
 
 struct train_memory {
     size_t parameters; // weights, gradients, packed copies

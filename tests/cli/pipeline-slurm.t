@@ -90,7 +90,7 @@ sub hang_at { my ($pattern, $name, $with) = @_;
     return qq(if [[ "\$all" == $pattern && ! -e $dir/$name ]]; then echo "\$(hostname) \$SLURM_JOB_ID" >$dir/$name.new; mv $dir/$name.new $dir/$name; $with fi\n);
 }
 hangs('shard-read', fails_at('shard-read', '00007', 'bad-index', 'the reason is seven') . hang_at('*--index-dir*00004.tar*', 'in-index', 'exec sleep 300;')
-    . qq(if [[ "\$*" == *--crop* && ! -e $dir/in-training-2 ]]; then $bin/shard-read "\$\@" | { head -c 100000; ) . hang_at('*', 'in-training', 'exec sleep 300;') . hang_at('*', 'in-training-2', 'exec sleep 300;') . "}; exit; fi\n");
+    . qq(if [[ "\$*" == *--shuffle* && ! -e $dir/in-training-2 ]]; then $bin/shard-read "\$\@" | { head -c 100000; ) . hang_at('*', 'in-training', 'exec sleep 300;') . hang_at('*', 'in-training-2', 'exec sleep 300;') . "}; exit; fi\n");
 hangs('teacher-embed', hang_at('*00009*', 'in-embed', 'exec sleep 300;') . fails_at('teacher-embed', '00006', 'bad', 'the reason is six'));
 
 # ---- here
