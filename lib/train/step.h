@@ -7,10 +7,10 @@
 // the contrastive terms see the whole batch and the result is that of the large batch.
 //
 // The pieces are in parts (train_parts). What a part does depends on the part alone, and what is
-// summed over parts is summed in one binary tree (losses/part-sum.h). So parts can be dealt to ranks
-// (comm/comm.h), each as many that stand together: the ranks are the tree's upper levels, and the
-// result is the same bytes for any number of ranks that is a power of two and divides the parts.
-// Within a part the pieces are summed one after the other, which takes no memory.
+// summed over parts is summed in one binary tree (losses/part-sum.h). So parts can be dealt to
+// ranks (comm/comm.h), each as many that stand together: the ranks are the tree's upper levels, and
+// the result is the same bytes for any number of ranks that is a power of two and divides the
+// parts. Within a part the pieces are summed one after the other, which takes no memory.
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
@@ -26,7 +26,8 @@
 #include "train/average.h"
 #include "train/project.h"
 
-// Most parts of a step of up to as many ranks. Each doubling takes the memory of the gradients once.
+// Most parts of a step of up to as many ranks. Each doubling takes the memory of the gradients once
+// more.
 enum { TRAIN_PARTS_MOST = 8 };
 
 struct train_set {
@@ -69,7 +70,7 @@ struct train_core {
     struct train_average average;
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
-    struct part_sum sum, map_sum[2]; // of the model's gradients, of the maps'
+    struct part_sum sum, map_sum[2];      // of the model's gradients, of the maps'
     size_t dim, piece, part;              // samples of a piece, of a part
     size_t first, own;                    // rows of the batch that this rank has
     float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
@@ -83,8 +84,8 @@ struct train_core {
     bool has_ahead;
 };
 
-// Parts of a step: the largest power of two that divides the pieces, where these are of one size, up
-// to parts_most or the number of ranks; of ranks that are no power of two, a part each.
+// Parts of a step: the largest power of two that divides the pieces, where these are of one size,
+// up to parts_most or the number of ranks; of ranks that are no power of two, a part each.
 size_t train_parts(const struct train_set *s);
 
 struct train_memory {
