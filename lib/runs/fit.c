@@ -49,9 +49,9 @@ static size_t even(const struct memory_fit *f, size_t least)
     return least;
 }
 
-// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but they may be in
-// more parts, which need the gradients once more (losses/part-sum.h): the first power of two that
-// fits, then the fewest above half of it.
+// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but they may be
+// in more parts, which need the gradients once more (losses/part-sum.h): the first power of two
+// that fits, then the fewest above half of it.
 static size_t fewest(struct memory_fit *f, double share)
 {
     size_t bad = 0, good = 1, most = f->s.batch;
