@@ -135,14 +135,14 @@ static bool is_power(size_t n)
     return !(n & (n - 1));
 }
 
-// Sums over pieces are one binary tree, whose upper levels are the ranks (train/step.h).
+// Sums over parts are one binary tree, whose upper levels are the ranks (train/step.h).
 static void say_promise(const struct train_set *s, struct log *log)
 {
     size_t ranks = ranks_size(s->comm);
-    if (ranks > 1 && (!is_power(ranks) || !is_power(s->accumulate)))
+    if (!is_power(ranks) || ranks > TRAIN_PARTS_MOST)
         log_warn(log,
                  "%zu pieces on %zu ranks: another number of ranks gives the same only up to the "
-                 "rounding of sums; with powers of two it gives the same bytes",
+                 "rounding of sums; 2, 4 or 8 ranks give the same bytes",
                  s->accumulate, ranks);
 }
 
