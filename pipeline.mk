@@ -88,6 +88,8 @@ RUN_report :=
 RANKS := 1
 RANKS_balance = $(if $(filter-out 1,$(CELLS)),$(RANKS),1)
 RANKS_cluster = $(if $(findstring --levels 2,$(KMEANS)),$(RANKS),1)
+# Of training: each rank reads a part of the samples, so a student by ranks is another than one without.
+RANKS_train := 1
 MPI := pmix
 NFS_WAIT := 60
 MAX_DROPPED := 60
@@ -125,7 +127,7 @@ ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
-	RANKS RANKS_balance RANKS_cluster MPI \
+	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
 CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
 	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
@@ -335,7 +337,7 @@ FILES_cluster := $(call files_in,$(KMEANS))
 STAMP_eval := 2 $(EVAL_SETS) $(EVAL)
 FILES_eval := $(EVAL_SETS) $(call files_in,$(EVAL))
 define student
-STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT)
+STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts)
 FILES_train-$(1) := $$(STUDENT) $$(call files_in,$$(TRAIN) $$(TRAIN_$(1)))
 endef
 $(foreach s,$(STUDENTS),$(eval $(call student,$s)))
@@ -503,11 +505,11 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 
 # ---- training and evaluation
 
-READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list
+READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
-	$(call log,train-$*,1) $(RUN_train) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
+	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)

@@ -25,3 +25,10 @@ T_embed := 8
 #   MEM := 110G
 #   SBATCH_balance := -n 8 -c 16 --gpus-per-task=1 --mem-per-cpu=7500M --time=4:00:00
 #   SBATCH_cluster := -n 8 -c 16 --gpus-per-task=1 --mem-per-cpu=7500M --time=4:00:00
+# Training by eight ranks, a card each: 16 pieces of 2,048 pairs, and the same bytes with 2, 4 or 16 ranks. Computed for a rank: 1.9 GB of
+# clusters and their moments, 8.2 GB of products with them, 1.9 GB of batches on the host. The log's line "memory" says what a piece
+# takes; --accumulate 32 halves that.
+#   RANKS_train := 8
+#   TRAIN += --accumulate 16
+#   SBATCH_train := -n 8 -c 16 --gpus-per-task=1 --mem-per-cpu=7500M --time=24:00:00
+#   SBATCH_cells := -c 16 --gres=gpu:1 --mem=80G --time=4:00:00

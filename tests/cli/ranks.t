@@ -117,7 +117,7 @@ is(system("$mpicc -DCOMM_MPI_MOST=999 -I$source/lib -o pieces.so $plugin"), 0, '
 mkdir $_ for qw(other other/comm);
 spew('other/comm/backend.h', slurp("$source/lib/comm/backend.h") =~ s/COMM_VERSION = (\d+)/'COMM_VERSION = ' . ($1 + 1)/er);
 is(system("$mpicc -Iother -o other.so $plugin"), 0, 'and of another version');
-copy("$bin/$_", "bin/$_") && chmod 0755, "bin/$_" for keys %command;
+copy("$bin/$_", "bin/$_") && chmod 0755, "bin/$_" for keys %command, 'distill-train';
 sub mpi { my ($ranks, @command) = @_; return run("timeout 60 mpirun -q -n $ranks @command"); }
 
 # kmeans-cluster
@@ -244,6 +244,15 @@ for my $file ('centroids.npy', 'balance.json', map { "keep/0000$_.npy" } 0 .. 2)
 for my $log ('balance.json', 'centroids.npy') {
     like(slurp("$dir/w2/test/log/$log.log"), qr{^# mpirun -n 2 \Q$dir\E/bin/}m, "$log ran on two ranks");
 }
+my $log = "$dir/w1/test/log/student/open_clip_config.json.log";
+for my $ranks (2, 4) {
+    is(make('w1', "RANKS_train=$ranks 'TRAIN=--batch 8 --accumulate 4 --steps 3'", 'train'), 0, "training with RANKS_train=$ranks") or diag($said, slurp($log));
+    like(slurp($log), qr{^# .*mpirun -n $ranks \S*distill-train.* --part \{part\}/\{parts\} }m, '... by parts');
+    rename "$dir/w1/test/student", "$dir/student.$ranks";
+    unlink "$dir/w1/test/student.jsonl";
+}
+my $model = slurp("$dir/student.2/open_clip_model.safetensors");
+ok(length $model > 1000 && $model eq slurp("$dir/student.4/open_clip_model.safetensors"), '... the same bytes for both');
 system("touch $dir/w2/test/params/cluster");
 run("SLURM_JOB_ID=1 make -n -f pipeline.mk LOCKED=yes DATA=test CONF=$dir/conf.mk WORK=$dir/w2 BIN=$dir/bin RANKS=2 MPI=pmi2 $dir/w2/test/centroids.npy >$dir/out");
 like(slurp("$dir/out"), qr{ srun --mpi=pmi2 -n 2 \S+/kmeans-cluster }, 'in a job of Slurm srun starts the ranks') or diag($said);
