@@ -47,6 +47,10 @@ for my $type (@types) {
     is(steps("r4-$type"), '1 2 3', '... one log');
     like($said, qr/4 ranks: \d+\.\d+ MB sent by each in a step/, '... and what was sent');
 }
+my $part = "$train --accumulate 4 --steps 3 --checkpoint-every 3 --init one-f32 --lock image --layer-decay 0.5 --ema 0.5";
+is(run("$part -o locked-one s.samples"), 0, 'a locked tower, rates by depth') or diag $said;
+is(mpi(2, "$part -o locked-two s.samples"), 0, '... on two ranks') or diag $said;
+ok(made('locked-one') eq made('locked-two') && made('locked-one') ne made('one-f32'), '... the same bytes');
 is(mpi(2, "$train --steps 3 -o auto s.samples"), 0, 'a piece a rank by itself') or diag $said;
 is(run("$train --accumulate 2 --steps 3 -o two s.samples"), 0, '... as two pieces') or diag $said;
 ok(made('auto') eq made('two'), '... to the same bytes');
