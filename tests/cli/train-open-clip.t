@@ -25,7 +25,9 @@ my %value = (CONFIG => 'student.json', MODEL => 'start', CMD => "'cat s.samples'
 my %needs = (lock => { init => 'start' }, cooldown => { schedule => 'cooldown' }, 'lr-end' => { lr => 0.6 }, 'cooldown-power' => { schedule => 'cooldown', cooldown => 1 });
 for my $row (@rows) {
     my ($theirs, $ours) = @$row;
-    my $reads = $ours =~ s/^Xr shard-read 1 //;
+    # Another tool's options are no "Fl" in this page.
+    my $reads = $ours =~ s/^Xr shard-read 1 Li //;
+    $ours =~ s/--(\S+) (\S+)/"Fl -$1 " . (exists $value{$2} ? 'Ar' : 'Cm') . " $2"/ge if $reads;
     my %o;
     while ($ours =~ /\GFl -(\S+)(?: (Ar|Cm) (\S+))? ?/gc) { $o{$1} = !defined $2 ? undef : $2 eq 'Cm' ? $3 : $value{$3} // die "no value for $3"; }
     is(pos $ours // 0, length $ours, "$theirs: the row is understood") or next;
