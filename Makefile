@@ -183,6 +183,15 @@ $(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/commit.o $(TOOL_CUDA) $(BUILD)/libclipcid.
 $(BIN)/%.so: plugins/%.c lib/comm/backend.h $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(MPICC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -o $@ $<
+## tsan: programs of tests/cli/tsan.t: what threads and ranks share, under the thread sanitizer; other rooms as they are
+TSAN := $(patsubst %,$(BUILD)/tsan/%,tools/distill-train $(patsubst %,tests/unit/%-test,comm/comm losses/losses train/ranks))
+TSAN_OBJ := $(patsubst lib/%.c,$(BUILD)/tsan/lib/%.o,$(wildcard $(patsubst %,lib/%/*.c,comm losses runs system train)))
+$(BUILD)/tsan/%.o: %.c $(MADE_WITH)
+	@mkdir -p $(@D)
+	$(say)$(COMPILE) -fsanitize=thread -MMD -MP -c -o $@ $<
+tsan: $(TSAN)
+$(TSAN): %: %.o $(TSAN_OBJ) $(BUILD)/commit.o $(BUILD)/libclipcid.a
+	$(say)$(LINK) -fsanitize=thread -o $@ $^ $(LIBS)
 $(BUILD)/unit/%: $(BUILD)/tests/unit/%.o $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
 	$(say)$(LINK) -o $@ $^ $(LIBS)
@@ -264,5 +273,5 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
+.PHONY: all tests tsan plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
 -include $(shell find build -name '*.d' 2>/dev/null)
