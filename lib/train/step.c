@@ -284,7 +284,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
                         struct err *e)
 {
     struct train_project *p = c->project.d ? &c->project : NULL;
-    struct loss_batch l = {.n = b->n, .part = c->piece, .dim = c->dim, .dim_t = c->set.dim_t};
+    struct loss_batch l = {.n = b->n, .part = c->part, .dim = c->dim, .dim_t = c->set.dim_t};
     l.v = l.pv = c->u[0];
     l.t = l.pt = c->u[1];
     l.tv = b->tv ? c->teacher[0] : NULL;

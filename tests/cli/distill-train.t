@@ -121,5 +121,14 @@ like($said, qr/--no-project/, '... is refused without a projection');
 is(run("$train -o h --student wide.json --export-hf --sample-rate 0.5 --margin 0.2 --filter 0.9 --loss instance,cluster,feature=10,affinity,clip"), 0, 'with it, all losses') or diag $said;
 ok(-e 'h/config.json' && -e 'h/model.safetensors', 'Hugging Face too');
 unlike(slurp('h/open_clip_model.safetensors'), qr/project\./, 'the maps are not exported');
+# Any number of pieces has the gradient of the whole batch, with several pieces in a part, a last piece that is smaller, and maps.
+for my $more ('', '--student wide.json --loss instance,cluster,feature=10,affinity,clip') {
+    my %norm;
+    for my $n (1, 3, 5, 8, 12, 24) {
+        is(run("$train $more --batch 24 --steps 1 --accumulate $n --overwrite -o pieces"), 0, "$n pieces") or diag $said;
+        $norm{$n} = (lines('pieces'))[0]{grad_norm};
+    }
+    is(join(' ', grep { abs($norm{$_} / $norm{1} - 1) > 1e-5 } sort keys %norm), '', '... the same gradient') or diag explain \%norm;
+}
 isnt(run("$base --loss clip --data '$read' --steps 1 -o big --batch 100000000"), 0, 'what cannot fit');
 done_testing;
