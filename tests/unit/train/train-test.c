@@ -188,12 +188,13 @@ static void make_world(struct world *w)
         w->centroids[i] = sinf((float)i * 7 + 1);
 }
 
-static bool open_core_ema(struct world *w, struct train_core *c, const char *terms, size_t pieces,
-                          float lr, double ema)
+static bool open_core_with(struct world *w, struct train_core *c, const char *terms, float lr,
+                           struct train_set s)
 {
     struct err e;
-    struct train_set s = {
-        .ema = ema, .batch = 8, .accumulate = pieces, .dim_t = 8, .k = 5, .n_label = 1};
+    s.batch = s.dim_t = 8;
+    s.k = 5;
+    s.n_label = 1;
     optim_set_default(&s.optim);
     s.optim.lr = lr;
     s.optim.steps = 10;
@@ -212,7 +213,7 @@ static bool open_core_ema(struct world *w, struct train_core *c, const char *ter
 static bool open_core(struct world *w, struct train_core *c, const char *terms, size_t pieces,
                       float lr)
 {
-    return open_core_ema(w, c, terms, pieces, lr, 0);
+    return open_core_with(w, c, terms, lr, (struct train_set){.accumulate = pieces});
 }
 
 static struct train_batch batch_of(const struct world *w, size_t n)
@@ -220,14 +221,16 @@ static struct train_batch batch_of(const struct world *w, size_t n)
     return (struct train_batch){n, w->pixels, w->tokens, w->tv, w->tt, w->labels, 0};
 }
 
-static void pieces(struct world *w)
+// In pieces that are a part each, and in more of them than parts.
+static void pieces(struct world *w, size_t n, size_t parts)
 {
     struct train_core a, b;
     struct err e;
     struct train_batch m = batch_of(w, 8);
     double x, y, worst = 0, size = 0;
     ok(open_core(w, &a, "instance,cluster,clip", 1, 1e-3f) &&
-           open_core(w, &b, "instance,cluster,clip", 4, 1e-3f),
+           open_core_with(w, &b, "instance,cluster,clip", 1e-3f,
+                          (struct train_set){.accumulate = n, .parts_most = parts}),
        "whole and in pieces");
     ok(!train_core_gradient(&a, &m, &x, &e) && !train_core_gradient(&b, &m, &y, &e), "gradients");
     for (size_t i = 0; i < a.table.n_flat; i++) {
@@ -274,7 +277,8 @@ static void average(struct world *w)
     struct train_batch m = batch_of(w, 8);
     const double x = 0.75;
     double loss, norm, worst = 0, moved = 0;
-    ok(open_core_ema(w, &c, "clip", 1, 1e-2f, x) && open_core(w, &plain, "clip", 1, 1e-2f),
+    ok(open_core_with(w, &c, "clip", 1e-2f, (struct train_set){.accumulate = 1, .ema = x}) &&
+           open_core(w, &plain, "clip", 1, 1e-2f),
        "a core with an average");
     size_t n = c.table.n_flat;
     double *want = calloc(n, sizeof *want);
@@ -403,7 +407,8 @@ int main(void)
     options();
     rows();
     make_world(&w);
-    pieces(&w);
+    pieces(&w, 4, 0);
+    pieces(&w, 8, 2);
     lock_memory(&w);
     average(&w);
     clamp_and_nan(&w);
