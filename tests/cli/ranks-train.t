@@ -88,7 +88,9 @@ is(mpi(2, "$train --steps 2 -o bad --accumulate 2 --batch 9 " . by_part('bad.par
 like($said, qr/a batch of 9 in 2 pieces cannot be dealt/, '... are refused');
 
 # Stopped by a signal to a rank, or a rank killed; then other numbers of ranks.
+my $slow_parts = qq{--data 'sh -c "sleep 0.5; exec $read a/00000.tar a/00001.tar"'};
 is(run("$train --accumulate 4 --steps 30 -o straight s.samples --epochs 9 "), 0, 'a straight run') or diag $said;
+is(run("$train --accumulate 4 --steps 30 -o straight-parts --epochs 9 --data '$read a/00000.tar a/00001.tar'"), 0, '... by parts') or diag $said;
 my $slow = "--data 'sh -c \"cat s.samples; sleep 0.4\"'";
 my $long = "$train --accumulate 4 --steps 30 --epochs 9";
 my $here = getcwd();
@@ -101,9 +103,10 @@ sub rank_pid {
     }
     return 0;
 }
-for my $case (['USR2', 'stop', 4], ['KILL', 'kill', 1]) {
-    my ($signal, $dir, $then) = @$case;
-    my $pid = start("timeout 60 mpirun -q -n 2 $long --checkpoint-every 2 -o $dir $slow", "said.$dir");
+for my $case (['USR2', 'stop', 4, $slow, 's.samples', 'straight'], ['KILL', 'kill', 1, $slow, 's.samples', 'straight'],
+    ['USR2', 'stop-parts', 4, $slow_parts, "--data '$read a/00000.tar a/00001.tar'", 'straight-parts']) {
+    my ($signal, $dir, $then, $slowly, $data, $whole) = @$case;
+    my $pid = start("timeout 60 mpirun -q -n 2 $long --checkpoint-every 2 -o $dir $slowly", "said.$dir");
     ok(wait_for(sub { slurp("$dir/log.jsonl") =~ /"step":\s*4/ }), "$dir: under way") or diag slurp("said.$dir");
     my $rank = rank_pid($dir, 1);
     ok($rank && kill($signal, $rank), "SIG$signal to rank 1");
@@ -113,10 +116,10 @@ for my $case (['USR2', 'stop', 4], ['KILL', 'kill', 1]) {
     ok(!rank_pid($dir, 0) && !rank_pid($dir, 1), '... no rank is left');
     like(slurp("said.$dir"), qr/stopped by .*--resume goes on after step \d+, from '/, '... and rank 0 says where it goes on') if $signal eq 'USR2';
     system("cp -r $dir $dir-one");
-    is(mpi($then, "$long --resume -o $dir s.samples"), 0, "... it goes on with $then ranks") or diag $said;
-    ok(made($dir) eq made('straight'), '... to the same bytes');
-    is(run("$long --resume -o $dir-one s.samples"), 0, '... and with one') or diag $said;
-    ok(made("$dir-one") eq made('straight'), '... to the same bytes');
+    is(mpi($then, "$long --resume -o $dir $data"), 0, "... it goes on with $then ranks") or diag $said;
+    ok(made($dir) eq made($whole), '... to the same bytes');
+    is(run("$long --resume -o $dir-one $data"), 0, '... and with one') or diag $said;
+    ok(made("$dir-one") eq made($whole), '... to the same bytes');
 }
 is(mpi(2, "$long --resume -o stop s.samples"), 0, 'a finished run') or diag $said;
 like($said, qr/'stop' is finished/, '... is told');
@@ -143,6 +146,10 @@ is(mpi(2, "$how -o bad -"), 1, 'two ranks and standard input');
 ok(lines() == 1 && $said =~ /2 ranks cannot all read standard input: give --data 'CMD', or a file/, '... are refused in one line') or diag $said;
 is(mpi(3, "$how -o bad --accumulate 4 s.samples"), 1, '3 ranks for 4 pieces');
 ok((grep { /cannot be dealt to 3 ranks/ } lines()) == 1, '... are refused in one line') or diag $said;
+is(mpi(2, qq{$how -o bad --data 'sh -c "test {part} = 1 || exit 3; exec $read a/00000.tar"'}), 1, 'the data command of a part fails');
+ok((grep { /rank/ } grep { !/memory:/ } lines()) == 1 && $said =~ /rank 1 \(.*\): data of epoch 0, part 2\/2: .*status 3/, '... is told in one line') or diag $said;
+is(mpi(2, "$how -o bad --data 'cat s.{parts}'"), 1, '{parts} alone');
+ok((grep { /parts/ } lines()) == 1 && $said =~ /\{parts\} without \{part\}/, '... is refused in one line') or diag $said;
 is(mpi(2, "sh -c 'test \$OMPI_COMM_WORLD_RANK = 0 || mv c-t.npy gone.npy; sleep 0.5; exec $how -o bad s.samples'"), 1, 'no centroids');
 ok((grep { /c-t\.npy/ } lines()) == 1, '... are told in one line') or diag $said;
 ok(!-e 'bad', '... and nothing is left');
