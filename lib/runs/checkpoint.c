@@ -56,7 +56,7 @@ int train_export(const char *out, struct train_core *c, const char *tokenizer, b
     return write_layouts(out, c, get_trained, tokenizer, &l, e);
 }
 
-// A checkpoint's model is read by nothing but the run: one layout will do.
+// A checkpoint's model is for a look at it: one layout will do.
 static int write_model(const char *dir, struct train_core *c, const char *tokenizer, struct err *e)
 {
     struct model_layouts l;

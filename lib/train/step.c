@@ -216,7 +216,7 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e)
     return c->d->op->sync(c->d, e);
 }
 
-// One part of one tower forward.
+// A piece through one tower.
 static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
                    size_t n, struct err *e)
 {
@@ -236,8 +236,8 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
                             &c->tape[tower], z, e);
 }
 
-// Rows of the part that begins at row `at`.
-static size_t part_at(const struct train_core *c, const struct train_batch *b, size_t at)
+// Rows of the piece that begins at row `at`.
+static size_t piece_rows(const struct train_core *c, const struct train_batch *b, size_t at)
 {
     return b->n - at < c->piece ? b->n - at : c->piece;
 }
@@ -255,7 +255,7 @@ static int embed(struct train_core *c, const struct train_batch *b, struct err *
     size_t end = rows_end(c, b), n = end - c->first, first = c->first * c->dim;
     for (int i = 1; i >= 0; i--) {
         for (size_t at = c->first; at < end; at += c->piece)
-            if (forward(c, b, i, at, part_at(c, b, at), e))
+            if (forward(c, b, i, at, piece_rows(c, b, at), e))
                 return -1;
         c->d->op->unit(c->d, n, c->dim, c->z[i] + first, c->u[i] + first, c->norm[i] + c->first);
         c->d->op->zero(c->d, c->du[i] + first, n * c->dim * sizeof(float));
@@ -300,7 +300,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     upload_teacher(c, b);
     for (int i = 0; i < 2 && p; i++) {
         for (size_t at = c->first; at < rows_end(c, b); at += c->piece)
-            train_project_forward(p, i, at, part_at(c, b, at), c->u[i]);
+            train_project_forward(p, i, at, piece_rows(c, b, at), c->u[i]);
         if (ranks_gather(c->d, c->set.comm, "projected rows", p->unit[i],
                          c->own * c->set.dim_t * sizeof(float), e))
             return -1;
@@ -318,7 +318,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
 static int piece_back(struct train_core *c, const struct train_batch *b, size_t at, struct err *e)
 {
     struct dev *d = c->d;
-    size_t n = part_at(c, b, at), first = at * c->dim;
+    size_t n = piece_rows(c, b, at), first = at * c->dim;
     bool again = b->n > c->piece, begins = at % c->part == 0;
     if (begins) {
         d->op->zero(d, c->model.grad, c->model.n_grad * sizeof(float));

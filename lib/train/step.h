@@ -102,7 +102,7 @@ struct train_memory {
 int train_core_dealt(const struct train_set *set, struct err *e);
 // The same, and a student of `dim` columns whose losses need the teacher's width. 0 or -1.
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
-// Samples of a part; the last may be smaller.
+// Samples of a piece; the last may be smaller.
 size_t train_piece(const struct train_set *s);
 // Bytes on the device, for captions that use the whole context.
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
