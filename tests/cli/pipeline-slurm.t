@@ -13,6 +13,7 @@ use lib 'tests/cli';
 use TestPipeline;
 my $bin = abs_path($ENV{BIN} // 'bin');
 my @tools = qw(shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report);
+plan skip_all => 'run once, with the optimised build: it is about jobs, not about memory' if $ENV{ASAN};
 plan skip_all => 'not all tools are built' if grep { !-x "$bin/$_" } @tools;
 my $dir = tempdir(CLEANUP => 1);
 chmod 0755, $dir;
