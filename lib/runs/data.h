@@ -3,10 +3,12 @@
 // thread prepares one batch ahead. Samples without a picture, caption, teacher row or label that
 // the losses need are skipped and counted. A batch may span epochs.
 //
-// With `parts` P the batch is in P parts of as many rows, and each has a stream of its own: the
-// command with {part} of {parts}. A rank reads its parts alone, one after another; teacher rows and
-// labels of the others come from their ranks. So the batch is the same for any number of ranks. A
-// part whose samples have ended goes on into its next epoch by itself and never ends the data.
+// With `parts` P the batch is in P parts of as many rows, the pieces of --accumulate, and each has
+// a stream of its own: the command with {part} of {parts}, as shard-read --part has them. They are
+// not the parts of train/step.h, in which gradients are summed. A rank reads its parts alone, one
+// after another; teacher rows and labels of the others come from their ranks. So the batch is the
+// same for any number of ranks. A part whose samples have ended goes on into its next epoch by
+// itself and never ends the data.
 #ifndef RUNS_DATA_H
 #define RUNS_DATA_H
 

@@ -3,6 +3,8 @@
 # masks, what is refused.
 use strict;
 use warnings;
+use lib 'tests/lib';
+use Npy;
 use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 use Test::More;
@@ -12,14 +14,6 @@ my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
 mkdir $_ for qw(a b l l1 l2 l3 k);
 
-sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
-sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die; print $h $t; close $h; }
-sub npy {
-    my ($file, $type, $shape, $data) = @_;
-    my $head = "{'descr': '$type', 'fortran_order': False, 'shape': ($shape), }";
-    $head .= ' ' x (117 - length $head) . "\n";
-    spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
-}
 sub body { my $t = slurp(@_); return substr $t, 10 + unpack 'v', substr $t, 8, 2; }
 # Multiples of 1/64 under 2: the same value as float16 and float32.
 sub half {

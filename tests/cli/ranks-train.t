@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use lib 'tests/lib';
+use Mpi;
 use Cwd qw(abs_path getcwd);
 use File::Copy qw(copy);
 use Test::More;
@@ -12,9 +13,6 @@ use Train;
 my $source = abs_path("$data/../..");
 
 plan skip_all => 'no mpirun or no mpicc' if system('command -v mpirun >/dev/null && command -v mpicc >/dev/null');
-delete @ENV{grep { /^(OMPI|PMI|PMIX|SLURM)_/ } keys %ENV};
-$ENV{"OMPI_$_"} = 1 for qw(ALLOW_RUN_AS_ROOT ALLOW_RUN_AS_ROOT_CONFIRM MCA_rmaps_base_oversubscribe MCA_mpi_yield_when_idle);
-$ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'detect_leaks=0' if $ENV{ASAN}; # MPI's own
 mkdir 'bin';
 is(system("mpicc -std=c11 -O2 -fPIC -shared -I$source/lib -o bin/comm-mpi.so $source/plugins/comm-mpi.c"), 0, 'the plug-in');
 copy("$bin/distill-train", 'bin/distill-train') && chmod 0755, 'bin/distill-train';

@@ -3,6 +3,9 @@
 # one line. Where there is no MPI, what does not need one; threads as ranks are in tests/unit (comm, cluster, balance).
 use strict;
 use warnings;
+use lib 'tests/lib';
+use Mpi;
+use Npy;
 use Cwd qw(abs_path);
 use File::Copy qw(copy);
 use File::Temp qw(tempdir);
@@ -14,18 +17,7 @@ my $source = abs_path('.');
 my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
 mkdir $_ for qw(bin emb big one one/emb);
-delete @ENV{grep { /^(OMPI|PMI|PMIX|SLURM)_/ } keys %ENV};
-$ENV{"OMPI_$_"} = 1 for qw(ALLOW_RUN_AS_ROOT ALLOW_RUN_AS_ROOT_CONFIRM MCA_rmaps_base_oversubscribe MCA_mpi_yield_when_idle);
-$ENV{ASAN_OPTIONS} = join ':', grep { defined } $ENV{ASAN_OPTIONS}, 'detect_leaks=0' if $ENV{ASAN}; # MPI's own
 
-sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
-sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die; print $h $t; close $h; }
-sub npy {
-    my ($file, $type, $shape, $data) = @_;
-    my $head = "{'descr': '$type', 'fortran_order': False, 'shape': ($shape), }";
-    $head .= ' ' x (117 - length $head) . "\n";
-    spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
-}
 my $said = '';
 sub run { my $rc = system("@_ 2>$dir/said"); $said = slurp("$dir/said"); return $rc & 127 ? -1 : $rc >> 8; }
 # What the tool said, not its launcher.

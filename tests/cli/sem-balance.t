@@ -3,6 +3,8 @@
 # memory and split; what is refused.
 use strict;
 use warnings;
+use lib 'tests/lib';
+use Npy;
 use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 use JSON::PP;
@@ -14,14 +16,6 @@ my $dir = tempdir(CLEANUP => 1);
 chdir $dir or die;
 mkdir $_ for qw(a b k g k1 g1);
 
-sub slurp { my ($f) = @_; local $/; open my $h, '<:raw', $f or return ''; my $t = <$h>; return $t // ''; }
-sub spew { my ($f, $t) = @_; open my $h, '>:raw', $f or die; print $h $t; close $h; }
-sub npy {
-    my ($file, $type, $shape, $data) = @_;
-    my $head = "{'descr': '$type', 'fortran_order': False, 'shape': ($shape), }";
-    $head .= ' ' x (117 - length $head) . "\n";
-    spew($file, "\x93NUMPY\1\0" . pack('v', length $head) . $head . $data);
-}
 sub body { my $t = slurp(@_); return substr $t, 10 + unpack 'v', substr $t, 8, 2; }
 my ($said, $seed) = ('', 7);
 sub run { my $rc = system("$tool @_ 2>said"); $said = slurp('said'); return $rc & 127 ? -1 : $rc >> 8; }

@@ -14,14 +14,6 @@ is(run("$bin/shard-read -q --size 29 -o s.samples a/00000.tar"), 0, 'samples') o
 my $common = "--student student.json --tokenizer $vocab --batch 4 --seed 3 --loss clip --progress never --lr 1e-2 --warmup 1";
 my $train = "$bin/distill-train $common --data 'cat s.samples'";
 
-sub tensors {
-    my ($file) = @_;
-    my $bytes = slurp($file);
-    my $n = unpack 'Q<', $bytes;
-    my $header = decode_json(substr $bytes, 8, $n);
-    delete $header->{__metadata__};
-    return map { my ($from, $to) = @{ $header->{$_}{data_offsets} }; $_ => substr $bytes, 8 + $n + $from, $to - $from } keys %$header;
-}
 sub model { return slurp("$_[0]/open_clip_model.safetensors"); }
 sub step { return sprintf '%s/checkpoints/step-%08d', @_; }
 # All files of a folder but logs and times.

@@ -17,14 +17,6 @@ my $common = "--student student.json --tokenizer $vocab --batch 4 --seed 3 --los
 is(run("$bin/distill-train $common --steps 3 -o start"), 0, 'a model to start from') or diag $said;
 my $train = "$bin/distill-train $common --init start";
 
-sub tensors {
-    my ($file) = @_;
-    my $bytes = slurp($file);
-    my $n = unpack 'Q<', $bytes;
-    my $header = decode_json(substr $bytes, 8, $n);
-    delete $header->{__metadata__};
-    return map { my ($from, $to) = @{ $header->{$_}{data_offsets} }; $_ => substr $bytes, 8 + $n + $from, $to - $from } keys %$header;
-}
 sub model { return tensors("$_[0]/open_clip_model.safetensors"); }
 sub moments { return tensors(glob("$_[0]/checkpoints/step-*/optimizer.safetensors")); }
 

@@ -8,7 +8,7 @@ use Exporter qw(import);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use JSON::PP;
-our @EXPORT = qw($bin $data $vocab $said slurp spew run said_last shard embed clusters mask steps log_lines start wait_for alive);
+our @EXPORT = qw($bin $data $vocab $said slurp spew run said_last shard embed clusters mask steps log_lines start wait_for alive tensors);
 
 our $bin = abs_path($ENV{BIN} // 'bin');
 our $data = abs_path('tests/data');
@@ -90,4 +90,13 @@ sub wait_for {
     return 0;
 }
 sub alive { my ($pid) = @_; return -d "/proc/$pid" && slurp("/proc/$pid/stat") !~ /\) [ZX] /; }
+# A safetensors file: the bytes of each tensor by its name.
+sub tensors {
+    my ($file) = @_;
+    my $bytes = slurp($file);
+    my $n = unpack 'Q<', $bytes;
+    my $header = decode_json(substr $bytes, 8, $n);
+    delete $header->{__metadata__};
+    return map { my ($from, $to) = @{ $header->{$_}{data_offsets} }; $_ => substr $bytes, 8 + $n + $from, $to - $from } keys %$header;
+}
 1;
