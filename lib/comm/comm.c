@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "comm/run.h"
 #include "system/process.h"
 
 static int failed(struct comm *c, const char *doing, const char *what, struct err *e)
@@ -39,14 +38,6 @@ int comm_gather(struct comm *c, const char *what, const void *mine, size_t bytes
     int r = each ? comm_gather_each(c, what, mine, each, all, e) : -1;
     free(each);
     return r;
-}
-
-const void *comm_rows(struct comm *c, const char *what, const void *mine, size_t bytes, void *all,
-                      struct err *e)
-{
-    if (c->size == 1)
-        return mine;
-    return comm_gather(c, what, mine, bytes, all, e) ? NULL : all;
 }
 
 int comm_exchange(struct comm *c, const char *what, int peer, const void *give, size_t n_give,
@@ -204,7 +195,6 @@ void comm_abort(struct comm *c, int status)
 
 void comm_close(struct comm *c)
 {
-    comm_queue_free(c->queue);
     if (c->backend)
         c->backend->close(c->backend);
     if (c->owned)

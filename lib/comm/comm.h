@@ -3,8 +3,8 @@
 // calls in the same order. Sums are made by the callers or in comm/tree.h, in an order that does
 // not depend on the number of ranks, so results are the same bytes for any number.
 //
-// One rank costs nothing: no library is opened, no call leaves this file, comm_rows gives back its
-// argument. A zeroed struct with size 1 is one rank (COMM_ALONE).
+// One rank costs nothing: no library is opened, no call leaves this file. A zeroed struct with
+// size 1 is one rank (COMM_ALONE).
 //
 // `what` names a message in errors: "row sums". Memory is the host's. Calls return 0, or -1 with e
 // set. After a failure the other ranks may wait in a call: comm_abort ends them.
@@ -18,11 +18,9 @@
 #include "base/err.h"
 #include "comm/backend.h"
 
-struct comm_queue;
 struct comm {
     int rank, size;
     struct comm_backend *backend; // NULL: one rank
-    struct comm_queue *queue;     // NULL until comm_later
     uint64_t sent;                // bytes that this rank gave to others
     bool owned;                   // the back end is freed with it
     bool alike;                   // comm_agree has said -1: all ranks know the failure
@@ -41,10 +39,6 @@ int comm_gather(struct comm *c, const char *what, const void *mine, size_t bytes
 // The same with bytes[r] of rank r; all ranks give the same bytes[].
 int comm_gather_each(struct comm *c, const char *what, const void *mine, const size_t *bytes,
                      void *all, struct err *e);
-// The same as comm_gather, but with one rank gives `mine` itself; NULL = failed. `all` may be NULL
-// with one rank.
-const void *comm_rows(struct comm *c, const char *what, const void *mine, size_t bytes, void *all,
-                      struct err *e);
 // With one other rank, both ways at once; either count may be 0. No overlap.
 int comm_exchange(struct comm *c, const char *what, int peer, const void *give, size_t n_give,
                   void *take, size_t n_take, struct err *e);
@@ -78,21 +72,11 @@ int comm_near(struct comm *c, struct err *e);
 // most.
 size_t comm_share(const struct comm *c, size_t n, int rank);
 
-// ---- behind other work
-
-// Does work(ctx, c, e) on a thread of its own, after what was given before; with one rank at once.
-// All ranks give the same works in the same order. Until comm_wait the caller makes no other call
-// with c. ctx stays valid until then. 0 or -1 (what was given before has failed, too).
-int comm_later(struct comm *c, int (*work)(void *ctx, struct comm *c, struct err *e), void *ctx,
-               struct err *e);
-// Waits until all of these are done; -1 with the first error. What came after it was not done.
-int comm_wait(struct comm *c, struct err *e);
-
 // ---- beginning and end
 
 // Gives up: other ranks' calls fail, or their processes end. May not return (MPI_Abort).
 void comm_abort(struct comm *c, int status);
-// Ends the queue and closes the back end; safe on a zeroed struct and on one that failed.
+// Closes the back end; safe on a zeroed struct and on one that failed.
 void comm_close(struct comm *c);
 
 // Threads as ranks, for tests: runs rank(ctx, c, e) on `size` threads. A rank that fails makes the

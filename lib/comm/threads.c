@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "comm/run.h"
+#include "comm/comm.h"
 
 struct comm_box {
     const char *what;
@@ -208,7 +208,7 @@ static void *run(void *arg)
     struct rank_thread *t = arg;
     t->status = t->rank(t->ctx, &t->c, &t->e);
     if (t->status)
-        leave(t, true); // ends what the queue still waits for
+        leave(t, true);
     comm_close(&t->c);
     leave(t, t->status != 0);
     return NULL;

@@ -114,15 +114,6 @@ void comm_add_f32(void *ctx, void *x, const void *y, size_t n)
         a[i] += b[i];
 }
 
-void comm_add_f64(void *ctx, void *x, const void *y, size_t n)
-{
-    double *restrict a = x;
-    const double *restrict b = y;
-    (void)ctx;
-    for (size_t i = 0; i < n; i++)
-        a[i] += b[i];
-}
-
 void comm_add_i64(void *ctx, void *x, const void *y, size_t n)
 {
     int64_t *restrict a = x;

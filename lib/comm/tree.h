@@ -30,9 +30,8 @@ size_t comm_tree_room(const struct comm *c, size_t items, size_t bytes);
 int comm_tree_gather(struct comm *c, const char *what, void *x, size_t items, size_t bytes,
                      struct err *e);
 
-// Joins: float32 and float64 sums, int64 sums.
+// Joins: float32 sums, int64 sums.
 void comm_add_f32(void *ctx, void *x, const void *y, size_t n);
-void comm_add_f64(void *ctx, void *x, const void *y, size_t n);
 void comm_add_i64(void *ctx, void *x, const void *y, size_t n);
 
 #endif

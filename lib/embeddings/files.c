@@ -230,13 +230,6 @@ static const struct sidecar *with_model(const struct embedding_files *f, const c
     return NULL;
 }
 
-const char *embedding_files_model(const struct embedding_files *f)
-{
-    const char *name;
-    const struct sidecar *s = with_model(f, &name);
-    return s ? s->model : "";
-}
-
 static int same_maker(const struct embedding_files *f, const char *path, const struct sidecar *s,
                       struct err *e)
 {

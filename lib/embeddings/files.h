@@ -37,8 +37,6 @@ int embedding_files_check_outputs(const struct embedding_files *f, const char *c
 void embedding_files_close(struct embedding_files *f); // safe on a zeroed struct
 // How many rows from `first` on, at most `most`, are in one file; 0 behind the last.
 uint64_t embedding_files_run(const struct embedding_files *f, uint64_t first, uint64_t most);
-// The model of the files, "" where no sidecar says.
-const char *embedding_files_model(const struct embedding_files *f);
 
 // Centroids: an f4 (or f2) array of unit rows k x dim (heap), made unit; a model or tower other
 // than that of the files is refused. hex: digest of the rows as read.

@@ -65,11 +65,6 @@ void samples_writer_free(struct samples_writer *w)
     free(w);
 }
 
-uint64_t samples_written(const struct samples_writer *w)
-{
-    return w->n_samples;
-}
-
 // Room for a block's head and n bytes of body; the head is filled in for `total` bytes of body.
 static uint8_t *begin_block(struct samples_writer *w, uint32_t type, size_t n, uint64_t total,
                             struct err *e)

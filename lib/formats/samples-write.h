@@ -42,7 +42,6 @@ int samples_end_shard(struct samples_writer *w, uint32_t id, enum samples_end en
                       const char *keys, struct err *e);
 // Writes the trailer. 0 or -1.
 int samples_finish(struct samples_writer *w, struct err *e);
-uint64_t samples_written(const struct samples_writer *w);
 void samples_writer_free(struct samples_writer *w);
 
 #endif

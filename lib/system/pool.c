@@ -128,11 +128,6 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-int pool_threads(const struct pool *p)
-{
-    return p->threads;
-}
-
 static void wait_idle(struct pool *p)
 {
     for (int i = 0; i < SPINS && atomic_load(&p->busy) > 0; i++)

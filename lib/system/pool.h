@@ -16,7 +16,6 @@ struct pool;
 struct pool *pool_new(int threads, struct err *e);
 // No-op on NULL.
 void pool_free(struct pool *p);
-int pool_threads(const struct pool *p);
 // Calls work(ctx, i, worker) for every i in [0, n), worker in [0, threads); returns when all are
 // done. The order is free, so results must not depend on it nor on `worker`. One caller at a time;
 // work must not call it.
