@@ -11,6 +11,11 @@
 #include "formats/json.h"
 #include "base/path.h"
 
+size_t clip_config_picture_bytes(const struct clip_config *c)
+{
+    return (size_t)c->image_size * (size_t)c->image_size * 3;
+}
+
 int clip_config_positions(const struct clip_config *c)
 {
     return c->grid * c->grid + !c->vision.no_class;

@@ -148,6 +148,8 @@ struct clip_config {
 
 // Positions of the vision tower: class token, where there is one, and patches.
 int clip_config_positions(const struct clip_config *c);
+// Bytes of a picture that the model sees: image_size x image_size x 3.
+size_t clip_config_picture_bytes(const struct clip_config *c);
 // Positions of the text tower: context, and CoCa's class token.
 int clip_config_text_positions(const struct clip_config *c);
 // Width of the rows of a tower behind its pool, and of the pool's learned rows.

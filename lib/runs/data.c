@@ -169,7 +169,7 @@ size_t train_data_left(const struct train_data *d)
 size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
                         size_t n_label)
 {
-    size_t picture = (size_t)c->image_size * (size_t)c->image_size * 3, own = batch / ranks;
+    size_t picture = clip_config_picture_bytes(c), own = batch / ranks;
     return SLOTS * (own * (picture + (size_t)c->context * 4) + batch * (2 * dim_t + n_label) * 4);
 }
 
@@ -329,7 +329,7 @@ int train_data_start(struct train_data *d, const struct clip_config *c, struct e
     if (!(d->tok = clip_tokenizer_open(d->set.tokenizer, c, e)))
         return -1;
     d->cfg = *c;
-    d->picture = (size_t)c->image_size * (size_t)c->image_size * 3;
+    d->picture = clip_config_picture_bytes(c);
     if (alloc_slots(d, e))
         return -1;
     if (pthread_create(&d->thread, NULL, work, d))

@@ -156,12 +156,21 @@ static void say_pieces(const struct train_set *s, struct log *log)
                  s->batch % piece ? "at most " : "", piece);
 }
 
+// The pieces and parts of the checkpoint, where no other number of pieces was given.
+static void keep_pieces(const cJSON *was, struct train_set *s)
+{
+    size_t before = (size_t)train_settle_was(was, "accumulate");
+    if (!s->accumulate && before <= s->batch)
+        s->accumulate = before;
+    if (before && s->accumulate == before)
+        s->parts_most = (size_t)train_settle_was(was, "parts");
+}
+
 int train_settle_parts(const struct train_plan *p, const cJSON *was, struct train_set *s,
                        size_t *parts, struct err *e)
 {
     const uint64_t value[N_NUMBERS] = {0};
     bool used[N_NUMBERS] = {false};
-    size_t before = (size_t)train_settle_was(was, "accumulate");
     *parts = 0;
     char **words = p->o->command ? train_words(p->o->command, value, used, e) : NULL;
     if (p->o->command && !words)
@@ -171,8 +180,9 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
         return err_set(e, "--data: {parts} without {part}: all parts would be the same");
     if (!used[NUMBER_PART])
         return 0;
+    keep_pieces(was, s);
     if (!s->accumulate)
-        s->accumulate = before ? before : ranks_size(s->comm);
+        s->accumulate = ranks_size(s->comm);
     if (train_core_dealt(s, e))
         return -1;
     if (s->batch % s->accumulate)
@@ -186,7 +196,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e)
 {
     char memory[TRAIN_FIT_TEXT];
-    size_t dim = (size_t)cfg->embed_dim, before = (size_t)train_settle_was(was, "accumulate");
+    size_t dim = (size_t)cfg->embed_dim;
     if (train_groups_check(cfg, s, e))
         return -1;
     train_plan_clusters(p->o, s->k, &s->cluster);
@@ -196,10 +206,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
     if (s->project)
         log_note(log, "the student's %zu columns are mapped to the teacher's %zu in training", dim,
                  s->dim_t);
-    if (!s->accumulate && before && before <= s->batch)
-        s->accumulate = before;
-    if (s->accumulate && s->accumulate == before)
-        s->parts_most = (size_t)train_settle_was(was, "parts");
+    keep_pieces(was, s);
     if (train_fit(cfg, s, d, memory, e))
         return -1;
     say_pieces(s, log);

@@ -5,11 +5,6 @@
 #include "losses/ranks.h"
 #include "train/step.h"
 
-static size_t picture_bytes(const struct clip_config *c)
-{
-    return (size_t)c->image_size * (size_t)c->image_size * 3;
-}
-
 static size_t larger(int a, int b)
 {
     return (size_t)(a > b ? a : b);
@@ -67,7 +62,7 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
         m->clusters = cluster_head_bytes(&cluster, s->k, s->dim_t, s->batch, s->n_label);
     m->own = d->own_bytes;
     if (d->reserve && s->accumulate == 1) // the next step's pictures
-        m->activations += piece * picture_bytes(c);
+        m->activations += piece * clip_config_picture_bytes(c);
     if (d->reserve) // what operations take for sums over rows and for attention's statistics
         m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
                              larger(c->vision.mlp, c->text.mlp) / 16);

@@ -13,11 +13,6 @@
 static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
 static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
 
-static size_t picture_bytes(const struct clip_config *c)
-{
-    return (size_t)c->image_size * (size_t)c->image_size * 3;
-}
-
 static int add_slots(struct train_core *c, struct err *e)
 {
     if (train_groups_slots(c, e))
@@ -70,7 +65,7 @@ static int reserve(struct train_core *c, struct err *e)
             return -1;
     }
     if (c->piece == c->set.batch &&
-        !(c->ahead = c->d->op->alloc(c->d, c->piece * picture_bytes(cfg), e)))
+        !(c->ahead = c->d->op->alloc(c->d, c->piece * clip_config_picture_bytes(cfg), e)))
         return -1;
     return clip_scratch_room(&c->model, c->piece, most, e);
 }
@@ -232,7 +227,8 @@ static int forward(struct train_core *c, const struct train_batch *b, int tower,
         c->has_ahead = false;
         return clip_grad_images(&c->model, n, NULL, &c->tape[tower], z, e);
     }
-    return clip_grad_images(&c->model, n, b->pixels + (at - b->first) * picture_bytes(cfg),
+    return clip_grad_images(&c->model, n,
+                            b->pixels + (at - b->first) * clip_config_picture_bytes(cfg),
                             &c->tape[tower], z, e);
 }
 
@@ -431,7 +427,8 @@ void train_core_ahead(struct train_core *c, const struct train_batch *next)
 {
     if (!c->ahead || !next->n || next->n > c->piece)
         return;
-    c->d->op->upload_ahead(c->d, c->ahead, next->pixels, next->n * picture_bytes(&c->table.cfg));
+    c->d->op->upload_ahead(c->d, c->ahead, next->pixels,
+                           next->n * clip_config_picture_bytes(&c->table.cfg));
     c->has_ahead = true;
 }
 
