@@ -7,7 +7,7 @@
 
 #include "system/memory-limit.h"
 #include "losses/ranks.h"
-#include "runs/data.h"
+#include "feed/data.h"
 #include "runs/setup.h"
 
 static const double GIB = 1024.0 * 1024 * 1024, WITH_SPARE = 0.9, ALL = 1;

@@ -14,7 +14,7 @@
 #include "system/log.h"
 #include "runs/checkpoint-dir.h"
 #include "runs/checkpoint.h"
-#include "runs/data.h"
+#include "feed/data.h"
 #include "runs/log.h"
 #include "runs/match.h"
 #include "runs/output.h"
@@ -52,7 +52,7 @@ struct train_run {
 
 // Trains to the end and exports: 0. A signal asked for the end (signals_catch_stop): 1, with a
 // checkpoint. -1. Ranks of `comm` stop at the same step, by a signal to any of them. `r` must
-// outlive the process where standard input may hang (runs/data.h).
+// outlive the process where standard input may hang (feed/data.h).
 int train_run_all(struct train_run *r, const struct train_plan *plan, struct comm *comm,
                   struct log *log, struct err *e);
 // Opens the ranks of plan->o->comm into *c (closed by the caller), and all of the above; says what

@@ -9,7 +9,7 @@
 #include "losses/ranks.h"
 #include "runs/fit.h"
 #include "train/groups.h"
-#include "runs/source.h"
+#include "feed/source.h"
 
 uint64_t train_settle_was(const cJSON *was, const char *name)
 {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "runs/data.h"
+#include "feed/data.h"
 
 struct train_state {
     uint64_t step;        // steps done, skipped ones among them

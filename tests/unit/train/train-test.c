@@ -18,7 +18,7 @@
 #include "runs/log.h"
 #include "train/count.h"
 #include "train/rows.h"
-#include "runs/source.h"
+#include "feed/source.h"
 #include "train/step.h"
 
 static const struct checkpoint_keep keep_two = {2, 0};

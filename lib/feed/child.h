@@ -3,8 +3,8 @@
 // ended together with all processes it started, and signals from the terminal reach it only through
 // its reader. If the reader dies, by kill -9 too, the command's next write to the pipe ends it
 // (SIGPIPE).
-#ifndef RUNS_CHILD_H
-#define RUNS_CHILD_H
+#ifndef FEED_CHILD_H
+#define FEED_CHILD_H
 
 #include <pthread.h>
 #include <stdbool.h>

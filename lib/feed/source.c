@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runs/source.h"
+#include "feed/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -9,8 +9,8 @@
 // after another; teacher rows and labels of the others come from their ranks. So the batch is the
 // same for any number of ranks. A part whose samples have ended goes on into its next epoch by
 // itself and never ends the data.
-#ifndef RUNS_DATA_H
-#define RUNS_DATA_H
+#ifndef FEED_DATA_H
+#define FEED_DATA_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@
 #include "config/config.h"
 #include "text/tokenizer.h"
 #include "train/rows.h"
-#include "runs/source.h"
+#include "feed/source.h"
 #include "train/step.h"
 
 struct train_counts {

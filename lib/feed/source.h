@@ -7,8 +7,8 @@
 // '...'. With {skip} the command leaves out the samples that a resumed run has had, without it they
 // are read and dropped; either way the digest of their keys is compared, when a stream of the first
 // kind has it.
-#ifndef RUNS_SOURCE_H
-#define RUNS_SOURCE_H
+#ifndef FEED_SOURCE_H
+#define FEED_SOURCE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -17,7 +17,7 @@
 #include "system/digest.h"
 #include "base/err.h"
 #include "formats/samples.h"
-#include "runs/child.h"
+#include "feed/child.h"
 
 // How far training has come: records of the epoch that were read, used or not, and the chained key
 // digest of these (samples_chain; "": not known).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runs/child.h"
+#include "feed/child.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "runs/data.h"
+#include "feed/data.h"
 
 #include <errno.h>
 #include <pthread.h>
