@@ -22,7 +22,7 @@ static size_t sample_max(const struct cluster_set *set, size_t k, size_t labels)
     return s < k ? s : k;
 }
 
-// Classes of the sample that one part has at most.
+// The maximum number of classes of the sample that belong to one part.
 static size_t part_sample(const struct cluster_set *set, size_t k, size_t s)
 {
     size_t parts = set->parts ? set->parts : 1, most = k / parts + (k % parts != 0);
@@ -38,7 +38,8 @@ static size_t parts_bytes(const struct cluster_set *set, size_t dim, size_t n_ma
            (1 + part_sum_levels(p / ranks_size(set->comm))) * n_max * dim * sizeof(float);
 }
 
-// Of k classes those of a rank, at most; of several parts, a rank may have all of a sample.
+// The maximum number of a rank's classes in a sample of `rows`. With several parts, all of a sample
+// may belong to one rank.
 static size_t own_classes(const struct cluster_set *set, size_t k)
 {
     return k / ranks_size(set->comm) + (k % ranks_size(set->comm) != 0);
@@ -66,7 +67,7 @@ static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
     return d->op->alloc(d, n ? n : 1, e);
 }
 
-// What several parts need besides.
+// Allocates what several parts need in addition.
 static int alloc_parts(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
@@ -116,7 +117,7 @@ static int alloc_step(struct cluster_head *h, struct err *e)
     return 0;
 }
 
-// Through the sample's buffers, so that no second copy of k rows is needed.
+// Copies through the sample's buffers, so that no second copy of k rows is needed.
 int cluster_head_set(struct cluster_head *h, size_t first, size_t n, const float *rows,
                      struct err *e)
 {

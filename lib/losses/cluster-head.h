@@ -51,8 +51,8 @@ struct cluster_head {
     size_t n_label;
     size_t s; // this rank's rows of this step's sample
 
-    // Of several parts: part q has classes [q k / parts, (q + 1) k / parts), and the sums of a row
-    // of logits are made part by part (loss-cluster-parts.c).
+    // With several parts, part q has classes [q k / parts, (q + 1) k / parts), and the sums of a
+    // row of logits are computed part by part (loss-cluster-parts.c).
     size_t parts, part0, own;      // this rank's: the first, their number
     size_t *begin;                 // [own + 1]: places of the sample where the parts begin
     int32_t *block_host;           // [n_block]: target columns

@@ -4,8 +4,9 @@
 // TinyCLIP, ICCV 2023).
 #include "losses/loss-terms.h"
 
-// Of the two sides, images against texts and texts against images, each has a matrix of the
-// student's and one of the teacher's. Where matrices are not kept the sides share theirs.
+// There are two sides, images against texts and texts against images; each has a matrix of the
+// student's and one of the teacher's. Where matrices are not kept, both sides share the same
+// buffers.
 struct affinity_side {
     size_t student, teacher; // numbers of matrices and of sums
     const float *x, *y, *tx, *ty;
@@ -24,7 +25,7 @@ static void sums(struct loss_run *r, const struct affinity_side *side)
     }
 }
 
-// The value and the scale's gradient follow from the first side.
+// Computes the value and the scale's gradient from the first side.
 static void gradients(struct loss_run *r, const struct affinity_side *side,
                       const struct affinity_side *other, size_t by_scale, float *row, float weight)
 {

@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 enum { LOSS_BLOCK = 1 << 26, LOSS_BLOCK_ROWS = 64 }; // values; rows are a multiple of it
-// A matrix of at most so many values is kept between the sums of its rows and its gradients; of a
-// larger one the blocks are made twice. The values are the same.
+// A matrix of at most this many values is kept between the pass for its row sums and the pass for
+// its gradients. A larger one is computed in blocks, twice. The values are the same.
 enum { LOSS_KEPT = 1 << 27 };
 
 // Rows of a block of an [n, cols] matrix; `block`: values, 0 = LOSS_BLOCK (others in tests).

@@ -18,7 +18,8 @@ struct class_run {
     size_t q, first, cols, at, rows;
 };
 
-// Vector k of the sums of the block's rows: labels, then the student's side, then the teacher's.
+// Vector k of the row sums of a block: first one for each label, then the student's, then the
+// teacher's.
 static float *sums_at(const struct class_run *c, size_t k)
 {
     return c->h->sums + (k * c->parts + c->q) * c->n + c->at;
@@ -29,7 +30,7 @@ static float *whole_at(const struct class_run *c, size_t k)
     return c->h->whole + k * c->n + c->at;
 }
 
-// Goes on to the next block of the part; false: there is none.
+// Moves on to the next block of the part; false if there is none.
 static bool next_block(struct class_run *c)
 {
     c->at += c->rows;
@@ -53,7 +54,7 @@ static void product(const struct class_run *c, const float *x, float scale, floa
                    h->unit + c->first * h->dim, h->dim, 0, to, c->cols);
 }
 
-// Logits of the cross entropy for label l.
+// Computes the logits of the cross entropy for label l.
 static void ce_logits(const struct class_run *c, size_t l)
 {
     struct cluster_head *h = c->h;
@@ -96,7 +97,7 @@ static void part_sums(struct class_run *c)
     }
 }
 
-// A part that has no class in the sample adds nothing.
+// A part without a class in the sample adds nothing.
 static void no_sums(struct class_run *c)
 {
     float *none = c->r->room->host;
@@ -119,7 +120,7 @@ static void make_turn(struct class_run *c)
     h->turn_n = c->n;
 }
 
-// The sums over all classes are those of the parts' sums, in the order of the parts.
+// Makes the sums over all classes from the parts' sums, in the order of the parts.
 static int whole_sums(struct class_run *c, struct err *e)
 {
     struct cluster_head *h = c->h;
@@ -171,7 +172,7 @@ static void kl_block(struct class_run *c)
     d->op->axpy(d, c->rows * c->cols, 1, h->logits, h->grad);
 }
 
-// The gradients by the part's classes, and the part's by the rows.
+// Computes the gradients by the part's classes, and the part's summand of those by the rows.
 static void part_gradients(struct class_run *c)
 {
     struct cluster_head *h = c->h;

@@ -3,13 +3,14 @@
 // et al., ICCV 2023)
 #include "losses/loss-terms.h"
 
-// The pair of a row stands on the diagonal for sigmoid_ce. So a block of rows from `at` has its
-// columns in the order at, at + 1 ... n - 1, 0 ... at - 1: two products each.
+// sigmoid_ce expects the pair of a row on the diagonal. So a block of rows from `at` has its
+// columns in the order at, at + 1 ... n - 1, 0 ... at - 1, which takes two products.
 struct siglip_turn {
     size_t first[2], count[2], col[2];
 };
 
-// Logits of a span in matrix 0, the gradient in matrix 1, the rows' gradients to dx.
+// Puts the logits of a span into matrix 0, their gradient into matrix 1, and adds the rows'
+// gradients to dx.
 static struct siglip_turn side(struct loss_run *r, const struct loss_span *s, const float *x,
                                const float *y, float *dx, float weight, float *row)
 {
@@ -30,7 +31,8 @@ static struct siglip_turn side(struct loss_run *r, const struct loss_span *s, co
     return t;
 }
 
-// Where a batch is one part the texts' gradients follow from the images' matrix, a product less.
+// If a batch is one part, the texts' gradients follow from the images' matrix, which saves a
+// product.
 static void texts_too(struct loss_run *r, const struct loss_span *s, const struct siglip_turn *t)
 {
     const struct loss_batch *b = r->b;

@@ -20,24 +20,25 @@ struct loss_span {
     size_t part;  // of this rank's
     bool begins;  // the first of its part
 };
-// The next span, after a zeroed one the first; false: there is none.
+// Moves on to the next span (the first one, if *s is zeroed); false if there is none.
 bool loss_next(const struct loss_run *r, struct loss_span *s);
 // Matrix k of a span: [s->n, batch].
 float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k);
-// Makes logits s x y^T of a span in matrix k, x and y [batch, dim].
+// Computes the logits s x y^T of a span into matrix k; x and y are [batch, dim].
 void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
                  const float *x, const float *y);
-// The same, and the sums of their rows into room->lse[k].
+// Computes the same, and the sums of their rows into room->lse[k].
 void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
                const float *x, const float *y);
-// Makes room->lse[0 .. n) those of the whole batch: each rank has made its rows'. 0 or -1.
+// Completes room->lse[0 .. n) for the whole batch; each rank has computed its own rows. 0 or -1.
 int loss_gather_sums(const struct loss_run *r, size_t n, struct err *e);
 
-// weight x part x (CE(s A B^T) + CE(s B A^T)), the target of row i being column i: a value of
-// part x both; gradients added to da, db (NULL: none wanted) and to the scale's.
+// Adds the value weight x part x (CE(s A B^T) + CE(s B A^T)), where row i has target column i, and
+// its gradients to da, db (NULL: not wanted) and to the scale's. The term's value gets the value x
+// part.
 int loss_pair(struct loss_run *r, size_t dim, const float *a, const float *b, float *da, float *db,
               double part, float weight, struct err *e);
-// A summand of the term's value, empty so far.
+// Returns a new, empty summand of the term's value.
 struct loss_part *loss_part(struct loss_run *r, double den);
 // Adds weight x the sum, as the host makes it in float64, of the row that it gives (device [n], or
 // the run's part of it).
@@ -46,10 +47,10 @@ float *loss_part_row(struct loss_run *r, struct loss_part *p, double weight);
 size_t loss_part_sum(struct loss_run *r, struct loss_part *p, double weight);
 // A sum on the device's side: its number, for by_scale and by_bias.
 size_t loss_sum(struct loss_run *r);
-// Adds the sum of x y (of x where y is NULL), device [n], to that of a part, or begins it.
+// Adds the sum of x y (of x if y is NULL), device [n], to that of a part, or begins it.
 void loss_sum_add(struct loss_run *r, size_t sum, size_t part, bool begins, size_t n,
                   const float *x, const float *y);
-// The sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
+// Returns the sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
 size_t loss_by_scale(struct loss_run *r);
 
 // The two cluster terms, rows ce and kl of the table, where the classes are in parts.

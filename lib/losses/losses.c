@@ -117,8 +117,8 @@ int losses_needs(const struct losses *l)
     return needs;
 }
 
-// What the terms with a weight declare, and one more sum for the optimiser. In parts the cluster
-// terms have sums in place of rows.
+// Sums what the terms with a weight declare, and one more sum for the optimiser. With several parts
+// the cluster terms have sums instead of rows.
 static void count_values(const struct losses *l, size_t n_label, size_t *rows, size_t *sums)
 {
     *rows = 0;
@@ -139,7 +139,7 @@ static size_t part_rows(const struct losses *l, size_t n)
     return n / parts + (n % parts != 0);
 }
 
-// How the matrices of a batch of n rows are had.
+// Decides whether the matrices of a batch of n rows are kept or computed in blocks.
 struct loss_plan {
     size_t n_block, n_mat, rows; // rows of a matrix
     bool kept;
@@ -318,7 +318,7 @@ static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
     return 0;
 }
 
-// One more sum of each part, for the optimiser to see whether a loss is not finite.
+// Computes one more sum of each part, by which the optimiser sees whether a loss is not finite.
 static void queue_check(struct loss_run *r)
 {
     struct loss_room *m = r->room;
@@ -330,7 +330,7 @@ static void queue_check(struct loss_run *r)
     }
 }
 
-// What the ranks have made of the values, each of its rows and parts.
+// Combines the values that the ranks computed, each for its rows and parts.
 static int gather_values(struct loss_run *r, struct err *e)
 {
     struct loss_room *m = r->room;
@@ -388,7 +388,7 @@ size_t losses_checks(const struct losses *l, const double **check)
     return l->room.parts * l->room.max_sums;
 }
 
-// A sum of all parts, one after the other.
+// Adds the sums of all parts in order.
 static double whole_sum(const struct loss_room *m, size_t sum)
 {
     double x = 0;

@@ -40,7 +40,7 @@ struct loss_batch {
     struct cluster_head *w; // the cluster head, NULL when no term needs it
 };
 
-// Gradients of the weighted sum; the buffers are added to, the rows of other ranks left alone.
+// Gradients of the weighted sum. The buffers are added to; the rows of other ranks stay unchanged.
 struct loss_grads {
     float *dv, *dt;   // device [n, dim]
     float *dpv, *dpt; // device [n, dim_t]; dv and dt themselves without projection
@@ -102,8 +102,8 @@ struct loss_kind {
     int needs;
     size_t rows; // loss_part_row at most; with LOSS_LABELS for each label
     size_t sums; // loss_sum at most, those of loss_part_dot and loss_by_scale among them
-    // Leaves the parts of its value (unweighted); gradients of weight x term are added to r->g. A
-    // cluster term is run for each block of the batch, with the same parts.
+    // Writes the summands of its value (unweighted) and adds the gradients of weight x term to
+    // r->g. A cluster term runs for each block of the batch, with the same summands.
     int (*run)(struct loss_run *r, float weight, struct err *e);
     const char *help;
 };
@@ -126,8 +126,9 @@ struct losses {
 // Parses "instance=1,cluster=1,clip=0.5"; a name without "=" has weight 1; `cluster` stands for
 // cluster_ce and cluster_kl. Names that are not given have weight 0. 0 or -1.
 int losses_parse(struct losses *l, const char *list, struct err *e);
-// The same as losses_parse reads it, "instance=1,cluster=0.1": the terms with a weight in the order
-// of the table, each weight with the fewest digits that read back as the same.
+// Writes the list in a form that losses_parse reads, "instance=1,cluster=0.1": the terms with a
+// weight in the order of the table, each weight with the fewest digits that read back as the same
+// number.
 enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
 void losses_text(const struct losses *l, char text[LOSS_TEXT]);
 // The union of what the terms with a weight need.
@@ -136,15 +137,17 @@ int losses_needs(const struct losses *l);
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);
 size_t losses_bytes(const struct losses *l, size_t n, size_t n_label);
-// Queues on the device all that makes gradients and values, and does not wait. 0 or -1.
+// Queues on the device everything that computes gradients and values, and does not wait. 0 or -1.
 int losses_queue(struct losses *l, const struct loss_batch *b, struct loss_grads *g, struct err *e);
 // A part's gradients by logit_scale and the bias, once queued, to device floats; NULL: not wanted.
 void losses_scalars(struct losses *l, size_t part, float *dscale, float *dbias);
-// After losses_queue: numbers on the device that are all finite if the losses are; how many.
+// After losses_queue: returns numbers on the device, and their count, that are all finite if and
+// only if the losses are.
 size_t losses_checks(const struct losses *l, const double **check);
-// After the device's sync: l->value, g->dscale and g->dbias; gives the weighted sum.
+// After the device has been waited for: fills in l->value, g->dscale and g->dbias; returns the
+// weighted sum.
 double losses_values(struct losses *l, struct loss_grads *g);
-// All of it, and waits. 0 or -1.
+// Does all of this, and waits. 0 or -1.
 int losses_run(struct losses *l, const struct loss_batch *b, struct loss_grads *g, double *total,
                struct err *e);
 

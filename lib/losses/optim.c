@@ -84,7 +84,7 @@ struct optim_slot *optim_find(const struct optim *o, const char *name)
     return NULL;
 }
 
-// Room for the squares and the answer, when the number of tensors is known.
+// Allocates the squares and the result once the number of tensors is known.
 static int open_sums(struct optim *o, struct err *e)
 {
     size_t n = 0;
@@ -102,7 +102,7 @@ static int open_sums(struct optim *o, struct err *e)
     return 0;
 }
 
-// The squares of all gradients.
+// Computes the sums of squares of all gradients.
 static int queue_squares(struct optim *o, struct err *e)
 {
     const struct dev_ops *op = o->d->op;

@@ -42,12 +42,13 @@ struct optim_slot {
     float *param, *grad, *m, *v; // m and v belong to the optimiser
     bool decay;                  // weight decay applies
     double rate;                 // the learning rate is times this; 1
-    // A tensor of rows of `cols` of which this step touches n_rows: their numbers (device), and
-    // grad is [n_rows, cols]. rows NULL: all of it.
+    // A tensor of rows of `cols` of which this step changes n_rows: their numbers are on the
+    // device, and grad is [n_rows, cols]. rows NULL: all rows.
     size_t cols, n_rows;
     const int32_t *rows;
-    // Such a tensor in parts, of which this rank has `own`, from part0 on: the rows of its gradient
-    // that the parts begin with, [own + 1]. The squares of each are summed apart. NULL: one part.
+    // Such a tensor in parts, of which this rank has `own`, beginning with part0: the rows of its
+    // gradient at which the parts begin, [own + 1]. The squares of each part are summed separately.
+    // NULL: one part.
     const size_t *begin;
     size_t parts, part0, own;
 };
@@ -77,14 +78,14 @@ void optim_release(struct optim *o);
 struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float *param, float *grad,
                              bool decay, struct err *e);
 struct optim_slot *optim_find(const struct optim *o, const char *name);
-// Gives the device one step, with gradients scaled down to norm `clip` where theirs is above it;
-// waits for nothing. A norm that is not finite, or one of check[n_check] (device), and nothing
-// changes. 0 or -1.
+// Queues one step on the device, with gradients scaled down to norm `clip` if theirs is larger;
+// does not wait. If the norm or one of check[n_check] (device) is not finite, nothing changes. 0 or
+// -1.
 int optim_queue(struct optim *o, size_t n_check, const double *check, struct err *e);
-// After the device's sync: counts the step; o->found.norm is the gradients' norm. False: the step
-// was not taken.
+// After the device has been waited for: counts the step; o->found.norm is the gradients' norm.
+// False if the step was not taken.
 bool optim_taken(struct optim *o);
-// Both, and waits: *norm tells whether it was taken. 0 or -1.
+// Does both, and waits: *norm tells whether the step was taken. 0 or -1.
 int optim_step(struct optim *o, double *norm, struct err *e);
 
 #endif

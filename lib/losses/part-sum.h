@@ -20,13 +20,13 @@ struct part_sum {
     unsigned full;
 };
 
-// Arrays kept for so many parts, beside the caller's.
+// Number of arrays kept for this many parts, besides the caller's.
 size_t part_sum_levels(size_t parts);
 // 0 or -1.
 int part_sum_open(struct part_sum *s, struct dev *d, size_t n, size_t parts, struct err *e);
 void part_sum_close(struct part_sum *s);
-// Takes the next part, x (device [n]), which is used up; with the last one x becomes the sum, and
-// the next is a first one again.
+// Adds the next part, x (device [n]), whose contents are lost. After the last part x holds the sum,
+// and the next call begins a new one.
 void part_sum_take(struct part_sum *s, float *x, bool last);
 
 #endif

@@ -12,7 +12,7 @@ static bool alone(const struct comm *c)
     return ranks_size(c) == 1;
 }
 
-// The host's view of device memory; NULL with e set.
+// Maps device memory for the host; NULL with e set.
 static void *begin(struct dev *d, void *p, size_t bytes, struct err *e)
 {
     if (!strncmp(d->name, "cpu", 3))

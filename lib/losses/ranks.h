@@ -18,12 +18,12 @@ static inline size_t ranks_rank(const struct comm *c)
 {
     return c ? (size_t)c->rank : 0;
 }
-// all: device [size * bytes], in which each rank has made its own `bytes`. Afterwards all has those
-// of every rank. 0 or -1.
+// all: device [size * bytes], in which each rank has filled its own `bytes`. Afterwards every rank
+// has all of them. 0 or -1.
 int ranks_gather(struct dev *d, struct comm *c, const char *what, void *all, size_t bytes,
                  struct err *e);
-// The sum of the x (device [n]) of all ranks, in one tree (comm/tree.h), on all of them; with
-// `share` only this rank's share of x gets it, the rest is used up. 0 or -1.
+// Sums the x (device [n]) of all ranks in one binary tree (comm/tree.h); every rank gets the sum,
+// with `share` only in its own share of x, and the rest of x is lost. 0 or -1.
 int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t n, bool share,
               struct err *e);
 

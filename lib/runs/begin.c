@@ -20,7 +20,7 @@ enum train_start train_begin_how(const struct train_options *o)
     return o->resume ? TRAIN_RESUME : o->overwrite ? TRAIN_OVERWRITE : TRAIN_NEW;
 }
 
-// The folder becomes this run's, when it may be used as the options say.
+// Takes the folder for this run, if the options allow it.
 static int take_output(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
@@ -41,7 +41,8 @@ static int name_log(struct train_run *r, struct err *e)
     return 0;
 }
 
-// A log that cannot be written is known before the data and the teacher are opened.
+// Opens the log before the data and the teacher, so that a log that cannot be written is found
+// first.
 static int check_log(struct train_run *r, struct err *e)
 {
     return name_log(r, e) || io_check_output(r->log_path, e) || io_check_existing(r->log_path, e)
@@ -78,8 +79,8 @@ static int find_step(struct train_run *r, uint64_t step, struct err *e)
                       : err_set(e, "no checkpoint in '%s'", out);
 }
 
-// The newest checkpoint that is whole; those above it are told of here and set aside once it is
-// known that the run goes on.
+// Finds the newest checkpoint that is whole. Damaged ones above it are reported here and renamed
+// once the run is known to continue.
 static int find_checkpoint(struct train_run *r, struct err *e)
 {
     const char *out = r->plan->o->output;
@@ -124,7 +125,7 @@ static int set_damaged_aside(struct train_run *r, struct err *e)
     return 0;
 }
 
-// Refuses what does not belong together, before anything is started.
+// Refuses inputs that do not belong together, before anything is started.
 static int match_inputs(struct train_run *r, struct err *e)
 {
     struct train_inputs in;
@@ -137,7 +138,7 @@ static int match_inputs(struct train_run *r, struct err *e)
     return rc ? -1 : 0;
 }
 
-// Streams by parts: where each stands, or a run that begins.
+// Streams by parts: restores the place of each, or begins at 0.
 static int open_places(struct train_run *r, struct err *e)
 {
     if (train_settle_parts(r->plan, r->state.options, &r->set, &r->parts, e))
@@ -196,7 +197,7 @@ static int open_core(struct train_run *r, struct err *e)
     return path ? train_setup_centroids(&r->core, path, e) : 0;
 }
 
-// What the run is started with; a checkpoint of other options is refused.
+// The options of this run; a checkpoint with other options is refused.
 static int settle_options(struct train_run *r, struct err *e)
 {
     struct err why;
@@ -218,7 +219,7 @@ static int load_weights(struct train_run *r, struct err *e)
     return train_setup_weights(&r->core, o->init, o->seed, e);
 }
 
-// The clock goes on where the run's earlier parts stopped.
+// The clock continues where the earlier parts of the run stopped.
 static void begin_part(struct train_run *r)
 {
     r->state.parts++;
@@ -268,8 +269,8 @@ static int check_stream(const struct train_run *r, struct err *e)
 
 enum { FOUND_NOTHING = -2 }; // all ranks know of it
 
-// 0, -1: this rank has failed, or FOUND_NOTHING. Rank 0 owns the folder, and the others go on from
-// what it has found there.
+// 0; -1: this rank has failed; or FOUND_NOTHING. Rank 0 owns the folder, and the other ranks
+// continue from what it found there.
 static int find_start(struct train_run *r, struct err *e)
 {
     bool first = train_run_first(r);

@@ -11,12 +11,12 @@
 #include "runs/plan.h"
 #include "runs/run.h"
 
-// What the options ask of the output folder.
+// What the options demand of the output folder.
 enum train_start train_begin_how(const struct train_options *o);
 // Opens, checks and reads everything that r->plan needs. Existing files are changed only after all
 // checks have passed. 0 or -1.
 int train_begin(struct train_run *r, struct err *e);
-// After train_begin: true if the run to resume had no step left, so that nothing is to be done.
+// After train_begin: true if the run to resume has no step left, so that there is nothing to do.
 bool train_begin_finished(const struct train_run *r);
 
 #endif

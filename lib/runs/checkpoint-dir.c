@@ -202,7 +202,7 @@ int checkpoint_dir_begin(const char *out, uint64_t step, char tmp[PATH_MAX], str
     return 0;
 }
 
-// Out of the way first: a folder that is removed file by file is no checkpoint any more.
+// Renames first: a folder that is removed file by file must not look like a checkpoint.
 static int remove_named(const char *out, uint64_t step, const char *path, struct err *e)
 {
     char old[PATH_MAX];

@@ -39,11 +39,11 @@ int checkpoint_path(char path[PATH_MAX], const char *out, const char *name, stru
 int checkpoint_dir_clean(const char *out, struct err *e);
 // Makes the folder for a checkpoint under construction; tmp gets its path. 0 or -1.
 int checkpoint_dir_begin(const char *out, uint64_t step, char tmp[PATH_MAX], struct err *e);
-// Gives it its name, in place of one that is there; path gets it. On failure it is removed. 0 or
-// -1.
+// Renames it to its final name, replacing an existing one; path gets the name. On failure it is
+// removed. 0 or -1.
 int checkpoint_dir_commit(const char *out, uint64_t step, const char *tmp, char path[PATH_MAX],
                           struct err *e);
-// Removes the checkpoints up to step `upto` that do not stay. 0 or -1.
+// Removes the checkpoints up to step `upto` that need not be kept. 0 or -1.
 int checkpoint_dir_prune(const char *out, uint64_t upto, const struct checkpoint_keep *keep,
                          struct err *e);
 // Removes those after `step`. 0 or -1.
@@ -51,9 +51,9 @@ int checkpoint_dir_drop_after(const char *out, uint64_t step, struct err *e);
 // Renames a checkpoint that cannot be used to damaged-NAME; aside gets the new path. 0 or -1.
 int checkpoint_dir_set_aside(const char *out, const char *name, char aside[PATH_MAX],
                              struct err *e);
-// Removes checkpoints, damaged ones, and what is half made. 0 or -1.
+// Removes checkpoints, damaged ones, and unfinished folders. 0 or -1.
 int checkpoint_dir_remove_all(const char *out, struct err *e);
-// Removes a folder of files, as far as it can.
+// Removes a folder and its files, as far as possible.
 void checkpoint_remove(const char *path);
 int checkpoint_sync(const char *dir, struct err *e); // fsync of a folder. 0 or -1
 

@@ -24,7 +24,7 @@ static int get_trained(void *user, size_t i, float *dst, struct err *e)
     return c->d->op->download(c->d, dst, c->model.flat + t->offset, t->numel * sizeof *dst, e);
 }
 
-// What is locked is its own average, without rounding.
+// The average of a locked tensor is the tensor itself, without rounding.
 static int get_averaged(void *user, size_t i, float *dst, struct err *e)
 {
     struct train_core *c = user;
@@ -56,7 +56,7 @@ int train_export(const char *out, struct train_core *c, const char *tokenizer, b
     return write_layouts(out, c, get_trained, tokenizer, &l, e);
 }
 
-// A checkpoint's model is for a look at it: one layout will do.
+// A checkpoint's model is for inspection: one layout is enough.
 static int write_model(const char *dir, struct train_core *c, const char *tokenizer, struct err *e)
 {
     struct model_layouts l;
@@ -71,8 +71,8 @@ static int write_model(const char *dir, struct train_core *c, const char *tokeni
 enum { PART_M, PART_V, PART_VALUE, PART_AVERAGE, N_PARTS };
 static const char *const prefix[N_PARTS] = {"m.", "v.", "", "ema."};
 
-// NULL: the file has none. A value is there where the model's own file does not hold it, an average
-// where it does.
+// NULL: the file has no such tensor. The value is stored if the model's own file does not hold it,
+// the average if it does.
 static float *part_of(const struct train_core *c, const struct optim_slot *s, int part)
 {
     int i = clip_table_find_name(&c->table, s->name);
@@ -95,7 +95,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct state_piece *)a)->name, ((const struct state_piece *)b)->name);
 }
 
-// In the order of the file, so that all ranks go through them alike.
+// In the order of the file, so that all ranks visit the tensors in the same order.
 static size_t list_pieces(const struct train_core *c, struct state_piece *p)
 {
     size_t n = 0;
@@ -117,7 +117,7 @@ static size_t list_pieces(const struct train_core *c, struct state_piece *p)
     return n;
 }
 
-// The next values of a tensor that ranks share, on rank 0; they come from rank `from`.
+// Receives on rank 0 the next values of a tensor that the ranks share; they come from rank `from`.
 static int next_share(struct train_core *c, const struct state_piece *p, int from, size_t at,
                       size_t n, float *buf, struct err *e)
 {
@@ -132,7 +132,8 @@ static int next_share(struct train_core *c, const struct state_piece *p, int fro
     return from == comm->rank ? comm_exchange(comm, p->name, 0, buf, bytes, NULL, 0, e) : 0;
 }
 
-// All ranks take part. w: on rank 0; NULL: what comes is dropped, as there was a failure before.
+// All ranks call it. w: on rank 0; NULL: received values are dropped, because there was a failure
+// before.
 static int put_dealt(struct st_writer *w, struct train_core *c, const struct state_piece *p,
                      float *buf, struct err *e)
 {
@@ -164,7 +165,7 @@ static int put_piece(struct st_writer *w, struct train_core *c, const struct sta
     return 0;
 }
 
-// With rc not 0 nothing is written, but what other ranks send is taken from them.
+// With rc not 0 nothing is written, but the values that other ranks send are received.
 static int write_pieces(const char *path, struct train_core *c, struct state_piece *p, size_t n,
                         struct st_spec *specs, float *buf, int rc, struct err *e)
 {
@@ -207,7 +208,7 @@ static int write_optimizer(const char *path, struct train_core *c, int rc, struc
     return rc;
 }
 
-// What the ranks above 0 do of a checkpoint: they send what rank 0 has not, in its order.
+// The part of the ranks above 0 in a checkpoint: they send what rank 0 does not have, in its order.
 static int send_shares(struct train_core *c, struct err *e)
 {
     struct state_piece *p = mem_alloc(N_PARTS * c->optim.n, sizeof *p, e);

@@ -37,7 +37,7 @@ static int check_student(const struct train_plan *p, struct clip_config *c, stru
     return t ? 0 : -1;
 }
 
-// The centroids' size, or what --clusters says of them.
+// The centroids' size, or what --clusters says about them.
 static int check_clusters(const struct train_plan *p, struct train_set *s, struct err *e)
 {
     const struct train_options *o = p->o;
@@ -51,7 +51,7 @@ static int check_clusters(const struct train_plan *p, struct train_set *s, struc
     return 0;
 }
 
-// Digests tell what does not belong together, where all of it is made.
+// Digests tell what does not belong together; this compares them if all files exist.
 static int check_inputs(const struct train_plan *p, struct err *e)
 {
     const struct lines none = {0};
@@ -66,7 +66,7 @@ static int check_inputs(const struct train_plan *p, struct err *e)
     return rc;
 }
 
-// The folder, or the first above it that is there.
+// Returns the folder, or the nearest existing folder above it.
 static void existing(const char *path, char at[PATH_MAX])
 {
     snprintf(at, PATH_MAX, "%s", path);
@@ -80,7 +80,8 @@ static void existing(const char *path, char at[PATH_MAX])
     }
 }
 
-// A model, two moments of all that is trained and its average, and what is no part of the model.
+// Bytes of a model, two moments and the average of all that is trained, and the tensors outside the
+// model.
 static double checkpoint_bytes(const struct clip_table *t, const struct train_set *s)
 {
     size_t clusters = s->cluster.frozen ? 0 : s->k * s->dim_t;
@@ -89,8 +90,8 @@ static double checkpoint_bytes(const struct clip_table *t, const struct train_se
     return (double)(t->n_flat + moments + 3 * (clusters + maps)) * sizeof(float);
 }
 
-// How many there are at most at a time, the one that is being written among them. Of a run that
-// keeps all that it makes by the clock it is not known: two.
+// The maximum number that exists at a time, the one that is being written included. For a run that
+// keeps all checkpoints that it makes by the clock the number is unknown: two.
 static double checkpoints(const struct train_plan *p, uint64_t steps)
 {
     const struct checkpoint_keep *k = &p->keep_checkpoints;
@@ -99,7 +100,7 @@ static double checkpoints(const struct train_plan *p, uint64_t steps)
     return newest + (k->every ? (double)(steps / k->every) : 0) + 1;
 }
 
-// All checkpoints that are kept and the one that is being written, and the model.
+// Bytes of all checkpoints that are kept, the one that is being written, and the model.
 static int check_disk(const struct train_plan *p, const struct clip_config *cfg,
                       const struct train_set *s, struct log *log, struct err *e)
 {

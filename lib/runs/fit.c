@@ -40,7 +40,7 @@ static bool fits(struct memory_fit *f, size_t pieces, double share)
     return f->on_cpu || (double)f->m.total <= share * (double)f->left;
 }
 
-// Pieces of one size cost nothing more: the towers run twice for any number above 1.
+// Prefers pieces of one size, which cost nothing more: the towers run twice for any number above 1.
 static size_t even(const struct memory_fit *f, size_t least)
 {
     for (size_t n = least; n <= least + least / 4; n++)
@@ -49,9 +49,9 @@ static size_t even(const struct memory_fit *f, size_t least)
     return least;
 }
 
-// The fewest pieces that fit; 0: no number of them does. More pieces are smaller, but they may be
-// in more parts, which need the gradients once more (losses/part-sum.h): the first power of two
-// that fits, then the fewest above half of it.
+// The fewest pieces that fit; 0: no number fits. More pieces are smaller, but may be in more parts,
+// each doubling of which needs the gradients once more (losses/part-sum.h): so it finds the first
+// power of two that fits, then the fewest above half of it.
 static size_t fewest(struct memory_fit *f, double share)
 {
     size_t bad = 0, good = 1, most = f->s.batch;
@@ -90,7 +90,7 @@ static size_t choose(struct memory_fit *f)
     return n ? n : fewest(f, ALL);
 }
 
-// An option that makes it fit, in the order of what it costs.
+// Returns an option that would make the run fit, in the order of their cost.
 static void advice(const struct memory_fit *was, char *text, size_t room)
 {
     struct memory_fit f = *was;

@@ -13,8 +13,8 @@
 
 enum { TRAIN_FIT_TEXT = 500 };
 
-// Reads s->memory. All ranks call it before any of them takes memory that counts, with c->near
-// known: those of one host have equal shares of what it has free.
+// Reads s->memory. All ranks call it before any of them allocates much, with c->near known: the
+// ranks of one host have equal shares of its free memory.
 void train_fit_limit(struct train_set *s);
 // With s->accumulate 0 sets it to the fewest pieces that fit with a tenth of the memory to spare
 // (or without, where nothing does), and prefers pieces of one size where these are at most a

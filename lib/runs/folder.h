@@ -11,7 +11,7 @@
 #include "system/digest.h"
 #include "base/err.h"
 
-// Digests are "" where the sidecar has none, or is not there.
+// Digests are "" if the sidecar has none or does not exist.
 struct train_folder_file {
     char *name;  // "00000.npy"
     bool common; // every folder of the run has it (runs/match.c)
@@ -30,8 +30,8 @@ struct train_folder {
     size_t n, cap;
 };
 
-// Reads the folder; `labels`: its files are kmeans-cluster's. 0 or -1: it cannot be read, an array
-// is damaged, a sidecar is stale, or there is no array.
+// Reads the folder; `labels`: its files are kmeans-cluster's. 0, or -1 if it cannot be read, an
+// array is damaged, a sidecar is stale, or there is no array.
 int train_folder_read(struct train_folder *f, const char *dir, bool labels, struct err *e);
 void train_folder_release(struct train_folder *f);
 // Drops the files that are not marked as common.

@@ -11,7 +11,7 @@
 #include "system/io.h"
 #include "formats/json.h"
 
-// Is it a line of a step up to `step`?
+// Whether it is a line of a step up to `step`.
 static bool wanted(const char *line, size_t n, uint64_t step)
 {
     struct err e;

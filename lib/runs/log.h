@@ -17,13 +17,13 @@ struct train_log {
     const char *path;
 };
 
-// A new file, or with `resume` the one that is there, without lines of steps after `step` and
-// without a last line that was cut off. 0 or -1.
+// Opens a new file, or with `resume` the existing one, without lines of steps after `step` and
+// without an incomplete last line. 0 or -1.
 int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t step,
                    struct err *e);
 // Writes the object as a line. 0 or -1.
 int train_log_line(struct train_log *l, const cJSON *o, struct err *e);
-// Figures of a step that are not part of its state.
+// Figures of a step that are not part of the run's state.
 struct train_line {
     const struct train_core *core;
     const struct train_state *state;

@@ -76,7 +76,7 @@ static int check_pair(const struct match *m, int a, int b, struct err *e)
     return 0;
 }
 
-// Images and texts of one shard are never the same rows.
+// Refuses images and texts of one shard with the same rows: one folder was given twice.
 static int check_apart(const struct match *m, struct err *e)
 {
     for (size_t i = 0; i < m->f[IMAGE].n; i++) {
@@ -113,7 +113,7 @@ static int check_labels(const struct match *m, const char *centroids, struct err
     return 0;
 }
 
-// Digest of the centroids' rows, and their model.
+// Reads the digest of the centroids' rows, and their model.
 static int read_centroids(struct match *m, char hex[DIGEST_HEX], struct err *e)
 {
     struct npy a;
@@ -155,7 +155,7 @@ static size_t stem(const char *name)
     return n > 4 && !strcmp(name + n - 4, ".npy") ? n - 4 : path_stem(name);
 }
 
-// Shards and files by what stands before .tar and the like, and before .npy.
+// Compares shards and files by the part of the name before .tar and the like, and before .npy.
 static int by_stem(const void *a, const void *b)
 {
     const char *x = *(const char *const *)a, *y = *(const char *const *)b;
@@ -190,8 +190,8 @@ static bool is_known(const struct lines *known, const char *name)
     return !known->n || bsearch(&name, known->line, known->n, sizeof *known->line, by_line);
 }
 
-// Only files of the run's shards that every folder has can be trained on, and a run that goes on
-// has begun with those that it knows; what else lies there tells nothing.
+// Only files of the run's shards that every folder has can be trained on, and a resumed run has
+// begun with those that it knows; other files in the folders are ignored.
 static void drop_others(struct match *m, const struct lines *list, const struct lines *known)
 {
     for (int k = 0; k < N_FOLDERS; k++)
@@ -215,7 +215,7 @@ static int check_gone(const struct match *m, const struct lines *known, struct e
     return 0;
 }
 
-// The names of the files that are left, the same in every folder.
+// The names of the remaining files, which are the same in every folder.
 static char *name_files(const struct match *m, struct err *e)
 {
     const struct train_folder *f = &m->f[IMAGE];

@@ -22,16 +22,16 @@ struct train_inputs {
     const char *shards;                // file with a line a shard: no others count; NULL: all
 };
 
-// What the inputs are, for a resumed run to compare; "" = not used.
+// Digests of the inputs, which a resumed run compares; "" = not used.
 struct train_identity {
     char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
         tokenizer[DIGEST_HEX];
     uint64_t n; // shards that the digests of the folders are for
 };
 
-// `known`: names of the files that the run began with, sorted, so that files which have come since
-// do not count; none (n 0) for a new run. *names: those names for the next time, a line each, heap;
-// "" without folders. 0, or -1 with what does not fit to what.
+// `known`: names of the files that the run began with, sorted; newer files are ignored; n 0 for a
+// new run. *names: the names for the next time, a line each, heap; "" without folders. 0, or -1
+// with a message that names the two inputs that do not fit.
 int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
                 char **names, struct err *e);
 

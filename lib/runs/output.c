@@ -18,8 +18,8 @@
 #define FINISHED "checkpoints/finished.json"
 #define SHARDS "checkpoints/shards.txt"
 
-// Files of an exported model. The configs come first: without them a folder is no model, so one
-// that is half removed is not taken for one.
+// Files of an exported model. The configs come first: without them a folder is no model, so a model
+// that is half removed is not mistaken for one.
 static const char *const exported[] = {"open_clip_config.json",
                                        "config.json",
                                        "preprocessor_config.json",
@@ -37,7 +37,7 @@ static const char *const exported[] = {"open_clip_config.json",
                                        "spiece.model",
                                        "tokenizer.model",
                                        "sentencepiece.bpe.model"};
-// The model's, then its average's in a folder of their own.
+// The model's files, then those of its average in a folder of their own.
 enum { N_NAMES = sizeof exported / sizeof *exported, N_EXPORTED = 2 * N_NAMES, NAME_ROOM = 64 };
 
 static const char *exported_name(int i, char room[NAME_ROOM])
@@ -81,7 +81,7 @@ static bool there(const char *dir, const char *name)
     return !path_join(path, dir, name, &unused) && !lstat(path, &st);
 }
 
-// The next file of a model in the folder, or of the average in it; *at from 0 on. NULL: no more.
+// The next file of a model in the folder, or of its average; *at counts from 0. NULL: no more.
 static const char *next_model_file(const char *dir, size_t *at)
 {
     static const char *const names[] = {
@@ -125,7 +125,7 @@ static int get_finished(const cJSON *j, struct train_state *s, struct err *e)
     return s->options ? 0 : err_set(e, "out of memory");
 }
 
-// Was the file made by the run that j tells of, and not changed since?
+// Whether the run that j describes made the file, and it has not changed since.
 static int made_here(const cJSON *j, const char *dir, const char *name, bool *made, struct err *e)
 {
     char path[PATH_MAX], is[DIGEST_HEX];
@@ -141,7 +141,7 @@ static int made_here(const cJSON *j, const char *dir, const char *name, bool *ma
     return 0;
 }
 
-// A model that no run made, or that was changed since, is not ours to remove.
+// A model that no run made, or that was changed since, must not be removed.
 static int check_removable(const char *dir, struct err *e)
 {
     struct err why;

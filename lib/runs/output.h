@@ -25,7 +25,7 @@ struct train_output {
 // Creates the folder if it is missing, locks it, and removes unfinished files of runs that were
 // killed. 0, or -1 if another run holds the lock.
 int train_output_take(struct train_output *o, const char *dir, struct err *e);
-// Gives the folder back; one that this run made and left empty is removed.
+// Unlocks the folder; removes it if this run created it and left it empty.
 void train_output_release(struct train_output *o);
 
 enum train_start { TRAIN_NEW, TRAIN_RESUME, TRAIN_OVERWRITE };
@@ -36,8 +36,8 @@ int train_output_check(const struct train_output *o, enum train_start how, struc
                        struct err *e);
 // Removes what runs made: model, checkpoints, finished.json, shards.txt. 0 or -1.
 int train_output_clear(const struct train_output *o, struct err *e);
-// The files that the run began with (train_match), one a line in checkpoints/shards.txt: read, none
-// where there is no such file; and written. 0 or -1.
+// Reads and writes the list of files that the run began with (train_match), one a line in
+// checkpoints/shards.txt; reading gives none if there is no such file. 0 or -1.
 int train_output_shards(const struct train_output *o, struct lines *shards, struct err *e);
 int train_output_keep_shards(const struct train_output *o, const char *names, struct err *e);
 // Exports the model, then writes finished.json. 0 or -1.

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// All classes up to this many, then a share of them (Partial FC's: An et al., 2022).
+// All classes up to this many, above it a share of them (Partial FC: An et al., 2022).
 enum { ALL_CLASSES = 65536, WARMUP_MAX = 2000 };
 static const double LARGE_RATE = 0.1;
 
@@ -52,7 +52,7 @@ static int need(bool there, const char *option, struct err *e)
     return there ? 0 : err_set(e, "the losses need %s", option);
 }
 
-// What is not made yet may be described instead, for --dry-run.
+// For --dry-run, options may describe inputs that do not exist yet.
 static int check_needs(const struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
@@ -85,7 +85,7 @@ static int parse_accumulate(struct train_plan *p, struct err *e)
     return 0;
 }
 
-// Beside the config or in the model folder, unless named.
+// The tokenizer beside the config or in the model folder, unless it is named.
 static int find_tokenizer(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
@@ -115,7 +115,7 @@ static int check_schedule(const struct train_options *o, struct err *e)
     return o->lr_end > o->lr ? err_set(e, "--lr-end %g is above --lr %g", o->lr_end, o->lr) : 0;
 }
 
-// A tower without weights to keep would stay random.
+// A locked tower without --init would stay random.
 static int check_locks(const struct train_options *o, struct err *e)
 {
     const char *tower = o->lock == 1 ? "image" : "text";

@@ -77,14 +77,14 @@ struct train_plan {
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e);
 // The files that must belong together (runs/match.h).
 void train_plan_inputs(const struct train_plan *p, struct train_inputs *in);
-// What the options alone say of the steps.
+// The number of steps as far as the options alone determine it.
 void train_plan_set(const struct train_plan *p, struct train_set *s);
 // The names that the losses need, NULL for the others.
 const char *train_plan_centroids(const struct train_plan *p);
 // Epochs of the data: for a length given in steps, as many as it takes.
 uint64_t train_plan_epochs(const struct train_options *o);
 // Optimiser and schedule of a run over epochs of `samples` (0: unknown) into s->optim, s->epochs
-// and s->epoch_samples. 0 or -1: the length cannot be told, or is nothing.
+// and s->epoch_samples. 0 or -1: the length is unknown or 0.
 int train_plan_optim(const struct train_options *o, uint64_t samples, struct train_set *s,
                      struct err *e);
 // Whether the student's rows go through a linear map to the teacher's width, which is dim_t (0: no

@@ -35,7 +35,7 @@ static int save(struct train_run *r, struct err *e)
     return r->saved == r->state.step ? 0 : checkpoint(r, e);
 }
 
-// Rank 0's clock counts for all.
+// All ranks use rank 0's clock.
 static int is_due(struct train_run *r, bool *due, struct err *e)
 {
     const struct train_plan *p = r->plan;
@@ -46,8 +46,8 @@ static int is_due(struct train_run *r, bool *due, struct err *e)
     return *due || !(p->every_seconds > 0) ? 0 : comm_any(r->comm, "checkpoint", mine, due, e);
 }
 
-// A checkpoint that cannot be written now (a full disk) is no reason to lose the weights as well:
-// the next one may work.
+// If a checkpoint cannot be written now (a full disk), training goes on rather than lose the
+// weights as well: the next one may succeed.
 static int save_when_due(struct train_run *r, struct err *e)
 {
     struct err why;
@@ -64,7 +64,7 @@ static int save_when_due(struct train_run *r, struct err *e)
     return 0;
 }
 
-// What the run has learned is kept before it fails for a reason outside of it.
+// Saves a checkpoint before the run fails for a reason outside of it.
 static void save_before_failing(struct train_run *r)
 {
     struct err why;
@@ -75,7 +75,7 @@ static void save_before_failing(struct train_run *r)
                  r->checkpoint);
 }
 
-// A step that gave NaN or Inf: an error, or passed over.
+// A step that gave NaN or Inf: an error, or skipped.
 static int bad_step(struct train_run *r, double loss, double norm, struct err *e)
 {
     const char *term = "the gradient";
@@ -94,7 +94,8 @@ static int bad_step(struct train_run *r, double loss, double norm, struct err *e
                    r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
 }
 
-// A signal to the whole group ends the data command too: its end may be seen before our own signal.
+// A signal to the whole group ends the data command too, whose end may be seen before our own
+// signal.
 static bool stop_follows(void)
 {
     const struct timespec wait = {.tv_nsec = 50000000};
@@ -121,7 +122,8 @@ static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
     t->ahead = ahead;
 }
 
-// A device that works by itself gets the next step's pictures meanwhile; *t is then the next turn.
+// A device that computes asynchronously gets the next step's pictures meanwhile; *t is then the
+// next turn.
 static int compute(struct train_run *r, struct run_turn *t, double *loss, double *norm,
                    struct err *e)
 {
@@ -164,8 +166,8 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     return -1;
 }
 
-// A model of no steps is none, and one whose learning rate never came to its end is not what was
-// asked for, unless the length was given in steps. 0 or -1.
+// Refuses to export a model of no steps, and one whose learning rate never reached its end, unless
+// the length was given in steps. 0 or -1.
 static int data_ended(struct train_run *r, struct err *e)
 {
     size_t left = train_data_left(r->data);
@@ -190,8 +192,8 @@ static int data_ended(struct train_run *r, struct err *e)
     return 0;
 }
 
-// The next batch on every rank, before a step: 1; 0 where the data have ended, or a signal to any
-// of them asks for the end (r->stopping); -1.
+// Reads the next batch on every rank, before a step: 1; 0 if the data have ended, or a signal to
+// any rank asks to stop (r->stopping); -1.
 static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
 {
     bool ended;
@@ -214,7 +216,7 @@ static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
     return !ended;
 }
 
-// 0 done, 1 a signal asked for the end, -1.
+// 0 done, 1 stopped by a signal, -1.
 static int train(struct train_run *r, struct err *e)
 {
     uint64_t n = r->set.optim.steps;
@@ -279,7 +281,7 @@ static int already_done(struct train_run *r, struct err *e)
     return 0;
 }
 
-// "SIGTERM"; that of another rank is not known here.
+// "SIGTERM"; the signal of another rank is not known here.
 static const char *stop_name(void)
 {
     int sig = signals_stop_signal();
@@ -290,7 +292,7 @@ static const char *stop_name(void)
                             : "SIGTERM";
 }
 
-// The last line, quiet or not: the run did not do what it was started for.
+// The last line, also with --quiet: the run did not do what it was started for.
 static void say_stopped(struct train_run *r)
 {
     if (!train_run_first(r))
@@ -310,7 +312,8 @@ static int stopped(struct train_run *r, struct err *e)
     return 1;
 }
 
-// The model is worth more than the last checkpoint: it is written though that one cannot be.
+// The model is worth more than the last checkpoint: it is written even if that checkpoint cannot
+// be.
 static int finish(struct train_run *r, struct err *e)
 {
     const struct train_plan *p = r->plan;
@@ -330,7 +333,7 @@ static int finish(struct train_run *r, struct err *e)
     return 0;
 }
 
-// What can be refused without owning the folder, then the plan.
+// Refuses what can be refused without the folder, then makes the plan.
 static int dry_run(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;

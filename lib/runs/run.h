@@ -55,8 +55,8 @@ struct train_run {
 // outlive the process where standard input may hang (feed/data.h).
 int train_run_all(struct train_run *r, const struct train_plan *plan, struct comm *comm,
                   struct log *log, struct err *e);
-// Opens the ranks of plan->o->comm into *c (closed by the caller), and all of the above; says what
-// went wrong.
+// Opens the ranks of plan->o->comm into *c (closed by the caller), and runs all of the above;
+// reports errors itself.
 int train_run_ranks(struct train_run *r, const struct train_plan *plan, struct comm *c,
                     struct log *log);
 static inline bool train_run_first(const struct train_run *r)

@@ -62,8 +62,8 @@ static void say_schedule(const struct train_set *s, struct log *log)
              length, t->steps, s->batch, t->warmup, then);
 }
 
-// The length of the checkpoint's run, whatever has come to the data since. A run that asks for
-// another is refused when the options are compared.
+// Takes the length of the checkpoint's run, whatever was added to the data since. A run that asks
+// for another length is refused when the options are compared.
 static void keep_length(const struct train_options *o, const cJSON *was, struct train_set *s)
 {
     s->optim.steps = train_settle_was(was, "steps");
@@ -80,7 +80,7 @@ static int same_unit(const struct train_options *o, const cJSON *was, struct err
                    epochs ? "epochs" : "steps", epochs ? epochs : steps);
 }
 
-// The teacher's model says how wide its embeddings are, or will be.
+// The teacher's model determines the width of its embeddings, also of those that do not exist yet.
 static int ask_teacher(const struct train_plan *p, struct train_set *s, struct err *e)
 {
     const char *folder = p->o->teacher;
@@ -156,7 +156,7 @@ static void say_pieces(const struct train_set *s, struct log *log)
                  s->batch % piece ? "at most " : "", piece);
 }
 
-// The pieces and parts of the checkpoint, where no other number of pieces was given.
+// Takes the pieces and parts of the checkpoint, if no other number of pieces is given.
 static void keep_pieces(const cJSON *was, struct train_set *s)
 {
     size_t before = (size_t)train_settle_was(was, "accumulate");

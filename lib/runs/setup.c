@@ -13,8 +13,8 @@
 enum { CENTROID_ROWS = 16384 }; // on their way to the device at a time
 static const double SIGLIP_BIAS = -10;
 
-// How pictures are to be made ready for the finished model. Random crops are for training only:
-// their model sees the middle of the picture, as open_clip's do.
+// How pictures are prepared for the finished model. Random crops are for training only: the model
+// gets the middle of the picture, as open_clip's do.
 static void preprocess_from(struct clip_preprocess *p, const struct samples_header *h)
 {
     p->given = true;
@@ -87,7 +87,8 @@ int train_setup_centroid_size(const char *path, struct train_set *s, struct err 
     return 0;
 }
 
-// A million centroids are gigabytes: never all of them as float32 beside the device's.
+// A million centroids are gigabytes: this never holds all of them as float32 beside the device's
+// copy.
 int train_setup_centroids(struct train_core *c, const char *path, struct err *e)
 {
     struct npy a;
@@ -175,8 +176,8 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
                : 0;
 }
 
-// What is trained, and how, where it is not all alike: the options of other runs are as they were
-// before there was any of this.
+// What is trained, and how, if not everything alike; so the options of older runs stay as they
+// were.
 static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
 {
     const struct clip_locks *l = &s->locks;

@@ -12,7 +12,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-// What a checkpoint must have to be resumed: in open_clip's layout, and in Hugging Face's.
+// The files that a checkpoint must have to be resumed: in open_clip's layout, and in Hugging
+// Face's.
 enum { N_FILES = 3 };
 static const char *const layouts[][N_FILES] = {
     {"open_clip_config.json", "open_clip_model.safetensors", "optimizer.safetensors"},
@@ -231,7 +232,7 @@ static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
                : 0;
 }
 
-// The digest is of the object without it.
+// The digest covers the object without the digest itself.
 static int check_own(cJSON *j, struct err *e)
 {
     char is[DIGEST_HEX];
@@ -261,7 +262,7 @@ static int check_files(const cJSON *j, const char *dir, struct err *e)
     return 0;
 }
 
-// A missing time is no damage: nothing depends on it.
+// A missing time is not damage: no result depends on it.
 static void read_time(const char *dir, struct train_state *s)
 {
     char path[PATH_MAX];
@@ -306,7 +307,7 @@ static int look_for(const char *dir, struct err *e)
     return 0;
 }
 
-// A fault of the machine is no damage.
+// A fault of the machine is not damage.
 static int failure(const struct err *e)
 {
     return e->machine ? -1 : 1;
@@ -350,7 +351,7 @@ static bool is_length(const char *name)
     return false;
 }
 
-// The first option of `a` that `b` has not, or otherwise; NULL when there is none.
+// Returns the first option of `a` that `b` lacks or has with another value; NULL if there is none.
 static const cJSON *first_change(const cJSON *a, const cJSON *b, bool longer)
 {
     const cJSON *x;

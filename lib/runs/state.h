@@ -25,18 +25,18 @@ struct train_state {
 };
 
 void train_state_release(struct train_state *s);
-// Room for the places of n parts, all at their beginning. 0 or -1.
+// Allocates the places of n parts, all at their beginning. 0 or -1.
 int train_state_parts(struct train_state *s, size_t n, struct err *e);
-// Takes the places of all parts, or of the one stream, into pos, counts and places.
+// Copies the places of all parts, or of the one stream, into pos, counts and places.
 void train_state_take(struct train_state *s, const struct train_place *places);
-// state.json and time.json of the folder, whose other files are all there. 0 or -1.
+// Writes state.json and time.json of the folder, whose other files must all exist. 0 or -1.
 int train_state_write(const char *dir, const struct train_state *s, struct err *e);
 // Reads them and compares every file with its digest: 0 read, 1 the folder is damaged (e says
 // what), -1 it could not be read, or is of a version that cannot be resumed.
 int train_state_read(const char *dir, struct train_state *s, struct err *e);
 
-// 0 when both are equal, else -1 with the first option that differs and its values. With `longer`
-// the length of the run and of its warm-up may differ.
+// 0 if both are equal, else -1 with the first option that differs and its values. With `longer` the
+// length of the run and of its warm-up may differ.
 int train_options_same(const cJSON *was, const cJSON *is, bool longer, struct err *e);
 
 #endif

@@ -22,7 +22,7 @@ int train_average_open(struct train_average *a, struct dev *d, size_t n, double 
 void train_average_close(struct train_average *a);
 // The average of one set of weights, device [n]: itself.
 void train_average_start(struct train_average *a, const float *weights);
-// Takes the weights of one step more; queued on the device. Nothing where none is kept.
+// Adds the weights of one more step; queued on the device. Does nothing if no average is kept.
 void train_average_take(struct train_average *a, const float *weights);
 
 #endif

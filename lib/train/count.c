@@ -73,7 +73,7 @@ static int add_shard(struct survey *v, const char *stem, size_t len, struct err 
     return 0;
 }
 
-// The one whose files are listed where no list is given; KEEP: there is none.
+// The folder whose files are listed if no list is given; KEEP: there is none.
 static int first_folder(const struct survey *v)
 {
     int k = 0;
@@ -96,7 +96,7 @@ static int by_stem(const void *a, const void *b)
 
 // -- which shards
 
-// Forgets the folders that are not there yet.
+// Drops the folders that do not exist yet.
 static void forget_unmade(struct survey *v)
 {
     for (int k = 0; k < FOLDERS; k++)
@@ -162,7 +162,7 @@ static void close_ranks(struct survey *v)
 
 // -- their headers
 
-// Columns and rows of a shard's file: 1, 0 when it is none of the data's, -1.
+// Reads columns and rows of a shard's file: 1; 0 if it is no file of the data; -1.
 static int look(struct survey *v, struct shard_files *s, int folder, struct err *e)
 {
     char path[PATH_MAX];
@@ -185,7 +185,7 @@ static int look(struct survey *v, struct shard_files *s, int folder, struct err 
     return right ? 1 : v->listed ? -1 : 0;
 }
 
-// A file is no part of the data when another folder has none for its shard, or it is of another
+// A file is no part of the data if another folder has none for its shard, or if it is of another
 // kind.
 static int look_at_all(struct survey *v, bool all, struct err *e)
 {
@@ -228,7 +228,8 @@ static size_t usual_dim(const struct survey *v, int folder)
     return best;
 }
 
-// The columns that most files have; others are foreign, or wrong where the shard was named.
+// Returns the number of columns that most files have; other files are foreign, or an error if the
+// list names their shard.
 static int settle_dims(struct survey *v, struct err *e)
 {
     for (int k = 0; k < FOLDERS; k++) {
@@ -255,7 +256,8 @@ static int settle_dims(struct survey *v, struct err *e)
 static bool is_zero(const struct npy *a, uint64_t row)
 {
     const uint8_t *x = (const uint8_t *)a->data + row * a->h.row_bytes;
-    // Zeros of either sign: every byte but the highest of each value.
+    // Zeros of either sign: every byte is 0 except the highest of each value, which may hold the
+    // sign.
     size_t item = npy_type_size(a->h.type);
     for (size_t i = 0; i < a->h.row_bytes; i++)
         if (i % item == item - 1 ? x[i] & 0x7f : x[i])
@@ -263,7 +265,7 @@ static bool is_zero(const struct npy *a, uint64_t row)
     return true;
 }
 
-// A shard's files, and what the sidecars of its embeddings know of rows of zeros.
+// A shard's files, and what the sidecars of its embeddings say about rows of zeros.
 struct open_shard {
     struct npy a[FOLDERS];
     struct sidecar side[FOLDERS];

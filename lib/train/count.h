@@ -35,8 +35,8 @@ struct train_count {
     char foreign_name[PATH_MAX];            // the first of them
 };
 
-// Fills in dim_t and n_label; with `count` the counts too. Counting reads the masks, the labels
-// and, where the sidecars of the embeddings do not list the failed rows, the remaining rows of the
+// Fills in dim_t and n_label, with `count` also the counts. Counting reads the masks, the labels
+// and, if the sidecars of the embeddings do not list the failed rows, the remaining rows of the
 // embeddings. Every folder must have a file for each shard named in f->shards. 0 or -1.
 int train_count_read(const struct train_folders *f, bool count, int threads, struct train_count *c,
                      struct err *e);

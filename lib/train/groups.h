@@ -7,7 +7,7 @@
 #include "system/log.h"
 #include "train/step.h"
 
-// Refuses locks that the model has not the blocks for. 0 or -1.
+// Refuses locks for which the model has too few blocks. 0 or -1.
 int train_groups_check(const struct clip_config *cfg, const struct train_set *s, struct err *e);
 // What the learning rate of tensor i is times, with layer decay X: X to the power of its depth from
 // the top of its tower. Depth 0: what follows the blocks (pool, last norm, projection), logit_scale
@@ -15,10 +15,9 @@ int train_groups_check(const struct clip_config *cfg, const struct train_set *s,
 // BEiT's (Bao et al., 2021; get_num_layer_for_vit), which EVA-CLIP's fork of open_clip takes for
 // both towers; the norm before the blocks is counted with the embeddings.
 double train_groups_rate(const struct clip_table *t, size_t i, double decay);
-// Adds what is trained of the model to the optimiser. 0 or -1.
+// Adds the trained tensors of the model to the optimiser. 0 or -1.
 int train_groups_slots(struct train_core *c, struct err *e);
-// Tensors and parameters of each group into the log, the maps' and the clusters' among them. 0 or
-// -1.
+// Logs the tensors and parameters of each group, also of the projections and the clusters. 0 or -1.
 int train_groups_say(const struct clip_config *cfg, const struct train_set *s, struct log *log,
                      struct err *e);
 

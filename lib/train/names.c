@@ -35,7 +35,7 @@ static bool is_shard(const void *slot, const void *key)
     return !number || strcmp(samples_shard(k->stream, number - 1)->name, k->name) == 0;
 }
 
-// The slot of that name: of the first shard that has it, or empty.
+// Returns the slot of that name: the first shard with it, or an empty slot.
 static uint32_t *find(struct train_names *t, const struct samples_reader *stream, const char *name)
 {
     struct name_key k = {stream, name};

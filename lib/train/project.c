@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 
-// Streams of the generator for the two maps, away from those of tensors and steps.
+// Streams of the random generator for the two maps, different from those of tensors and steps.
 #define MAP_STREAM (UINT64_C(3) << 40)
 
 static int fill(struct train_project *p, int tower, uint64_t seed, struct err *e)

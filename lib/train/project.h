@@ -27,8 +27,8 @@ void train_project_close(struct train_project *p);
 size_t train_project_bytes(size_t dim, size_t dim_t, size_t n_max);
 // Computes p->unit[tower] from x, device [n_max, dim], for rows [at, at + n); zeroes dunit there.
 void train_project_forward(struct train_project *p, int tower, size_t at, size_t n, const float *x);
-// Adds the gradient of these rows that follows from dunit to dx, device [n_max, dim], and to grad,
-// which with `begins` is theirs alone.
+// Adds the gradient of these rows that follows from dunit to dx, device [n_max, dim], and to grad;
+// with `begins` grad is overwritten.
 void train_project_back(struct train_project *p, int tower, bool begins, size_t at, size_t n,
                         const float *x, float *dx);
 

@@ -33,7 +33,7 @@ struct train_rows {
 // Files of `dim` columns in `dir` (train/count.h).
 void train_rows_open(struct train_rows *r, const char *dir, bool labels, size_t dim);
 void train_rows_close(struct train_rows *r);
-// A new epoch: shards are counted from 0 again. Closes what is open (checked as far as it can be).
+// Begins a new epoch: shards are counted from 0 again. Closes and checks the open files.
 void train_rows_restart(struct train_rows *r);
 // Copies the row of a sample into out, float32 [dim] (labels: int32 [dim]). 1, 0 if the row marks a
 // failed sample (zeros; label -1), -1 if there is no such file or row.

@@ -53,7 +53,8 @@ static int alloc_rows(struct train_core *c, struct err *e)
     return (c->teacher_norm = d->op->alloc(d, b * sizeof(float), e)) ? 0 : -1;
 }
 
-// The towers' room for a whole piece of the longest captions, so that no step asks for memory.
+// Allocates the towers' memory for a whole piece of the longest captions, so that no step
+// allocates.
 static int reserve(struct train_core *c, struct err *e)
 {
     const struct clip_config *cfg = &c->table.cfg;
@@ -189,7 +190,7 @@ static float *scalar(const struct train_core *c, enum clip_kind kind)
     return i < 0 ? NULL : c->model.flat + c->table.t[i].offset;
 }
 
-// logit_scale, clamped, and logit_bias: on the host once the device has been waited for.
+// Brings logit_scale (clamped) and logit_bias to the host, once the device has been waited for.
 static void fetch_scalars(struct train_core *c)
 {
     const struct dev_ops *op = c->d->op;
@@ -211,7 +212,7 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e)
     return c->d->op->sync(c->d, e);
 }
 
-// A piece through one tower.
+// Runs a piece through one tower.
 static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
                    size_t n, struct err *e)
 {
@@ -244,8 +245,8 @@ static size_t rows_end(const struct train_core *c, const struct train_batch *b)
     return b->n < c->first + c->own ? b->n : c->first + c->own;
 }
 
-// Embeddings of this rank's rows, made unit, and then those of the whole batch. Texts first: the
-// device works on them while the pictures travel.
+// Computes the unit embeddings of this rank's rows, then gathers those of the whole batch. Texts
+// come first: the device computes them while the pictures are uploaded.
 static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
 {
     size_t end = rows_end(c, b), n = end - c->first, first = c->first * c->dim;
@@ -262,7 +263,7 @@ static int embed(struct train_core *c, const struct train_batch *b, struct err *
     return 0;
 }
 
-// Made unit once more: stored as float16 their length is off by up to 2e-4.
+// Normalised again: after storage as float16 the length is off by up to 2e-4.
 static void upload_teacher(struct train_core *c, const struct train_batch *b)
 {
     const float *rows[2] = {b->tv, b->tt};
@@ -275,7 +276,7 @@ static void upload_teacher(struct train_core *c, const struct train_batch *b)
     }
 }
 
-// Losses of the batch: gradients by the unit embeddings in c->du.
+// Computes the losses of the batch, and the gradients by the unit embeddings in c->du.
 static int queue_losses(struct train_core *c, const struct train_batch *b, struct loss_grads *g,
                         struct err *e)
 {
@@ -310,7 +311,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     return losses_queue(&c->set.losses, &l, g, e);
 }
 
-// Adds the gradients of the parameters by the rows of a piece to those of its part.
+// Adds the parameters' gradients from the rows of a piece to those of its part.
 static int piece_back(struct train_core *c, const struct train_batch *b, size_t at, struct err *e)
 {
     struct dev *d = c->d;
@@ -384,7 +385,8 @@ static int queue_update(struct train_core *c, struct err *e)
     return 0;
 }
 
-// Waits for what is queued, after a failure too: nothing may come into memory that is given back.
+// Waits for the queued work, also after a failure: otherwise it could still write into memory that
+// is freed.
 static int wait_for(struct train_core *c, int rc, struct err *e)
 {
     struct err ignored;

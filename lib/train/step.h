@@ -26,8 +26,8 @@
 #include "train/average.h"
 #include "train/project.h"
 
-// Most parts of a step of up to as many ranks. Each doubling takes the memory of the gradients once
-// more.
+// The maximum number of parts of a step for up to as many ranks. Each doubling takes the memory of
+// the gradients once more.
 enum { TRAIN_PARTS_MOST = 8 };
 
 struct train_set {
@@ -49,8 +49,8 @@ struct train_set {
     size_t k, n_label; // centroids, labels a sample; 0: no clusters
 };
 
-// A batch on the host: teacher's rows and labels of all ranks' rows, pictures and tokens of those
-// from row `first` on, which are this rank's at least. What no loss needs may be NULL.
+// A batch on the host: the teacher's rows and labels of all ranks' rows, and pictures and tokens of
+// the rows from `first` on, which include this rank's. Members that no loss needs may be NULL.
 struct train_batch {
     size_t n;
     const uint8_t *pixels; // [n - first, size, size, 3]
@@ -98,9 +98,10 @@ struct train_memory {
     size_t total;
 };
 
-// Refuses a number of parts that cannot be dealt to the ranks. 0 or -1.
+// Refuses a number of parts that cannot be divided among the ranks. 0 or -1.
 int train_core_dealt(const struct train_set *set, struct err *e);
-// The same, and a student of `dim` columns whose losses need the teacher's width. 0 or -1.
+// Does the same, and refuses a student of `dim` columns whose losses need the teacher's width. 0 or
+// -1.
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
 // Samples of a piece; the last may be smaller.
 size_t train_piece(const struct train_set *s);
@@ -118,10 +119,11 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e);
 // c->model.grad and the others' own. 0 or -1.
 int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
                         struct err *e);
-// Computes the norm of all gradients into *norm and, if it is finite, takes an optimiser step.
+// Computes the norm of all gradients into *norm and, if it is finite, takes an optimiser step. 0 or
+// -1.
 int train_core_update(struct train_core *c, double *norm, struct err *e);
-// Both, with one wait for the device, at the end. *norm is NaN where no step was taken because of
-// the loss. 0 or -1.
+// Does both and waits for the device once, at the end. *norm is NaN if the loss was the reason that
+// no step was taken. 0 or -1.
 int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
                     struct err *e);
 // Its two halves. Between them the caller may release `b` and call train_core_ahead() with the next

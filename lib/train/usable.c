@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-// What is said of samples that lack it, and where to look.
+// What the message says about samples that lack it, and where to look.
 static const struct {
     const char *says, *look;
 } lacks[N_LACKS] = {

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-// Why a sample is passed over; the three rows in the order of the folders.
+// Why a sample is skipped; the three rows are in the order of the folders.
 enum train_lack {
     LACK_TEACHER_IMAGE,
     LACK_TEACHER_TEXT,
@@ -20,7 +20,7 @@ enum train_lack {
     N_LACKS
 };
 
-// Samples of the epoch so far.
+// Counts of the samples of the epoch so far.
 struct train_usable {
     uint64_t used, lack[N_LACKS];
     bool earlier; // a part of the epoch was read by an earlier part of the run
