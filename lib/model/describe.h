@@ -14,7 +14,7 @@ struct clip_numbers {
     char text[2][256];         // each tower in words
 };
 
-// 0 or -1: too large to count.
+// 0, or -1: too large to count.
 int clip_describe(const struct clip_config *c, struct clip_numbers *n, struct err *e);
 
 #endif

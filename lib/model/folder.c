@@ -36,7 +36,7 @@ int model_get_flat(void *user, size_t i, float *dst, struct err *e)
     return 0;
 }
 
-// One tensor of the file to write.
+// One tensor of the file that is written.
 struct folder_piece {
     size_t tensor; // of the table
     size_t row;    // of it, the first
@@ -188,7 +188,7 @@ static int make_folder(const char *folder, struct err *e)
     return S_ISDIR(st.st_mode) ? 0 : err_set(e, "%s is not a folder", folder);
 }
 
-// What both layouts have in common, in the order that makes a folder with a config complete.
+// The files that both layouts have, in an order in which a folder with a config is complete.
 static int write_all(const char *folder, enum model_layout layout, const struct model_source *s,
                      struct err *e)
 {
@@ -210,9 +210,9 @@ static int write_open_clip(const char *folder, const struct model_source *s, str
     return rc ? -1 : 0;
 }
 
-// CLIPModel reads a text at the first token of its end's id, so the config must name the
-// tokenizer's own, which is not the table's last row where that has more rows than the tokenizer
-// ids.
+// CLIPModel reads a text at the first token with the id of its end, so the config must name the
+// tokenizer's own id. That is not the table's last row if the table has more rows than the
+// tokenizer has ids.
 static int set_ends(struct clip_config *c, int *start, const struct vocab *v, struct err *e)
 {
     int32_t end = vocab_special(v, VOCAB_EOT);
@@ -324,8 +324,8 @@ static int copy_as(const char *folder, const char *name, const char *from, struc
     return rc;
 }
 
-// A vocabulary by itself gets the name under which a folder's is looked for: as vocab_read takes it
-// by its ending, and gzipped or not by its first bytes.
+// A single vocabulary file gets the name under which a folder's vocabulary is searched for:
+// vocab_read chooses by the ending, and by the first bytes whether it is gzipped.
 static int copy_vocabulary(const char *folder, const char *from, struct err *e)
 {
     size_t n = strlen(from);

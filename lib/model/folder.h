@@ -11,7 +11,7 @@ enum model_layout {
     MODEL_HF,        // config.json, preprocessor_config.json, model.safetensors, tokenizer files
 };
 
-// Gives tensor i of the table as float32, dst[numel]. 0 or -1.
+// Writes tensor i of the table as float32 to dst[numel]. 0 or -1.
 typedef int model_get_fn(void *user, size_t i, float *dst, struct err *e);
 
 struct model_source {
@@ -34,7 +34,7 @@ int model_folder_write(const char *folder, enum model_layout layout, const struc
 struct model_layouts {
     bool open_clip, hf;
 };
-// 0, or -1: Hugging Face's is needed and cannot hold it.
+// 0, or -1: Hugging Face's layout is needed and cannot hold the model.
 int model_layouts_of(const struct clip_config *c, bool hf, struct model_layouts *l, struct err *e);
 // Names of the files that a tokenizer may consist of; NULL-terminated.
 extern const char *const model_tokenizer_files[];

@@ -3,7 +3,7 @@
 #include "model/grad.h"
 #include "model/tower-block.h"
 
-// A block on its way back: what forward knew, and where gradients go.
+// The backward pass of a block: what forward kept, and where gradients go.
 struct back {
     struct clip_block k;
     struct clip_grad *g;
@@ -20,7 +20,7 @@ static float *grad(const struct back *b, enum clip_kind kind)
     return clip_param_grad(b->g, b->k.t->net->id, kind, b->k.layer);
 }
 
-// The pieces of a matrix that a split block uses apart.
+// The parts of a matrix that a split block uses separately.
 static float *grad_q(const struct back *b)
 {
     float *own = grad(b, CLIP_K_Q_W);
@@ -54,7 +54,7 @@ static void add_act(const struct back *b, size_t n, const void *dh, float *dx)
     b->k.op->axpy(b->k.d, n, 1, b->s->dt, dx);
 }
 
-// Back through an inner norm, in place.
+// Backward through an inner norm, in place.
 static void inner_back(const struct back *b, size_t cols, const float *x, enum clip_kind gain,
                        const float *mean, const float *rstd, void *dh)
 {
@@ -64,7 +64,7 @@ static void inner_back(const struct back *b, size_t cols, const float *x, enum c
     b->k.op->to_act(b->k.d, n, cols, b->s->dt, cols, NULL, dh);
 }
 
-// dy of a branch into s.dy, from the stream's gradient; layer scale's own gradient on the way.
+// Computes a branch's dy into s.dy, from the stream's gradient; adds the gradient of layer scale.
 static void branch_back(const struct back *b, const float *dx, enum clip_kind gamma,
                         const void *branch)
 {
@@ -75,7 +75,7 @@ static void branch_back(const struct back *b, const float *dx, enum clip_kind ga
     k->op->to_act(k->d, k->q_rows, k->F, dx, k->F, scale, b->s->dy);
 }
 
-// The same through the norm behind a branch.
+// Does the same through the norm after a branch.
 static void post_back(const struct back *b, const float *dx, enum clip_kind gain,
                       const float *branch, const float *mean, const float *rstd)
 {
@@ -85,7 +85,7 @@ static void post_back(const struct back *b, const float *dx, enum clip_kind gain
     k->op->to_act(k->d, k->q_rows, k->W, b->s->dt, k->W, NULL, b->s->dy);
 }
 
-// From the gradient of the MLP's middle to that of its first product.
+// From the gradient by the MLP's hidden values to that by the result of its first product.
 static void *middle_back(const struct back *b)
 {
     const struct clip_block *k = &b->k;
@@ -123,7 +123,7 @@ static void mlp_back(const struct back *b, float *dx)
         norm_back(b, n, k->F, r->x1, CLIP_K_LN2_W, r->mean2, r->rstd2, s->dh, false, dx);
 }
 
-// From s.dh, the gradient of what all rows' products read, to that of the block's input.
+// From s.dh, the gradient by the input of all rows' products, to the gradient by the block's input.
 static void input_back(const struct back *b, float *dx)
 {
     const struct clip_block *k = &b->k;
@@ -148,7 +148,8 @@ static void qkv_back(const struct back *b, float *dx)
     input_back(b, dx);
 }
 
-// Queries of the rows read: into dxs, which already has the stream's gradient, then into all rows'.
+// Queries of the rows that are read: adds to dxs, which already holds the stream's gradient, then
+// to all rows.
 static void read_back(const struct back *b, float *dxs, float *dx)
 {
     const struct clip_block *k = &b->k;
@@ -161,7 +162,7 @@ static void read_back(const struct back *b, float *dxs, float *dx)
     k->op->scatter_add(k->d, t->n, k->W, dxs, t->sel, dx, k->W);
 }
 
-// Queries of the learned row, which no input has a part in.
+// Queries of the learned row, on which no input has an influence.
 static void latent_back(const struct back *b, float *dx)
 {
     const struct clip_block *k = &b->k;
@@ -196,7 +197,7 @@ static void split_back(const struct back *b, float *dxs, float *dx)
     input_back(b, dx);
 }
 
-// From the stream's gradient behind attention to s.dh, that of attention's rows.
+// From the stream's gradient after attention to s.dh, the gradient by attention's output rows.
 static void out_back(const struct back *b, const float *dx)
 {
     const struct clip_block *k = &b->k;
@@ -234,7 +235,7 @@ void clip_block_back(struct clip_grad *g, struct clip_tape *t, int layer)
         clip_block_rotate(k, true, s->dqkv);
         qkv_back(&b, s->dx);
     }
-    // Keys have no bias: it stays zero.
+    // Keys have no bias: that third stays zero.
     if (k->c->qkv_bias == CLIP_BIAS_QV && !k->pool)
         k->op->zero(k->d, grad(&b, CLIP_K_QKV_B) + k->W, k->W * sizeof(float));
 }

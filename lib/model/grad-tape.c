@@ -6,7 +6,7 @@
 #include "model/grad.h"
 #include "base/mem.h"
 
-// One walk over the buffers of a tape serves to count, allocate and free them.
+// One function walks over the buffers of a tape to count, allocate and free them.
 struct walk {
     enum { COUNT, ALLOC, FREE } what;
     struct dev *d;
@@ -35,8 +35,8 @@ static void *buffer(struct walk *w, void *old, size_t bytes)
             (p) = buffer(w, p, bytes);                                                             \
     } while (0)
 
-// Sizes of a block: rows, those that go on, the width of what goes in and out, of keys and values
-// or all three, and of the MLP.
+// Sizes of a block: rows, rows that go on, the widths of input and output, of keys and values or
+// all three, and of the MLP.
 struct sizes {
     size_t rows, q_rows, W, F, qkv, M, heads;
 };
@@ -102,7 +102,7 @@ static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_con
     BUFFER(w, t->rstd0, rows * f);
 }
 
-// Rooms for blocks but the last: those below `lowest` share one (clip_tape_room_of).
+// Buffers for all blocks but the last: those below `lowest` share one (clip_tape_room_of).
 static size_t rooms(size_t blocks, int lowest, bool recompute)
 {
     size_t shared = lowest > 0 ? (size_t)lowest - 1 : 0, others = blocks - 1;
@@ -233,7 +233,7 @@ int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id 
         return -1;
     }
     t->host = host;
-    // A buffer that is filled later: by ln_pre, or where there is none not at all.
+    // A buffer that is filled later: by ln_pre, or not at all if there is none.
     t->patch_rows = g->table->cfg.vision.no_norm_pre ? t->stem : t->x[0];
     t->max_n = n;
     t->indexed = 0;

@@ -105,7 +105,7 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-// Values of a row, or of a sample's, in each buffer, for both towers.
+// Values per row, or per sample, in each buffer, for both towers.
 struct widths {
     size_t W, M, dt, dpre, wide;
 };
@@ -208,7 +208,7 @@ static void stem_back(struct clip_grad *g, struct clip_tape *t)
                       clip_param_grad(g, CLIP_TEXT, CLIP_K_POS, -1));
         return;
     }
-    // x[0] is not needed any more: the gradient before ln_pre goes there.
+    // x[0] is no longer needed: the gradient before ln_pre is written there.
     const struct clip_params *p = &t->net->once;
     size_t P = (size_t)(c->grid * c->grid), patch = 3 * (size_t)c->patch_size;
     float *dstem = c->vision.no_norm_pre ? g->s.dx : t->x[0];
@@ -226,7 +226,7 @@ static void stem_back(struct clip_grad *g, struct clip_tape *t)
                   clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH_B, -1));
 }
 
-// Back through the final norm of `rows` rows x, to dx.
+// Backward through the final norm of `rows` rows x, to dx.
 static void final_back(struct clip_grad *g, struct clip_tape *t, size_t rows, size_t cols,
                        const float *x, const void *dy, bool dy_f32, float *dx)
 {

@@ -21,7 +21,7 @@
 #include "device/dev.h"
 #include "base/err.h"
 
-// Room for the backward pass, shared by everything; grown when needed.
+// Buffers for the backward pass, shared by both towers; grown when needed.
 struct clip_grad_scratch {
     size_t rows, n; // room for so many rows of the wider tower and so many samples
     float *dx, *dxs;
@@ -42,32 +42,31 @@ struct clip_grad {
     bool recompute;
 };
 
-// Allocates parameters and gradients, zero; gradients of what `locks` leave alone. 0 or -1. `table`
-// must outlive it.
+// Allocates parameters and gradients, all zero; tensors that `locks` leave unchanged have no
+// gradients. 0 or -1. `table` must outlive it.
 int clip_grad_init(struct clip_grad *g, struct dev *d, const struct clip_table *table,
                    const struct clip_locks *locks, bool recompute, struct err *e);
 void clip_grad_release(struct clip_grad *g);
-// New parameter values from host flat[table->n_flat]. 0 or -1.
+// Sets the parameters from host flat[table->n_flat]. 0 or -1.
 int clip_grad_upload(struct clip_grad *g, const float *flat, struct err *e);
-// After the optimiser changed g->flat.
+// Call it after the optimiser changed g->flat.
 void clip_grad_refresh(struct clip_grad *g);
 
-// Room in a tape for n samples and `rows` rows of a tower (vision: rows is not looked at); grows,
+// Allocates a tape for n samples and `rows` rows of a tower (vision ignores rows); it grows, and
 // never shrinks. A zeroed struct is empty. 0 or -1.
 int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id tower, size_t n,
                    size_t rows, struct err *e);
 void clip_tape_release(struct clip_grad *g, struct clip_tape *t);
 
-// Forward, and waits for nothing. pixels: host uint8 [n, size, size, 3], or NULL
-// where the tape's own pixels hold them; z: device float32 [n,
-// embed_dim]. 0 or -1.
+// Runs forward, and does not wait. pixels: host uint8 [n, size, size, 3], or NULL if the tape's own
+// pixels hold them; z: device float32 [n, embed_dim]. 0 or -1.
 int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
                      float *z, struct err *e);
 // tokens: host [n, context] as the tokenizer makes them, values below vocab. 0 or -1.
 int clip_grad_texts(struct clip_grad *g, size_t n, const int32_t *tokens, struct clip_tape *t,
                     float *z, struct err *e);
-// Backward from dz (device [n, embed_dim]) of the batch in the tape; adds to g->grad. Nothing is
-// done for a tower that is locked whole. 0 or -1.
+// Runs backward from dz (device [n, embed_dim]) for the batch in the tape; adds to g->grad. Does
+// nothing for a tower that is locked as a whole. 0 or -1.
 int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, struct err *e);
 // Whether a tower has any gradient.
 bool clip_grad_goes(const struct clip_grad *g, enum clip_tower_id tower);
@@ -79,7 +78,7 @@ size_t clip_grad_bytes(const struct clip_table *t, const struct clip_locks *lock
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
                        int lowest, bool recompute, size_t act_size);
 size_t clip_scratch_bytes(const struct clip_config *c, size_t n, size_t rows, size_t act_size);
-// Rows of n samples, at most.
+// The maximum number of rows of n samples.
 size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, size_t n);
 
 // -- inside (grad*.c)

@@ -14,7 +14,7 @@ static void fill(float *out, size_t n, double v)
         out[i] = (float)v;
 }
 
-// The random words of one tensor.
+// The random words for one tensor.
 struct source {
     uint64_t seed, stream;
 };
@@ -25,7 +25,7 @@ static double unit(uint32_t u)
     return (u + 0.5) * 0x1p-32;
 }
 
-// Four values a block (Box-Muller, both of each pair): values depend on nothing but their place.
+// Makes four values at a time (Box-Muller, both of each pair): a value depends only on its index.
 static void normal(const struct source *r, float *out, size_t n, double std)
 {
     for (size_t i = 0; i < n; i += 4) {

@@ -16,19 +16,19 @@ struct clip_locks {
     bool norms;    // gains and biases of all norms, in both towers
 };
 
-// The lowest block that backward goes to: -1: all of the tower, the stem too; clip_tower_blocks():
-// nothing of it.
+// The lowest block that backward reaches: -1: the whole tower with its stem; clip_tower_blocks():
+// none of it.
 int clip_locks_lowest(const struct clip_locks *l, const struct clip_config *c,
                       enum clip_tower_id id);
-// Whether backward gives tensor i a gradient. That of a norm may be given and not used.
+// Whether backward computes a gradient for tensor i. That of a norm may be computed and not used.
 bool clip_locks_graded(const struct clip_locks *l, const struct clip_table *t, size_t i);
-// Whether tensor i stays as it is.
+// Whether tensor i stays unchanged.
 bool clip_locked(const struct clip_locks *l, const struct clip_table *t, size_t i);
-// Elements of the tensors that have a gradient, and of those that are trained, in one array with
-// gaps as in the table's; without locks n_flat.
+// Elements of the tensors with a gradient, and of those that are trained, in one array with gaps
+// like the table's; without locks n_flat.
 size_t clip_locks_n_grad(const struct clip_locks *l, const struct clip_table *t);
 size_t clip_locks_n_trained(const struct clip_locks *l, const struct clip_table *t);
-// Elements of tensor i in such an array, the gap behind it included.
+// Elements of tensor i in such an array, including the gap after it.
 size_t clip_table_room(const struct clip_table *t, size_t i);
 
 #endif

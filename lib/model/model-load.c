@@ -16,7 +16,7 @@ struct loader {
     size_t n_host;
 };
 
-// A tensor as float32 on the device.
+// Loads a tensor as float32 onto the device.
 static float *load_f32(void *user, size_t i, struct err *e)
 {
     struct loader *l = user;
@@ -38,8 +38,8 @@ static float *load_f32(void *user, size_t i, struct err *e)
     return to;
 }
 
-// The values of a matrix where they lie when they can be used from there, else converted into
-// l->host.
+// Returns the values of a matrix in the mapped file if they can be used from there, else converts
+// them into l->host.
 static const void *matrix_values(struct loader *l, size_t i, enum dev_type *type)
 {
     enum st_dtype dtype;
@@ -69,7 +69,7 @@ static struct dev_weight *load_matrix(void *user, size_t i, size_t first, size_t
     return w;
 }
 
-// Room for the largest matrix, and for the pieces of load_f32.
+// Allocates for the largest matrix, and for the pieces of load_f32.
 static int host_room(struct loader *l, struct err *e)
 {
     const struct clip_table *t = &l->w->table;

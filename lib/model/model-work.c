@@ -31,7 +31,7 @@ static int take(struct dev *d, const struct want *w, size_t n, struct err *e)
 
 enum { WANTS = 23 };
 
-// The buffers of a tower: what goes into *w, and w->rows, w->seqs.
+// The buffers of a tower: the members of *w, w->rows and w->seqs.
 static void wants_of(const struct clip_config *c, enum clip_tower_id tower, const struct dev *d,
                      struct clip_work *w, struct want wants[WANTS])
 {
@@ -44,7 +44,7 @@ static void wants_of(const struct clip_config *c, enum clip_tower_id tower, cons
     size_t wide = max2(max2(3 * width, t->swiglu ? 2 * mlp : mlp), max2(patch, max2(2 * f, pool)));
     size_t image = vision ? 3 * (size_t)c->image_size * (size_t)c->image_size : 0;
     bool cls = !vision && t->class_last;
-    // A text has one row at least, a picture all its positions.
+    // A text has at least one row, a picture all its positions.
     size_t pass = d->pass_rows ? d->pass_rows : CLIP_WORK_ROWS;
     w->seqs = vision ? max2(pass / longest, 1) : pass;
     w->rows = vision ? w->seqs * longest : max2(pass, longest);
@@ -140,9 +140,9 @@ int clip_work_init(struct clip_model *m, enum clip_tower_id tower, struct err *e
     return 0;
 }
 
-// A layer whose result is scaled, or goes through an activation that no product applies, passes
-// through float32 rows of the device's own (linear's epilogue in dev.h; the tanh GELU of bfloat16
-// is in the product).
+// A layer whose result is scaled, or whose activation no product applies, goes through float32 rows
+// that the device keeps (linear's epilogue in dev.h; the tanh GELU of bfloat16 is part of the
+// product).
 static size_t linear_rows(const struct clip_tower *t, const struct dev *d, size_t rows)
 {
     size_t cols = t->ls_init > 0 ? (size_t)t->width : 0;

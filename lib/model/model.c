@@ -31,7 +31,8 @@ static uint64_t fetch(struct clip_model *m, enum clip_tower_id tower, float *out
     return m->dev->op->fetch(m->dev, out, w->emb, w->tape.n * dim_of(m, tower) * sizeof *out);
 }
 
-// Passes of the largest number so far, all but the last of a batch, are recorded.
+// Passes of the largest number of pictures so far (all but the last of a batch) are recorded as a
+// graph.
 static struct dev_record **record_of(struct clip_model *m, size_t n, bool unit)
 {
     struct clip_work *w = &m->work[CLIP_VISION];
@@ -94,7 +95,7 @@ int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, boo
                : 0;
 }
 
-// As many texts as fit into one pass; their number.
+// The number of texts that fit into one pass.
 static size_t text_pass(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,
                         float *out, uint64_t *number)
 {
@@ -136,7 +137,7 @@ int clip_model_texts(struct clip_model *m, size_t n, const int32_t *tokens, bool
                : 0;
 }
 
-// Multiplications and additions, one each, of the pool over s rows.
+// Multiplications and additions, counted separately, of the pool over s rows.
 static double pool_products(const struct clip_config *c, enum clip_tower_id id, double s)
 {
     const struct clip_tower *t = id == CLIP_VISION ? &c->vision : &c->text;

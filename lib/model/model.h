@@ -19,7 +19,8 @@
 #include "model/weights.h"
 #include "device/dev.h"
 
-// Buffers for up to `rows` rows of `seqs` sequences. What a pass does not need together shares one.
+// Buffers for up to `rows` rows of `seqs` sequences. Values that a pass does not need at the same
+// time share one.
 struct clip_work {
     size_t rows, seqs;
     struct clip_tape tape;        // over the buffers below
@@ -52,14 +53,14 @@ struct clip_model {
     struct clip_work work[2];
 };
 
-// Loads the towers, tensor by tensor: a matrix is converted and packed for the device, then its
-// pages of the file are dropped. 0 or -1.
+// Loads the towers tensor by tensor: converts and packs a matrix for the device, then drops its
+// pages of the file. 0 or -1.
 int clip_model_load(struct clip_model *m, struct dev *d, const struct clip_weights *w,
                     const struct clip_model_options *o, struct err *e);
 // No-op on a zeroed one.
 void clip_model_release(struct clip_model *m);
 
-// What a model takes on the device. Packed weights may be larger on the CPU.
+// Bytes of a model on the device. Packed weights may be larger on the CPU.
 struct clip_model_memory {
     size_t weights, work; // work: buffers of a pass
     size_t own;           // the device's
@@ -80,8 +81,9 @@ int clip_model_images(struct clip_model *m, size_t n, const uint8_t *pixels, boo
 // n rows of token ids, host [n, context], each in [0, vocab). 0 or -1.
 int clip_model_texts(struct clip_model *m, size_t n, const int32_t *tokens, bool unit, float *out,
                      struct err *e);
-// The same without waiting for the device: the rows are in `out` once clip_model_wait has returned
-// for *number, or a later one. 0: they are there. The input may be given back at once.
+// Does the same without waiting for the device: the rows are in `out` once clip_model_wait has
+// returned for *number, or a later number. 0: they are there already. The input may be reused at
+// once.
 int clip_model_images_start(struct clip_model *m, size_t n, const uint8_t *pixels, bool unit,
                             float *out, uint64_t *number, struct err *e);
 int clip_model_texts_start(struct clip_model *m, size_t n, const int32_t *tokens, bool unit,

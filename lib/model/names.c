@@ -26,7 +26,7 @@ static patterns open_clip_text = {
     [CLIP_K_LOGIT_SCALE] = "logit_scale",
     [CLIP_K_LOGIT_BIAS] = "logit_bias",
 };
-// Behind "visual." in the image tower.
+// Names after "visual." in the image tower.
 static patterns open_clip_block = {
     WEIGHT_BIAS(CLIP_K_LN1_W, "transformer.resblocks.#.ln_1"),
     [CLIP_K_QKV_W] = "transformer.resblocks.#.attn.in_proj_weight",
@@ -71,7 +71,7 @@ static patterns timm_block = {
     WEIGHT_BIAS(CLIP_K_PROJ_W, TIMM_BLOCK "mlp.fc2"),
     [CLIP_K_LS2] = TIMM_BLOCK "ls2.gamma",
 };
-// What timm's Eva names otherwise.
+// Tensors that timm's Eva names differently.
 static patterns eva01_block = {
     [CLIP_K_QKV_B] = TIMM_BLOCK "attn.q_bias||" TIMM_BLOCK "attn.v_bias",
 };
@@ -117,7 +117,7 @@ static patterns siglip_text = {
     [CLIP_K_LOGIT_SCALE] = "1:logit_scale",
     [CLIP_K_LOGIT_BIAS] = "1:logit_bias",
 };
-// Behind "vision_model." or "text_model.".
+// Names after "vision_model." or "text_model.".
 #define HF_ATTENTION "encoder.layers.#.self_attn."
 static patterns hf_block = {
     WEIGHT_BIAS(CLIP_K_LN1_W, "encoder.layers.#.layer_norm1"),
@@ -183,7 +183,7 @@ static const char *timm_pattern(enum clip_naming n, const struct clip_tensor *t,
     return timm_block[t->kind];
 }
 
-// A projection that open_clip itself puts behind timm's tower, or one with a bias.
+// A projection that open_clip itself adds after timm's tower, or one with a bias.
 static const char *other_head(const struct clip_tower *w, const struct clip_tensor *t)
 {
     if (w->outer_head && t->kind == CLIP_K_HEAD)
@@ -195,7 +195,7 @@ static const char *other_head(const struct clip_tower *w, const struct clip_tens
     return NULL;
 }
 
-// `own`: as the table names it, whole.
+// `own`: the table's own name, complete.
 static const char *open_clip_pattern(const struct clip_config *c, const struct clip_tensor *t,
                                      bool own, const char **prefix)
 {
@@ -217,7 +217,7 @@ static const char *open_clip_pattern(const struct clip_config *c, const struct c
     return open_clip_block[t->kind];
 }
 
-// The piece from `pattern` up to '|' or its end, with the block's number in it.
+// The part from `pattern` up to '|' or its end, with the block's number filled in.
 static void expand(const char *prefix, const char *pattern, int layer, char *name, size_t room)
 {
     size_t n = strcspn(pattern, "|"), at = 0;
@@ -228,7 +228,7 @@ static void expand(const char *prefix, const char *pattern, int layer, char *nam
                                 : (size_t)snprintf(name + at, room - at, "%c", pattern[i]);
 }
 
-// Leading dimensions of 1, and where the names begin.
+// Skips leading dimensions of 1, and the prefix of names.
 static int leading(const char **pattern)
 {
     size_t n = strspn(*pattern, "1");
@@ -246,7 +246,7 @@ static int pieces_of(const char *pattern)
     return n;
 }
 
-// Rows of piece i of n: equal shares, but of two that are q and kv.
+// Rows of piece i of n: equal shares, except for two pieces, which are q and kv.
 static size_t rows_of(const struct clip_tensor *t, int i, int n)
 {
     size_t rows = t->rank ? t->shape[0] : 1;
@@ -262,7 +262,7 @@ static void shape_of(const struct clip_tensor *t, int ones, bool transposed,
         p->shape[i] = 1;
     for (int i = 0; i < t->rank; i++)
         p->shape[ones + i] = i ? t->shape[i] : p->rows;
-    // A row by itself is a vector.
+    // A single row is a vector.
     if (ones && t->rank == 2 && t->shape[0] == 1) {
         p->rank = 3;
         p->shape[0] = p->shape[1] = 1;

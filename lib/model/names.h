@@ -21,7 +21,7 @@ struct clip_file_part {
 };
 
 // The pieces in which files with Hugging Face's names (`hf`), or with open_clip's, keep a tensor,
-// c->custom_text minded. Their number; 0: such a file cannot hold it.
+// considering c->custom_text. Returns their number; 0: such a file cannot hold it.
 int clip_file_parts(const struct clip_config *c, const struct clip_tensor *t, bool hf,
                     struct clip_file_part part[CLIP_PARTS_MAX]);
 // Whether the file has a projection as [out, in].

@@ -20,7 +20,7 @@ struct opening {
     const struct clip_net_source *s;
 };
 
-// Queries by themselves, keys and values together.
+// Queries separately, keys and values together.
 static int take_split(struct opening *o, size_t i, struct clip_params *p, struct err *e)
 {
     const struct clip_net_source *s = o->s;
@@ -99,7 +99,7 @@ void clip_net_close(struct clip_net *n, struct dev *d, bool vectors)
     memset(n, 0, sizeof *n);
 }
 
-// As timm makes it: places, bands and angles in float32.
+// As timm computes them: places, bands and angles in float32.
 static void rope_table(const struct clip_config *c, float *table)
 {
     const struct clip_tower *t = &c->vision;

@@ -9,7 +9,7 @@
 
 enum { ALIGN_FLOATS = 16 }; // 64 bytes
 
-// Sizes a shape can be made of; the numbers below are of the tower, or its pool, at hand.
+// Sizes of which shapes are made; the numbers below are those of the current tower, or of its pool.
 enum dim { D_END, D_W, D_3W, D_M, D_FC, D_E, D_F, D_2F, D_3F, D_Q, D_3, D_P, D_POS, D_VOCAB };
 
 struct row {
@@ -37,7 +37,7 @@ static const struct row map_pool[] = {
     {CLIP_K_LN2_B, {D_W}},       {CLIP_K_FC_W, {D_M, D_W}},   {CLIP_K_FC_B, {D_M}},
     {CLIP_K_PROJ_W, {D_W, D_M}}, {CLIP_K_PROJ_B, {D_W}},
 };
-// CoCa's pool gives rows of embed_dim. One matrix where that is the width, else two.
+// CoCa's pool gives rows of embed_dim. One matrix if that is the width, else two.
 static const struct row query_pool[] = {
     {CLIP_K_LATENT, {D_Q, D_F}}, {CLIP_K_LN_Q_W, {D_F}},     {CLIP_K_LN_Q_B, {D_F}},
     {CLIP_K_LN1_W, {D_W}},       {CLIP_K_LN1_B, {D_W}},      {CLIP_K_QKV_W, {D_3W, D_W}},
@@ -193,7 +193,7 @@ static int add_tower(struct clip_table *t, enum clip_tower_id id, struct err *e)
     return add_rows(&once, head, COUNT(head), e);
 }
 
-// No tensor is anywhere yet.
+// No tensor has a place yet.
 static int make_index(struct clip_table *t, struct err *e)
 {
     for (int i = 0; i < 2; i++) {

@@ -51,8 +51,8 @@ enum clip_kind {
     CLIP_K_LATENT,   // pool [queries, F]: learned rows
     CLIP_K_LN_Q_W,   // CLIP_POOL_QUERY [F]: of the learned rows
     CLIP_K_LN_Q_B,   // [F]
-    // Queries, and keys and values. Tensors where the pool's F is not W, else parts of a QKV_W that
-    // is used in two pieces.
+    // Queries, and keys and values: tensors if the pool's F is not W, else parts of a QKV_W that is
+    // used in two pieces.
     CLIP_K_Q_W,  // [F, F]
     CLIP_K_KV_W, // [2 F, W]
     CLIP_K_COUNT

@@ -15,7 +15,8 @@ size_t clip_class_tokens(const struct clip_config *c, const int32_t *tokens)
     return (size_t)last + 1;
 }
 
-// Rows of keys that class token i looks at, into key; their number. `at`: the text's first row.
+// Writes the rows of keys that class token i attends to into key; returns their number. `at`: the
+// text's first row.
 static size_t list_keys(const struct clip_config *c, const int32_t *tokens, size_t len, size_t at,
                         size_t class_row, int32_t *key)
 {
@@ -28,7 +29,7 @@ static size_t list_keys(const struct clip_config *c, const int32_t *tokens, size
     return n;
 }
 
-// Rows of tokens: start and their ids; the longest text's length into t->max_len.
+// Writes the rows of tokens (start and ids); the longest text's length into t->max_len.
 static void lay_tokens(const struct clip_config *c, struct clip_tape *t, const int32_t *tokens,
                        bool whole, int32_t *start, int32_t *flat)
 {
@@ -80,7 +81,7 @@ void clip_class_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens,
     d->op->upload(d, t->token, flat, r->tokens * item);
 }
 
-// A sequence of one token each, number 0 of a table of one row, in the last place of all.
+// A sequence of one token each, with number 0 in a table of one row, at the last position.
 void clip_class_embed(struct dev *d, struct clip_tape *t)
 {
     const struct clip_params *p = &t->net->once;
@@ -102,7 +103,7 @@ void clip_class_attention(struct dev *d, struct clip_tape *t, const struct dev_a
     struct dev_attention of = *a;
     if (!a->last_only)
         d->op->attention(d, a);
-    // Keys and values lie side by side.
+    // Keys and values are side by side.
     d->op->gather_act(d, r->n_keys, 2 * W, a->k, a->kv_ld, r->key, r->kv);
     of.causal = false;
     of.last_only = true;

@@ -5,7 +5,8 @@
 
 #include "model/tower.h"
 
-// Tokens of a caption that are run, the class token not counted: up to the last that it sees.
+// Tokens of a caption that are computed, the class token not counted: up to the last one that it
+// attends to.
 size_t clip_class_tokens(const struct clip_config *c, const int32_t *tokens);
 // clip_tape_texts for such a tower; t->start has the rows of tokens alone.
 void clip_class_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole);

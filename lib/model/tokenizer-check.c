@@ -8,7 +8,7 @@ int clip_check_tokenizer(const struct tokenizer *t, const struct clip_config *c,
     if (size > (size_t)c->vocab)
         return err_set(e, "the tokenizer has %zu tokens, the model's vocab_size is %d", size,
                        c->vocab);
-    // Read at the last or first position, whatever stands there.
+    // Reads the text at the first or last position, whatever token is there.
     if (c->text.read != CLIP_READ_END)
         return 0;
     if (c->eos_id >= 0 && eot != c->eos_id)

@@ -95,7 +95,7 @@ static void copy_stream(const struct clip_block *k, const float *from, float *to
         k->op->copy(k->d, to, from, k->q_rows * k->F * sizeof *to);
 }
 
-// y += gamma * (in W^T + b), the branch before gamma kept where there is room.
+// y += gamma * (in W^T + b); keeps the branch before gamma if there is a buffer for it.
 static void add_branch(const struct clip_block *k, const void *in, size_t in_cols,
                        enum clip_kind weight, enum clip_kind gamma, void *branch, float *y)
 {
@@ -133,7 +133,7 @@ static void pool_queries(const struct clip_block *k)
         to_act(k, t->n, k->F, t->x0s, t->h1s);
 }
 
-// The rows that are read, for queries and for the stream.
+// Gathers the rows that are read, for queries and for the stream.
 static void read_queries(const struct clip_block *k)
 {
     struct clip_tape *t = k->t;
@@ -196,7 +196,7 @@ static void attention_branch(const struct clip_block *k)
         add_branch(k, in, k->W, CLIP_K_OUT_W, CLIP_K_LS1, b->br1, b->x1);
 }
 
-// From h2 to the MLP's middle; what its second product reads.
+// From h2 to the MLP's hidden values; returns the input of its second product.
 static const void *mlp_middle(const struct clip_block *k)
 {
     struct clip_room *b = k->b;

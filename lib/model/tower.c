@@ -43,7 +43,7 @@ static void upload_rows(struct dev *d, struct clip_tape *t, const int32_t *start
     d->op->upload(d, t->sel, sel, t->n * sizeof *sel);
 }
 
-// The same whenever there are as many pictures.
+// The same for every batch with as many pictures.
 void clip_tape_images(struct dev *d, struct clip_tape *t)
 {
     size_t n = t->n;
@@ -152,7 +152,7 @@ static void head(struct dev *d, struct clip_tape *t, bool headless, float *z)
         project(d, t, F, z);
 }
 
-// One row a sample of those that came out of the last block.
+// Gathers one row a sample from those that the last block returned.
 static void pool_rows(struct dev *d, struct clip_tape *t, float *x)
 {
     const struct clip_tower *c = t->net->cfg;

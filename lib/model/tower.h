@@ -18,8 +18,8 @@
 #include "device/dev.h"
 #include "base/err.h"
 
-// Parameters by kind, NULL where the tower has none: vectors and tables float32 on the device,
-// matrices as its products like them.
+// Parameters by kind, NULL if the tower has none: vectors and tables as float32 on the device,
+// matrices in the form that its products read.
 struct clip_params {
     float *v[CLIP_K_COUNT];
     struct dev_weight *m[CLIP_K_COUNT];
@@ -46,8 +46,8 @@ struct clip_net_source {
     void *user;
 };
 
-// c: the table's config, which must outlive the net. 0, or -1 with the net to be closed all the
-// same.
+// c: the table's config, which must outlive the net. 0, or -1; the net must be closed in both
+// cases.
 int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct clip_config *c,
                   enum clip_tower_id id, bool whole, const struct clip_net_source *s,
                   struct err *e);
@@ -59,9 +59,9 @@ void clip_net_weights(struct clip_net *n, struct dev *d,
 // Whether only one row of a sample goes on in block `layer`.
 bool clip_net_split(const struct clip_net *n, int layer);
 
-// What a block leaves: `rows` rows, of which `q_rows` go on (all of them, or in a split block one a
+// What a block keeps: `rows` rows, of which `q_rows` go on (all of them, or in a split block one a
 // sample). A pass that keeps nothing has NULL for statistics and copies, and one buffer for values
-// that are not needed together.
+// that are not needed at the same time.
 struct clip_room {
     float *mean1, *rstd1; // [rows]
     void *h1;             // act [rows, W]: after ln_1
@@ -94,7 +94,7 @@ struct clip_class_rows {
     void *kv;          // act [rows, 2 W]: keys and values of those rows
 };
 
-// What a pass leaves of a tower for a batch.
+// What a pass keeps of a tower for a batch.
 struct clip_tape {
     struct clip_net *net;
     bool recompute;           // blocks[0] serves all but the last

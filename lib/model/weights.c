@@ -22,7 +22,7 @@ static void shape_text(char *out, size_t n, const uint64_t *shape, int rank)
         snprintf(out + at, n - at, "]");
 }
 
-// Leading dimensions of 1 are no matter: a class token is [W], [1, 1, W] elsewhere.
+// Leading dimensions of 1 are ignored: a class token is [W] here, [1, 1, W] elsewhere.
 static bool same_shape(const struct st_tensor *s, const uint64_t *shape, int rank)
 {
     int a = 0, b = 0;
@@ -38,7 +38,7 @@ static bool same_shape(const struct st_tensor *s, const uint64_t *shape, int ran
     return true;
 }
 
-// Takes a piece of table tensor i.
+// Uses a piece for table tensor i.
 static int take(struct clip_weights *w, size_t i, const struct clip_file_part *f, bool *used,
                 struct err *e)
 {
@@ -65,7 +65,7 @@ static int take(struct clip_weights *w, size_t i, const struct clip_file_part *f
     return 0;
 }
 
-// `module`: what stands before every name.
+// `module`: the prefix of every name.
 static int match_all(struct clip_weights *w, const char *module, bool *used, struct err *e)
 {
     for (size_t i = 0; i < w->table.n; i++) {
@@ -88,7 +88,7 @@ static int match_all(struct clip_weights *w, const char *module, bool *used, str
     return 0;
 }
 
-// Entries without effect on the model that old files carry.
+// Entries of older files that have no effect on the model.
 static bool ignorable(const char *name)
 {
     static const char *const names[] = {
@@ -150,7 +150,7 @@ int clip_weights_open_file(struct clip_weights *w, const struct clip_config *c, 
     return rc;
 }
 
-// The first of the four names that is there, malloc'd.
+// The first of the four names that exists, malloc'd.
 static char *find_file(const char *folder, struct err *e)
 {
     static const char *const names[] = {"open_clip_model.safetensors",

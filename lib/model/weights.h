@@ -45,8 +45,8 @@ void clip_weights_close(struct clip_weights *w);
 void clip_weights_get(const struct clip_weights *w, size_t i, float *dst);
 // Rows [first, first + n) along its first dimension (rank 0: one row of one element).
 void clip_weights_rows(const struct clip_weights *w, size_t i, size_t first, size_t n, float *dst);
-// The bytes of tensor i as they lie in the file when they are one piece in the table's layout, with
-// their type (ST_F32, ST_F16, ST_BF16); NULL otherwise. May not be aligned. Valid until close.
+// The bytes of tensor i in the mapped file if they are one piece in the table's layout, with their
+// type (ST_F32, ST_F16, ST_BF16); else NULL. They may not be aligned. Valid until close.
 const void *clip_weights_raw(const struct clip_weights *w, size_t i, enum st_dtype *dtype);
 // What turns cosines into logits: exp(logit_scale), and logit_bias. False, *bias 0: it has no bias.
 bool clip_weights_logits(const struct clip_weights *w, double *scale, double *bias);

@@ -40,7 +40,7 @@ static bool is_pair(const void *slot, const void *key)
     return p->key == *(const uint64_t *)key || p->key == NO_PAIR;
 }
 
-// The pair's entry, or the empty one where it would be.
+// Returns the pair's entry, or the empty one where it would be.
 static struct bpe_pair *find_pair(const struct bpe *b, uint64_t key)
 {
     return hash_find(b->pairs, sizeof *b->pairs, b->pair_mask, pair_slot(key), is_pair, &key);
@@ -79,8 +79,8 @@ static void first_symbols(const struct bpe *b, const uint8_t *word, size_t n, in
     id[n - 1] = b->last_id[word[n - 1]];
 }
 
-// As the reference does it: every occurrence of the best pair from left to right, then the next
-// best. rank[i] is that of (id[i], id[i + 1]).
+// Merges as the reference does: every occurrence of the best pair from left to right, then the next
+// best pair. rank[i] is the rank of (id[i], id[i + 1]).
 static size_t merge_short(const struct bpe *b, int32_t *id, size_t n)
 {
     uint32_t rank[BPE_SHORT];
@@ -187,8 +187,9 @@ static void merge_chain(const struct bpe *b, struct chain *ch, struct heap *h)
         merge_at(b, ch, h, heap_pop(h));
 }
 
-// n log n for the words that only hostile captions have. Fewer than n merges of two proposals each
-// and n at the start: the heap never holds more than 3 n.
+// Takes n log n time, for the long words that only hostile captions have. There are fewer than n
+// merges, each of which proposes two, and n proposals at the start: the heap never holds more than
+// 3 n.
 static int encode_long(const struct bpe *b, const uint8_t *word, size_t n, int32_t *out, size_t max,
                        size_t *used, struct err *e)
 {

@@ -30,15 +30,15 @@ struct bpe {
 };
 
 // Builds the tables. `words` are candidates for the whole-word table: each is kept if merging
-// really ends in its token. byte_id and last_id must be filled in. 0, or -1 with nothing to
-// release.
+// really ends in its token. The caller must have filled in byte_id and last_id. 0, or -1 with
+// nothing to release.
 int bpe_init(struct bpe *b, const struct bpe_merge *merges, size_t n_merges,
              const struct bpe_word *words, size_t n_words, struct err *e);
 void bpe_release(struct bpe *b);
 
-// Encodes word[0..n), writing the first `max` token ids to out and their number to *used. Reads b
-// only. Where a file's later merge makes a pair of an earlier rank (no trained vocabulary has one),
-// words over BPE_SHORT bytes may be cut otherwise than in Python. 0, or -1 (out of memory).
+// Encodes word[0..n), writes the first `max` token ids to out and the number of ids to *used. Only
+// reads b. If a later merge of the file makes a pair of an earlier rank (no trained vocabulary has
+// one), words over BPE_SHORT bytes may be cut differently than in Python. 0, or -1 (out of memory).
 enum { BPE_SHORT = 96 };
 int bpe_encode(const struct bpe *b, const uint8_t *word, size_t n, int32_t *out, size_t max,
                size_t *used, struct err *e);

@@ -12,7 +12,7 @@
 #include "base/mem.h"
 #include "text/pieces.h"
 
-// What is left of a message.
+// The remaining bytes of a message.
 struct message {
     const uint8_t *at, *end;
 };
@@ -50,8 +50,8 @@ static int check_unit(const struct trie *t, size_t i, size_t at, bool leaf, stru
     return 0;
 }
 
-// All units that a text can lead to. Ends may be shared, but no way goes in circles, and the
-// library has room for 32 leaves on one.
+// Checks all units that a text can lead to. Ends may be shared, but no path may be a circle, and
+// the library has memory for 32 leaves on one path.
 static int walk(const struct trie *t, size_t i, int depth, struct err *e)
 {
     uint32_t unit = unit_of(t, i);
@@ -87,7 +87,7 @@ int piece_rules_check(const void *rules, size_t n, struct err *e)
     struct trie t = {p + 4, (uint32_t)(trie / 4), n - 4 - trie, NULL};
     if (!(t.below = mem_alloc(t.units, 1, e)))
         return -1;
-    // With a label the root could be met again.
+    // With a label, a path could return to the root.
     int rc = unit_of(&t, 0) & 0x800001ff ? err_set(e, "its rules have no root, at unit 0")
                                          : walk(&t, 0, 0, e);
     free(t.below);
@@ -114,7 +114,7 @@ static bool skip(struct message *m, size_t n)
     return true;
 }
 
-// The next field: its number, and what is in it where that is bytes. 1; 0: the end; -1.
+// Reads the next field: its number, and its contents if they are bytes. 1; 0: the end; -1.
 static int next(struct message *m, uint64_t *field, struct message *inner)
 {
     uint64_t key, v;

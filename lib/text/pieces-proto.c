@@ -58,7 +58,7 @@ static void real(struct wire *w, unsigned field, float v)
     put(w, b, sizeof b);
 }
 
-// A message inside: written apart, as its length comes first.
+// A nested message: it is written separately, because its length comes first.
 static void message(struct wire *w, unsigned field, struct wire *inner)
 {
     w->bad |= inner->bad;

@@ -17,7 +17,8 @@ struct piece_model;
 struct piece_model *piece_model_new(const void *proto, size_t n, struct err *e);
 void piece_model_free(struct piece_model *m); // NULL allowed
 
-// Number of pieces, and the id of one by its text, -1: none. The id of the end of a text, -1: none.
+// Returns the number of pieces; the id of a piece by its text, -1: none; the id of the end of a
+// text, -1: none.
 size_t piece_model_size(const struct piece_model *m);
 int32_t piece_model_find(const struct piece_model *m, const char *piece);
 int32_t piece_model_end(const struct piece_model *m);
@@ -28,8 +29,8 @@ int piece_model_normalize(const struct piece_model *m, const uint8_t *text, size
 int piece_model_encode(const struct piece_model *m, const uint8_t *text, size_t n, int32_t *ids,
                        size_t max, size_t *used, struct err *e);
 
-// -- pieces-check.c: whether all that a ModelProto's rules point at is within them, which the
-// library takes for granted; and of such rules (precompiled_charsmap) themselves. 0 or -1.
+// -- pieces-check.c: checks that all that a ModelProto's rules point at lies within them, which the
+// library does not check; and the same for such rules (precompiled_charsmap) alone. 0 or -1.
 int piece_proto_check(const void *proto, size_t n, struct err *e);
 int piece_rules_check(const void *rules, size_t n, struct err *e);
 

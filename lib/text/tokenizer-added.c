@@ -12,8 +12,8 @@
 #include "base/path.h"
 #include "text/tokenizer-vocab.h"
 
-// The flags of one token. A mark is looked for in the raw caption, a word in the cleaned one, where
-// the file does not say.
+// The flags of one token. If the file does not say, a mark is searched for in the raw caption and a
+// word in the cleaned one.
 static int read_flags(struct vocab_added *t, const cJSON *o, struct err *e)
 {
     if (json_bool(o, "special", JSON_OPTIONAL, &t->special, e) < 0)
@@ -73,7 +73,8 @@ static int read_decoder(struct vocab *v, const cJSON *config, struct err *e)
     return 0;
 }
 
-// Is it one of the further special tokens that a file names: strings, or objects with content?
+// Whether it is one of the further special tokens that a file names, as strings or as objects with
+// content.
 static bool names_special(const cJSON *file, const char *list, const char *text)
 {
     const cJSON *all = cJSON_GetObjectItemCaseSensitive(file, list);
@@ -89,7 +90,7 @@ static bool names_special(const cJSON *file, const char *list, const char *text)
 static const char *const lists[] = {"additional_special_tokens", "extra_special_tokens"};
 enum { LISTS = sizeof lists / sizeof *lists };
 
-// The files, parsed; NULL where one is not there.
+// The parsed files; NULL if a file does not exist.
 struct files {
     cJSON *config, *fast, *map, *plain;
 };
@@ -127,7 +128,7 @@ static bool has_token(const struct vocab *v, const char *text, size_t n)
     return false;
 }
 
-// Special tokens that have no entry of their own stand in the vocabulary.
+// Special tokens without an entry of their own are in the vocabulary.
 static int read_names(struct vocab *v, const cJSON *file, const char *list, struct err *e)
 {
     const cJSON *all = cJSON_GetObjectItemCaseSensitive(file, list);
@@ -166,7 +167,7 @@ static int read_all(struct vocab *v, const struct files *f, struct err *e)
     return rc ? -1 : 0;
 }
 
-// The object in "folder/name", NULL where there is no such file. 0 or -1.
+// The object in "folder/name", NULL if there is no such file. 0 or -1.
 static int open_one(cJSON **to, const char *folder, const char *name, struct err *e)
 {
     static const struct json_limits lim = {.bytes = VOCAB_FILE_MAX};

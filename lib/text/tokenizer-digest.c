@@ -8,7 +8,7 @@
 #include "text/tokenizer-vocab.h"
 #include "text/tokenizer.h"
 
-// The files as they are: they have one form each.
+// Digests the files as they are: each has only one form.
 static int digest_files(struct digest *d, const char *folder, struct err *e)
 {
     for (size_t i = 0; tokenizer_other_files[i]; i++) {

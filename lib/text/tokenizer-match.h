@@ -23,7 +23,7 @@ struct token_matcher {
     size_t first[257];          // tokens of first byte b: [first[b], first[b + 1])
 };
 
-// Copies n tokens. None: a matcher that finds nothing. 0, or -1 with nothing to release.
+// Copies n tokens. With none the matcher finds nothing. 0, or -1 with nothing to release.
 int token_matcher_init(struct token_matcher *m, const struct match_token *tokens, size_t n,
                        struct err *e);
 void token_matcher_release(struct token_matcher *m); // safe on a zeroed one
@@ -33,7 +33,8 @@ struct token_hit {
     int32_t id;
 };
 
-// The first token at or after `from` in text[0..n). False: none. Linear in the text.
+// Finds the first token at or after `from` in text[0..n); false if there is none. Linear in the
+// text.
 bool token_matcher_next(const struct token_matcher *m, const uint8_t *text, size_t n, size_t from,
                         struct token_hit *hit);
 

@@ -35,7 +35,7 @@ static int read_some(struct file_bytes *b, gzFile f, bool *end, struct err *e)
     return 0;
 }
 
-// A file, gzipped or not. zlib reports a cut file as an error only when it is closed.
+// Reads a file, gzipped or not. zlib reports a truncated file as an error only when it is closed.
 static int read_file(struct file_bytes *b, const char *path, struct err *e)
 {
     gzFile f = gzopen(path, "rb");
@@ -72,7 +72,7 @@ static int read_with(struct vocab *v, const char *path, reader *read, struct err
     return status ? err_wrap(e, "%s", path) : 0;
 }
 
-// "dir/name" into out if there is such a file.
+// Writes "dir/name" into out if there is such a file.
 static bool find_file(char out[PATH_BYTES], const char *dir, const char *name)
 {
     struct stat st;

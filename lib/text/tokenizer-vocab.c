@@ -122,7 +122,7 @@ static int other_id(const struct vocab_added *t, int32_t id, struct err *e)
                    (int)(t->n < 60 ? t->n : 60), t->text, (long)t->id, (long)id);
 }
 
-// Start or end of a text: 1 when it is one and added, 0 when it is none.
+// Start or end of a text: 1 if it is one of these and was added, 0 if not.
 static int add_special(struct vocab *v, const struct vocab_added *t, struct err *e)
 {
     for (int i = 0; i < VOCAB_SPECIALS; i++) {
@@ -207,7 +207,8 @@ void vocab_release(struct vocab *v)
     memset(v, 0, sizeof *v);
 }
 
-// Bytes that stand for themselves (as Latin-1 characters); the others are U+0100 and on, in order.
+// Bytes that stand for themselves (as Latin-1 characters); the others are U+0100 and following, in
+// order.
 static bool is_own_character(int32_t c)
 {
     return (c >= '!' && c <= '~') || (c >= 0xa1 && c <= 0xac) || (c >= 0xae && c <= 0xff);
@@ -274,7 +275,7 @@ static bool next_line(const char *data, size_t n, size_t *at, const char **line,
     return true;
 }
 
-// "left right": false if the line is anything else.
+// Splits "left right"; false if the line has another form.
 static bool split_pair(const char *line, size_t len, size_t *n_left, size_t *right)
 {
     const char *space = memchr(line, ' ', len);
@@ -291,7 +292,7 @@ struct merge_lines {
     size_t len, n_left, right;
 };
 
-// Steps to the next merge, past a first line of comment and empty lines at the end. 1, 0 at the
+// Moves on to the next merge, past a first line of comment and empty lines at the end. 1, 0 at the
 // end, -1.
 static int next_merge(struct merge_lines *m, const char *data, size_t n, struct err *e)
 {
@@ -316,7 +317,7 @@ int vocab_read_merges(struct vocab *v, const char *data, size_t n, size_t max, s
     return more < 0 ? -1 : 0;
 }
 
-// 256 bytes, 256 bytes at a word's end: characters that stand for themselves first.
+// 256 bytes, then 256 bytes at a word's end: characters that stand for themselves first.
 static int add_byte_tokens(struct vocab *v, struct err *e)
 {
     int32_t id = 0;

@@ -25,9 +25,9 @@ struct vocab_token {
     int32_t id; // -1 = empty slot
 };
 
-// A token that the tokenizer's files add to the vocabulary (a learned word, a mark): taken out of a
-// caption whole, before the rest is cut into words. White space beside it never counts (lstrip and
-// rstrip change no id), as words lose theirs.
+// A token that the tokenizer's files add to the vocabulary (a learned word, a mark). It is taken
+// out of a caption as a whole, before the rest is cut into words. White space beside it does not
+// matter (lstrip and rstrip change no id), because words lose theirs.
 struct vocab_added {
     const char *text; // UTF-8 as a caption has it, not byte symbols; not NUL-terminated
     uint32_t n;
@@ -64,9 +64,9 @@ void vocab_release(struct vocab *v);
 int32_t vocab_find(const struct vocab *v, const char *text, size_t n);
 // Id of VOCAB_SOT or VOCAB_EOT under either name, -1 = none.
 int32_t vocab_special(const struct vocab *v, int which);
-// Adds a token; one that is there already gets the new id. 0 or -1.
+// Adds a token; if it exists already it gets the new id. 0 or -1.
 int vocab_add(struct vocab *v, const char *text, size_t n, int32_t id, struct err *e);
-// Adds the merge of two tokens that are there, as is their concatenation. 0 or -1.
+// Adds the merge of two existing tokens whose concatenation is also a token. 0 or -1.
 int vocab_merge(struct vocab *v, const char *left, size_t n_left, const char *right, size_t n_right,
                 struct err *e);
 // Adds a token that captions are searched for. The start and end of a text become ordinary tokens,
@@ -74,8 +74,8 @@ int vocab_merge(struct vocab *v, const char *left, size_t n_left, const char *ri
 // that is a token anyway (Stable Diffusion's padding "!"): for a caption it is that character. The
 // same token again changes nothing; with another id it is refused. 0 or -1.
 int vocab_add_token(struct vocab *v, const struct vocab_added *t, struct err *e);
-// Bytes that the token's characters stand for, without "</w>": their number, or -1 (a character
-// that stands for none, or more than `max`).
+// The bytes that the token's characters stand for, without "</w>": returns their number, or -1 (a
+// character that stands for none, or more than `max` bytes).
 int vocab_bytes(const char *text, size_t n, uint8_t *bytes, size_t max);
 // The character that stands for a byte, in UTF-8: 1 or 2 bytes.
 size_t vocab_byte_text(uint8_t byte, char out[2]);
@@ -87,8 +87,8 @@ int vocab_read_merges(struct vocab *v, const char *data, size_t n, size_t max, s
 int vocab_read_vocab_json(struct vocab *v, const char *data, size_t n, struct err *e);
 int vocab_read_tokenizer_json(struct vocab *v, const char *data, size_t n, struct err *e);
 
-// The files of a folder that name added tokens (tokenizer-added.c): tokenizer_config.json,
-// tokenizer.json, special_tokens_map.json and added_tokens.json, each where it is there. After the
+// Reads the files of a folder that name added tokens (tokenizer-added.c): tokenizer_config.json,
+// tokenizer.json, special_tokens_map.json and added_tokens.json, if they exist. Call it after the
 // vocabulary itself. 0 or -1.
 int vocab_read_added(struct vocab *v, const char *folder, struct err *e);
 // `added_tokens` of a tokenizer.json. 0 or -1.

@@ -11,8 +11,8 @@
 #include "base/mem.h"
 #include "base/path.h"
 
-// What CLIPTokenizerFast saves; the ids of the special tokens are put in, vocabulary, merges and
-// added tokens come into the empty places.
+// What CLIPTokenizerFast saves; the ids of the special tokens, the vocabulary, merges and added
+// tokens are filled in.
 static const char fast_form[] =
     "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\"added_tokens\":[],"
     "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},"

@@ -91,7 +91,7 @@ static int build_bpe(struct bpe *b, const struct vocab *v, struct err *e)
     return status;
 }
 
-// The text that an added token is looked for by; its bytes go to *clean where it is a cleaned one.
+// The text by which an added token is searched; if that is a cleaned text, *clean gets its bytes.
 static int match_text(const struct vocab_added *a, struct text_bytes *clean, struct match_token *to,
                       struct err *e)
 {
@@ -227,9 +227,9 @@ static enum kind kind_of_category(utf8proc_category_t category)
 }
 
 // Kind of the character at s; its length in *used. s is valid UTF-8 and cleaned, so that U+0020 is
-// the only white space left. U+0345 counts as one: it is a mark that folds to a letter (iota), and
-// Python's regex module, ignoring case, finds it neither in the pattern's sets of letters nor out
-// of them.
+// the only white space left. U+0345 has a kind of its own: it is a mark that folds to a letter
+// (iota), and Python's regex module, ignoring case, finds it neither inside nor outside the
+// pattern's sets of letters.
 static enum kind kind_at(const uint8_t *s, size_t n, size_t *used)
 {
     uint8_t c = s[0];
@@ -252,8 +252,8 @@ static enum kind kind_at(const uint8_t *s, size_t n, size_t *used)
 }
 
 // Bytes of s that match the pattern, letter case ignored: an s also matches a long s (U+017F), as
-// in Python's regex module; no other letter of the patterns has a fellow outside ASCII that
-// lower-casing leaves. 0 = no match.
+// in Python's regex module; no other letter of the patterns has such an equivalent outside ASCII
+// after lower-casing. 0 = no match.
 static size_t match(const uint8_t *s, size_t n, const char *pattern)
 {
     size_t i = 0;
@@ -286,14 +286,14 @@ static size_t run_length(const uint8_t *s, size_t n, enum kind kind)
     return i;
 }
 
-// A row being filled: ids up to `max`, which leaves room for eot.
+// A row that is being filled: ids up to `max`, which leaves one place for eot.
 struct token_row {
     int32_t *id;
     size_t n, max;
 };
 
-// The special token at s, if any: its length, and which. A long s spells none of them (only the
-// exact name is a token), but is one piece all the same.
+// The special token at s, if any: its length, and which one. A name spelled with a long s is no
+// token (only the exact name is), but it is still one piece.
 static size_t match_special(const struct tokenizer *t, const uint8_t *s, size_t n,
                             const struct special **which)
 {
@@ -309,7 +309,7 @@ static size_t match_special(const struct tokenizer *t, const uint8_t *s, size_t 
     return 0;
 }
 
-// Length of the piece at s; *skip if it is white space.
+// Length of the piece at s; *skip is set if it is white space.
 static size_t piece_length(const uint8_t *s, size_t n, bool *skip)
 {
     size_t used, k = match_contraction(s, n);
@@ -347,7 +347,7 @@ static void put(struct token_row *row, int32_t id)
         row->id[row->n++] = id;
 }
 
-// A cleaned text, cut at the added tokens in it.
+// Encodes a cleaned text, cut at the added tokens in it.
 static int encode_cleaned(const struct tokenizer *t, const uint8_t *s, size_t n,
                           struct token_row *row, struct err *e)
 {
@@ -369,7 +369,7 @@ static enum text_status encode_part(const struct tokenizer *t, const char *text,
     return !status && encode_cleaned(t, clean->data, clean->n, row, e) ? TEXT_ERROR : status;
 }
 
-// A text cut at the added tokens that are looked for before it is cleaned.
+// Encodes a text, cut at the added tokens that are searched for before it is cleaned.
 static enum text_status encode_text(const struct tokenizer *t, const char *text, size_t n,
                                     struct token_row *row, struct err *e)
 {

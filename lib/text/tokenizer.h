@@ -43,7 +43,8 @@ struct vocab;
 // A vocabulary may have any size; one that lacks a byte, a merge's parts or result, or the special
 // tokens is refused. NULL with e set.
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
-// The same from a vocabulary that was read (tokenizer-vocab.h); it may be released afterwards.
+// Opens the same from a vocabulary that was read (tokenizer-vocab.h); it may be released
+// afterwards.
 struct tokenizer *tokenizer_build(const struct vocab *v, struct err *e);
 void tokenizer_free(struct tokenizer *t); // NULL allowed
 
@@ -59,7 +60,7 @@ struct tokenizer_style {
 // sentencepiece.bpe.model (text/words.h). CLIP's has no style.
 // The files that one of those consists of, NULL-terminated.
 extern const char *const tokenizer_other_files[];
-// 1: `path` is a folder with one of those; 0: it is none, or CLIP's; -1.
+// 1: `path` is a folder with one of those; 0: it has none, or CLIP's; -1.
 int tokenizer_is_other(const char *path, struct err *e);
 struct tokenizer *tokenizer_open_as(const char *path, const struct tokenizer_style *style,
                                     struct err *e);

@@ -94,7 +94,7 @@ static bool is_control(int32_t c)
     utf8proc_category_t k = utf8proc_category(c);
     if (c == '\t' || c == '\n' || c == '\r')
         return false;
-    // What no character is assigned to stays, as in tokenizers.
+    // Unassigned characters stay, as in tokenizers.
     return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO;
 }
 
@@ -107,7 +107,7 @@ static bool is_punctuation(int32_t c)
     return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
-// clean_text and handle_chinese_chars of BertNormalizer, into *to.
+// BertNormalizer's clean_text and handle_chinese_chars, into *to.
 static int tidy(const uint8_t *s, size_t n, struct text *to, struct err *e)
 {
     for (size_t i = 0; i < n;) {
@@ -128,7 +128,7 @@ static int tidy(const uint8_t *s, size_t n, struct text *to, struct err *e)
     return 0;
 }
 
-// Accents apart, marks away, each character's lower case.
+// Decomposes accents, removes marks, and lower-cases each character.
 static int fold(struct text *t, struct text *tmp, struct err *e)
 {
     tmp->n = 0;
@@ -159,7 +159,7 @@ static void put(struct wordpiece_row *r, int32_t id)
         r->ids[r->n++] = id;
 }
 
-// Bytes of the piece of word[0..n) that is a token, the longest; 0: none.
+// Bytes of the longest piece at the start of word[0..n) that is a token; 0: none.
 static size_t longest_piece(const struct wordpiece *w, const char *word, size_t n, bool inside,
                             int32_t *id)
 {

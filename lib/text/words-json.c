@@ -84,8 +84,7 @@ static uint8_t *decode64(const char *s, size_t *n, struct err *e)
     return out;
 }
 
-// A model that does nothing but normalize: all its text is unknown, and unknown text stays one
-// piece.
+// A model that only normalizes: all its text is unknown, and unknown text stays one piece.
 static int set_charsmap(struct other_words *w, const char *base64, struct err *e)
 {
     static const struct piece pieces[] = {{"<unk>", 0, PIECE_UNKNOWN},
@@ -100,7 +99,7 @@ static int set_charsmap(struct other_words *w, const char *base64, struct err *e
     return w->charsmap ? 0 : -1;
 }
 
-// Replace: runs of spaces, or spaces by marks.
+// Replace: of runs of spaces, or of spaces by marks.
 static int set_replace(struct other_words *w, const cJSON *o, struct err *e)
 {
     static const char *const to[] = {" ", "\xe2\x96\x81"};
@@ -160,13 +159,13 @@ static int set_cutter(struct other_words *w, const cJSON *o, struct err *e)
         w->split = true;
         return 0;
     }
-    // Gemma's, behind a normalizer that leaves no space to split at.
+    // Gemma's, after a normalizer that leaves no space to split at.
     if (is(o, "Split") && w->mark)
         return 0;
     return refuse("pre_tokenizer", o, e);
 }
 
-// A Sequence's members, or the one by itself.
+// The members of a Sequence, or the single item.
 static int each(struct other_words *w, const cJSON *o, const char *list,
                 int (*set)(struct other_words *, const cJSON *, struct err *), struct err *e)
 {
@@ -252,8 +251,8 @@ static int merged(const cJSON *item, char *to, size_t room, struct err *e)
     return 0;
 }
 
-// Types before the merges are known: one character is a token, more are none until a merge makes
-// them.
+// Types before the merges are known: one character is a token; longer ones become tokens by a
+// merge.
 static void set_type(struct piece *p, const char *unk)
 {
     size_t n = strlen(p->text);
@@ -266,7 +265,7 @@ static void set_type(struct piece *p, const char *unk)
                                                                                : PIECE_CONTROL;
 }
 
-// The rank of the first merge that makes a token is its score, negative.
+// A token's score is the negative rank of the first merge that makes it.
 static int rank_merges(const cJSON *m, struct piece *p, struct err *e)
 {
     char text[VOCAB_TOKEN_MAX];

@@ -19,7 +19,7 @@ static bool there(char path[PATH_BYTES], const char *folder, const char *name)
     return !path_join(path, folder, name, &ignored) && access(path, F_OK) == 0;
 }
 
-// The file parsed, NULL where there is none, or with e set (*bad).
+// The parsed file; NULL if there is none, or with e set (*bad).
 static cJSON *read_config(const char *folder, const char *name, bool *bad, struct err *e)
 {
     char path[PATH_BYTES];
@@ -86,7 +86,8 @@ static int set_pad(struct other_words *w, const cJSON *fast, const struct beside
     return w->pad >= 0 ? 0 : err_set(e, "pad_token '%.40s' is no token", pad);
 }
 
-// Tokens of a sentencepiece model by itself that captions are searched for: those with names.
+// Tokens of a sentencepiece model without other files, that captions are searched for: those with
+// names.
 static int add_named(struct other_words *w, const struct beside *b, struct err *e)
 {
     static const char *const keys[] = {"pad_token", "eos_token", "bos_token", "unk_token"};
@@ -134,7 +135,7 @@ static int fill(struct other_words *w, const cJSON *fast, const char *model, boo
     return set_pad(w, fast, b, e);
 }
 
-// CLIP's own files come first, as tokenizer_open has them.
+// CLIP's own files take precedence, as in tokenizer_open.
 static bool is_clip(const char *folder)
 {
     char path[PATH_BYTES];
@@ -208,7 +209,7 @@ int words_open(struct other_words **w, const char *path, const struct tokenizer_
 {
     struct stat st;
     *w = NULL;
-    // A single file is CLIP's: the others need what stands beside them.
+    // A single file is CLIP's: the other kinds need the files beside them.
     if (stat(path, &st) || !S_ISDIR(st.st_mode))
         return 0;
     return open_folder(w, path, s, e);

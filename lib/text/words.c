@@ -62,7 +62,8 @@ static int append(struct text_bytes *b, const void *s, size_t n, struct err *e)
     return 0;
 }
 
-// A stretch without runs to replace: its spaces as marks, one before it.
+// A part of the text without runs to replace: its spaces become marks, and one mark is put before
+// it.
 static int add_marked(const struct other_words *w, struct text_bytes *to, const uint8_t *s,
                       size_t n, struct err *e)
 {
@@ -116,7 +117,7 @@ static int add_words(const struct other_words *w, const uint8_t *s, size_t n, st
     return 0;
 }
 
-// What the model is to read of a part, in k->marked.
+// Writes what the model reads for a part into k->marked.
 static int normalize(const struct other_words *w, struct words_work *k, const uint8_t *s, size_t n,
                      struct err *e)
 {
@@ -161,7 +162,7 @@ static int look_up(const struct other_words *w, const uint8_t *s, size_t n, stru
     return rc;
 }
 
-// As SiglipTokenizer does it: the part is read behind "<unk>", whose pieces are then taken away.
+// As SiglipTokenizer does it: the part is encoded after "<unk>", whose pieces are then removed.
 static int look_up_behind(const struct other_words *w, struct words_work *k, const uint8_t *s,
                           size_t n, struct words_row *r, struct err *e)
 {
@@ -212,7 +213,7 @@ static enum text_status clean_part(const struct other_words *w, struct words_wor
     return status;
 }
 
-// s cut at the added tokens in it; with cut_first its parts are yet to be cleaned.
+// Encodes s, cut at the added tokens in it; with cut_first its parts are cleaned afterwards.
 static enum text_status encode_cut(const struct other_words *w, struct words_work *k,
                                    const uint8_t *s, size_t n, struct words_row *r, struct err *e)
 {
@@ -238,7 +239,7 @@ static enum text_status encode_cut(const struct other_words *w, struct words_wor
 static enum text_status encode_all(const struct other_words *w, struct words_work *k,
                                    const char *text, size_t len, struct words_row *r, struct err *e)
 {
-    // All of it is checked, whatever fits into the row.
+    // Checks the whole text, whatever fits into the row.
     enum text_status status =
         text_clean_as(w->cut_first ? TEXT_RAW : w->form, text, len, &k->whole, e);
     return status ? status : encode_cut(w, k, k->whole.data, k->whole.n, r, e);

@@ -42,7 +42,7 @@ struct other_words {
     size_t size;
 };
 
-// Opens `path`, a folder or a file. 1: *w is set; 0: there is none of these; -1.
+// Opens `path`, a folder or a file. 1: *w is set; 0: it holds none of these; -1.
 int words_open(struct other_words **w, const char *path, const struct tokenizer_style *s,
                struct err *e);
 void words_free(struct other_words *w);
