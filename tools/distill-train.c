@@ -44,6 +44,7 @@ int main(int argc, char **argv)
     int rc = train_run_ranks(&run, &plan, &comm, &log);
     train_run_release(&run);
     comm_close(&comm);
+    train_plan_release(&plan);
     cli_release(&cli, &common);
     if (rc > 0)
         signals_die_of_stop();

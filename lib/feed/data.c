@@ -15,6 +15,8 @@
 #include "train/names.h"
 #include "train/usable.h"
 
+// Folders with rows: images and texts of each teacher, then labels.
+enum { ROWS_LABELS = 2 * LOSS_TEACHERS_MAX, ROWS_FOLDERS };
 enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
 struct batch_slot {
@@ -23,15 +25,15 @@ struct batch_slot {
     uint8_t *pixels;            // of this rank's rows
     int32_t *tokens;            // the same, and one row more
     int32_t *labels;            // of all rows
-    float *teacher[2];
+    float *teacher[ROWS_LABELS];
     bool full;
 };
 
 // A stream of samples and the rows of the batch that it fills.
 struct data_part {
     struct train_source source;
-    struct train_rows rows[3]; // teacher image, teacher text, labels
-    bool has[3];
+    struct train_rows rows[ROWS_FOLDERS];
+    bool has[ROWS_FOLDERS];
     struct train_names names;
     size_t row, end;
     struct train_counts counts;
@@ -45,10 +47,10 @@ struct train_data {
     struct data_part *parts; // of this rank
     size_t n_parts, first_part;
     size_t first, own; // rows of the batch that this rank has
-    bool has[3];
+    bool has[ROWS_FOLDERS];
     struct tokenizer *tok;
     struct clip_config cfg;
-    size_t dim_t, n_label, picture;
+    size_t dim[ROWS_FOLDERS], picture; // columns of the rows; 0: there are none
 
     pthread_t thread;
     pthread_mutex_t lock;
@@ -66,10 +68,19 @@ static int sweep_all(void *ctx, const struct samples_reader *stream, struct err 
     struct data_part *p = ctx;
     if (train_names_check(&p->names, stream, e))
         return -1;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < ROWS_FOLDERS; i++)
         if (p->has[i] && train_rows_sweep(&p->rows[i], stream, e))
             return -1;
     return 0;
+}
+
+// NULL: it is not used. Pictures of another epoch may be seen otherwise by the teacher too.
+static const char *folder_of(const struct train_data *d, int k, uint64_t epoch)
+{
+    if (k == ROWS_LABELS)
+        return d->set.labels;
+    const struct teacher_dirs *dirs = d->set.dirs[k % 2];
+    return dirs ? teacher_dir(dirs, (size_t)k / 2, dirs->views ? epoch % dirs->views : 0) : NULL;
 }
 
 // The next part of this rank.
@@ -77,7 +88,6 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
                      struct err *e)
 {
     const struct train_data_set *set = &d->set;
-    const char *dirs[3] = {set->teacher_image, set->teacher_text, set->labels};
     size_t i = d->n_parts++, rows = set->parts ? set->batch / set->parts : set->batch;
     struct train_source_set s = {.path = set->path,
                                  .command = set->command,
@@ -90,9 +100,9 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
     p->counts = place->counts;
     p->usable.earlier = place->pos.records > 0;
     p->epoch = place->pos.epoch;
-    for (int k = 0; k < 3; k++) {
-        p->has[k] = dirs[k] != NULL;
-        train_rows_open(&p->rows[k], dirs[k], k == 2, k == 2 ? set->n_label : set->dim_t);
+    for (int k = 0; k < ROWS_FOLDERS; k++) {
+        p->has[k] = d->has[k];
+        train_rows_open(&p->rows[k], folder_of(d, k, p->epoch), k == ROWS_LABELS, d->dim[k]);
     }
     if (train_source_open(&p->source, &s, &place->pos, e))
         return -1;
@@ -114,11 +124,10 @@ struct train_data *train_data_open(const struct train_data_set *set,
     d->first = d->own * set->rank;
     size_t n = set->parts ? set->parts / set->ranks : 1;
     d->first_part = set->parts ? n * set->rank : 0;
-    d->has[0] = set->teacher_image;
-    d->has[1] = set->teacher_text;
-    d->has[2] = set->labels;
-    d->dim_t = d->has[0] || d->has[1] ? set->dim_t : 0;
-    d->n_label = d->has[2] ? set->n_label : 0;
+    for (int k = 0; k < ROWS_FOLDERS; k++) {
+        d->has[k] = folder_of(d, k, 0) != NULL;
+        d->dim[k] = !d->has[k] ? 0 : k == ROWS_LABELS ? set->n_label : set->dim_of[k / 2];
+    }
     int rc = (d->parts = mem_alloc(n, sizeof *d->parts, e)) ? 0 : -1;
     while (d->n_parts < n && !rc) {
         const struct train_place *place = &places[d->first_part + d->n_parts];
@@ -147,7 +156,7 @@ uint64_t train_data_no_sidecar(const struct train_data *d)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < d->n_parts; i++)
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < ROWS_FOLDERS; k++)
             n += d->parts[i].rows[k].no_sidecar;
     return n;
 }
@@ -156,7 +165,7 @@ uint64_t train_data_partial(const struct train_data *d)
 {
     uint64_t n = 0;
     for (size_t i = 0; i < d->n_parts; i++)
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < ROWS_FOLDERS; k++)
             n += d->parts[i].rows[k].partial;
     return n;
 }
@@ -180,16 +189,19 @@ static int alloc_slots(struct train_data *d, struct err *e)
         struct batch_slot *s = &d->slots[i];
         if (!(s->pixels = mem_alloc(d->own, d->picture, e)) ||
             !(s->tokens = mem_alloc(d->own + 1, context * sizeof *s->tokens, e)) ||
-            !(s->labels = mem_alloc(b, d->n_label * sizeof *s->labels, e)) ||
-            !(s->teacher[0] = mem_alloc(b, d->dim_t * sizeof(float), e)) ||
-            !(s->teacher[1] = mem_alloc(b, d->dim_t * sizeof(float), e)) ||
+            !(s->labels = mem_alloc(b, d->dim[ROWS_LABELS] * sizeof *s->labels, e)) ||
             !(s->places = mem_alloc(d->n_parts, sizeof *s->places, e)))
             return -1;
+        for (int k = 0; k < ROWS_LABELS; k++)
+            if (d->has[k] && !(s->teacher[k] = mem_alloc(b, d->dim[k] * sizeof(float), e)))
+                return -1;
         s->b = (struct train_batch){
             .n = b, .pixels = s->pixels, .tokens = s->tokens, .first = d->first};
-        s->b.tv = d->has[0] ? s->teacher[0] : NULL;
-        s->b.tt = d->has[1] ? s->teacher[1] : NULL;
-        s->b.labels = d->has[2] ? s->labels : NULL;
+        s->b.tv = s->teacher[0];
+        s->b.tt = s->teacher[1];
+        for (int k = 2; k < ROWS_LABELS; k++)
+            s->b.others[k / 2 - 1][k % 2] = s->teacher[k];
+        s->b.labels = d->has[ROWS_LABELS] ? s->labels : NULL;
     }
     return 0;
 }
@@ -209,16 +221,16 @@ static int take(struct train_data *d, struct data_part *p, struct batch_slot *s,
 {
     size_t context = (size_t)d->cfg.context, n;
     bool own = i >= d->first && i - d->first < d->own;
-    void *place[3] = {s->teacher[0] + i * d->dim_t, s->teacher[1] + i * d->dim_t,
-                      s->labels + i * d->n_label};
     if (!r->image || !r->caption)
         return lacks(p, r->image ? LACK_CAPTION : LACK_PICTURE);
-    for (int k = 0; k < 3; k++) {
-        int rc = d->has[k] ? train_rows_get(&p->rows[k], r, place[k], e) : 1;
+    for (int k = 0; k < ROWS_FOLDERS; k++) {
+        size_t at = i * d->dim[k];
+        void *to = k == ROWS_LABELS ? (void *)(s->labels + at) : s->teacher[k] + at;
+        int rc = d->has[k] ? train_rows_get(&p->rows[k], r, to, e) : 1;
         if (rc < 0)
             return -1;
         if (!rc)
-            return lacks(p, (enum train_lack)k);
+            return lacks(p, k == ROWS_LABELS ? LACK_LABEL : (enum train_lack)(k % 2));
     }
     if (r->image_bytes != d->picture)
         return err_set(e, "a picture of %zu bytes where the model takes %zu", r->image_bytes,
@@ -262,9 +274,11 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
         }
         if (fresh)
             train_names_restart(&p->names);
-        for (int k = 0; k < 3 && fresh; k++)
-            if (d->has[k])
+        for (int k = 0; k < ROWS_FOLDERS && fresh; k++)
+            if (d->has[k]) {
                 train_rows_restart(&p->rows[k]);
+                p->rows[k].dir = folder_of(d, k, p->epoch);
+            }
         if ((fresh || r.shard >= shards) && sweep_all(p, p->source.reader, e))
             return -1;
         shards = r.shard + 1;
@@ -390,10 +404,10 @@ int train_data_share(struct train_data *d, struct comm *comm, struct train_place
         memcpy(places, s->places, bytes);
         return 0;
     }
-    for (int k = 0; k < 2; k++)
-        if (d->has[k] && share_rows(d, comm, what[k], s->teacher[k], d->dim_t, e))
+    for (int k = 0; k < ROWS_LABELS; k++)
+        if (d->has[k] && share_rows(d, comm, what[k % 2], s->teacher[k], d->dim[k], e))
             return -1;
-    return share_rows(d, comm, "labels", s->labels, d->n_label, e) ||
+    return share_rows(d, comm, "labels", s->labels, d->dim[ROWS_LABELS], e) ||
                    comm_gather(comm, "places in the data", s->places, bytes, places, e)
                ? -1
                : 0;
@@ -435,7 +449,7 @@ void train_data_close(struct train_data *d)
     for (size_t i = 0; i < d->n_parts; i++) {
         struct data_part *p = &d->parts[i];
         train_source_close(&p->source);
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < ROWS_FOLDERS; k++)
             if (p->has[k])
                 train_rows_close(&p->rows[k]);
         train_names_release(&p->names);
@@ -448,8 +462,8 @@ void train_data_close(struct train_data *d)
         free(d->slots[i].pixels);
         free(d->slots[i].tokens);
         free(d->slots[i].labels);
-        free(d->slots[i].teacher[0]);
-        free(d->slots[i].teacher[1]);
+        for (int k = 0; k < ROWS_LABELS; k++)
+            free(d->slots[i].teacher[k]);
     }
     pthread_mutex_destroy(&d->lock);
     pthread_cond_destroy(&d->moved);

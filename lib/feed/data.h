@@ -21,6 +21,7 @@
 #include "text/tokenizer.h"
 #include "train/rows.h"
 #include "feed/source.h"
+#include "train/teachers.h"
 #include "train/step.h"
 
 struct train_counts {
@@ -42,10 +43,12 @@ struct train_data_set {
     uint64_t seed, epochs;
     size_t parts; // 0: one stream, of which every rank reads all; else the ranks divide it
     size_t rank, ranks;
-    const char *teacher_image, *teacher_text, *labels; // folders, or NULL
+    const struct teacher_dirs *dirs[2]; // image, text; or NULL
+    const char *labels;                 // folder, or NULL
     const char *tokenizer;
     size_t batch;
-    size_t dim_t, n_label; // columns of the teacher's embeddings and of the labels
+    const size_t *dim_of; // columns of the teachers' embeddings
+    size_t n_label;       // columns of the labels
 };
 
 struct train_data;
@@ -73,7 +76,7 @@ size_t train_data_left(const struct train_data *d);
 // Ends the thread and frees all. If the thread hangs in a read from standard input, it keeps
 // running and its memory is not freed.
 void train_data_close(struct train_data *d);
-// Bytes of host memory of the two batches on one of so many ranks.
+// Bytes of host memory of the two batches on one of so many ranks; dim_t: columns of all teachers.
 size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
                         size_t n_label);
 

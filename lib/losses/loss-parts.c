@@ -35,11 +35,11 @@ float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k
 }
 
 void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
-                 const float *x, const float *y)
+                 float scale, const float *x, const float *y)
 {
     struct dev *d = r->room->d;
     size_t n = r->b->n;
-    d->op->gemm(d, false, true, s->n, n, dim, r->b->scale, x + s->at * dim, dim, y, dim, 0,
+    d->op->gemm(d, false, true, s->n, n, dim, scale, x + s->at * dim, dim, y, dim, 0,
                 loss_matrix(r, s, k), n);
 }
 
@@ -47,7 +47,7 @@ void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, si
                const float *x, const float *y)
 {
     struct dev *d = r->room->d;
-    loss_logits(r, s, k, dim, x, y);
+    loss_logits(r, s, k, dim, r->b->scale, x, y);
     d->op->row_lse(d, s->n, r->b->n, loss_matrix(r, s, k), r->b->n, r->room->lse[k] + s->at);
 }
 
@@ -130,7 +130,7 @@ static void pair_gradients(struct loss_run *r, const struct pair_side *p, size_t
     size_t n = r->b->n;
     for (struct loss_span s = {0}; loss_next(r, &s);) {
         if (!m->kept)
-            loss_logits(r, &s, p->k, dim, p->x, p->y);
+            loss_logits(r, &s, p->k, dim, r->b->scale, p->x, p->y);
         float *g = loss_matrix(r, &s, p->k);
         struct dev_given j = {.logits = g, .grad = g, .ld = n, .weight = weight};
         j.lse = m->lse[p->k] + s.at;

@@ -24,10 +24,10 @@ struct loss_span {
 bool loss_next(const struct loss_run *r, struct loss_span *s);
 // Matrix k of a span: [s->n, batch].
 float *loss_matrix(const struct loss_run *r, const struct loss_span *s, size_t k);
-// Computes the logits s x y^T of a span into matrix k; x and y are [batch, dim].
+// Computes the logits scale x y^T of a span into matrix k; x and y are [batch, dim].
 void loss_logits(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
-                 const float *x, const float *y);
-// Computes the same, and the sums of their rows into room->lse[k].
+                 float scale, const float *x, const float *y);
+// Computes the same of the scale s, and the sums of their rows into room->lse[k].
 void loss_sums(const struct loss_run *r, const struct loss_span *s, size_t k, size_t dim,
                const float *x, const float *y);
 // Completes room->lse[0 .. n) for the whole batch; each rank has computed its own rows. 0 or -1.
@@ -58,9 +58,9 @@ int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float wei
                        struct err *e);
 
 // The table: a row a term, LOSS_TERM(name, needs, rows, sums, help). rows: calls of loss_part_row
-// at most, with LOSS_LABELS for each label; sums: float64 sums at most (loss_sum, loss_part_sum,
-// loss_by_scale). The memory of a step is summed from the rows of the terms with a weight. The
-// order is that of the log, of --help and of a checkpoint's figures.
+// at most, with LOSS_LABELS for each label and LOSS_EACH for each teacher; sums: float64 sums at
+// most (loss_sum, loss_part_sum, loss_by_scale). The memory of a step is summed from the rows of
+// the terms with a weight. The order is that of the log, of --help and of a checkpoint's figures.
 #define LOSS_TERMS(LOSS_TERM)                                                                      \
     LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 2, 2,                 \
               "student against teacher, all four pairings")                                        \
@@ -69,7 +69,7 @@ int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float wei
     LOSS_TERM(cluster_kl, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 2, 0,                   \
               "KL from the teacher's clusters")                                                    \
     LOSS_TERM(clip, 0, 1, 1, "the student's images against its texts")                             \
-    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 1, 1,                              \
+    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_EACH, 1, 1,                  \
               "the teacher's image-text similarities as targets")                                  \
     LOSS_TERM(feature, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 0, 6,                  \
               "squared distance to the teacher's embeddings")                                      \

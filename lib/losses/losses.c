@@ -128,6 +128,7 @@ static void count_values(const struct losses *l, size_t n_label, size_t *rows, s
         if (l->weight[i] <= 0)
             continue;
         size_t n = k->rows * (k->needs & LOSS_LABELS && n_label ? n_label : 1);
+        n *= k->needs & LOSS_EACH && l->teachers ? l->teachers : 1;
         *(is_cluster(i) && l->parts > 1 ? sums : rows) += n;
         *sums += k->sums;
     }

@@ -19,7 +19,14 @@
 #include "device/dev.h"
 #include "base/err.h"
 
-enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24 };
+enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24, LOSS_TEACHERS_MAX = 8 };
+
+// A teacher of the affinity term; each has its own width and its own scale.
+struct loss_teacher {
+    size_t dim;
+    const float *v, *t; // device [n, dim]
+    float scale;        // s_T, a constant
+};
 
 // A batch is in parts of rows, and a rank (comm/comm.h) has parts that stand together. It has the
 // embeddings of all rows and makes the gradients of its own, each of them whole: of a softmax over
@@ -27,17 +34,19 @@ enum { LOSS_MAX = 16, LOSS_NAME_MAX = 24 };
 // made where the row that the column stands for is. So no gradient of an embedding is ever summed
 // over parts, and its bytes depend on the parts alone.
 struct loss_batch {
-    size_t n;               // rows of the whole batch
-    size_t part;            // rows of a part, the last may have fewer; 0: all in one
-    size_t dim, dim_t;      // of the student's and the teacher's embeddings
-    const float *v, *t;     // device [n, dim]
-    const float *pv, *pt;   // device [n, dim_t]
-    const float *tv, *tt;   // device [n, dim_t]: V, T; NULL when no term needs them
-    const int32_t *label;   // host [n, n_label], each >= 0; NULL when no term needs it
-    size_t n_label;         //
-    float scale, bias;      // s, and SigLIP's b
-    uint64_t seed, step;    // of the sampled softmax: which classes are drawn
-    struct cluster_head *w; // the cluster head, NULL when no term needs it
+    size_t n;                           // rows of the whole batch
+    size_t part;                        // rows of a part, the last may have fewer; 0: all in one
+    size_t dim, dim_t;                  // of the student's and the teacher's embeddings
+    const float *v, *t;                 // device [n, dim]
+    const float *pv, *pt;               // device [n, dim_t]
+    const float *tv, *tt;               // device [n, dim_t]: V, T; NULL when no term needs them
+    const struct loss_teacher *teacher; // those of the affinity term, of which V, T is the first
+    size_t n_teacher;                   // as many as losses.teachers
+    const int32_t *label;               // host [n, n_label], each >= 0; NULL when no term needs it
+    size_t n_label;                     //
+    float scale, bias;                  // s, and SigLIP's b
+    uint64_t seed, step;                // of the sampled softmax: which classes are drawn
+    struct cluster_head *w;             // the cluster head, NULL when no term needs it
 };
 
 // Gradients of the weighted sum. The buffers are added to; the rows of other ranks stay unchanged.
@@ -93,6 +102,7 @@ enum {
     LOSS_CLUSTERS = 4, // labels and centroids
     LOSS_BIAS = 8,     // a learned logit_bias
     LOSS_LABELS = 32,  // its rows are counted for each label
+    LOSS_EACH = 64,    // its rows are counted for each teacher
     LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
 };
 
@@ -100,7 +110,7 @@ struct loss_run; // loss-terms.h
 struct loss_kind {
     const char *name;
     int needs;
-    size_t rows; // loss_part_row at most; with LOSS_LABELS for each label
+    size_t rows; // loss_part_row at most; with LOSS_LABELS for each label, LOSS_EACH teacher
     size_t sums; // loss_sum at most, those of loss_part_dot and loss_by_scale among them
     // Writes the summands of its value (unweighted) and adds the gradients of weight x term to
     // r->g. A cluster term runs for each block of the batch, with the same summands.
@@ -119,6 +129,7 @@ struct losses {
     double value[LOSS_MAX];    // of the last run
     size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
     size_t parts;              // of a step; 0: one
+    size_t teachers;           // of the affinity term; 0: one
     struct comm *comm;         // ranks that have the parts, each as many; NULL: one
     struct loss_room room;
 };

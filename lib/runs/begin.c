@@ -133,9 +133,28 @@ static int match_inputs(struct train_run *r, struct err *e)
     train_plan_inputs(r->plan, &in);
     int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
     if (!rc)
-        rc = train_match(&in, &known, &r->inputs, &r->shards, e);
+        rc = train_match(&in, &known, &r->inputs, &r->shards, e) ||
+             teacher_dirs_match(r->plan->dirs, &in, &known, r->shards, &r->inputs, e);
     lines_release(&known);
     return rc ? -1 : 0;
+}
+
+static int settle_scales(struct train_run *r, struct err *e)
+{
+    const struct train_plan *p = r->plan;
+    struct train_set *s = &r->set;
+    size_t n = p->losses.teachers ? p->losses.teachers : 1;
+    if (!(p->needs & LOSS_EACH))
+        return 0;
+    if (teacher_scales(p->o->teacher_scale, n, r->inputs.scale, s->scale_of, e))
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        log_note(r->log, "affinity: the logits of teacher %zu are %.6g times its cosines%s", i + 1,
+                 (double)s->scale_of[i],
+                 p->o->teacher_scale      ? ""
+                 : r->inputs.scale[i] > 0 ? ", as its sidecars say"
+                                          : "; its sidecars do not say");
+    return 0;
 }
 
 // Streams by parts: restores the place of each, or begins at 0.
@@ -172,10 +191,10 @@ static int open_data(struct train_run *r, struct err *e)
                                .ranks = (size_t)r->comm->size,
                                .tokenizer = r->plan->tokenizer,
                                .batch = o->batch,
-                               .dim_t = r->set.dim_t,
+                               .dim_of = r->set.dim_of,
                                .n_label = r->set.n_label};
-    s.teacher_image = needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
-    s.teacher_text = needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    s.dirs[0] = needs & LOSS_TEACHER_IMAGE ? &r->plan->dirs[0] : NULL;
+    s.dirs[1] = needs & LOSS_TEACHER_TEXT ? &r->plan->dirs[1] : NULL;
     s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
     r->data = train_data_open(&s, r->parts ? r->state.places : &one, e);
     return r->data ? 0 : -1;
@@ -299,7 +318,7 @@ static int read_inputs(struct train_run *r, struct err *e)
     const struct train_options *o = r->plan->o;
     struct model_layouts unused; // what cannot be written is refused now
     return dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
-                   match_inputs(r, e) ||
+                   match_inputs(r, e) || settle_scales(r, e) ||
                    train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log,
                                      e) ||
                    open_data(r, e) ||

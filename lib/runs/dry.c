@@ -61,7 +61,8 @@ static int check_inputs(const struct train_plan *p, struct err *e)
     if (p->o->teacher) // some of it may be missing
         return 0;
     train_plan_inputs(p, &in);
-    int rc = train_match(&in, &none, &id, &names, e);
+    int rc = train_match(&in, &none, &id, &names, e) ||
+             teacher_dirs_match(p->dirs, &in, &none, names, &id, e);
     free(names);
     return rc;
 }

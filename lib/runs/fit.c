@@ -27,7 +27,10 @@ static void measure(struct memory_fit *f)
 {
     const struct train_set *s = &f->s;
     train_memory(f->t, s, f->d, &f->m);
-    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), s->dim_t, s->n_label);
+    size_t dim = s->dim_t; // of all teachers
+    for (size_t i = 1; i < s->teachers; i++)
+        dim += s->dim_of[i];
+    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), dim, s->n_label);
 }
 
 static bool fits(struct memory_fit *f, size_t pieces, double share)

@@ -38,6 +38,7 @@ static int read_file(struct train_folder_file *to, const char *dir, const char *
     memcpy(to->keys, s.keys, sizeof to->keys);
     memcpy(to->data, s.data, sizeof to->data);
     memcpy(to->model, s.model, sizeof to->model);
+    to->scale = labels ? 0 : s.scale;
     if (labels)
         take_inputs(to, &s);
     sidecar_release(&s);

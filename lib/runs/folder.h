@@ -22,6 +22,7 @@ struct train_folder_file {
     char model[DIGEST_HEX]; // that made the embeddings, or the embeddings that were labelled
     char with[DIGEST_HEX];  // labels: of the centroids
     char over[DIGEST_HEX];  // labels: of the embeddings that were labelled
+    double scale;           // of the model's logits; 0: not told
 };
 
 struct train_folder {

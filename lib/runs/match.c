@@ -231,6 +231,16 @@ static char *name_files(const struct match *m, struct err *e)
     return text;
 }
 
+// The first file that tells.
+static double scale_of(const struct match *m)
+{
+    for (int k = IMAGE; k <= TEXT; k++)
+        for (size_t i = 0; i < m->f[k].n; i++)
+            if (m->f[k].files[i].scale > 0)
+                return m->f[k].files[i].scale;
+    return 0;
+}
+
 int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
                 char **names, struct err *e)
 {
@@ -258,7 +268,60 @@ int train_match(const struct train_inputs *in, const struct lines *known, struct
     rc = rc || check_all(&m, id->centroids, e) ||
          (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
     *names = rc ? NULL : name_files(&m, e);
+    id->scale[0] = scale_of(&m);
     for (int k = 0; k < N_FOLDERS; k++)
         train_folder_release(&m.f[k]);
     return *names ? 0 : -1;
+}
+
+// One more folder pair; what it is goes into the digest of all others.
+static int match_one(const struct train_inputs *in, const struct lines *known, const char *names,
+                     struct digest *sum, double *scale, struct err *e)
+{
+    struct train_identity id;
+    char *found;
+    if (train_match(in, known, &id, &found, e))
+        return -1;
+    int rc = strcmp(found, names)
+                 ? err_set(e, "'%s' does not have files of the same shards as the first folder",
+                           in->image ? in->image : in->text)
+                 : 0;
+    free(found);
+    digest_key(sum, id.image);
+    digest_key(sum, id.text);
+    *scale = id.scale[0];
+    return rc;
+}
+
+// A text folder without {view} was matched with view 0.
+static void others_of(const struct teacher_dirs dirs[2], size_t m, size_t v,
+                      const struct train_inputs *first, struct train_inputs *in)
+{
+    *in = (struct train_inputs){.image = first->image ? teacher_dir(&dirs[0], m, v) : NULL,
+                                .text = first->text ? teacher_dir(&dirs[1], m, v) : NULL,
+                                .shards = first->shards};
+}
+
+int teacher_dirs_match(const struct teacher_dirs dirs[2], const struct train_inputs *in,
+                       const struct lines *known, const char *names, struct train_identity *id,
+                       struct err *e)
+{
+    const struct teacher_dirs *any = dirs[0].teachers ? &dirs[0] : &dirs[1];
+    struct train_inputs other;
+    struct digest *sum;
+    double scale = 0;
+    int rc = 0;
+    if (any->teachers * any->views <= 1 || !(in->image || in->text))
+        return 0;
+    if (!(sum = digest_new(e)))
+        return -1;
+    for (size_t i = 1; i < any->teachers * any->views && !rc; i++) {
+        others_of(dirs, i / any->views, i % any->views, in, &other);
+        rc = match_one(&other, known, names, sum, &scale, e);
+        if (!(i % any->views))
+            id->scale[i / any->views] = scale;
+    }
+    digest_hex(sum, id->others);
+    digest_free(sum);
+    return rc;
 }

@@ -13,6 +13,7 @@
 #include "system/digest.h"
 #include "base/err.h"
 #include "system/lines.h"
+#include "train/teachers.h"
 
 // Folders and files, NULL = not used.
 struct train_inputs {
@@ -26,7 +27,9 @@ struct train_inputs {
 struct train_identity {
     char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
         tokenizer[DIGEST_HEX];
-    uint64_t n; // shards that the digests of the folders are for
+    char others[DIGEST_HEX]; // of the folders of other teachers and views (train/teachers.h)
+    double scale[LOSS_TEACHERS_MAX]; // of the teachers' logits, by their sidecars; 0: not told
+    uint64_t n;                      // shards that the digests of the folders are for
 };
 
 // `known`: names of the files that the run began with, sorted; newer files are ignored; n 0 for a
@@ -34,5 +37,11 @@ struct train_identity {
 // with a message that names the two inputs that do not fit.
 int train_match(const struct train_inputs *in, const struct lines *known, struct train_identity *id,
                 char **names, struct err *e);
+
+// Checks the folders of the other teachers and views as train_match does those of the first; they
+// must be of the first's shards, `names`. `in`: the first's. Adds to *id. 0 or -1.
+int teacher_dirs_match(const struct teacher_dirs dirs[2], const struct train_inputs *in,
+                       const struct lines *known, const char *names, struct train_identity *id,
+                       struct err *e);
 
 #endif

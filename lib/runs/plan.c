@@ -126,6 +126,37 @@ static int check_locks(const struct train_options *o, struct err *e)
     return 0;
 }
 
+// The folders that are named, of as many teachers on either side.
+static int find_teachers(struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const char *const list[2] = {o->teacher_image, o->teacher_text};
+    for (int i = 0; i < 2; i++)
+        if (list[i] && teacher_dirs_parse(&p->dirs[i], list[i], 0, e))
+            return err_wrap(e, "--teacher-%s", i ? "text" : "image");
+    size_t n = p->dirs[0].teachers, m = p->dirs[1].teachers;
+    if (n && m && n != m)
+        return err_set(e, "--teacher-image names %zu teachers, --teacher-text %zu", n, m);
+    p->losses.teachers = n > m ? n : m;
+    if (p->losses.teachers > 1 && !(p->needs & LOSS_EACH))
+        return err_set(e, "several teachers have a use only in the affinity term");
+    if (o->teacher_scale && !(p->needs & LOSS_EACH))
+        return err_set(e, "--teacher-scale has a use only in the affinity term");
+    float scale[LOSS_TEACHERS_MAX];
+    return o->teacher_scale ? teacher_scales(o->teacher_scale, p->losses.teachers, NULL, scale, e)
+                            : 0;
+}
+
+static int parse_all(struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    return check_schedule(o, e) || check_locks(o, e) || check_needs(p, e) || find_teachers(p, e) ||
+                   parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
+                   find_tokenizer(p, e)
+               ? -1
+               : 0;
+}
+
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e)
 {
     *p = (struct train_plan){.o = o};
@@ -139,12 +170,16 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->needs = losses_needs(&p->losses);
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
-    if (check_schedule(o, e) || check_locks(o, e) || check_needs(p, e))
-        return -1;
-    return parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
-                   find_tokenizer(p, e)
-               ? -1
-               : 0;
+    if (!parse_all(p, e))
+        return 0;
+    train_plan_release(p);
+    return -1;
+}
+
+void train_plan_release(struct train_plan *p)
+{
+    teacher_dirs_release(&p->dirs[0]);
+    teacher_dirs_release(&p->dirs[1]);
 }
 
 void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
@@ -152,8 +187,8 @@ void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
     const struct train_options *o = p->o;
     *in = (struct train_inputs){
         .centroids = train_plan_centroids(p), .tokenizer = p->tokenizer, .shards = o->shards};
-    in->image = p->needs & LOSS_TEACHER_IMAGE ? o->teacher_image : NULL;
-    in->text = p->needs & LOSS_TEACHER_TEXT ? o->teacher_text : NULL;
+    in->image = p->needs & LOSS_TEACHER_IMAGE ? teacher_dir(&p->dirs[0], 0, 0) : NULL;
+    in->text = p->needs & LOSS_TEACHER_TEXT ? teacher_dir(&p->dirs[1], 0, 0) : NULL;
     in->labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "runs/match.h"
 #include "runs/checkpoint-dir.h"
+#include "train/teachers.h"
 #include "train/step.h"
 
 // The options of distill-train, as given. Names that may be absent are NULL.
@@ -21,7 +22,9 @@ struct train_options {
     const char *tokenizer;      // NULL: beside the config, or in the folder
     const char *output;         // folder of the model, its checkpoints and log
     const char *path, *command; // stream of samples ("-": standard input), or what writes it
-    const char *teacher_image, *teacher_text, *labels; // folders, a file a shard
+    const char *teacher_image, *teacher_text; // folders, a file a shard (train/teachers.h)
+    const char *labels;                       // folder, a file a shard
+    const char *teacher_scale;                // NULL: as the sidecars say
     const char *keep, *shards; // masks that CMD uses, and the list of shards that it reads
     const char *teacher;       // model folder: the width of embeddings that are not made yet
     uint64_t clusters;         // of centroids that are not made yet; 0: not said
@@ -68,13 +71,15 @@ struct train_plan {
     uint64_t every_steps; // a checkpoint is due after so many steps; 0: not by steps
     double every_seconds; // or after so many seconds; 0: not by time
     struct checkpoint_keep keep_checkpoints;
-    bool last_checkpoint; // one at the end of the run
+    bool last_checkpoint;        // one at the end of the run
+    struct teacher_dirs dirs[2]; // image, text: those that the losses need
     char tokenizer[PATH_MAX];
 };
 
 // Refuses options that do not go together (wrong usage); `o` must last as long as the plan. 0 or
 // -1.
 int train_plan_init(struct train_plan *p, const struct train_options *o, struct err *e);
+void train_plan_release(struct train_plan *p);
 // The files that must belong together (runs/match.h).
 void train_plan_inputs(const struct train_plan *p, struct train_inputs *in);
 // The number of steps as far as the options alone determine it.

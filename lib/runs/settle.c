@@ -24,12 +24,16 @@ uint64_t train_settle_was(const cJSON *was, const char *name)
 static void folders_of(const struct train_plan *p, struct train_folders *f)
 {
     const struct train_options *o = p->o;
-    *f = (struct train_folders){.image = o->teacher_image,
-                                .text = o->teacher_text,
+    *f = (struct train_folders){.image = teacher_dir(&p->dirs[0], 0, 0),
+                                .text = teacher_dir(&p->dirs[1], 0, 0),
                                 .labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL,
                                 .keep = o->keep,
                                 .shards = o->shards,
                                 .partial = o->dry_run && o->teacher};
+    for (size_t i = 1; i < p->losses.teachers; i++) {
+        f->others[i - 1][0] = teacher_dir(&p->dirs[0], i, 0);
+        f->others[i - 1][1] = teacher_dir(&p->dirs[1], i, 0);
+    }
 }
 
 static void say_count(const struct train_count *c, struct log *log)
@@ -110,8 +114,11 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
         return -1;
     s->dim_t = p->needs & (LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT) ? c.dim_t : 0;
     s->n_label = c.n_label;
+    s->teachers = p->losses.teachers;
+    memcpy(s->dim_of + 1, c.dim_others, sizeof c.dim_others);
     if (ask_teacher(p, s, e))
         return -1;
+    s->dim_of[0] = s->dim_t;
     say_count(&c, log);
     if (c.counted && !c.samples)
         return err_set(e, "there is nothing to train on: of %" PRIu64 " samples none is left",

@@ -194,6 +194,22 @@ static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
     return s->ema > 0 ? json_add_double(j, "ema", s->ema, e) : 0;
 }
 
+// Of the affinity term and of several teachers; other runs have none of it.
+static int add_teachers(cJSON *j, const struct train_set *s, const struct train_identity *id,
+                        struct err *e)
+{
+    char scales[24 * LOSS_TEACHERS_MAX] = "";
+    size_t n = s->teachers ? s->teachers : 1, at = 0;
+    if (*id->others && json_add_string(j, "teachers", id->others, e))
+        return -1;
+    if (!(losses_needs(&s->losses) & LOSS_EACH))
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        at += (size_t)snprintf(scales + at, sizeof scales - at, "%s%.9g", i ? "," : "",
+                               (double)s->scale_of[i]);
+    return json_add_string(j, "teacher-scale", scales, e);
+}
+
 static int add_identity(cJSON *j, const struct train_identity *id, struct err *e)
 {
     return json_add_string(j, "centroids", id->centroids, e) ||
@@ -215,7 +231,8 @@ cJSON *train_setup_options(const struct train_core *c, const struct clip_config 
     cJSON *j = cJSON_CreateObject();
     if (j && !json_add_string(j, "student", hex, e) && !add_identity(j, id, e) &&
         !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
-        !add_numbers(j, &c->set, e) && !add_trained(j, &c->set, e))
+        !add_numbers(j, &c->set, e) && !add_trained(j, &c->set, e) &&
+        !add_teachers(j, &c->set, id, e))
         return j;
     if (!j)
         err_set(e, "out of memory");

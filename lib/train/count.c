@@ -14,7 +14,7 @@
 #include "system/pool.h"
 #include "formats/sidecar.h"
 
-enum { IMAGE, TEXT, LABELS, KEEP, FOLDERS };
+enum { IMAGE, TEXT, LABELS, KEEP, OTHERS, FOLDERS = OTHERS + 2 * (LOSS_TEACHERS_MAX - 1) };
 enum { MAX_THREADS = 16 }; // more do not make a disk faster
 
 struct shard_files {
@@ -245,9 +245,10 @@ static int settle_dims(struct survey *v, struct err *e)
         }
         close_ranks(v);
     }
-    if (v->dir[IMAGE] && v->dir[TEXT] && v->dim[IMAGE] != v->dim[TEXT])
-        return err_set(e, "the teacher's images have %zu columns, its texts %zu", v->dim[IMAGE],
-                       v->dim[TEXT]);
+    for (int k = IMAGE; k < FOLDERS; k = k == IMAGE ? OTHERS : k + 2)
+        if (v->dir[k] && v->dir[k + 1] && v->dim[k] != v->dim[k + 1])
+            return err_set(e, "the teacher's images have %zu columns, its texts %zu", v->dim[k],
+                           v->dim[k + 1]);
     return 0;
 }
 
@@ -284,6 +285,14 @@ static bool failed_row(struct open_shard *o, int k, uint64_t row)
     return o->next[k] < f->n && f->at[o->next[k]] == row;
 }
 
+static bool failed_any(struct open_shard *o, uint64_t row)
+{
+    bool failed = failed_row(o, IMAGE, row) || failed_row(o, TEXT, row);
+    for (int k = OTHERS; k < FOLDERS && !failed; k++)
+        failed = failed_row(o, k, row);
+    return failed;
+}
+
 static void count_rows(struct shard_files *s, struct open_shard *o)
 {
     const struct npy *keep = &o->a[KEEP], *labels = &o->a[LABELS];
@@ -292,7 +301,7 @@ static void count_rows(struct shard_files *s, struct open_shard *o)
             s->dropped++;
         else if (labels->data && npy_item_i64(labels, i * labels->h.dim) < 0)
             s->no_label++;
-        else if (failed_row(o, IMAGE, i) || failed_row(o, TEXT, i))
+        else if (failed_any(o, i))
             s->no_teacher++;
     }
 }
@@ -307,7 +316,7 @@ static int open_one(const struct survey *v, const struct shard_files *s, int k,
     if (a->h.rows != s->rows)
         return err_set(e, "%s: has %llu rows, other files of shard %s %llu", path,
                        (unsigned long long)a->h.rows, s->stem, (unsigned long long)s->rows);
-    bool embeddings = k == IMAGE || k == TEXT;
+    bool embeddings = k != LABELS && k != KEEP;
     return embeddings && sidecar_open(path, s->rows, &o->side[k], e) < 0 ? -1 : 0;
 }
 
@@ -358,6 +367,8 @@ int train_count_read(const struct train_folders *f, bool count, int threads, str
     struct survey v = {
         .dir = {f->image, f->text, f->labels, f->keep}, .partial = f->partial, .c = c};
     memset(c, 0, sizeof *c);
+    for (int k = OTHERS; k < FOLDERS; k++)
+        v.dir[k] = f->others[(k - OTHERS) / 2][(k - OTHERS) % 2];
     if (f->partial)
         forget_unmade(&v);
     int first = first_folder(&v);
@@ -371,6 +382,9 @@ int train_count_read(const struct train_folders *f, bool count, int threads, str
     if (!rc) {
         c->dim_t = v.dir[IMAGE] ? v.dim[IMAGE] : v.dim[TEXT];
         c->n_label = v.dim[LABELS];
+        for (int i = 0; i < LOSS_TEACHERS_MAX - 1; i++)
+            c->dim_others[i] =
+                v.dim[OTHERS + 2 * i] ? v.dim[OTHERS + 2 * i] : v.dim[OTHERS + 2 * i + 1];
         rc = count && !c->missing ? count_all(&v, threads, e) : 0;
     }
     for (size_t i = 0; i < v.n; i++)

@@ -12,19 +12,23 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "losses/losses.h"
 
 // Folders with one NPY a shard, NAME.npy for NAME.tar; NULL: not used.
 struct train_folders {
     const char *image, *text; // the teacher's embeddings: <f2 or <f4, (rows, dim)
-    const char *labels;       // <i4, (rows,) or (rows, labels)
-    const char *keep;         // |u1, (rows,)
-    const char *shards;       // file with a line a shard (its path), of those that will be read;
-                              // NULL: each shard for which every folder has a file
-    bool partial;             // files and folders may be missing: they are not made yet
+    // The same of other teachers, whose widths may differ; both of one, then none.
+    const char *others[LOSS_TEACHERS_MAX - 1][2];
+    const char *labels; // <i4, (rows,) or (rows, labels)
+    const char *keep;   // |u1, (rows,)
+    const char *shards; // file with a line a shard (its path), of those that will be read;
+                        // NULL: each shard for which every folder has a file
+    bool partial;       // files and folders may be missing: they are not made yet
 };
 
 struct train_count {
-    size_t dim_t;   // columns of the embeddings; 0: no folder of them
+    size_t dim_t; // columns of the embeddings; 0: no folder of them
+    size_t dim_others[LOSS_TEACHERS_MAX - 1];
     size_t n_label; // labels a sample; 0: no folder
     bool missing;   // `partial`, and something is not there yet
     bool counted;   // what follows is known

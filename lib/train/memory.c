@@ -55,6 +55,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
     m->losses = losses_bytes(&losses, s->batch, s->n_label) +
                 s->batch * (8 * dim + 2 * s->dim_t + 2) * sizeof(float);
+    for (size_t i = 1; i < s->teachers; i++)
+        m->losses += s->batch * 2 * s->dim_of[i] * sizeof(float);
     if (s->project)
         m->losses += train_project_bytes(dim, s->dim_t, s->batch) +
                      2 * levels * dim * s->dim_t * sizeof(float);

@@ -47,8 +47,11 @@ static int alloc_rows(struct train_core *c, struct err *e)
             !(c->du[i] = d->op->alloc(d, row, e)) ||
             !(c->norm[i] = d->op->alloc(d, b * sizeof(float), e)))
             return -1;
-        if (c->set.dim_t && !(c->teacher[i] = d->op->alloc(d, b * c->set.dim_t * sizeof(float), e)))
-            return -1;
+        for (size_t m = 0; m < (c->set.teachers ? c->set.teachers : 1); m++) {
+            size_t dim = m ? c->set.dim_of[m] : c->set.dim_t;
+            if (dim && !(c->teacher[m][i] = d->op->alloc(d, b * dim * sizeof(float), e)))
+                return -1;
+        }
     }
     return (c->teacher_norm = d->op->alloc(d, b * sizeof(float), e)) ? 0 : -1;
 }
@@ -159,10 +162,13 @@ void train_core_close(struct train_core *c)
     if (!c->d)
         return;
     for (int i = 0; i < 2; i++) {
-        void *all[] = {c->z[i], c->u[i], c->du[i], c->norm[i], c->teacher[i]};
+        void *all[] = {c->z[i], c->u[i], c->du[i], c->norm[i]};
         for (size_t k = 0; k < sizeof all / sizeof *all; k++)
             if (all[k])
                 c->d->op->free(c->d, all[k]);
+        for (size_t m = 0; m < LOSS_TEACHERS_MAX; m++)
+            if (c->teacher[m][i])
+                c->d->op->free(c->d, c->teacher[m][i]);
         if (c->tape[i].net)
             clip_tape_release(&c->model, &c->tape[i]);
     }
@@ -266,14 +272,26 @@ static int embed(struct train_core *c, const struct train_batch *b, struct err *
 // Normalised again: after storage as float16 the length is off by up to 2e-4.
 static void upload_teacher(struct train_core *c, const struct train_batch *b)
 {
-    const float *rows[2] = {b->tv, b->tt};
     struct dev *d = c->d;
-    for (int i = 0; i < 2; i++) {
-        if (!rows[i] || !c->teacher[i])
+    for (size_t i = 0; i < 2 * LOSS_TEACHERS_MAX; i++) {
+        size_t m = i / 2, dim = m ? c->set.dim_of[m] : c->set.dim_t;
+        const float *rows = m ? b->others[m - 1][i % 2] : i ? b->tt : b->tv;
+        float *to = c->teacher[m][i % 2];
+        if (!rows || !to)
             continue;
-        d->op->upload(d, c->teacher[i], rows[i], b->n * c->set.dim_t * sizeof *rows[i]);
-        d->op->unit(d, b->n, c->set.dim_t, c->teacher[i], c->teacher[i], c->teacher_norm);
+        d->op->upload(d, to, rows, b->n * dim * sizeof *rows);
+        d->op->unit(d, b->n, dim, to, to, c->teacher_norm);
     }
+}
+
+// What the affinity term takes.
+static size_t teachers_of(const struct train_core *c, struct loss_teacher to[LOSS_TEACHERS_MAX])
+{
+    size_t n = c->set.teachers ? c->set.teachers : 1;
+    for (size_t i = 0; i < n; i++)
+        to[i] = (struct loss_teacher){i ? c->set.dim_of[i] : c->set.dim_t, c->teacher[i][0],
+                                      c->teacher[i][1], c->set.scale_of[i]};
+    return n;
 }
 
 // Computes the losses of the batch, and the gradients by the unit embeddings in c->du.
@@ -281,11 +299,14 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
                         struct err *e)
 {
     struct train_project *p = c->project.d ? &c->project : NULL;
+    struct loss_teacher teacher[LOSS_TEACHERS_MAX];
     struct loss_batch l = {.n = b->n, .part = c->part, .dim = c->dim, .dim_t = c->set.dim_t};
     l.v = l.pv = c->u[0];
     l.t = l.pt = c->u[1];
-    l.tv = b->tv ? c->teacher[0] : NULL;
-    l.tt = b->tt ? c->teacher[1] : NULL;
+    l.tv = b->tv ? c->teacher[0][0] : NULL;
+    l.tt = b->tt ? c->teacher[0][1] : NULL;
+    l.n_teacher = teachers_of(c, teacher);
+    l.teacher = teacher;
     l.label = b->labels;
     l.n_label = c->set.n_label;
     l.scale = expf(c->logit_scale);

@@ -45,8 +45,11 @@ struct train_set {
     double ema;                     // train/average.h; 0: none
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
-    size_t dim_t;      // width of the teacher's embeddings; 0: no teacher
-    size_t k, n_label; // centroids, labels a sample; 0: no clusters
+    size_t dim_t;                      // width of the teacher's embeddings; 0: no teacher
+    size_t teachers;                   // of the affinity term; 0: one
+    size_t dim_of[LOSS_TEACHERS_MAX];  // their widths, of which dim_t is the first
+    float scale_of[LOSS_TEACHERS_MAX]; // and scales
+    size_t k, n_label;                 // centroids, labels a sample; 0: no clusters
 };
 
 // A batch on the host: the teacher's rows and labels of all ranks' rows, and pictures and tokens of
@@ -58,6 +61,7 @@ struct train_batch {
     const float *tv, *tt;  // [n, dim_t]; made unit rows here
     const int32_t *labels; // [n, n_label]
     size_t first;
+    const float *others[LOSS_TEACHERS_MAX - 1][2]; // [n, dim_of[1 + i]]: rows of other teachers
 };
 
 struct train_core {
@@ -75,7 +79,7 @@ struct train_core {
     size_t first, own;                    // rows of the batch that this rank has
     float *z[2], *u[2], *norm[2], *du[2]; // device [batch, dim], [batch]: embeddings, unit, their
                                           // norms, gradients; vision, text
-    float *teacher[2];                    // device [batch, dim_t]
+    float *teacher[LOSS_TEACHERS_MAX][2]; // device [batch, dim_t], [batch, dim_of[i]]
     float *teacher_norm;                  // device [batch]
     float logit_scale, logit_bias;        // as the last step left them
     struct loss_grads grads;              // of the step on the device

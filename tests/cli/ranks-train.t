@@ -45,6 +45,10 @@ for my $type (@types) {
     is(steps("r4-$type"), '1 2 3', '... one log');
     like($said, qr/4 ranks: \d+\.\d+ MB sent by each in a step/, '... and what was sent');
 }
+my $two = "$train --accumulate 4 --steps 3 --checkpoint-every 3 --loss affinity --teacher-image image-t,image-t --teacher-text text-t,text-t --teacher-scale 9,80";
+is(run("$two -o teachers-one s.samples"), 0, 'two teachers') or diag $said;
+is(mpi(2, "$two -o teachers-two s.samples"), 0, '... on two ranks') or diag $said;
+ok(made('teachers-one') eq made('teachers-two'), '... the same bytes');
 my $part = "$train --accumulate 4 --steps 3 --checkpoint-every 3 --init one-f32 --lock image --layer-decay 0.5 --ema 0.5";
 is(run("$part -o locked-one s.samples"), 0, 'a locked tower, rates by depth') or diag $said;
 is(mpi(2, "$part -o locked-two s.samples"), 0, '... on two ranks') or diag $said;

@@ -103,7 +103,6 @@ static int open_all(struct golden *g, struct err *e)
     for (size_t i = 0; i < table.n && !rc; i++)
         clip_weights_get(&w, i, g->flat + table.t[i].offset);
     clip_weights_close(&w);
-    clip_table_release(&table);
     struct npy *rows[2] = {&g->tv, &g->tt};
     for (size_t i = 0; i < 2 && !rc; i++) {
         g->teacher[i] = mem_alloc(rows[i]->h.rows * rows[i]->h.dim, sizeof(float), e);
@@ -112,6 +111,11 @@ static int open_all(struct golden *g, struct err *e)
     g->set.dim_t = g->tv.h.dim;
     g->set.k = g->centroids.h.rows;
     g->set.n_label = g->labels.h.dim;
+    // The reference has the student's first scale on the teacher's side.
+    int scale = clip_table_find(&table, CLIP_TEXT, CLIP_K_LOGIT_SCALE, -1);
+    if (!rc)
+        g->set.scale_of[0] = expf(g->flat[table.t[scale].offset]);
+    clip_table_release(&table);
     size_t need = g->set.batch * g->steps;
     if (!rc && (g->pixels.h.rows < need || g->tokens.h.rows < need || g->labels.h.rows < need ||
                 g->tv.h.rows < need || g->tt.h.rows < need || g->tt.h.dim != g->set.dim_t ||
@@ -146,13 +150,12 @@ static int start(struct golden *g, struct train_core *c, const char *terms, size
 static struct train_batch batch(const struct golden *g, size_t step)
 {
     size_t n = g->set.batch, at = step * n;
-    return (struct train_batch){n,
-                                (const uint8_t *)g->pixels.data + at * g->pixels.h.dim,
-                                (const int32_t *)g->tokens.data + at * g->tokens.h.dim,
-                                g->teacher[0] + at * g->tv.h.dim,
-                                g->teacher[1] + at * g->tt.h.dim,
-                                (const int32_t *)g->labels.data + at * g->labels.h.dim,
-                                0};
+    return (struct train_batch){.n = n,
+                                .pixels = (const uint8_t *)g->pixels.data + at * g->pixels.h.dim,
+                                .tokens = (const int32_t *)g->tokens.data + at * g->tokens.h.dim,
+                                .tv = g->teacher[0] + at * g->tv.h.dim,
+                                .tt = g->teacher[1] + at * g->tt.h.dim,
+                                .labels = (const int32_t *)g->labels.data + at * g->labels.h.dim};
 }
 
 static void verdict(struct golden *g, const char *what, const char *where, double worst,

@@ -71,6 +71,7 @@ static int open_core(const struct scene *s, struct comm *c, struct dev *d, struc
                      struct err *e)
 {
     struct train_set set = {.batch = N, .accumulate = PARTS, .dim_t = s->dim_t, .comm = c};
+    set.scale_of[0] = 20;
     set.k = K;
     set.n_label = LABELS;
     set.project = s->dim_t != DIM;
@@ -79,8 +80,14 @@ static int open_core(const struct scene *s, struct comm *c, struct dev *d, struc
     set.optim.steps = 10;
     set.cluster = (struct cluster_set){.sigma = 16, .rate = s->rate, .filter = 1};
     set.cluster.frozen = s->frozen;
-    if (losses_parse(&set.losses, s->terms, e) ||
-        train_core_open(core, d, &s->w->cfg, &set, s->w->centroids, e))
+    if (losses_parse(&set.losses, s->terms, e))
+        return -1;
+    if (losses_needs(&set.losses) & LOSS_EACH) { // a second teacher
+        set.losses.teachers = set.teachers = 2;
+        set.dim_of[1] = DIM;
+        set.scale_of[1] = 7;
+    }
+    if (train_core_open(core, d, &s->w->cfg, &set, s->w->centroids, e))
         return -1;
     float *flat = calloc(core->table.n_flat, sizeof *flat);
     for (size_t i = 0; i < core->table.n; i++)
@@ -101,6 +108,8 @@ static int steps(struct outcome *o, struct comm *c, struct train_core *core, str
         b.tv = w->tv + at * o->s->dim_t;
         b.tt = w->tt + at * o->s->dim_t;
         b.labels = w->labels + at * LABELS;
+        b.others[0][0] = w->tt + at * DIM;
+        b.others[0][1] = w->tv + at * DIM;
         if (o->s->poison && i == 1 && c->rank == c->size - 1)
             core->model.flat[0] = NAN;
         if (train_core_step(core, &b, &loss, &norm, e))

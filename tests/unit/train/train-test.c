@@ -193,6 +193,7 @@ static bool open_core_with(struct world *w, struct train_core *c, const char *te
 {
     struct err e;
     s.batch = s.dim_t = 8;
+    s.scale_of[0] = 20;
     s.k = 5;
     s.n_label = 1;
     optim_set_default(&s.optim);
@@ -218,7 +219,12 @@ static bool open_core(struct world *w, struct train_core *c, const char *terms, 
 
 static struct train_batch batch_of(const struct world *w, size_t n)
 {
-    return (struct train_batch){n, w->pixels, w->tokens, w->tv, w->tt, w->labels, 0};
+    return (struct train_batch){.n = n,
+                                .pixels = w->pixels,
+                                .tokens = w->tokens,
+                                .tv = w->tv,
+                                .tt = w->tt,
+                                .labels = w->labels};
 }
 
 // In pieces that are a part each, and in more of them than parts.

@@ -84,7 +84,12 @@ static int load(struct train_core *c)
 
 static void steps(struct world *w, struct train_core *c, const char *what)
 {
-    struct train_batch b = {N, w->pixels, w->tokens, w->teacher[0], w->teacher[1], w->labels, 0};
+    struct train_batch b = {.n = N,
+                            .pixels = w->pixels,
+                            .tokens = w->tokens,
+                            .tv = w->teacher[0],
+                            .tt = w->teacher[1],
+                            .labels = w->labels};
     struct err e;
     double loss, norm, least = INFINITY, most = 0;
     for (int i = 0; i < 4; i++) {
@@ -105,6 +110,7 @@ static void steps(struct world *w, struct train_core *c, const char *what)
 static void training(struct world *w, const char *terms, size_t pieces, bool recompute)
 {
     struct train_set s = {.batch = N, .accumulate = pieces, .recompute = recompute, .dim_t = DIM};
+    s.scale_of[0] = 20;
     struct train_core c;
     struct train_memory m;
     struct clip_table t;
@@ -130,7 +136,12 @@ static void training(struct world *w, const char *terms, size_t pieces, bool rec
     // NaN is seen by the device itself.
     double loss, norm;
     float bad = NAN;
-    struct train_batch b = {N, w->pixels, w->tokens, w->teacher[0], w->teacher[1], w->labels, 0};
+    struct train_batch b = {.n = N,
+                            .pixels = w->pixels,
+                            .tokens = w->tokens,
+                            .tv = w->teacher[0],
+                            .tt = w->teacher[1],
+                            .labels = w->labels};
     w->d.op->upload(&w->d, c.teacher[0], &bad, sizeof bad);
     w->d.op->upload(&w->d, c.model.flat + c.table.t[0].offset, &bad, sizeof bad);
     ok(!train_core_step(&c, &b, &loss, &norm, &e) && !isfinite(loss) && !isfinite(norm) &&
@@ -151,7 +162,7 @@ static void ahead(struct world *w)
     enum { STEPS = 4 };
     struct train_set s = {.batch = N, .accumulate = 1};
     struct train_core c;
-    struct train_batch b = {N, w->pixels, w->tokens, NULL, NULL, NULL, 0};
+    struct train_batch b = {.n = N, .pixels = w->pixels, .tokens = w->tokens};
     struct err e;
     double loss[2][STEPS], norm;
     bool good = !losses_parse(&s.losses, "clip", &e);
