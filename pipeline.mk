@@ -122,7 +122,6 @@ LOCKED ?= no
 CID_RUN ?=
 JOBS ?= 1
 TARGETS ?=
-BAR ?=
 ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
@@ -148,7 +147,7 @@ $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 # or exported by the conf file. What is in the environment is nobody's mistake.
 BUILD_VARIABLES := CUDA CC CXX AR NVCC CPPFLAGS CFLAGS CXXFLAGS LDFLAGS LDLIBS FAISS remote sentencepiece debug asan werror PREFIX DESTDIR
 SET := $(foreach v,$(.VARIABLES),$(if $(filter command file override,$(filter-out environment,$(firstword $(origin $v)))),$v))
-SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED BAR JOBS TARGETS ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
+SET := $(filter-out $(OWN) OWN OWN_FILES BUILD_VARIABLES SET $(VARIABLES) $(STUDENTS:%=TRAIN_%) LOCKED JOBS TARGETS ONLY GOALS $(BUILD_VARIABLES) -*-% .% MAKE% GNUMAKE%,$(SET))
 UNREAD := $(if $(SET),$(shell $(HOUSE)scripts/unread $(filter-out $(OWN_FILES),$(MAKEFILE_LIST)) -- $(SET) -- $(VARIABLES) $(STUDENTS:%=TRAIN_%)))
 ifneq ($(UNREAD),)
 $(error $(UNREAD))
@@ -491,17 +490,17 @@ $(KEEP): FORCE
 endif
 endif
 $(W)/cells.npy: $(IMAGE) $(W)/params/cells $(W)/params/images.list | $(BIN)/kmeans-cluster end-index end-embed
-	$(call log,cells,1) $(RUN_cells) $(BIN)/kmeans-cluster -k $(CELLS) $(strip $(BAR) $(ON) $(CELLS_OPTIONS)) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
+	$(call log,cells,1) $(RUN_cells) $(BIN)/kmeans-cluster -k $(CELLS) $(strip $(ON) $(CELLS_OPTIONS)) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
 
 USE_CELLS ?=
 # A survivor without a caption would take its group out of training: the text embeddings tell.
 $(KEEP): $(IMAGE) $(TEXT) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
-	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(BAR) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON)) --mem $(MEM) -t $(T_big) --may-survive $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
 	@$(HOUSE)scripts/stage-end balance "$$($(HOUSE)scripts/dropped $@ $(MAX_DROPPED))"
 
 $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
-	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(BAR) $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
+	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
 
 # ---- training and evaluation
 
@@ -509,7 +508,7 @@ READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE)
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
-	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(BAR) $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
+	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)
@@ -531,7 +530,7 @@ cancel:
 	@$(HOUSE)scripts/cluster-cancel $(W)
 ## clean-tmp: remove what killed runs left behind
 clean-tmp:
-	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/.blocks/*' -o -name '.reason.*' \) -print -delete
+	@[ ! -d $(W) ] || find $(W) \( -name '.*.tmp' -o -path '$(W)/.blocks/*' -o -path '$(W)/log/.progress/*' -o -name '.reason.*' \) -print -delete
 ## help: this list
 help:
 	@sed -n 's/^## //p' $(HOUSE)pipeline.mk

@@ -9,6 +9,7 @@
 #include "device/dev.h"
 #include "embeddings/files.h"
 #include "search/search-device.h"
+#include "system/progress.h"
 
 enum { BALANCE_MEMBERS = 50 }; // of a group in the report, at most
 

@@ -94,6 +94,8 @@ static int balance(struct balance_stage *j, const struct balance_options *o, str
 {
     progress_start(&j->bar, j->log, 0, "million pairs");
     int r = balance_run(&j->files.source, o, &j->result, e);
+    if (!r)
+        progress_to(&j->bar, j->bar.total);
     progress_end(&j->bar);
     if (!r && searcher(j))
         log_detail(j->log, "%s", search_device_counts(&j->sim));

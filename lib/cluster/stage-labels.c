@@ -9,6 +9,7 @@
 #include "search/nearest.h"
 #include "cluster/stage-run.h"
 #include "formats/ledger.h"
+#include "formats/npy.h"
 #include "base/mem.h"
 #include "system/signals.h"
 #include "search/dot-block.h"
@@ -245,9 +246,10 @@ static int label_one(struct each *s, const char *path, struct err *e)
     }
     if (j->o->resume && labels_belong(j, &ignored)) {
         s->passed++;
+        progress_from(&s->bar, s->bar.before + j->files.set.rows);
         return 0;
     }
-    if (label_files(&s->l, &s->bar, s->rows, e)) {
+    if (label_files(&s->l, &s->bar, s->bar.before + s->rows, e)) {
         s->fatal = signals_stop_wanted();
         return -1;
     }
@@ -256,11 +258,26 @@ static int label_one(struct each *s, const char *path, struct err *e)
     return 0;
 }
 
+// Of all inputs together, or 0 where one does not tell.
+static uint64_t rows_of(const char *const *paths, size_t n)
+{
+    struct err ignored; // told when its turn comes
+    struct npy a;
+    uint64_t rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (npy_open(&a, paths[i], &ignored))
+            return 0;
+        rows += a.h.rows;
+        npy_close(&a);
+    }
+    return rows;
+}
+
 int kmeans_stage_each(struct kmeans_stage *j, const char *const *paths, size_t n, struct err *e)
 {
     struct each s = {.l = {.j = j}};
     int r = 0;
-    progress_start(&s.bar, j->log, 0, "rows");
+    progress_start(&s.bar, j->log, rows_of(paths, n), "rows");
     for (size_t i = 0; i < n && !r; i++) {
         if (label_one(&s, paths[i], e)) {
             if (!s.failed++)

@@ -9,6 +9,7 @@
 #include "cluster/kmeans.h"
 #include "embeddings/files.h"
 #include "search/search-device.h"
+#include "system/progress.h"
 
 struct kmeans_stage {
     const struct kmeans_stage_options *o;
@@ -30,6 +31,7 @@ struct kmeans_stage {
     bool own_checkpoint; // the file is this run's
     bool made_labels_dir;
     double saved_at, save_took;
+    struct progress bar; // of the training
     // of level 2
     uint64_t level2_points;
     double level2_sum;

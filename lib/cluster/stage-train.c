@@ -25,6 +25,7 @@ static int on_step(void *ctx, const struct kmeans_step *s, struct err *e)
         }
         return 0;
     }
+    progress_to(&j->bar, s->settled ? j->bar.total : (uint64_t)s->iteration);
     if (s->iteration == 1 && s->failed)
         log_warn(j->log, "%llu rows left out: zero or not finite", (unsigned long long)s->failed);
     log_note(j->log, "iteration %d: %llu rows, objective %.6f, imbalance %.3f, %zu split, %.2f s%s",
@@ -33,13 +34,19 @@ static int on_step(void *ctx, const struct kmeans_step *s, struct err *e)
     return 0;
 }
 
-// "after iteration 5 of 20", "with 12 of 100 coarse clusters done".
-static const char *where(const struct kmeans_stage *j, const struct kmeans_state *s, char *to,
-                         size_t room)
+static size_t parts_done(const struct kmeans_state *s)
 {
     size_t done = 0;
     for (size_t c = 0; s->level == 2 && c < s->k1; c++)
         done += s->done[c];
+    return done;
+}
+
+// "after iteration 5 of 20", "with 12 of 100 coarse clusters done".
+static const char *where(const struct kmeans_stage *j, const struct kmeans_state *s, char *to,
+                         size_t room)
+{
+    size_t done = parts_done(s);
     if (s->level == 2)
         snprintf(to, room, "with %zu of %zu coarse clusters done", done, s->k1);
     else
@@ -59,12 +66,23 @@ static void tell_stop(struct kmeans_stage *j, const struct kmeans_state *s)
                  where(j, s, at, sizeof at));
 }
 
+// Level 1 counts iterations, level 2 the coarse clusters that are cut.
+static void show_state(struct kmeans_stage *j, const struct kmeans_state *s)
+{
+    if (s->level == 2 && strcmp(j->bar.unit, "iterations") == 0) {
+        progress_end(&j->bar);
+        progress_start(&j->bar, j->log, s->k1, "coarse clusters");
+    }
+    progress_to(&j->bar, s->level == 2 ? parts_done(s) : (uint64_t)s->iteration);
+}
+
 // Saves at most a twentieth of the time, and always where a signal ends the training.
 static int on_save(void *ctx, const struct kmeans_state *s, struct err *e)
 {
     struct kmeans_stage *j = ctx;
     double now = log_seconds(j->log);
     bool stop = signals_stop_wanted();
+    show_state(j, s);
     if (s->level == 2 && j->level2_parts)
         log_note(j->log, "%zu coarse clusters done here: objective %.6f, %zu split",
                  j->level2_parts, j->level2_points ? j->level2_sum / (double)j->level2_points : 0,
@@ -182,7 +200,13 @@ static int train_points(struct kmeans_stage *j, const struct kmeans_points *p, c
     uint64_t mine =
         4 * (j->files.set.rows + (uint64_t)(init ? j->o->k * p->source->dim : 0)); // row lists
     o.mem = j->mem > mine ? j->mem - mine : 0;
-    if (start(j, p, init, &s, e) || kmeans_train(p, &o, &s, e)) {
+    progress_start(&j->bar, j->log, j->o->iterations, "iterations");
+    int r = start(j, p, init, &s, e);
+    if (!r && s.level == 1)
+        progress_from(&j->bar, (uint64_t)s.iteration);
+    r = r || kmeans_train(p, &o, &s, e) ? -1 : 0;
+    progress_end(&j->bar);
+    if (r) {
         kmeans_state_release(&s);
         return -1;
     }

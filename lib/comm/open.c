@@ -153,6 +153,7 @@ int comm_open(struct comm *c, const char *name, struct log *l, struct err *e)
     if (c->rank > 0) {
         l->quiet = true;
         l->bar = l->progress = false;
+        l->progress_file[0] = 0;
     }
     return 0;
 }

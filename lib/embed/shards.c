@@ -54,7 +54,7 @@ static bool older(const struct stat *a, const struct stat *b)
 // True if the array exists and was made as this run would make it; `keys` then gets the digest of
 // its samples.
 static bool one_belongs(const struct embed_shards *s, const char *shard, const char *path,
-                        const char *of, char keys[DIGEST_HEX])
+                        const char *of, char keys[DIGEST_HEX], uint64_t *rows)
 {
     struct err ignored; // what cannot be read is made again
     struct npy a;
@@ -63,6 +63,7 @@ static bool one_belongs(const struct embed_shards *s, const char *shard, const c
     bool dated = !url_is(shard) && !stat(shard, &its), there = dated || url_is(shard);
     if (stat(path, &mine) || (dated && older(&mine, &its)) || npy_open(&a, path, &ignored))
         return false;
+    *rows = a.h.rows;
     int rc = sidecar_open(path, a.h.rows, &side, &ignored);
     npy_close(&a);
     if (rc != 1)
@@ -74,13 +75,16 @@ static bool one_belongs(const struct embed_shards *s, const char *shard, const c
     return yes;
 }
 
-static bool belong(const struct embed_shards *s, const char *shard, const struct embed_output *o)
+// *made: the rows of the arrays that are there.
+static bool belong(const struct embed_shards *s, const char *shard, const struct embed_output *o,
+                   uint64_t *made)
 {
     char image[DIGEST_HEX], text[DIGEST_HEX], index[DIGEST_HEX];
     uint64_t rows;
     struct err ignored;
-    if (!s->resume || (o->image_path && !one_belongs(s, shard, o->image_path, "image", image)) ||
-        (o->text_path && !one_belongs(s, shard, o->text_path, "text", text)))
+    if (!s->resume ||
+        (o->image_path && !one_belongs(s, shard, o->image_path, "image", image, made)) ||
+        (o->text_path && !one_belongs(s, shard, o->text_path, "text", text, made)))
         return false;
     const char *keys = o->image_path ? image : text;
     if (o->image_path && o->text_path && strcmp(image, text) != 0)
@@ -128,8 +132,10 @@ int embed_shards_next(void *ctx, struct embed_item *item, struct err *e)
         char **name = &s->list->names[s->at];
         if (name_outputs(s, *name, item, e))
             return -1;
-        if (belong(s, *name, &item->output)) {
+        uint64_t rows;
+        if (belong(s, *name, &item->output, &rows)) {
             s->passed++;
+            atomic_fetch_add(&s->passed_rows, rows);
             continue;
         }
         item->number = s->at++;
@@ -137,7 +143,7 @@ int embed_shards_next(void *ctx, struct embed_item *item, struct err *e)
         item->source = *s->source;
         // An index without samples is what a shard that is not there has.
         char hex[DIGEST_HEX];
-        uint64_t rows = 1;
+        rows = 1;
         struct err ignored;
         bool none = !url_is(*name) && access(*name, F_OK) && errno == ENOENT &&
                     index_keys(s, *name, hex, &rows, &ignored) == 1 && rows == 0;

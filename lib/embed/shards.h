@@ -5,6 +5,7 @@
 #ifndef EMBED_SHARDS_H
 #define EMBED_SHARDS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "embed/run.h"
@@ -21,6 +22,7 @@ struct embed_shards {
 
     size_t at;                   // the next of the list
     size_t made, passed, failed; // shards
+    atomic_ullong passed_rows;   // samples of the shards passed over
     struct err first;            // of the failures
 };
 

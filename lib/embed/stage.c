@@ -2,10 +2,12 @@
 #include "embed/stage.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "embed/memory.h"
 #include "model/digest.h"
 #include "model/tokenizer-check.h"
+#include "read/count.h"
 #include "system/io.h"
 #include "system/signals.h"
 
@@ -106,7 +108,20 @@ static void on_progress(void *ctx, uint64_t samples)
 {
     struct embed_job *s = ctx;
     atomic_store(&s->written, samples);
-    progress_to(&s->progress, samples);
+    s->progress.before = atomic_load(&s->many.passed_rows);
+    progress_to(&s->progress, s->progress.before + samples);
+}
+
+// The samples of all shards by their indices, or 0 where one has none.
+static uint64_t total_of(const struct embed_job *s)
+{
+    struct err ignored; // told when its turn comes
+    struct read_options o = {.shards = &s->shards, .counts = s->o->index_dir};
+    uint64_t *counts, total = 0;
+    if (!s->o->index_dir || read_counts(&o, &counts, &total, &ignored))
+        return 0;
+    free(counts);
+    return total;
 }
 
 // The one item of a run without folders.
@@ -242,8 +257,9 @@ int embed_stage_run(struct embed_job *s, int argc, char *const *argv, struct log
                                 .progress = on_progress,
                                 .progress_ctx = s};
     choose_items(s);
-    progress_start(&s->progress, s->log, 0, "samples");
+    progress_start(&s->progress, s->log, total_of(s), "samples");
     int rc = embed_run_all(&s->run, e);
+    on_progress(s, s->run.samples); // where all shards were there, the only call
     progress_end(&s->progress);
     if (!rc && s->many.failed)
         rc = err_set(e, "%zu of %zu shards failed, the first: %s", s->many.failed, s->shards.n,

@@ -18,6 +18,7 @@
 #include "system/cli.h"
 #include "system/lines.h"
 #include "system/log.h"
+#include "system/progress.h"
 
 // The options of teacher-embed(1), by their names.
 struct embed_stage_options {

@@ -25,6 +25,7 @@ struct collect {
     size_t *row;     // [batch]: where each one's features go
     float *out;      // [batch, dim]
     size_t waiting, image_bytes;
+    size_t total; // samples of the split, where they are embedded and progress is wanted
 };
 
 static int grow(void *pointer_to, size_t *cap, size_t need, size_t size, struct err *e)
@@ -57,8 +58,7 @@ static int embed_waiting(struct collect *c, struct err *e)
             return -1;
     }
     c->waiting = 0;
-    if (c->m->progress)
-        c->m->progress(c->m->progress_ctx, f->n);
+    eval_progress(c->m, "samples", f->n, c->total);
     return 0;
 }
 
@@ -225,6 +225,10 @@ int eval_features_get(struct eval_features *f, const struct eval_model *m, const
         return -1;
     bool cached = m->cache && access(path, F_OK) == 0;
     c.embed = !cached;
+    if (c.embed && m->progress) {
+        c.total = eval_set_count(s, split);
+        eval_progress(m, "samples", 0, c.total);
+    }
     int rc = read_all(&c, split, e);
     if (rc == 0 && cached)
         rc = load_cached(f, path, e);

@@ -22,7 +22,8 @@ struct eval_model {
     int threads;         // for decoding
     const char *cache;   // folder for features, or NULL
     const char *variant; // what else the features depend on: "embedding f32"
-    void (*progress)(void *ctx, size_t samples); // called after each batch; or NULL
+    // Called before the first batch and after each: done of total "samples" or "texts"; or NULL.
+    void (*progress)(void *ctx, const char *unit, size_t done, size_t total);
     void *progress_ctx;
 };
 
@@ -52,6 +53,14 @@ void eval_features_release(struct eval_features *f);
 // What features depend on beside the pictures: model, device and preprocessing, into text[room]. 0,
 // or -1: too long.
 int eval_features_key(char *text, size_t room, const struct eval_model *m, struct err *e);
+
+// Calls m->progress.
+static inline void eval_progress(const struct eval_model *m, const char *unit, size_t done,
+                                 size_t total)
+{
+    if (m->progress)
+        m->progress(m->progress_ctx, unit, done, total);
+}
 
 // Unit embeddings out[n, embed_dim] of n texts. 0 or -1.
 int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,

@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "system/digest.h"
 #include "base/mem.h"
+#include "shards/shard.h"
 
 enum { SHARDS_MAX = 1000000 };
 
@@ -142,6 +143,39 @@ int eval_set_digest(const struct eval_set *s, const char *split, char *hex, stru
     digest_hex(all, hex);
     digest_free(all);
     return rc;
+}
+
+// Samples of one shard, or -1.
+static long count_shard(const char *path, struct err *e)
+{
+    const struct shard_limits lim = {.scan = true};
+    struct shard_sample one;
+    struct shard *shard = shard_open(path, &lim, e);
+    long n = 0;
+    int rc = shard ? 1 : -1;
+    if (shard)
+        shard_pass_over(shard, true);
+    while (rc > 0 && (rc = shard_next(shard, &one, e)) > 0)
+        n++;
+    shard_close(shard);
+    return rc ? -1 : n;
+}
+
+size_t eval_set_count(const struct eval_set *s, const char *split)
+{
+    char path[PATH_BYTES];
+    size_t shards, all = 0;
+    struct err ignored; // told by who reads the samples
+    if (eval_set_shards(s, split, &shards, &ignored))
+        return 0;
+    for (size_t i = 0; i < shards; i++) {
+        long n =
+            eval_set_shard_path(path, s, split, i, &ignored) ? -1 : count_shard(path, &ignored);
+        if (n < 0)
+            return 0;
+        all += (size_t)n;
+    }
+    return all;
 }
 
 char *eval_fill_template(const char *template_text, const char *class_name, struct err *e)

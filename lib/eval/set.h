@@ -32,6 +32,8 @@ int eval_set_open(struct eval_set *s, const char *folder, const char *classnames
 void eval_set_close(struct eval_set *s);
 // The number of shards of a split; *n = 0 when the set has no such split. 0 or -1.
 int eval_set_shards(const struct eval_set *s, const char *split, size_t *n, struct err *e);
+// The samples of a split, by the headers of its shards; 0 where they cannot be read.
+size_t eval_set_count(const struct eval_set *s, const char *split);
 // Path of shard i of the split into path[PATH_BYTES]. 0, or -1: too long.
 int eval_set_shard_path(char path[PATH_BYTES], const struct eval_set *s, const char *split,
                         size_t i, struct err *e);

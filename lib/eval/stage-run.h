@@ -7,6 +7,7 @@
 #include "eval/stage.h"
 #include "eval/tasks.h"
 #include "system/io.h"
+#include "system/progress.h"
 
 struct eval_job {
     const struct eval_stage_options *o;

@@ -39,10 +39,7 @@ static int check_failed(struct eval_job *job, const struct eval_set *s,
 static int get_features(struct eval_job *job, const struct eval_set *s, const char *of,
                         struct eval_features *f, struct err *e)
 {
-    progress_start(&job->progress, job->log, 0, "samples");
-    int rc = eval_features_get(f, &job->model, s, of, e);
-    progress_end(&job->progress);
-    return rc;
+    return eval_features_get(f, &job->model, s, of, e);
 }
 
 static int run_probe(struct eval_job *job, const struct eval_set *s,

@@ -86,10 +86,17 @@ static int check_cache(const char *cache, struct err *e)
     return 0;
 }
 
-static void on_progress(void *ctx, size_t samples)
+// Pictures, then texts, of one set after another.
+static void on_progress(void *ctx, const char *unit, size_t done, size_t total)
 {
     struct progress *p = ctx;
-    progress_to(p, samples);
+    if (p->unit && (strcmp(p->unit, unit) != 0 || done < p->done)) {
+        progress_end(p);
+        p->unit = NULL;
+    }
+    if (!p->unit)
+        progress_start(p, p->log, total, unit);
+    progress_to(p, done);
 }
 
 // *t: the tokenizer, which is the caller's to free after -1 too.
@@ -136,6 +143,8 @@ static int with_model(struct eval_job *job, struct dev *d, struct err *e)
         m->progress_ctx = &job->progress;
         m->variant = variant;
         rc = run_sets(job, e);
+        if (job->progress.unit)
+            progress_end(&job->progress);
     }
     clip_model_release(&clip);
     tokenizer_free(t);
@@ -156,7 +165,7 @@ int eval_stage_check(const struct eval_stage_options *o, const struct cli_common
 int eval_stage_run(const struct eval_stage_options *o, const struct cli_common *common,
                    struct log *l, bool *missed, struct err *e)
 {
-    struct eval_job job = {.o = o, .common = common, .log = l};
+    struct eval_job job = {.o = o, .common = common, .log = l, .progress = {.log = l}};
     const char *outputs[] = {common->output, o->predictions};
     struct dev d;
     if (io_check_outputs(outputs, 2, e) ||

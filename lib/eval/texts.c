@@ -7,8 +7,9 @@
 #include "eval/features.h"
 #include "base/mem.h"
 
-int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,
-                     struct err *e)
+// Texts [before, before + n) of `total`.
+static int embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,
+                       size_t before, size_t total, struct err *e)
 {
     size_t context = (size_t)m->clip->cfg.context, dim = (size_t)m->clip->cfg.embed_dim, used;
     int32_t *tokens = mem_alloc(m->batch * context, sizeof *tokens, e);
@@ -24,9 +25,16 @@ int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_
         for (size_t i = at * dim; rc == 0 && i < (at + rows) * dim; i++)
             if (!isfinite(out[i]))
                 rc = err_set(e, "the embedding of '%s' is not finite", texts[i / dim]);
+        eval_progress(m, "texts", before + at + rows, total);
     }
     free(tokens);
     return rc;
+}
+
+int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,
+                     struct err *e)
+{
+    return embed_texts(m, texts, n, out, 0, n, e);
 }
 
 static void unit(float *x, size_t n)
@@ -52,7 +60,7 @@ static int weights_of(const struct eval_model *m, const struct eval_set *s, size
             n += rc == 0;
         }
     if (rc == 0)
-        rc = eval_embed_texts(m, texts, n, prompts, e);
+        rc = embed_texts(m, texts, n, prompts, first * templates, s->classes.n * templates, e);
     for (size_t i = 0; i < n; i++)
         free((char *)(uintptr_t)texts[i]);
     for (size_t c = 0; rc == 0 && c < count; c++) {

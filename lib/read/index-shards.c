@@ -125,6 +125,7 @@ static int index_one(struct one *o, char *path, struct err *e)
         return -1;
     if (is_done(o, gone, dated ? &st : NULL)) {
         o->all->passed++;
+        o->all->passed_bytes += dated ? (uint64_t)st.st_size : 0;
         return 0;
     }
     o->unwritten = remove_old(o, e) || out_open(&o->out, o->index, e);

@@ -25,6 +25,7 @@ struct index_shards {
     void *ctx;
 
     size_t made, passed, missing, damaged, failed; // shards; made counts missing and damaged ones
+    uint64_t passed_bytes;                         // of the shards passed over
     struct err first;                              // of the failures
 };
 

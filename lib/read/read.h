@@ -40,6 +40,7 @@ struct read_options {
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
     const char *counts; // with parts: folder of files that give the counts (read/count.h), or NULL
     struct remote *remote;       // reads URLs
+    atomic_ullong *bytes;        // gets what is read of the shards added, while it is read; or NULL
     const struct select *select; // samples that it does not take are dropped as by a mask; or NULL
     int threads;
 };

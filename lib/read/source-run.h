@@ -23,8 +23,9 @@ struct read_source {
     struct read_shard *cur;
     bool announced; // cur
     struct read_keep keep;
-    size_t cur_at;    // of cur in the list
-    uint64_t *counts; // of each shard of the list, or NULL
+    size_t cur_at;     // of cur in the list
+    uint64_t cur_read; // bytes of cur that o->bytes has
+    uint64_t *counts;  // of each shard of the list, or NULL
     struct shard_keys *keys;
     struct read_shard *shards; // all that are alive, the newest first
     uint64_t seen;             // samples of the source sequence taken or passed over

@@ -75,6 +75,7 @@ static int open_shard(struct read_source *s, bool pass, struct err *e)
                                .scan = pass,
                                .keys = s->keys,
                                .remote = s->o->remote};
+    s->cur_read = 0;
     s->shard = shard_open(path, &lim, e);
     if (!s->shard)
         return err_wrap(e, "%s", cur->path);
@@ -203,6 +204,15 @@ static int check_count(const struct read_source *s, struct err *e)
     return err_wrap(e, "%s", s->cur->path);
 }
 
+static void tell_bytes(struct read_source *s)
+{
+    uint64_t at = s->o->bytes ? shard_position(s->shard) : 0;
+    if (at > s->cur_read) {
+        atomic_fetch_add(s->o->bytes, at - s->cur_read);
+        s->cur_read = at;
+    }
+}
+
 enum { END_RUN = -2 };
 
 // shard_next for the current shard: 1 a sample, 0 its end, -1 its end by damage, which the shard
@@ -211,6 +221,7 @@ static int next_sample(struct read_source *s, struct shard_sample *to, struct er
 {
     struct err why;
     int rc = shard_next(s->shard, to, &why);
+    tell_bytes(s);
     if (rc >= 0)
         return rc;
     if (why.machine) {

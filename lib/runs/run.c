@@ -359,8 +359,7 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct com
     if (train_begin_finished(r))
         return already_done(r, e);
     progress_start(&r->progress, log, r->set.optim.steps, "steps");
-    r->progress.start = log->start;
-    progress_to(&r->progress, r->state.step);
+    progress_from(&r->progress, r->state.step);
     int rc = train(r, e);
     progress_end(&r->progress);
     return rc > 0 ? stopped(r, e) : rc ? -1 : finish(r, e);

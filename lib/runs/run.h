@@ -12,6 +12,7 @@
 #include "device/dev.h"
 #include "base/err.h"
 #include "system/log.h"
+#include "system/progress.h"
 #include "runs/checkpoint-dir.h"
 #include "runs/checkpoint.h"
 #include "feed/data.h"

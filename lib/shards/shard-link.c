@@ -56,6 +56,27 @@ bool shard_link_of(const char *path, char *url)
     return n > 0 && shard_link_read(text, (size_t)n, url);
 }
 
+uint64_t shard_link_bytes(const struct shard_list *l)
+{
+    char url[SHARD_NAME_MAX];
+    struct stat st;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < l->n; i++) {
+        const char *name = l->names[i];
+        if (url_is(name))
+            return 0;
+        if (stat(name, &st)) {
+            if (!strcmp(name, "-"))
+                return 0;
+            continue;
+        }
+        if (!S_ISREG(st.st_mode) || shard_link_of(name, url))
+            return 0;
+        bytes += (uint64_t)st.st_size;
+    }
+    return bytes;
+}
+
 int shard_link_text(const struct remote_entry *at, char *to, struct err *e)
 {
     int n = snprintf(to, SHARD_LINK_MAX, "%s%s\nbytes\t%llu\ntime\t%lld\netag\t%s\n", mark,

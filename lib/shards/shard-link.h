@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "remote/remote.h"
@@ -25,6 +26,9 @@ enum { SHARD_LINK_MAX = SHARD_NAME_MAX + 1024 }; // bytes of the file
 bool shard_link_read(const char *text, size_t n, char *url);
 // The same for the file at `path`; false if it cannot be read.
 bool shard_link_of(const char *path, char *url);
+// Bytes of all shards of the list together, or 0 if that is not known: one is not a file of this
+// machine. A shard that is missing has none.
+uint64_t shard_link_bytes(const struct shard_list *l);
 // The text of a link, NUL-terminated, into to[SHARD_LINK_MAX]. 0 or -1: the name is too long.
 int shard_link_text(const struct remote_entry *at, char *to, struct err *e);
 

@@ -257,6 +257,12 @@ void shard_pass_over(struct shard *s, bool on)
     s->pass_over = on;
 }
 
+uint64_t shard_position(const struct shard *s)
+{
+    int64_t at = archive_filter_bytes(s->in.a, -1);
+    return at > 0 ? (uint64_t)at : 0;
+}
+
 bool shard_is_remote(const struct shard *s)
 {
     return s->in.object != NULL;

@@ -82,6 +82,8 @@ void shard_close(struct shard *s);
 // have size 0; keys, flags, counts and damage are as they would be otherwise.
 void shard_pass_over(struct shard *s, bool on);
 
+// Bytes of the file that have been read or passed over so far.
+uint64_t shard_position(const struct shard *s);
 // True if the shard is on another machine.
 bool shard_is_remote(const struct shard *s);
 

@@ -24,13 +24,41 @@ static void describe(struct stream *t, const struct read_shard *s, const struct 
                  t->has_index ? "" : " (--index lists all)");
 }
 
+// Samples of a --limit; else bytes of the shards, whose samples nobody has counted yet.
+static void begin_progress(struct stream *t)
+{
+    uint64_t limit = t->o->limit, bytes = 0;
+    bool wanted = t->log->progress || t->log->progress_file[0];
+    if (limit == UINT64_MAX && t->read.n_parts < 2 && wanted)
+        bytes = shard_link_bytes(&t->shards);
+    t->read.bytes = bytes ? &t->bytes : NULL;
+    t->byte_unit = !bytes ? 0 : bytes < 100000000 ? 1000 : 1000000;
+    if (bytes)
+        progress_start(&t->progress, t->log, bytes / t->byte_unit + 1,
+                       t->byte_unit == 1000 ? "KB" : "MB");
+    else
+        progress_start(&t->progress, t->log, limit == UINT64_MAX ? 0 : limit, "samples");
+}
+
+static void show_progress(struct stream *t)
+{
+    struct progress *p = &t->progress;
+    if (!t->byte_unit) {
+        progress_to(p, t->account.samples);
+        return;
+    }
+    p->before = t->many.passed_bytes / t->byte_unit;
+    snprintf(p->extra, sizeof p->extra, "%llu samples", (unsigned long long)t->account.samples);
+    progress_to(p, p->before + atomic_load(&t->bytes) / t->byte_unit);
+}
+
 static void count(struct stream *t, const struct read_shard *s, const struct samples_record *r,
                   bool bad)
 {
     read_account_add(&t->account, r, bad);
     if (bad)
         describe(t, s, r);
-    progress_to(&t->progress, t->account.samples);
+    show_progress(t);
     atomic_store(&t->written, t->account.samples);
 }
 
@@ -137,9 +165,8 @@ static void tell_at_death(struct stream *t)
 static int read_all(struct stream *t, struct err *e)
 {
     const struct read_sink sink = {t, on_begin, on_sample, on_end, on_skipped};
-    uint64_t limit = t->o->limit;
     tell_at_death(t);
-    progress_start(&t->progress, t->log, limit == UINT64_MAX ? 0 : limit, "samples");
+    begin_progress(t);
     int rc = read_run(&t->read, &sink, e);
     progress_end(&t->progress);
     return rc;
@@ -171,7 +198,7 @@ static int run_index(struct stream *t, struct err *e)
     if (shard_list_check_names(&t->shards, e) || io_make_folder(t->o->index_dir, &made, e))
         return -1;
     tell_at_death(t);
-    progress_start(&t->progress, t->log, 0, "samples");
+    begin_progress(t);
     int rc = index_shards_run(&t->many, e);
     progress_end(&t->progress);
     t->account.damaged = t->many.damaged + t->many.missing;

@@ -16,11 +16,13 @@
 #include "read/account.h"
 #include "read/read.h"
 #include "read/select.h"
+#include "shards/shard-link.h"
 #include "shards/shard-list.h"
 #include "shards/shard-remote.h"
 #include "system/cli.h"
 #include "system/io.h"
 #include "system/log.h"
+#include "system/progress.h"
 
 // The options of shard-read(1), by their names.
 struct stream_options {
@@ -57,6 +59,8 @@ struct stream {
     struct index_shards many; // with --index-dir
     uint64_t described;       // bad samples
     struct read_account account;
+    atomic_ullong bytes;   // read of the shards
+    uint64_t byte_unit;    // of the progress: 1000 or 1000000 bytes; 0: it counts samples
     atomic_ullong written; // samples, for the line at a signal
 };
 

@@ -79,7 +79,7 @@ struct cli_common {
     char **operands; // allocated by the parser, freed by cli_release; the strings are argv's
     size_t n_operands;
 };
-enum cli_progress { CLI_PROGRESS_AUTO, CLI_PROGRESS_ALWAYS, CLI_PROGRESS_NEVER };
+enum cli_progress { CLI_PROGRESS_AUTO, CLI_PROGRESS_ALWAYS, CLI_PROGRESS_NEVER, CLI_PROGRESS_JSON };
 #define CLI_COMMON_INIT                                                                            \
     {                                                                                              \
         .output = "-", .threads = 1                                                                \
