@@ -45,12 +45,18 @@ static int check_finite(const struct eval_features *f, size_t row, struct err *e
     return 0;
 }
 
+int eval_go_on(const struct eval_model *m, struct err *e)
+{
+    return m->stop && m->stop() ? err_set(e, "the evaluation was stopped") : 0;
+}
+
 static int embed_waiting(struct collect *c, struct err *e)
 {
     struct eval_features *f = c->f;
     if (c->waiting == 0)
         return 0;
-    if (clip_model_images(c->m->clip, c->waiting, c->pixels, true, c->out, e))
+    if (eval_go_on(c->m, e) ||
+        clip_model_images(c->m->clip, c->waiting, c->pixels, true, c->out, e))
         return -1;
     for (size_t i = 0; i < c->waiting; i++) {
         memcpy(f->x + c->row[i] * f->dim, c->out + i * f->dim, f->dim * sizeof *f->x);

@@ -3,6 +3,7 @@
 #ifndef EVAL_FEATURES_H
 #define EVAL_FEATURES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ struct eval_model {
     // Called before the first batch and after each: done of total "samples" or "texts"; or NULL.
     void (*progress)(void *ctx, const char *unit, size_t done, size_t total);
     void *progress_ctx;
+    bool (*stop)(void); // asked before each batch: true ends the evaluation with an error; or NULL
 };
 
 // Row i is sample i of the split; zeros if its picture could not be decoded.
@@ -61,7 +63,8 @@ static inline void eval_progress(const struct eval_model *m, const char *unit, s
     if (m->progress)
         m->progress(m->progress_ctx, unit, done, total);
 }
-
+// -1 with e set where m->stop asks for the end, else 0.
+int eval_go_on(const struct eval_model *m, struct err *e);
 // Unit embeddings out[n, embed_dim] of n texts. 0 or -1.
 int eval_embed_texts(const struct eval_model *m, const char *const *texts, size_t n, float *out,
                      struct err *e);

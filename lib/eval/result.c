@@ -48,6 +48,17 @@ static int add_counts(cJSON *o, const struct eval_result *r, struct err *e)
     return 0;
 }
 
+int eval_result_figures(cJSON *o, const struct eval_result *r, struct err *e)
+{
+    return add_figures(o, r, e) || add_counts(o, r, e) ? -1 : 0;
+}
+
+int eval_by_type(const struct eval_model *m, const struct eval_set *s,
+                 const struct eval_features *f, struct eval_result *r, struct err *e)
+{
+    return s->type == EVAL_RETRIEVAL ? eval_retrieval(m, f, r, e) : eval_zeroshot(m, s, f, r, e);
+}
+
 static int add_confusions(cJSON *o, struct eval_result *r, const struct eval_set *s, size_t most,
                           struct err *e)
 {

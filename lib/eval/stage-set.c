@@ -64,16 +64,10 @@ static int run_probe(struct eval_job *job, const struct eval_set *s,
 static int run_task(struct eval_job *job, const struct eval_set *s, const struct eval_features *f,
                     struct eval_result *r, struct err *e)
 {
-    switch (choose_task(job, s, e)) {
-    case EVAL_TASK_ZEROSHOT:
-        return eval_zeroshot(&job->model, s, f, r, e);
-    case EVAL_TASK_RETRIEVAL:
-        return eval_retrieval(&job->model, f, r, e);
-    case EVAL_TASK_PROBE:
+    int task = choose_task(job, s, e);
+    if (task == EVAL_TASK_PROBE)
         return run_probe(job, s, f, r, e);
-    default:
-        return -1;
-    }
+    return task < 0 ? -1 : eval_by_type(&job->model, s, f, r, e);
 }
 
 // What a result depends on beside model and set.

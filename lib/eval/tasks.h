@@ -43,6 +43,9 @@ int eval_zeroshot(const struct eval_model *m, const struct eval_set *s,
 // Retrieval both ways; a picture's hit is any of its captions.
 int eval_retrieval(const struct eval_model *m, const struct eval_features *f, struct eval_result *r,
                    struct err *e);
+// The one of both that the set's type asks for.
+int eval_by_type(const struct eval_model *m, const struct eval_set *s,
+                 const struct eval_features *f, struct eval_result *r, struct err *e);
 // Linear probe: C from a sweep on one fifth of the training split (or `c` when > 0), then fitted on
 // all of it. max_iterations of L-BFGS. `seed` chooses the fifth.
 int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
@@ -51,6 +54,8 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
 
 // Value of a figure by its name; NaN when there is none.
 double eval_result_figure(const struct eval_result *r, const char *name);
+// The figures as "metrics" and "intervals", and the counts, into `o`. 0 or -1.
+int eval_result_figures(cJSON *o, const struct eval_result *r, struct err *e);
 // The JSON object: CLIP_benchmark's keys, intervals, counts, the `confusions` most frequent pairs,
 // and `inputs`, the digest of what the result depends on.
 // The caller frees it; NULL with e set.

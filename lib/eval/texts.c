@@ -16,6 +16,7 @@ static int embed_texts(const struct eval_model *m, const char *const *texts, siz
     int rc = tokens ? 0 : -1;
     for (size_t at = 0; rc == 0 && at < n; at += m->batch) {
         size_t rows = n - at < m->batch ? n - at : m->batch;
+        rc = eval_go_on(m, e);
         for (size_t i = 0; rc == 0 && i < rows; i++)
             if (tokenizer_encode(m->tokenizer, texts[at + i], strlen(texts[at + i]), context,
                                  tokens + i * context, &used, e) != TEXT_OK)

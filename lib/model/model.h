@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "config/config.h"
+#include "model/folder.h"
 #include "model/tower.h"
 #include "model/weights.h"
 #include "device/dev.h"
@@ -57,6 +58,11 @@ struct clip_model {
 // pages of the file. 0 or -1.
 int clip_model_load(struct clip_model *m, struct dev *d, const struct clip_weights *w,
                     const struct clip_model_options *o, struct err *e);
+// The same from tensors of table `t` that `get` gives, a matrix perhaps more than once: to the bit
+// the model that a folder with these tensors as float32 would give.
+int clip_model_take(struct clip_model *m, struct dev *d, const struct clip_table *t,
+                    model_get_fn *get, void *user, const struct clip_model_options *o,
+                    struct err *e);
 // No-op on a zeroed one.
 void clip_model_release(struct clip_model *m);
 

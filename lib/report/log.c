@@ -235,11 +235,64 @@ static void add_parts(struct report_training *t, const cJSON *line)
         t->wall = seconds->valuedouble;
 }
 
+// The figures of one name; NULL: there are too many.
+static struct report_look *look_of(struct report_training *t, const char *name)
+{
+    for (size_t k = 0; k < t->n_looks; k++)
+        if (strcmp(t->look[k].name, name) == 0)
+            return &t->look[k];
+    if (t->n_looks == REPORT_LOOKS_MAX)
+        return NULL;
+    struct report_look *l = &t->look[t->n_looks++];
+    snprintf(l->name, sizeof l->name, "%s", name);
+    return l;
+}
+
+// A line of an evaluation (runs/watch.h): 1, 0 it is none, -1.
+static int add_look(struct report_training *t, const cJSON *o, struct err *e)
+{
+    struct err ignored;
+    const char *set, *weights = "";
+    const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(o, "metrics");
+    const cJSON *first = cJSON_IsObject(metrics) ? metrics->child : NULL;
+    const cJSON *all = cJSON_GetObjectItemCaseSensitive(o, "eval_seconds");
+    const cJSON *step = cJSON_GetObjectItemCaseSensitive(o, "step");
+    char name[sizeof t->look->name];
+    if (json_string(o, "eval", JSON_OPTIONAL, &set, &ignored) <= 0)
+        return 0;
+    if (cJSON_IsNumber(all))
+        t->look_seconds = all->valuedouble;
+    json_string(o, "weights", JSON_OPTIONAL, &weights, &ignored);
+    if (!first || !cJSON_IsNumber(first) || !cJSON_IsNumber(step))
+        return 1;
+    snprintf(name, sizeof name, "%s%.50s %.40s", strcmp(weights, "ema") ? "" : "ema/", set,
+             first->string);
+    struct report_look *l = look_of(t, name);
+    if (!l)
+        return 1;
+    size_t cap = l->cap;
+    void *steps = l->step, *values = l->value;
+    if (mem_grow(&steps, &cap, l->n + 1, sizeof *l->step, e))
+        return -1;
+    l->step = steps;
+    if (mem_grow(&values, &l->cap, l->n + 1, sizeof *l->value, e))
+        return -1;
+    l->value = values;
+    l->step[l->n] = step->valuedouble;
+    l->value[l->n++] = first->valuedouble;
+    return 1;
+}
+
 static int add_line(struct report_training *t, const char *line, size_t n, struct err *e)
 {
     struct err ignored;
     cJSON *o = json_parse(line, n, NULL, &ignored);
     const cJSON *step = o ? number(o, "step") : NULL;
+    int is = o ? add_look(t, o, e) : 0;
+    if (is) {
+        cJSON_Delete(o);
+        return is < 0 ? -1 : 0;
+    }
     if (!step || !number(o, "loss")) { // a line about something else, or one cut short
         cJSON_Delete(o);
         return 0;
@@ -289,5 +342,9 @@ void report_training_free(struct report_training *t)
     free(t->step);
     for (size_t k = 0; k < REPORT_TERMS_MAX; k++)
         free(t->value[k]);
+    for (size_t k = 0; k < t->n_looks; k++) {
+        free(t->look[k].step);
+        free(t->look[k].value);
+    }
     *t = (struct report_training){0};
 }

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-enum { REPORT_STAGES_MAX = 64, REPORT_TERMS_MAX = 16 };
+enum { REPORT_STAGES_MAX = 64, REPORT_TERMS_MAX = 16, REPORT_LOOKS_MAX = 64 };
 
 struct report_cost {
     char stage[48];
@@ -22,6 +22,13 @@ struct report_cost {
 int report_costs(const char *work, struct report_cost cost[REPORT_STAGES_MAX], size_t *n,
                  struct err *e);
 
+// The first figure of a set at each evaluation in training, of the weights or of their average.
+struct report_look {
+    char name[96];        // "cifar10 acc1", "ema/cifar10 acc1"
+    double *step, *value; // [n]; owned
+    size_t n, cap;
+};
+
 // A training log, distill-train's JSON lines, as columns.
 struct report_training {
     size_t n, cap;                 // lines of steps
@@ -33,6 +40,9 @@ struct report_training {
     char term[REPORT_TERMS_MAX][32]; // "loss", "instance", ...
     double *step;                    // [n]
     double *value[REPORT_TERMS_MAX]; // [n]; NaN where a line has none
+    size_t n_looks;
+    struct report_look look[REPORT_LOOKS_MAX];
+    double look_seconds; // of all evaluations
 };
 int report_training_read(struct report_training *t, const char *path, struct err *e);
 void report_training_free(struct report_training *t);

@@ -55,6 +55,28 @@ static void put_curves(struct html *h, const char *name, const struct report_tra
     html_curves(h, s, t->n_terms, "step");
 }
 
+// The last figures of the evaluations in training, and their curves.
+static void put_looks(struct html *h, const struct report_training *t)
+{
+    struct html_series s[REPORT_LOOKS_MAX];
+    if (!t->n_looks)
+        return;
+    html_raw(h, "<p>Evaluated while it trained");
+    if (t->wall > 0)
+        html_put(h, ", %.1f s, %.1f%% of the run's time", t->look_seconds,
+                 100 * t->look_seconds / t->wall);
+    html_raw(h, ": ");
+    for (size_t k = 0; k < t->n_looks; k++) {
+        const struct report_look *l = &t->look[k];
+        s[k] = (struct html_series){l->name, l->step, l->value, l->n};
+        html_raw(h, k ? ", " : "");
+        html_text(h, l->name);
+        html_put(h, " %.4f (step %.0f)", l->value[l->n - 1], l->step[l->n - 1]);
+    }
+    html_raw(h, "</p>\n");
+    html_curves(h, s, t->n_looks, "step");
+}
+
 static int put_log(struct html *h, const char *path, const char *name, size_t *shown, struct err *e)
 {
     struct report_training t;
@@ -64,6 +86,7 @@ static int put_log(struct html *h, const char *path, const char *name, size_t *s
         if ((*shown)++ == 0)
             html_raw(h, "<h2>Training</h2>\n");
         put_curves(h, name, &t);
+        put_looks(h, &t);
     }
     report_training_free(&t);
     return 0;

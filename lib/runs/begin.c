@@ -213,6 +213,8 @@ static int open_core(struct train_run *r, struct err *e)
     if (train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e) ||
         train_core_open(&r->core, &r->dev, &r->cfg, s, NULL, e))
         return -1;
+    if (train_run_first(r) && train_watch_open(&r->watch, r->plan, &r->cfg, e))
+        return -1;
     return path ? train_setup_centroids(&r->core, path, e) : 0;
 }
 
@@ -272,7 +274,10 @@ static int start(struct train_run *r, struct err *e)
     if (train_data_start(r->data, &r->cfg, e) || (first && change_output(r, e)))
         return -1;
     begin_part(r);
-    return first ? train_log_open(&r->lines, r->log_path, r->checkpoint[0], r->state.step, e) : 0;
+    uint64_t step = r->state.step;
+    return first ? train_log_open(&r->lines, r->log_path, r->checkpoint[0], step,
+                                  r->state.looks.step == step, e)
+                 : 0;
 }
 
 // Standard input and pipes can be read by one process only.

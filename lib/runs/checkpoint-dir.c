@@ -242,8 +242,9 @@ int checkpoint_dir_prune(const char *out, uint64_t upto, const struct checkpoint
     size_t seen = 0;
     int rc = checkpoint_list_read(&l, out, e);
     for (size_t i = 0; i < l.n && !rc; i++) {
-        bool stays = keep->every && l.at[i].step % keep->every == 0;
-        if (l.at[i].step <= upto && ++seen > keep->newest && !stays)
+        uint64_t step = l.at[i].step;
+        bool stays = (keep->every && step % keep->every == 0) || (keep->best && step == keep->best);
+        if (step <= upto && ++seen > keep->newest && !stays)
             rc = remove_entry(out, &l.at[i], e);
     }
     checkpoint_list_release(&l);

@@ -25,6 +25,7 @@ struct checkpoint_list {
 struct checkpoint_keep {
     size_t newest;  // so many; SIZE_MAX: all
     uint64_t every; // and for good those of a multiple of so many steps; 0: none
+    uint64_t best;  // and for good that of this step; 0: none
 };
 
 // The checkpoints of OUT; none where the folder is missing. 0 or -1.

@@ -17,7 +17,7 @@ enum { CHUNK = 1 << 20 }; // floats written at once
 
 // -- weights
 
-static int get_trained(void *user, size_t i, float *dst, struct err *e)
+int train_get_trained(void *user, size_t i, float *dst, struct err *e)
 {
     struct train_core *c = user;
     const struct clip_tensor *t = &c->table.t[i];
@@ -25,12 +25,12 @@ static int get_trained(void *user, size_t i, float *dst, struct err *e)
 }
 
 // The average of a locked tensor is the tensor itself, without rounding.
-static int get_averaged(void *user, size_t i, float *dst, struct err *e)
+int train_get_averaged(void *user, size_t i, float *dst, struct err *e)
 {
     struct train_core *c = user;
     const struct clip_tensor *t = &c->table.t[i];
     if (clip_locked(&c->set.locks, &c->table, i))
-        return get_trained(user, i, dst, e);
+        return train_get_trained(user, i, dst, e);
     return c->d->op->download(c->d, dst, c->average.flat + t->offset, t->numel * sizeof *dst, e);
 }
 
@@ -51,9 +51,9 @@ int train_export(const char *out, struct train_core *c, const char *tokenizer, b
     if (model_layouts_of(&c->table.cfg, hf, &l, e))
         return -1;
     if (c->average.d && (path_join(average, out, "ema", e) ||
-                         write_layouts(average, c, get_averaged, tokenizer, &l, e)))
+                         write_layouts(average, c, train_get_averaged, tokenizer, &l, e)))
         return -1;
-    return write_layouts(out, c, get_trained, tokenizer, &l, e);
+    return write_layouts(out, c, train_get_trained, tokenizer, &l, e);
 }
 
 // A checkpoint's model is for inspection: one layout is enough.
@@ -63,7 +63,7 @@ static int write_model(const char *dir, struct train_core *c, const char *tokeni
     if (model_layouts_of(&c->table.cfg, false, &l, e))
         return -1;
     l.hf = !l.open_clip;
-    return write_layouts(dir, c, get_trained, tokenizer, &l, e);
+    return write_layouts(dir, c, train_get_trained, tokenizer, &l, e);
 }
 
 // -- optimizer.safetensors

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "model/folder.h"
 #include "runs/checkpoint-dir.h"
 #include "runs/state.h"
 #include "train/step.h"
@@ -23,6 +24,8 @@ int train_checkpoint_write(const char *out, struct train_core *c, const struct t
 // Weights, moments, centroids, projections into an open core. 0 or -1.
 int train_checkpoint_load(const char *path, struct train_core *c, const struct train_state *s,
                           struct err *e);
+// The weights of this moment and their average (model_get_fn; user: struct train_core *).
+model_get_fn train_get_trained, train_get_averaged;
 // The trained model into folder `out`, and its average into out/ema, in the layouts of
 // model_layouts_of.
 int train_export(const char *out, struct train_core *c, const char *tokenizer, bool hf,

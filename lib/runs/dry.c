@@ -98,7 +98,7 @@ static double checkpoints(const struct train_plan *p, uint64_t steps)
     const struct checkpoint_keep *k = &p->keep_checkpoints;
     double by_steps = p->every_steps ? (double)(steps / p->every_steps) : 2;
     double newest = k->newest == SIZE_MAX ? by_steps : (double)k->newest;
-    return newest + (k->every ? (double)(steps / k->every) : 0) + 1;
+    return newest + (k->every ? (double)(steps / k->every) : 0) + (p->watch.set[0] ? 1 : 0) + 1;
 }
 
 // Bytes of all checkpoints that are kept, the one that is being written, and the model.

@@ -11,18 +11,20 @@
 #include "system/io.h"
 #include "formats/json.h"
 
-// Whether it is a line of a step up to `step`.
-static bool wanted(const char *line, size_t n, uint64_t step)
+// Whether it is a line of a step up to `step`, and no evaluation that will be made again.
+static bool wanted(const char *line, size_t n, uint64_t step, bool looked)
 {
     struct err e;
     uint64_t is;
     cJSON *j = json_parse(line, n, NULL, &e);
     bool keep = j && json_u64(j, "step", JSON_REQUIRED, &is, &e) == 1 && is <= step;
+    if (keep && is == step && !looked)
+        keep = !cJSON_HasObjectItem(j, "eval");
     cJSON_Delete(j);
     return keep;
 }
 
-static int cut(const char *path, uint64_t step, struct err *e)
+static int cut(const char *path, uint64_t step, bool looked, struct err *e)
 {
     struct map m;
     struct out o;
@@ -34,7 +36,7 @@ static int cut(const char *path, uint64_t step, struct err *e)
         if (!end)
             break;
         size_t n = (size_t)(end - (m.data + at)) + 1;
-        if (wanted((const char *)m.data + at, n, step))
+        if (wanted((const char *)m.data + at, n, step, looked))
             rc = out_write(&o, m.data + at, n, e);
         at += n;
     }
@@ -45,13 +47,14 @@ static int cut(const char *path, uint64_t step, struct err *e)
     return rc;
 }
 
-int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t step, struct err *e)
+int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t step, bool looked,
+                   struct err *e)
 {
     struct stat st;
     l->path = path;
     l->fd = -1;
     bool there = !stat(path, &st) && S_ISREG(st.st_mode);
-    if (resume && there && cut(path, step, e))
+    if (resume && there && cut(path, step, looked, e))
         return -1;
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (resume || !there ? 0 : O_TRUNC);
     l->fd = open(path, flags, 0666);
@@ -60,9 +63,9 @@ int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t 
 
 int train_log_line(struct train_log *l, const cJSON *o, struct err *e)
 {
-    char *text = cJSON_PrintUnformatted(o);
+    char *text = json_text(o, false, e);
     if (!text)
-        return err_set(e, "out of memory");
+        return -1;
     size_t n = strlen(text);
     text[n] = '\n'; // in place of the NUL: one write, one line
     int rc = io_write_all(l->fd, text, n + 1) ? err_errno(e, "cannot write '%s'", l->path) : 0;

@@ -37,7 +37,7 @@ static int parse_every(struct train_plan *p, const char *text, struct err *e)
 static int parse_keep(struct train_plan *p, const struct train_options *o, struct err *e)
 {
     uint64_t n;
-    p->keep_checkpoints = (struct checkpoint_keep){SIZE_MAX, o->keep_every};
+    p->keep_checkpoints = (struct checkpoint_keep){SIZE_MAX, o->keep_every, 0};
     if (!strcmp(o->keep_newest, "all"))
         return 0;
     if (parse_count(o->keep_newest, &n) || !n || n > INT_MAX)
@@ -150,9 +150,9 @@ static int find_teachers(struct train_plan *p, struct err *e)
 static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
-    return check_schedule(o, e) || check_locks(o, e) || check_needs(p, e) || find_teachers(p, e) ||
-                   parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
-                   find_tokenizer(p, e)
+    return watch_plan_init(&p->watch, o, e) || check_schedule(o, e) || check_locks(o, e) ||
+                   check_needs(p, e) || find_teachers(p, e) || parse_accumulate(p, e) ||
+                   parse_every(p, o->every, e) || parse_keep(p, o, e) || find_tokenizer(p, e)
                ? -1
                : 0;
 }

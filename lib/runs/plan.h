@@ -14,6 +14,8 @@
 #include "runs/match.h"
 #include "runs/checkpoint-dir.h"
 #include "train/teachers.h"
+#include "runs/watch.h"
+#include "system/cli.h"
 #include "train/step.h"
 
 // The options of distill-train, as given. Names that may be absent are NULL.
@@ -61,6 +63,11 @@ struct train_options {
     bool lock_norms;
     double layer_decay; // 1: none
     double ema;         // 0: none
+    struct cli_list eval_sets;
+    const char *eval_every; // N steps, or Ne epochs
+    struct cli_count eval_share;
+    const char *keep_best; // SET:METRIC, or ema/SET:METRIC; NULL: none
+    bool eval_every_given, eval_share_given;
 };
 
 struct train_plan {
@@ -73,6 +80,7 @@ struct train_plan {
     struct checkpoint_keep keep_checkpoints;
     bool last_checkpoint;        // one at the end of the run
     struct teacher_dirs dirs[2]; // image, text: those that the losses need
+    struct watch_plan watch;
     char tokenizer[PATH_MAX];
 };
 

@@ -19,10 +19,12 @@
 static int checkpoint(struct train_run *r, struct err *e)
 {
     char path[PATH_MAX];
+    struct checkpoint_keep keep = r->plan->keep_checkpoints;
+    keep.best = r->plan->watch.set[0] ? r->state.best_step : 0;
     r->state.taken = r->core.optim.step;
     r->state.seconds = log_seconds(r->log);
-    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer,
-                               &r->plan->keep_checkpoints, path, e))
+    if (train_checkpoint_write(r->plan->o->output, &r->core, &r->state, r->plan->tokenizer, &keep,
+                               path, e))
         return -1;
     snprintf(r->checkpoint, sizeof r->checkpoint, "%s", path);
     r->saved = r->state.step;
@@ -152,7 +154,8 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     r->state.step++;
     r->state.samples += n;
     train_state_take(&r->state, r->places);
-    snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f", loss);
+    snprintf(r->progress.extra, sizeof r->progress.extra, "loss %.4f%s%s", loss,
+             r->watch.last[0] ? ", " : "", r->watch.last);
     progress_to(&r->progress, r->state.step);
     r->state.seconds = log_seconds(r->log);
     r->sent += r->comm->sent - sent;
@@ -223,11 +226,14 @@ static int train(struct train_run *r, struct err *e)
     struct run_turn t = {0};
     r->last_checkpoint = clock_seconds();
     r->begun = r->state.step;
+    if (train_watch_look(r, save, e)) // one that the part before did not come to
+        return -1;
     while (r->state.step < n) {
         int rc = next_turn(r, &t, e);
         if (rc <= 0)
             return rc < 0 ? -1 : r->stopping ? 1 : data_ended(r, e);
-        if (one_step(r, &t, e) || (r->state.step < n && save_when_due(r, e)))
+        if (one_step(r, &t, e) || train_watch_look(r, save, e) ||
+            (r->state.step < n && save_when_due(r, e)))
             return -1;
     }
     return 0;
@@ -257,7 +263,19 @@ static void footer(struct train_run *r)
                  (double)r->sent / 1e6 / (double)(r->state.step - r->begun));
     if (r->bad_steps)
         log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
+    train_watch_say(r);
     log_footer(r->log, r->state.samples, text);
+}
+
+// The last look at a run that a signal ended in the middle of it.
+static int look_again(struct train_run *r, struct err *e)
+{
+    if (r->only_model || !train_watch_due(r))
+        return 0;
+    int rc = train_run_first(r)
+                 ? train_log_open(&r->lines, r->log_path, true, r->state.step, false, e)
+                 : 0;
+    return comm_agree(r->comm, rc, e) || train_watch_look(r, checkpoint, e) ? -1 : 0;
 }
 
 // A finished run that is started again. Its model is exported again where there is a checkpoint of
@@ -266,6 +284,8 @@ static int already_done(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     const struct train_state *s = &r->state;
+    if (look_again(r, e))
+        return -1;
     if (!train_run_first(r))
         return 0;
     if (!r->only_model &&
@@ -381,6 +401,7 @@ void train_run_release(struct train_run *r)
 {
     train_log_close(&r->lines);
     train_data_close(r->data);
+    train_watch_close(&r->watch);
     train_core_close(&r->core);
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);

@@ -20,6 +20,7 @@
 #include "runs/match.h"
 #include "runs/output.h"
 #include "runs/plan.h"
+#include "runs/watch.h"
 #include "train/step.h"
 
 struct train_run {
@@ -33,6 +34,7 @@ struct train_run {
     struct train_core core;
     struct train_data *data;
     struct train_log lines;
+    struct train_watch watch; // on rank 0
     struct train_state state;
     size_t parts;               // streams of samples, by {part} of --data; 0: one, of all ranks
     struct train_place *places; // of the streams after the batch at hand; owned

@@ -214,7 +214,7 @@ int train_settle_core(const struct train_plan *p, const struct clip_config *cfg,
         log_note(log, "the student's %zu columns are mapped to the teacher's %zu in training", dim,
                  s->dim_t);
     keep_pieces(was, s);
-    if (train_fit(cfg, s, d, memory, e))
+    if (train_watch_bytes(p->o, cfg, d, &s->aside, e) || train_fit(cfg, s, d, memory, e))
         return -1;
     say_pieces(s, log);
     say_promise(s, log);

@@ -58,6 +58,8 @@ void train_setup_memory_text(const struct train_memory *m, char *text, size_t ro
         (double)m->activations / gib, (double)m->losses / gib, (double)m->clusters / gib);
     if (m->own)
         n += snprintf(text + n, room - (size_t)n, ", the device's own %.2f", (double)m->own / gib);
+    if (m->aside)
+        n += snprintf(text + n, room - (size_t)n, ", evaluation %.2f", (double)m->aside / gib);
     snprintf(text + n, room - (size_t)n, ")");
 }
 

@@ -115,7 +115,9 @@ static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
                    json_add_u64(j, "step", s->step, e) ||
                    json_add_u64(j, "optimizer_step", s->taken, e) ||
                    json_add_u64(j, "samples", s->samples, e) ||
-                   put_place(j, &s->pos, &s->counts, e) || put_parts(j, s, e)
+                   put_place(j, &s->pos, &s->counts, e) || put_parts(j, s, e) ||
+                   (s->best_step && (json_add_u64(j, "best_step", s->best_step, e) ||
+                                     json_add_double(j, "best_value", s->best_value, e)))
                ? -1
                : 0;
 }
@@ -158,7 +160,15 @@ static int fill_state(cJSON *j, const char *dir, const struct train_state *s, st
 static int fill_time(cJSON *j, const char *dir, const struct train_state *s, struct err *e)
 {
     (void)dir;
-    return json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e)
+    const struct train_looks *l = &s->looks;
+    if (json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e))
+        return -1;
+    if (!l->n && !l->passed_over)
+        return 0;
+    return json_add_u64(j, "eval_step", l->step, e) || json_add_u64(j, "eval_epoch", l->epoch, e) ||
+                   json_add_u64(j, "evals", l->n, e) ||
+                   json_add_u64(j, "evals_passed_over", l->passed_over, e) ||
+                   json_add_double(j, "eval_seconds", l->seconds, e)
                ? -1
                : 0;
 }
@@ -227,7 +237,9 @@ static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
     return json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
                    json_u64(j, "optimizer_step", JSON_REQUIRED, &s->taken, e) < 0 ||
                    json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
-                   get_place(j, &s->pos, &s->counts, e) || get_parts(j, s, e)
+                   get_place(j, &s->pos, &s->counts, e) || get_parts(j, s, e) ||
+                   json_u64(j, "best_step", JSON_OPTIONAL, &s->best_step, e) < 0 ||
+                   json_double(j, "best_value", JSON_OPTIONAL, &s->best_value, e) < 0
                ? -1
                : 0;
 }
@@ -274,6 +286,11 @@ static void read_time(const char *dir, struct train_state *s)
     if (j) {
         json_double(j, "seconds", JSON_OPTIONAL, &seconds, &unused);
         json_u64(j, "parts", JSON_OPTIONAL, &parts, &unused);
+        json_u64(j, "eval_step", JSON_OPTIONAL, &s->looks.step, &unused);
+        json_u64(j, "eval_epoch", JSON_OPTIONAL, &s->looks.epoch, &unused);
+        json_u64(j, "evals", JSON_OPTIONAL, &s->looks.n, &unused);
+        json_u64(j, "evals_passed_over", JSON_OPTIONAL, &s->looks.passed_over, &unused);
+        json_double(j, "eval_seconds", JSON_OPTIONAL, &s->looks.seconds, &unused);
     }
     s->seconds = seconds > 0 ? seconds : 0;
     s->parts = parts;

@@ -11,6 +11,13 @@
 #include "base/err.h"
 #include "feed/data.h"
 
+// The evaluations of a run, in time.json: when they are due, what they took.
+struct train_looks {
+    uint64_t step, epoch;    // of the last one
+    uint64_t n, passed_over; // done; left out for --eval-share
+    double seconds;
+};
+
 struct train_state {
     uint64_t step;        // steps done, skipped ones among them
     uint64_t taken;       // steps of the optimiser
@@ -21,7 +28,10 @@ struct train_state {
     size_t n_places;            // 0: one stream
     double seconds;             // that the run took up to here, all its parts together
     uint64_t parts;             // times it was started
-    cJSON *options;             // of the run, those that change the result; owned
+    struct train_looks looks;   // runs/watch.h
+    uint64_t best_step;         // --keep-best: of the best evaluation; 0: none yet
+    double best_value;
+    cJSON *options; // of the run, those that change the result; owned
 };
 
 void train_state_release(struct train_state *s);

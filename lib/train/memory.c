@@ -68,5 +68,7 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     if (d->reserve) // what operations take for sums over rows and for attention's statistics
         m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
                              larger(c->vision.mlp, c->text.mlp) / 16);
-    m->total = m->parameters + m->optimiser + m->activations + m->losses + m->clusters + m->own;
+    m->aside = s->aside;
+    m->total =
+        m->parameters + m->optimiser + m->activations + m->losses + m->clusters + m->own + m->aside;
 }

@@ -38,6 +38,7 @@ struct train_set {
     size_t batch, accumulate;       // samples of a step, pieces
     size_t parts_most;              // parts at most, but for ranks; 0: TRAIN_PARTS_MOST
     struct comm *comm;              // ranks that have the parts; NULL: one
+    size_t aside;                   // bytes on the device for what is no part of a step
     struct memory_limit memory;     // of the host, for this rank; by "": to be read (runs/fit.h)
     bool recompute;                 // activations of a block made again in backward
     struct clip_locks locks;        // what is not trained
@@ -99,6 +100,7 @@ struct train_memory {
     size_t losses; // logits, teacher rows
     size_t clusters;
     size_t own; // the device's
+    size_t aside;
     size_t total;
 };
 

@@ -141,6 +141,14 @@ my $parted = sub { my ($n, $part, $s) = @_; return sprintf qq({"step":%d,"sample
 spew('w/parts.jsonl', join '', (map { $parted->($_, 1, $_ + 20) } 1 .. 3), map { $parted->($_, 3, $_ + 40) } 4 .. 5);
 like(page('w'), qr/5 steps, 50 samples; 5\.0 s in steps, 10 samples\/s; 45\.0 s with data, checkpoints and start, in 3 parts/, 'parts and their time, as the log has them');
 
+my $looked = sub { my ($n, $weights, $set, $v) = @_; return sprintf qq({"step":%d,"epoch":0,"samples":10,"eval":"%s","weights":"%s","task":"t","metrics":{"acc1":%g,"loss":9},"n":4,"took":1,"eval_seconds":4.5,"seconds":45}\n), $n, $set, $weights, $v };
+spew('w/parts.jsonl', join '', (map { $parted->($_, 1, 45) } 1 .. 5), map { $looked->(@$_) } [2, 'trained', 'cif<ar', 0.25], [2, 'ema', 'cif<ar', 0.3], [5, 'trained', 'cif<ar', 0.5], [5, 'ema', 'cif<ar', 0.625]);
+$page = page('w');
+like($page, qr/<h3>parts<\/h3>\n<p>5 steps, 50 samples;/, 'evaluations are no steps');
+like($page, qr/Evaluated while it trained, 4\.5 s, 10\.0% of the run's time: cif&lt;ar acc1 0\.5000 \(step 5\), ema\/cif&lt;ar acc1 0\.6250 \(step 5\)<\/p>\n<svg/, '... their last figures, and curves');
+spew('w/parts.jsonl', join '', map { $parted->($_, 1, 45) } 1 .. 5);
+unlike(page('w'), qr/Evaluated while/, 'nothing where there are none');
+
 # ---- hostile names
 rename 'w', q(w [1] *'"<b>);
 my $odd = q(w [1] *'"<b>);

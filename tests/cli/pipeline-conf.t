@@ -155,19 +155,19 @@ is(make('index'), 0, 'the index needs no teacher') or diag $said;
 remove_tree("$dir/w");
 
 # ---- ways that work
-conf("TEACHER := $dir/wordless", "TOKENIZER := $dir/teacher", "TRAIN := --steps '2' --batch 4 --loss 'instance=1,clip=1'", "BALANCE := --remove '0.1'",
+conf("TEACHER := $dir/wordless", "TOKENIZER := $dir/teacher", "TRAIN := --steps '2' --batch 4 --loss 'instance=1,clip=1' --eval-set $dir/eval/wds_things", "BALANCE := --remove '0.1'",
     "EVAL_SETS :=", "EMBED := '--dtype' f32");
 is(make(), 0, 'a tokenizer of its own, quotation marks, no evaluation sets') or diag $said;
 like($said, qr/no EVAL_SETS: evaluation is left out/, 'which is said');
 ok(-s "$dir/w/test/report.html" && !-e "$dir/w/test/eval", 'to the report');
-conf("TEACHER := $dir/wordless", "TOKENIZER := $dir/teacher", "TRAIN := --steps '2' --batch 4 --loss 'instance=1,clip=1'", "BALANCE := --remove '0.1'",
+conf("TEACHER := $dir/wordless", "TOKENIZER := $dir/teacher", "TRAIN := --steps '2' --batch 4 --loss 'instance=1,clip=1' --eval-set $dir/eval/wds_things", "BALANCE := --remove '0.1'",
     "EMBED := '--dtype' f32");
 is(make(), 0, 'evaluation sets later') or diag $said;
 ok(-s "$dir/w/test/eval/teacher.json" && -s "$dir/w/test/eval/student.json", 'are evaluated on');
 unlike($said, qr/^(index|embed|balance|centroids|labels|train-student): done/m, 'and nothing else is done again');
 my $before = `cd $dir/w && find . | LC_ALL=C sort | xargs stat -c '%n %Y %s'`;
 is(make('status'), 0, 'status') or diag $said;
-like($said, qr{index\s+2 / 2\s+whole.*train student\s+1 / 1\s+whole, finished at step 2.*eval\s+2 / 2\s+whole}s, 'tells that all is whole');
+like($said, qr{index\s+2 / 2\s+whole.*train student\s+1 / 1\s+whole, finished at step 2; step 2: wds_things acc1 \d\.\d{4}\n.*eval\s+2 / 2\s+whole}s, 'tells that all is whole');
 conf("TEACHER := $dir/wordless", "TOKENIZER := $dir/teacher", 'TRAIN := --steps 3 --batch 4', "BALANCE := --remove '0.1'", "EMBED := '--dtype' f32");
 is(make('status'), 0, 'status with another TRAIN') or diag $said;
 like($said, qr{labels\s+2 / 2\s+whole.*train student\s+1 / 1\s+1 to do.*eval\s+2 / 2\s+1 to do}s, 'tells what has to be made again');

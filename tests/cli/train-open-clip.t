@@ -20,7 +20,10 @@ is(run(train(%base, output => 'start')), 0, 'a model') or diag $said;
 my $bf16 = run(train(%base, output => 'probe', dtype => 'bf16', 'dry-run' => undef)) == 0;
 
 # Values for the names in the table; what else an option needs that stands in a row of its own.
-my %value = (CONFIG => 'student.json', MODEL => 'start', CMD => "'cat s.samples'", E => 2, S => 8, BG => 8, BA => 8, G => 2, A => 2, X => 0.5, N => 1, P => 0.5,
+mkdir $_ for 'set', 'set/test';
+spew("set/$_->[0]", $_->[1]) for ['classnames.txt', "red\nblue\n"], ['zeroshot_classification_templates.txt', "{c}\n"], ['test/nshards.txt', "1\n"];
+system("mkdir t && cd t && tar -xf ../a/00000.tar && for f in *.txt; do echo 1 > \${f%.txt}.cls; done && rm *.txt && tar -cf ../set/test/0.tar *");
+my %value = (SET => 'set', CONFIG => 'student.json', MODEL => 'start', CMD => "'cat s.samples'", E => 2, S => 8, BG => 8, BA => 8, G => 2, A => 2, X => 0.5, N => 1, P => 0.5,
     STEP => 1, W => 2, NAME => 'cpu', DIR => 'out', 'A,B' => '0.5,1', 'B,C,S,H' => '0.4,0.4,0.4,0.1');
 my %needs = (lock => { init => 'start' }, cooldown => { schedule => 'cooldown' }, 'lr-end' => { lr => 0.6 }, 'cooldown-power' => { schedule => 'cooldown', cooldown => 1 });
 for my $row (@rows) {

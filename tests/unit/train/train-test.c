@@ -21,7 +21,7 @@
 #include "feed/source.h"
 #include "train/step.h"
 
-static const struct checkpoint_keep keep_two = {2, 0};
+static const struct checkpoint_keep keep_two = {2, 0, 0};
 
 static char dir[] = "/tmp/train-test-XXXXXX";
 
@@ -72,13 +72,29 @@ static void log_lines(void)
     snprintf(path, sizeof path, "%s/log", dir);
     write_text(path, "{\"step\":1}\n{\"step\":2}\nrubbish\n{\"step\":3}\n{\"step\":4");
     cJSON *o = cJSON_Parse("{\"step\":3,\"x\":1}");
-    ok(!train_log_open(&l, path, true, 2, &e) && !train_log_line(&l, o, &e), "taken up at step 2");
+    ok(!train_log_open(&l, path, true, 2, true, &e) && !train_log_line(&l, o, &e),
+       "taken up at step 2");
     train_log_close(&l);
     FILE *f = fopen(path, "r");
     ok(fread(text, 1, sizeof text - 1, f) > 0, "the file");
     fclose(f);
     ok(!strcmp(text, "{\"step\":1}\n{\"step\":2}\n{\"step\":3,\"x\":1}\n"), "each step once");
-    ok(!train_log_open(&l, path, false, 0, &e), "a new run");
+    for (int looked = 0; looked < 2; looked++) {
+        write_text(path,
+                   "{\"step\":1,\"eval\":\"a\"}\n{\"step\":2}\n{\"step\":2,\"eval\":\"a\"}\n");
+        memset(text, 0, sizeof text);
+        ok(!train_log_open(&l, path, true, 2, looked, &e), "after an evaluation, or in one");
+        train_log_close(&l);
+        f = fopen(path, "r");
+        ok(fread(text, 1, sizeof text - 1, f) > 0, "the file");
+        fclose(f);
+        ok(!strcmp(text,
+                   looked
+                       ? "{\"step\":1,\"eval\":\"a\"}\n{\"step\":2}\n{\"step\":2,\"eval\":\"a\"}\n"
+                       : "{\"step\":1,\"eval\":\"a\"}\n{\"step\":2}\n"),
+           "one that will be made again is out");
+    }
+    ok(!train_log_open(&l, path, false, 0, true, &e), "a new run");
     train_log_close(&l);
     struct stat st;
     ok(!stat(path, &st) && st.st_size == 0, "starts a new log");
