@@ -15,6 +15,7 @@ SIZE := 224
 CELLS := 100
 BALANCE := --distance 0.1
 # BALANCE := --remove 0.437
+# BALANCE := --distance 0.1 --min-score 0.2 --survivor score
 
 # Clusters: about one for each 225 samples.
 K := 500

@@ -24,7 +24,8 @@ enum balance_survivor {
     BALANCE_HARD,   // least cosine to the cell's centroid
     BALANCE_EASY,   // greatest cosine to the cell's centroid
     BALANCE_FIRST,  // lowest row
-    BALANCE_RANDOM  // by the seed
+    BALANCE_RANDOM, // by the seed
+    BALANCE_SCORE   // greatest score, `score`
 };
 
 struct comm;
@@ -40,7 +41,13 @@ struct balance_options {
     double remove;   // >= 0: search the distance that removes this share of the usable rows
     // Per row of the source: 0 = stays only if no other row of its group may stay; NULL: all may.
     const uint8_t *may_survive;
-    uint64_t seed; // of `random`
+    const uint8_t *left_out; // per row: not 0 = takes no part, as a failed one; NULL: none
+    const float *score;      // per row, with BALANCE_SCORE
+    // Of the rows that stay in a cell at most `cap`, chosen by the seed; 0: all. With cap_share > 0
+    // the greatest cap with which at most this share of those that stay is left. With centroids.
+    uint64_t cap;
+    double cap_share;
+    uint64_t seed; // of `random` and cap
     uint64_t mem;  // bytes that may be used, all in all
     int threads;
     // Ranks (comm/comm.h), or NULL. All give the same rows and options, with centroids; each
@@ -68,7 +75,8 @@ struct balance_options {
 
 struct balance_result {
     uint64_t rows, usable, zero, not_finite, rescaled; // rescaled: usable, but not unit rows
-    uint64_t kept, largest;                            // groups of one included: kept = groups
+    uint64_t kept, groups, largest;                    // groups of one included
+    uint64_t left_out, capped, cap;                    // cap: that was used
     uint64_t barred;                                   // kept ones that may_survive is 0 for
     uint64_t pairs;                                    // under the distance, among those compared
     uint64_t compared;                                 // pairs compared

@@ -50,6 +50,11 @@ static void read_task(void *ctx, size_t i)
         class_held(b, first, n, unit ? rows : NULL, rows + (n - 1) * b->dim);
     else
         unit_rows_of(rows, unit ? rows : NULL, n, b->dim, true, b->state + first, NULL);
+    for (size_t k = 0; !r && k < n && b->o->left_out; k++)
+        if (b->o->left_out[first + k] && !row_failed(b->state[first + k])) {
+            b->state[first + k] = ROW_LEFT_OUT;
+            memset(rows + k * b->dim, 0, b->dim * sizeof *rows);
+        }
 }
 
 static void count_states(struct balance_run *b)
@@ -58,6 +63,7 @@ static void count_states(struct balance_run *b)
         b->r->zero += b->state[i] == ROW_ZERO;
         b->r->not_finite += b->state[i] == ROW_NOT_FINITE;
         b->r->rescaled += b->state[i] == ROW_RESCALED;
+        b->r->left_out += b->state[i] == ROW_LEFT_OUT;
         b->usable += !row_failed(b->state[i]);
     }
     b->r->rows = b->n;
@@ -204,6 +210,8 @@ static double key_of(const struct balance_run *b, double to_centroid, uint32_t r
         return to_centroid;
     case BALANCE_EASY:
         return -to_centroid;
+    case BALANCE_SCORE:
+        return -(double)b->o->score[row];
     case BALANCE_RANDOM:
         rng_block(b->o->seed, 0, row, word);
         return word[0] + word[1] * 0x1p-32;

@@ -63,6 +63,8 @@ static double cost(const struct pick *p, const float *x, double norm, uint32_t r
         return balance_to_centroid(b, x, norm, row);
     case BALANCE_EASY:
         return -balance_to_centroid(b, x, norm, row);
+    case BALANCE_SCORE:
+        return -(double)b->o->score[row];
     case BALANCE_RANDOM:
         rng_block(b->o->seed, 0, row, word);
         return word[0] + word[1] * 0x1p-32;
@@ -423,5 +425,6 @@ int balance_groups(struct balance_run *b, struct err *e)
         b->r->kept += b->r->keep[i];
         b->r->barred += b->r->keep[i] && !may_survive(b, i);
     }
-    return 0;
+    b->r->groups = b->r->kept;
+    return b->o->cap || b->o->cap_share > 0 ? balance_cap(b, e) : 0;
 }

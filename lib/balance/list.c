@@ -100,7 +100,7 @@ static int put_all(struct pairs *p, const struct balance_result *r, struct err *
     if (out_write(&p->out, head, sizeof head - 1, e))
         return -1;
     for (uint64_t i = 0; i < r->rows; i++) {
-        if (r->group[i] == BALANCE_NONE || r->keep[i])
+        if (r->group[i] == BALANCE_NONE || r->group[i] == i)
             continue;
         p->row[p->n] = i;
         p->kept[p->n++] = r->group[i];

@@ -21,6 +21,10 @@ int balance_stage_tag(struct balance_stage *j, const struct balance_options *o, 
     digest_add(d, j->cells_hex, sizeof j->cells_hex);
     if (order && j->may)
         digest_add(d, j->may, j->files.set.rows);
+    if (j->selected.why)
+        digest_add(d, j->selected.why, j->files.set.rows);
+    if (order && o->survivor == BALANCE_SCORE)
+        digest_add(d, j->selected.score, j->files.set.rows * sizeof *j->selected.score);
     digest_hex(d, j->tag.options);
     digest_reset(d);
     int r = embedding_files_digest(&j->files, NULL, d, e);

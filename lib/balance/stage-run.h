@@ -6,6 +6,7 @@
 #include "balance/stage.h"
 #include "balance/balance.h"
 #include "balance/joins-file.h"
+#include "balance/select.h"
 #include "device/dev.h"
 #include "embeddings/files.h"
 #include "search/search-device.h"
@@ -29,6 +30,8 @@ struct balance_stage {
     float *centroids;
     uint8_t *may;    // per row, with --may-survive
     uint64_t barred; // rows that may not
+    struct balance_select select;
+    struct balance_selected selected;
     size_t n_cells;
     char cells_hex[DIGEST_HEX];
     // With --part or --merge

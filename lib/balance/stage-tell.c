@@ -44,6 +44,24 @@ static void warn_of_much(struct balance_stage *j)
         usable > 0 ? 100 * (double)r->largest / usable : 0.0);
 }
 
+static void tell_selection(struct balance_stage *j)
+{
+    const struct balance_selected *s = &j->selected;
+    if (j->o->text_dir)
+        log_note(j->log, "%llu rows have no usable caption, %llu are left out by their score",
+                 (unsigned long long)s->n[BALANCE_NO_CAPTION],
+                 (unsigned long long)s->n[BALANCE_SCORE_OUT]);
+    if (j->o->keep_score_given)
+        log_note(j->log, "the least score that is kept: %.6g", s->least);
+    if (j->o->targets)
+        log_note(j->log, "%llu rows are under the similarity to the targets",
+                 (unsigned long long)s->n[BALANCE_FAR]);
+    if (j->result.cap)
+        log_note(j->log, "at most %llu rows of a cell stay: %llu of %llu groups go",
+                 (unsigned long long)j->result.cap, (unsigned long long)j->result.capped,
+                 (unsigned long long)j->result.groups);
+}
+
 void balance_stage_tell(struct balance_stage *j)
 {
     const struct balance_result *r = &j->result;
@@ -65,6 +83,7 @@ void balance_stage_tell(struct balance_stage *j)
                  "%llu rows may not survive; %llu of them stay, alone in their groups or "
                  "among their like",
                  (unsigned long long)j->barred, (unsigned long long)r->barred);
+    tell_selection(j);
     if (j->o->curve)
         tell_curve(j);
     warn_of_much(j);

@@ -63,26 +63,54 @@ static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
 {
     const struct npy_part *p = &j->files.set.parts[part];
     struct ledger_row line;
-    uint64_t failed = 0, same = 0;
+    static const char *const reasons[BALANCE_WHYS] = {
+        [BALANCE_NO_CAPTION] = "no-caption", [BALANCE_SCORE_OUT] = "score", [BALANCE_FAR] = "far"};
+    uint64_t failed = 0, same = 0, capped = 0, why[BALANCE_WHYS] = {0};
+    const uint8_t *out = j->selected.why;
     if (ledger_row_init(&line, "balance", path_base(p->path), e))
         return -1;
     for (uint64_t i = p->first; i < p->first + p->rows; i++) {
         line.out += j->result.keep[i];
-        failed += j->result.group[i] == BALANCE_NONE;
-        same += j->result.group[i] != BALANCE_NONE && !j->result.keep[i];
+        uint32_t group = j->result.group[i];
+        why[out && group == BALANCE_NONE ? out[i] : BALANCE_IN]++;
+        failed += group == BALANCE_NONE && !(out && out[i]);
+        same += group != BALANCE_NONE && group != i;
+        capped += group == i && !j->result.keep[i];
     }
     line.in = p->rows;
     int r = (failed && ledger_drop(&line, "failed-row", failed, e)) ||
             (same && ledger_drop(&line, "same-meaning", same, e)) ||
-            ledger_append(j->o->ledger, &line, e);
+            (capped && ledger_drop(&line, "over-cap", capped, e));
+    for (int k = BALANCE_NO_CAPTION; k < BALANCE_WHYS && !r; k++)
+        r = why[k] && ledger_drop(&line, reasons[k], why[k], e);
+    r = r || ledger_append(j->o->ledger, &line, e);
     ledger_row_release(&line);
     return r ? -1 : 0;
+}
+
+// What the options for the choice of rows have done; nothing without them.
+static int add_selection(cJSON *o, const struct balance_stage *j, struct err *e)
+{
+    const struct balance_selected *s = &j->selected;
+    if (j->o->text_dir && (json_add_u64(o, "no_caption", s->n[BALANCE_NO_CAPTION], e) ||
+                           json_add_u64(o, "out_by_score", s->n[BALANCE_SCORE_OUT], e)))
+        return -1;
+    if (j->o->keep_score_given && json_add_double(o, "least_score", s->least, e))
+        return -1;
+    if (j->o->targets && json_add_u64(o, "far_from_targets", s->n[BALANCE_FAR], e))
+        return -1;
+    if (!j->result.cap)
+        return 0;
+    return json_add_u64(o, "cap", j->result.cap, e) ||
+                   json_add_u64(o, "capped", j->result.capped, e)
+               ? -1
+               : 0;
 }
 
 static int add_figures(cJSON *o, const struct balance_stage *j, struct err *e)
 {
     const struct balance_result *r = &j->result;
-    static const char *const survivors[] = {"center", "hard", "easy", "first", "random"};
+    static const char *const survivors[] = {"center", "hard", "easy", "first", "random", "score"};
     struct {
         const char *name;
         uint64_t value;
@@ -93,7 +121,7 @@ static int add_figures(cJSON *o, const struct balance_stage *j, struct err *e)
                   {"not_unit", r->rescaled},
                   {"kept", r->kept},
                   {"removed", r->usable - r->kept},
-                  {"groups", r->kept},
+                  {"groups", r->groups},
                   {"largest", r->largest},
                   {"pairs", r->pairs},
                   {"compared", r->compared},
@@ -109,6 +137,8 @@ static int add_figures(cJSON *o, const struct balance_stage *j, struct err *e)
         json_add_double(o, "removed_share", usable > 0 ? 1 - (double)r->kept / usable : 0, e))
         return -1;
     if (j->may && json_add_u64(o, "kept_that_may_not", r->barred, e))
+        return -1;
+    if (add_selection(o, j, e))
         return -1;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (json_add_u64(o, counts[i].name, counts[i].value, e))

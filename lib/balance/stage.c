@@ -50,7 +50,9 @@ static int open_device(struct balance_stage *j, struct err *e)
 
 static uint64_t may_bytes(const struct balance_stage *j)
 {
-    return j->may && j->files.set.rows < j->mem ? j->files.set.rows : 0;
+    uint64_t n = j->files.set.rows;
+    uint64_t bytes = (j->may ? n : 0) + balance_select_bytes(&j->select, n);
+    return bytes < j->mem ? bytes : 0;
 }
 
 static int set_options(struct balance_stage *j, struct balance_options *o, struct err *e)
@@ -65,6 +67,10 @@ static int set_options(struct balance_stage *j, struct balance_options *o, struc
                                   .probe = j->o->probe,
                                   .remove = j->o->share,
                                   .may_survive = j->may,
+                                  .left_out = j->selected.why,
+                                  .score = j->selected.score,
+                                  .cap = j->o->cap,
+                                  .cap_share = j->o->cap_share,
                                   .seed = j->o->seed,
                                   .mem = j->mem - may_bytes(j),
                                   .threads = (int)j->common->threads,
@@ -146,8 +152,27 @@ static int read_cells(struct balance_stage *j, struct err *e)
                             : 0;
 }
 
+// Which rows take part.
+static int select_rows(struct balance_stage *j, struct err *e)
+{
+    const struct balance_stage_options *o = j->o;
+    j->select = (struct balance_select){
+        .text_dir = o->text_dir,
+        .min_score = o->min_score_given ? o->min_score : -2,
+        .max_score = o->max_score_given ? o->max_score : 2,
+        .keep_share = o->keep_score_given ? o->keep_score : -1,
+        .targets = o->targets,
+        .min_similarity = o->min_similarity,
+        .threads = (int)j->common->threads,
+        .comm = j->comm,
+    };
+    if (!balance_selects(&j->select))
+        return 0;
+    return balance_select(&j->files, &j->select, &j->selected, e);
+}
+
 // Everything before rows are read.
-static int begin(struct balance_stage *j, struct balance_options *o, struct err *e)
+static int begin(struct balance_stage *j, struct err *e)
 {
     int threads = (int)j->common->threads;
     if (check_ranks(j, e) || check_outputs(j, e))
@@ -163,7 +188,7 @@ static int begin(struct balance_stage *j, struct balance_options *o, struct err 
     if (j->o->may_survive &&
         !(j->may = embedding_files_may(&j->files, j->o->may_survive, &j->barred, e)))
         return -1;
-    return set_options(j, o, e);
+    return 0;
 }
 
 // Rank 0 has the result.
@@ -178,7 +203,8 @@ static int finish(struct balance_stage *j, struct err *e)
 static int run(struct balance_stage *j, struct err *e)
 {
     struct balance_options o;
-    if (comm_agree(j->comm, begin(j, &o, e), e) || comm_agree(j->comm, balance(j, &o, e), e))
+    if (comm_agree(j->comm, begin(j, e), e) || comm_agree(j->comm, select_rows(j, e), e) ||
+        comm_agree(j->comm, set_options(j, &o, e), e) || comm_agree(j->comm, balance(j, &o, e), e))
         return -1;
     return j->parts ? 0 : comm_agree(j->comm, finish(j, e), e);
 }
@@ -200,20 +226,42 @@ static int check_parts(const struct balance_stage_options *o, const struct cli_c
     return 0;
 }
 
+static int check_selection(const struct balance_stage_options *o, struct err *e)
+{
+    bool limits = o->min_score_given || o->max_score_given;
+    if ((limits || o->keep_score_given) && !o->text_dir)
+        return err_set(e, "--%s goes with --text-dir",
+                       o->min_score_given   ? "min-score"
+                       : o->max_score_given ? "max-score"
+                                            : "keep-score");
+    if (limits && o->keep_score_given)
+        return err_set(e, "--keep-score finds the least score: no --min-score or --max-score");
+    if (o->survivor == BALANCE_SCORE && !o->text_dir)
+        return err_set(e, "--survivor score goes with --text-dir");
+    if (!o->targets != !o->min_similarity_given)
+        return err_set(e, "--targets and --min-similarity go together");
+    if (o->cap_given && o->cap_share_given)
+        return err_set(e, "only one of --cap and --cap-share");
+    if ((o->cap_given || o->cap_share_given) && !o->cells)
+        return err_set(e, "--cap%s goes with --cells", o->cap_given ? "" : "-share");
+    return 0;
+}
+
 int balance_stage_check(const struct balance_stage_options *o, const struct cli_common *common,
                         struct err *e)
 {
     if (o->distance_given + o->euclidean_given + o->share_given > 1)
         return err_set(e, "only one of --distance, --euclidean and --remove");
     if (o->rule && o->survivor_given && o->survivor == BALANCE_CENTER)
-        return err_set(e, "--rule semdedup orders rows: --survivor hard, easy, first or random");
+        return err_set(e, "--rule semdedup orders rows: --survivor hard, easy, first, random "
+                          "or score");
     if (o->rule && o->probe)
         return err_set(e, "--rule semdedup looks within cells only: no --probe");
     if (o->probe && !o->cells)
         return err_set(e, "--probe goes with --cells");
     if (o->labels_dir && !o->cells)
         return err_set(e, "--labels-dir goes with --cells");
-    if (check_parts(o, common, e))
+    if (check_parts(o, common, e) || check_selection(o, e))
         return -1;
     if (o->curve_to > 0 && !o->curve && !o->part)
         return err_set(e, "--curve-to goes with --curve");
@@ -249,6 +297,7 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
     embedding_files_close(&j->files);
     free(j->centroids);
     free(j->may);
+    balance_selected_release(&j->selected);
     if (r && j->made_keep_dir)
         rmdir(o->keep_dir); // where nothing is in it
     if (r && j->made_groups_dir)

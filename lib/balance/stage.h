@@ -20,6 +20,13 @@ struct balance_stage_options {
     uint64_t mem; // bytes
     int rule;     // enum balance_rule
     int survivor; // enum balance_survivor
+    // Which rows take part (select.h)
+    const char *text_dir, *targets;
+    double min_score, max_score, keep_score, min_similarity;
+    bool min_score_given, max_score_given, keep_score_given, min_similarity_given;
+    uint64_t cap;
+    double cap_share;
+    bool cap_given, cap_share_given;
     const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
     const char *files_from, *ledger, *device, *comm, *part;
     struct cli_list merge;

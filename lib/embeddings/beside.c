@@ -6,6 +6,8 @@
 
 #include "base/mem.h"
 #include "embeddings/files.h"
+#include "search/dot-block.h"
+#include "system/threads.h"
 
 // Was the array at `path` made from the rows of part i, and (unless hex is NULL) with the centroids
 // of that digest? By its sidecar: the centroids come first among its inputs, the rows last.
@@ -232,4 +234,82 @@ uint8_t *embedding_files_may(const struct embedding_files *f, const char *dir, u
             may = NULL;
         }
     return may;
+}
+
+// -- scores
+
+struct score_pass {
+    const struct embedding_files *f;
+    const char *dir;
+    uint64_t first, end;
+    float *score;
+    struct loop_error fail;
+};
+
+static int check_texts(const struct score_pass *p, size_t i, const char *path, const struct npy *a,
+                       const struct sidecar *s, struct err *e)
+{
+    const struct embedding_files *f = p->f;
+    if ((a->h.type != NPY_F2 && a->h.type != NPY_F4) || a->h.n_dims != 2)
+        return err_set(e, "%s: text embeddings are <f2 or <f4 of two dimensions", path);
+    if (s->of && strcmp(s->of, "image") == 0)
+        return err_set(e, "%s is of image embeddings: those of the texts are needed", path);
+    if (a->h.dim != f->set.dim)
+        return err_set(e, "%s has %zu columns, the pictures have %zu", path, a->h.dim, f->set.dim);
+    return sidecar_same_model(path, s, f->set.parts[i].path, &f->sidecars[i], e) < 0 ? -1 : 0;
+}
+
+static float cosine(const float *x, const float *y, size_t dim)
+{
+    double xx = dot_exact(x, x, dim), yy = dot_exact(y, y, dim), xy = dot_exact(x, y, dim);
+    if (!(xx > 0 && isfinite(xx)))
+        return INFINITY;
+    return yy > 0 && isfinite(yy) ? (float)(xy / sqrt(xx * yy)) : NAN;
+}
+
+// The rows of part i that are asked for.
+static int score_part(struct score_pass *p, size_t i, const struct npy *a, struct err *e)
+{
+    const struct npy_part *part = &p->f->set.parts[i];
+    size_t dim = p->f->set.dim;
+    uint64_t at = part->first > p->first ? part->first : p->first, end = part->first + part->rows;
+    float *x = mem_alloc(2 * dim, sizeof *x, e), *y = x + dim;
+    const struct row_source *s = &p->f->source;
+    int r = x ? 0 : -1;
+    for (end = end < p->end ? end : p->end; at < end && !r; at++) {
+        r = s->read(s->ctx, at, 1, x, e) || npy_rows_f32(a, at - part->first, 1, y, e) ? -1 : 0;
+        if (!r)
+            p->score[at] = cosine(x, y, dim);
+    }
+    free(x);
+    return r;
+}
+
+static void score_task(void *ctx, size_t i)
+{
+    struct score_pass *p = ctx;
+    const struct npy_part *part = &p->f->set.parts[i];
+    struct npy a = {0};
+    struct sidecar s = {0};
+    struct err e;
+    char *path;
+    if (part->first + part->rows <= p->first || part->first >= p->end)
+        return;
+    if (open_rows(p->f, i, p->dir, &a, &s, &path, &e) || check_texts(p, i, path, &a, &s, &e) ||
+        score_part(p, i, &a, &e))
+        loop_error_set(&p->fail, &e);
+    sidecar_release(&s);
+    npy_close(&a);
+    free(path);
+}
+
+int embedding_files_scores(const struct embedding_files *f, const char *dir, uint64_t first,
+                           uint64_t count, int threads, float *score, struct err *e)
+{
+    struct score_pass p = {
+        .f = f, .dir = dir, .first = first, .end = first + count, .score = score};
+    return threads_for_stop(threads, f->set.n_parts, score_task, &p, e) ||
+                   loop_error_check(&p.fail, e)
+               ? -1
+               : 0;
 }

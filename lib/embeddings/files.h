@@ -99,4 +99,11 @@ uint32_t *embedding_files_kept(const struct embedding_files *f, const char *dir,
 uint8_t *embedding_files_may(const struct embedding_files *f, const char *dir, uint64_t *n,
                              struct err *e);
 
+// The cosine of each row of [first, first + count) with its text embedding in DIR/NAME.npy (<f2 or
+// <f4), into score[row]; NaN where the text is zero or not finite, infinite where the picture is.
+// Files that are missing, of other samples, of another model, of another width or of image
+// embeddings are refused. 0 or -1.
+int embedding_files_scores(const struct embedding_files *f, const char *dir, uint64_t first,
+                           uint64_t count, int threads, float *score, struct err *e);
+
 #endif

@@ -93,10 +93,11 @@ size_t dot_above(const float *v, size_t n, float least, uint32_t *at);
 
 // Row state: what became of it in unit_rows.
 enum row_state {
-    ROW_OK,        // unit within 1 %
-    ROW_RESCALED,  // another norm: usable, counted
-    ROW_ZERO,      // all zeros: a failed sample
-    ROW_NOT_FINITE // NaN or Inf (or a norm over DOT_MAX_NORM with scale false): failed
+    ROW_OK,         // unit within 1 %
+    ROW_RESCALED,   // another norm: usable, counted
+    ROW_ZERO,       // all zeros: a failed sample
+    ROW_NOT_FINITE, // NaN or Inf (or a norm over DOT_MAX_NORM with scale false): failed
+    ROW_LEFT_OUT    // by a choice of the caller: as a failed one
 };
 static inline bool row_failed(uint8_t state)
 {
