@@ -175,27 +175,33 @@ static int open_places(struct train_run *r, struct err *e)
     return r->places ? 0 : -1;
 }
 
-static int open_data(struct train_run *r, struct err *e)
+void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
 {
     const struct train_options *o = r->plan->o;
     int needs = r->plan->needs;
+    *s = (struct train_data_set){.path = o->path,
+                                 .command = o->command,
+                                 .seed = o->seed,
+                                 .epochs = train_plan_epochs(o),
+                                 .parts = r->parts,
+                                 .rank = (size_t)r->comm->rank,
+                                 .ranks = (size_t)r->comm->size,
+                                 .tokenizer = r->plan->tokenizer,
+                                 .batch = o->batch,
+                                 .dim_of = r->set.dim_of,
+                                 .n_label = r->set.n_label};
+    s->dirs[0] = needs & LOSS_TEACHER_IMAGE ? &r->plan->dirs[0] : NULL;
+    s->dirs[1] = needs & LOSS_TEACHER_TEXT ? &r->plan->dirs[1] : NULL;
+    s->labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+}
+
+static int open_data(struct train_run *r, struct err *e)
+{
+    struct train_data_set s;
     if (open_places(r, e))
         return -1;
     const struct train_place one = {r->state.pos, r->state.counts};
-    struct train_data_set s = {.path = o->path,
-                               .command = o->command,
-                               .seed = o->seed,
-                               .epochs = train_plan_epochs(o),
-                               .parts = r->parts,
-                               .rank = (size_t)r->comm->rank,
-                               .ranks = (size_t)r->comm->size,
-                               .tokenizer = r->plan->tokenizer,
-                               .batch = o->batch,
-                               .dim_of = r->set.dim_of,
-                               .n_label = r->set.n_label};
-    s.dirs[0] = needs & LOSS_TEACHER_IMAGE ? &r->plan->dirs[0] : NULL;
-    s.dirs[1] = needs & LOSS_TEACHER_TEXT ? &r->plan->dirs[1] : NULL;
-    s.labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    train_begin_data_set(r, &s);
     r->data = train_data_open(&s, r->parts ? r->state.places : &one, e);
     return r->data ? 0 : -1;
 }

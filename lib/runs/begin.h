@@ -13,6 +13,8 @@
 
 // What the options demand of the output folder.
 enum train_start train_begin_how(const struct train_options *o);
+// The stream of the run and what its samples need.
+void train_begin_data_set(const struct train_run *r, struct train_data_set *s);
 // Opens, checks and reads everything that r->plan needs. Existing files are changed only after all
 // checks have passed. 0 or -1.
 int train_begin(struct train_run *r, struct err *e);

@@ -31,6 +31,7 @@ static void measure(struct memory_fit *f)
     for (size_t i = 1; i < s->teachers; i++)
         dim += s->dim_of[i];
     f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), dim, s->n_label);
+    f->data *= s->held_out ? 2 : 1;
 }
 
 static bool fits(struct memory_fit *f, size_t pieces, double share)

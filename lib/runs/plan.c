@@ -203,6 +203,7 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->locks = (struct clip_locks){.unlock = (int)p->o->unlock, .norms = p->o->lock_norms};
     s->layer_decay = p->o->layer_decay;
     s->ema = p->o->ema;
+    s->held_out = p->o->val_data;
     if (p->o->lock)
         s->locks.tower[p->o->lock - 1] = true;
 }

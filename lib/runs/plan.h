@@ -64,6 +64,7 @@ struct train_options {
     double layer_decay; // 1: none
     double ema;         // 0: none
     struct cli_list eval_sets;
+    const char *val_data;   // command that writes held-out samples
     const char *eval_every; // N steps, or Ne epochs
     struct cli_count eval_share;
     const char *keep_best; // SET:METRIC, or ema/SET:METRIC; NULL: none

@@ -12,7 +12,8 @@
 #include "eval/tasks.h"
 #include "formats/json.h"
 #include "model/tokenizer-check.h"
-#include "runs/run.h"
+#include "feed/source.h"
+#include "runs/watch-run.h"
 #include "system/signals.h"
 
 enum { BATCH = 64 }; // zs-eval's; no result depends on it
@@ -50,6 +51,20 @@ static int parse_best(struct watch_plan *w, const struct train_options *o, struc
     return 0;
 }
 
+// Every rank reads all of it.
+static int check_command(const char *command, struct err *e)
+{
+    const uint64_t value[N_NUMBERS] = {0};
+    bool used[N_NUMBERS] = {false};
+    char **words = command ? train_words(command, value, used, e) : NULL;
+    if (command && !words)
+        return err_wrap(e, "--val-data");
+    train_words_free(words);
+    return used[NUMBER_PART] || used[NUMBER_PARTS]
+               ? err_set(e, "--val-data is read whole: {part} has no meaning in it")
+               : 0;
+}
+
 int watch_plan_init(struct watch_plan *w, const struct train_options *o, struct err *e)
 {
     *w = (struct watch_plan){.share = 1};
@@ -57,24 +72,29 @@ int watch_plan_init(struct watch_plan *w, const struct train_options *o, struct 
                           : o->eval_share_given ? "eval-share"
                           : o->keep_best        ? "keep-best"
                                                 : NULL;
-    if (!o->eval_sets.n && without)
-        return err_set(e, "--%s needs --eval-set DIR", without);
+    if (!o->eval_sets.n && !o->val_data && without)
+        return err_set(e, "--%s needs --eval-set DIR or --val-data 'CMD'", without);
     if (o->eval_share_given && (!o->eval_share.percent || o->eval_share.value > 100))
         return err_set(e, "--eval-share is a share of the run's time, as 5%%");
     if (o->eval_share_given)
         w->share = o->eval_share.value / 100;
-    return parse_every(w, o->eval_every, e) || (o->keep_best && parse_best(w, o, e)) ? -1 : 0;
+    return parse_every(w, o->eval_every, e) || check_command(o->val_data, e) ||
+                   (o->keep_best && parse_best(w, o, e))
+               ? -1
+               : 0;
 }
 
 // -- the sets
 
-static int open_set(struct train_watch *w, const char *folder, struct err *e)
+static int open_set(struct train_watch *w, const char *folder, bool held_out, struct err *e)
 {
     struct eval_set *s = &w->sets[w->n];
     size_t shards;
     if (eval_set_open(s, folder, NULL, NULL, e))
         return -1;
     w->n++;
+    if (held_out && !strcmp(s->name, WATCH_HELD_OUT))
+        return err_set(e, "--eval-set: '%s' has the name of --val-data's figures", folder);
     for (size_t i = 0; i + 1 < w->n; i++)
         if (!strcmp(w->sets[i].name, s->name))
             return err_set(e, "--eval-set: '%s' and '%s' have one name", w->sets[i].folder, folder);
@@ -98,8 +118,22 @@ static bool has_metric(const struct eval_set *s, const char *metric)
     return false;
 }
 
-static int check_best(const struct train_watch *w, const struct watch_plan *p, struct err *e)
+// Of the losses on held-out data.
+static bool has_term(const struct losses *l, const char *metric)
 {
+    bool has = !strcmp(metric, "loss");
+    for (size_t i = 0; i < loss_count(); i++)
+        has |= l->weight[i] > 0 && !strcmp(metric, loss_kinds[i].name);
+    return has;
+}
+
+static int check_best(const struct train_watch *w, const struct train_plan *plan, struct err *e)
+{
+    const struct watch_plan *p = &plan->watch;
+    if (plan->o->val_data && !strcmp(p->set, WATCH_HELD_OUT))
+        return has_term(&plan->losses, p->metric)
+                   ? 0
+                   : err_set(e, "--keep-best: '%s' is no term of the loss", p->metric);
     for (size_t i = 0; i < w->n && p->set[0]; i++) {
         if (strcmp(w->sets[i].name, p->set))
             continue;
@@ -117,14 +151,14 @@ int train_watch_open(struct train_watch *w, const struct train_plan *p,
     size_t n = o->eval_sets.n;
     *w = (struct train_watch){0};
     if (!n)
-        return 0;
+        return check_best(w, p, e);
     if (!(w->sets = mem_alloc(n, sizeof *w->sets, e)) ||
         !(w->tokenizer = clip_tokenizer_open(p->tokenizer, cfg, e)))
         return -1;
     for (size_t i = 0; i < n; i++)
-        if (open_set(w, o->eval_sets.items[i], e))
+        if (open_set(w, o->eval_sets.items[i], o->val_data, e))
             return -1;
-    return check_best(w, &p->watch, e);
+    return check_best(w, p, e);
 }
 
 void train_watch_close(struct train_watch *w)
@@ -154,48 +188,57 @@ int train_watch_bytes(const struct train_options *o, const struct clip_config *c
 
 // -- one look
 
-// What it found, for --keep-best.
-struct look {
-    struct train_run *r;
-    bool better;
-};
-
-static void take_best(struct look *k, const char *set, bool ema, const char *metric, double value)
+void look_compare(struct look *k, const char *name, bool ema, const char *metric, double value,
+                  bool less)
 {
     const struct watch_plan *p = &k->r->plan->watch;
     struct train_state *s = &k->r->state;
-    if (strcmp(p->set, set) || p->ema != ema || strcmp(p->metric, metric) || !isfinite(value) ||
-        (s->best_step && !(value > s->best_value)))
+    if (strcmp(p->set, name) || p->ema != ema || strcmp(p->metric, metric) || !isfinite(value))
+        return;
+    if (s->best_step && !(less ? value < s->best_value : value > s->best_value))
         return;
     s->best_step = s->step;
     s->best_value = value;
     k->better = true;
 }
 
-static int add_head(cJSON *j, const struct train_run *r, const char *name, bool ema, struct err *e)
+int look_begin_line(cJSON *j, const struct train_run *r, const char *name, bool ema,
+                    const char *task, struct err *e)
 {
     const struct train_state *s = &r->state;
     return json_add_u64(j, "step", s->step, e) || json_add_u64(j, "epoch", s->pos.epoch, e) ||
-           json_add_u64(j, "samples", s->samples, e) || json_add_string(j, "eval", name, e) ||
-           json_add_string(j, "weights", ema ? "ema" : "trained", e);
+                   json_add_u64(j, "samples", s->samples, e) ||
+                   json_add_string(j, "eval", name, e) ||
+                   json_add_string(j, "weights", ema ? "ema" : "trained", e) ||
+                   json_add_string(j, "task", task, e)
+               ? -1
+               : 0;
 }
 
-static int add_times(cJSON *j, const struct train_run *r, double took, struct err *e)
+int look_end_line(cJSON *j, struct train_run *r, double took, struct err *e)
 {
     return json_add_double(j, "took", took, e) ||
-           json_add_double(j, "eval_seconds", r->state.looks.seconds, e) ||
-           json_add_double(j, "seconds", log_seconds(r->log), e);
+                   json_add_double(j, "eval_seconds", r->state.looks.seconds, e) ||
+                   json_add_double(j, "seconds", log_seconds(r->log), e) ||
+                   train_log_line(&r->lines, j, e)
+               ? -1
+               : 0;
+}
+
+void look_say(struct train_run *r, const char *name, bool ema, const char *metric, double value)
+{
+    const char *of = ema ? "ema/" : "";
+    log_note(r->log, "step %" PRIu64 ": %s%s: %s %.4f", r->state.step, of, name, metric, value);
+    snprintf(r->watch.last, sizeof r->watch.last, "%s%.24s %.16s %.4f", of, name, metric, value);
 }
 
 static int write_line(struct look *k, const struct eval_set *s, bool ema,
                       const struct eval_result *result, double took, struct err *e)
 {
-    struct train_run *r = k->r;
     cJSON *j = cJSON_CreateObject();
     int rc = !j ? err_set(e, "out of memory")
-             : add_head(j, r, s->name, ema, e) || json_add_string(j, "task", result->task, e) ||
-                     eval_result_figures(j, result, e) || add_times(j, r, took, e) ||
-                     train_log_line(&r->lines, j, e)
+             : look_begin_line(j, k->r, s->name, ema, result->task, e) ||
+                     eval_result_figures(j, result, e) || look_end_line(j, k->r, took, e)
                  ? -1
                  : 0;
     cJSON_Delete(j);
@@ -205,18 +248,12 @@ static int write_line(struct look *k, const struct eval_set *s, bool ema,
 static void say_result(struct look *k, const struct eval_set *s, bool ema,
                        const struct eval_result *result)
 {
-    struct train_run *r = k->r;
     const struct eval_figure *first = &result->figure[0];
-    const char *of = ema ? "ema/" : "";
     if (result->failed)
-        log_warn(r->log, "%s: %" PRIu64 " of %" PRIu64 " pictures cannot be decoded", s->folder,
+        log_warn(k->r->log, "%s: %" PRIu64 " of %" PRIu64 " pictures cannot be decoded", s->folder,
                  result->failed, result->n);
-    if (!result->n_figures)
-        return;
-    log_note(r->log, "step %" PRIu64 ": %s%s: %s %.4f", r->state.step, of, s->name, first->name,
-             first->value);
-    snprintf(r->watch.last, sizeof r->watch.last, "%s%.24s %.16s %.4f", of, s->name, first->name,
-             first->value);
+    if (result->n_figures)
+        look_say(k->r, s->name, ema, first->name, first->value);
 }
 
 static int one_set(struct look *k, const struct eval_model *m, const struct eval_set *s, bool ema,
@@ -234,7 +271,7 @@ static int one_set(struct look *k, const struct eval_model *m, const struct eval
     if (!rc)
         say_result(k, s, ema, &result);
     for (int i = 0; !rc && i < result.n_figures; i++)
-        take_best(k, s->name, ema, result.figure[i].name, result.figure[i].value);
+        look_compare(k, s->name, ema, result.figure[i].name, result.figure[i].value, false);
     eval_features_release(&f);
     eval_result_release(&result);
     return rc;
@@ -273,7 +310,7 @@ bool train_watch_due(const struct train_run *r)
 {
     const struct watch_plan *p = &r->plan->watch;
     const struct train_state *s = &r->state;
-    if (!r->plan->o->eval_sets.n || !s->step)
+    if ((!r->plan->o->eval_sets.n && !r->plan->o->val_data) || !s->step)
         return false;
     if (s->step == r->set.optim.steps || (p->steps && s->step % p->steps == 0))
         return s->looks.step != s->step;
@@ -291,42 +328,56 @@ static bool too_much(const struct train_run *r)
     return l->seconds + one > r->plan->watch.share * (log_seconds(r->log) + one);
 }
 
-// On rank 0. *stopped: a signal ended it.
-static void look(struct train_run *r, bool *better, bool *stopped)
+// The sets, on rank 0. 0 or -1: one could not be evaluated.
+static int look_at_sets(struct look *k, struct err *why)
 {
-    struct look k = {.r = r};
-    struct err why;
-    int rc = one_model(&k, false, &why);
+    struct train_run *r = k->r;
+    if (!r->watch.n)
+        return 0;
+    int rc = one_model(k, false, why);
     if (!rc && r->core.average.d)
-        rc = one_model(&k, true, &why);
-    *stopped = rc && signals_stop_wanted();
-    if (rc && !*stopped)
+        rc = one_model(k, true, why);
+    k->stopped = rc && signals_stop_wanted();
+    return k->stopped ? 0 : rc;
+}
+
+// All ranks. 0 or -1: the run cannot go on.
+static int look(struct look *k, struct err *e)
+{
+    struct train_run *r = k->r;
+    struct err why;
+    bool failed = train_run_first(r) && look_at_sets(k, &why);
+    if (comm_any(r->comm, "end of an evaluation", k->stopped, &k->stopped, e) ||
+        comm_any(r->comm, "evaluation", failed, &failed, e))
+        return -1;
+    if (!failed && !k->stopped && r->plan->o->val_data && look_held_out(k, &failed, &why, e))
+        return -1;
+    if (failed && train_run_first(r))
         log_error(r->log, "step %" PRIu64 " is not evaluated, training goes on: %s", r->state.step,
                   why.text);
-    *better = k.better && !*stopped;
+    return comm_any(r->comm, "end of an evaluation", k->stopped, &k->stopped, e);
 }
 
 int train_watch_look(struct train_run *r, int (*save)(struct train_run *r, struct err *e),
                      struct err *e)
 {
     struct train_looks *l = &r->state.looks;
-    bool first = train_run_first(r), go, better = false, stopped = false;
+    struct look k = {.r = r};
+    bool go;
     if (!train_watch_due(r))
         return 0;
-    if (comm_any(r->comm, "time for an evaluation", first && !too_much(r), &go, e))
+    if (comm_any(r->comm, "time for an evaluation", train_run_first(r) && !too_much(r), &go, e) ||
+        (go && look(&k, e)))
         return -1;
-    if (go && first)
-        look(r, &better, &stopped);
-    if (comm_any(r->comm, "end of an evaluation", stopped, &stopped, e) ||
-        comm_any(r->comm, "best evaluation", better, &better, e))
-        return -1;
-    if (stopped)
+    if (k.stopped)
         return 0;
+    if (comm_any(r->comm, "best evaluation", k.better, &k.better, e))
+        return -1;
     l->step = r->state.step;
     l->epoch = r->state.pos.epoch;
     l->n += go;
     l->passed_over += !go;
-    return better ? save(r, e) : 0;
+    return k.better ? save(r, e) : 0;
 }
 
 void train_watch_say(const struct train_run *r)

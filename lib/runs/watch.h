@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Looks at the student while it trains: --eval-set, --eval-every, --eval-share, --keep-best.
+// Looks at the student while it trains: --eval-set, --val-data, --eval-every, --eval-share,
+// --keep-best.
 //
 // A look is made of the weights of the moment and of their average, on the device of the run, and
 // changes nothing of it. Its figures are zs-eval's for the checkpoint of that step, to the last
@@ -20,6 +21,9 @@
 #include "config/config.h"
 #include "eval/set.h"
 #include "text/tokenizer.h"
+
+// The name of --val-data's figures.
+#define WATCH_HELD_OUT "val"
 
 struct train_options;
 struct train_plan;
@@ -55,7 +59,8 @@ int train_watch_bytes(const struct train_options *o, const struct clip_config *c
 // Whether the weights are to be looked at: the same on all ranks.
 bool train_watch_due(const struct train_run *r);
 // After a step: makes a look where one is due, and saves a checkpoint that is the best (run.c's
-// `save`). All ranks call it; rank 0 looks. A look that fails is told of, and training goes on; one
+// `save`). All ranks call it; rank 0 evaluates
+// the sets. A look that fails is told of, and training goes on; one
 // that a signal ends is made when the run is resumed. 0 or -1.
 int train_watch_look(struct train_run *r, int (*save)(struct train_run *r, struct err *e),
                      struct err *e);

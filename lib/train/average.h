@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "device/dev.h"
+#include "model/lock.h"
 
 struct train_average {
     struct dev *d; // NULL: none is kept
@@ -24,5 +25,8 @@ void train_average_close(struct train_average *a);
 void train_average_start(struct train_average *a, const float *weights);
 // Adds the weights of one more step; queued on the device. Does nothing if no average is kept.
 void train_average_take(struct train_average *a, const float *weights);
+// Exchanges both, but for locked tensors. Waits for the device. 0 or -1.
+int train_average_swap(struct train_average *a, float *weights, const struct clip_table *t,
+                       const struct clip_locks *locks, struct err *e);
 
 #endif

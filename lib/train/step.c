@@ -432,6 +432,29 @@ int train_core_gradient(struct train_core *c, const struct train_batch *b, doubl
     return 0;
 }
 
+// Pictures that came ahead are the next step's.
+int train_core_losses(struct train_core *c, const struct train_batch *b, double *loss,
+                      struct err *e)
+{
+    struct loss_grads g;
+    bool ahead = c->has_ahead;
+    c->has_ahead = false;
+    int rc = wait_for(c, embed(c, b, e) || queue_losses(c, b, &g, e) ? -1 : 0, e);
+    c->has_ahead = ahead;
+    if (!rc)
+        *loss = losses_values(&c->set.losses, &g);
+    return rc;
+}
+
+int train_core_swap(struct train_core *c, struct err *e)
+{
+    if (train_average_swap(&c->average, c->model.flat, &c->table, &c->set.locks, e))
+        return -1;
+    clip_grad_refresh(&c->model);
+    fetch_scalars(c);
+    return wait_for(c, 0, e);
+}
+
 int train_core_update(struct train_core *c, double *norm, struct err *e)
 {
     if (wait_for(c, queue_update(c, e), e))

@@ -38,6 +38,7 @@ struct train_set {
     size_t batch, accumulate;       // samples of a step, pieces
     size_t parts_most;              // parts at most, but for ranks; 0: TRAIN_PARTS_MOST
     struct comm *comm;              // ranks that have the parts; NULL: one
+    bool held_out;                  // a second stream of batches, on the host
     size_t aside;                   // bytes on the device for what is no part of a step
     struct memory_limit memory;     // of the host, for this rank; by "": to be read (runs/fit.h)
     bool recompute;                 // activations of a block made again in backward
@@ -125,6 +126,13 @@ int train_core_load(struct train_core *c, const float *flat, struct err *e);
 // c->model.grad and the others' own. 0 or -1.
 int train_core_gradient(struct train_core *c, const struct train_batch *b, double *loss,
                         struct err *e);
+// The same values, of weights that stay: no gradient is made of the towers, nothing is left behind
+// but c->set.losses.value. Between steps.
+int train_core_losses(struct train_core *c, const struct train_batch *b, double *loss,
+                      struct err *e);
+// Exchanges the weights and their average (set->ema), but for locked tensors, which are their own.
+// Done twice, all is as it was, to the bit. 0 or -1.
+int train_core_swap(struct train_core *c, struct err *e);
 // Computes the norm of all gradients into *norm and, if it is finite, takes an optimiser step. 0 or
 // -1.
 int train_core_update(struct train_core *c, double *norm, struct err *e);

@@ -58,12 +58,12 @@ mkdir $_ for 'ret', 'ret/test';
 spew('ret/dataset_type.txt', "retrieval\n");
 spew('ret/test/nshards.txt', "1\n");
 copy('a/00000.tar', 'ret/test/0.tar');
-my $looked = "$train --accumulate 4 --steps 6 --ema 0.5 --eval-set ret --eval-every 2 --keep-best ema/ret:text_retrieval_recall\@5 --checkpoint-every 0";
+my $looked = "$train --accumulate 4 --steps 6 --ema 0.5 --eval-set ret --val-data 'cat s.samples' --eval-every 2 --keep-best ema/ret:text_retrieval_recall\@5 --checkpoint-every 0";
 is(run("$looked -o looked-one s.samples"), 0, 'evaluated while it trains') or diag $said;
 is(mpi(2, "$looked -o looked-two s.samples"), 0, '... on two ranks') or diag $said;
 ok(made('looked-one') eq made('looked-two') && made('looked-one') =~ /best_step/, '... the same bytes, the best known');
 sub looks { return join "\n", map { /("step":\d+,).*("weights".*"metrics":\{.*?\})/ ? "$1 $2" : () } split /\n/, slurp("$_[0]/log.jsonl"); }
-ok(looks('looked-one') eq looks('looked-two') && looks('looked-one') =~ /ema.*\n.*trained.*\n.*ema/, '... the same figures');
+ok(looks('looked-one') eq looks('looked-two') && looks('looked-one') =~ /ema.*\n.*trained.*"loss".*\n.*ema/, '... the same figures');
 is(mpi(2, "$train --steps 3 -o auto s.samples"), 0, 'a piece a rank by itself') or diag $said;
 is(run("$train --accumulate 2 --steps 3 -o two s.samples"), 0, '... as two pieces') or diag $said;
 ok(made('auto') eq made('two'), '... to the same bytes');

@@ -122,8 +122,62 @@ is(run("$train --steps 10 $eval --eval-every 1 --eval-share 0.001% -o share"), 0
 is(join(' ', map { decode_json($_)->{step} } grep { /cls/ } looks('share')), '1 10', '... the first and the last alone');
 like($said, qr/evaluated 2 times: .*; 8 passed over for --eval-share\n/, '... which is said');
 
+# ---- losses on held-out samples: those of a run on them whose rate is 0
+shard('a/00001.tar', 22, 'b');
+is(run("$bin/shard-read -q --size 29 -o v.samples a/00001.tar"), 0, 'held-out samples') or diag $said;
+embed('t', "a/0000$_.tar") for 0, 1;
+clusters('t', '-k 9');
+spew('train.list', "a/00000.tar\n");
+my $terms = '--loss instance=1,clip=0.5,cluster=0.1,feature=10 --teacher-image image-t --teacher-text text-t --labels labels-t --centroids c-t.npy --freeze-centroids';
+my $held = "$bin/distill-train $common $terms --data 'cat s.samples'";
+my $val = "--val-data 'cat v.samples' --eval-every 5";
+is(run("$held --shards-from train.list --steps 10 --ema 0.8 -o held $val --checkpoint-every 5 --keep-best val:instance"), 0, 'losses on held-out samples') or diag $said;
+is(run("$held --shards-from train.list --steps 10 --ema 0.8 -o unheld --checkpoint-every 5"), 0, '... and none') or diag $said;
+ok(slurp('held/open_clip_model.safetensors') eq slurp('unheld/open_clip_model.safetensors') && slurp('held/ema/open_clip_model.safetensors') eq slurp('unheld/ema/open_clip_model.safetensors'), '... the same bytes');
+ok(slurp(step('held', 5) . '/optimizer.safetensors') eq slurp(step('unheld', 5) . '/optimizer.safetensors'), '... of the moments too');
+my @all = qw(loss instance clip cluster_ce cluster_kl feature);
+for (['trained', 5, step('held', 5)], ['trained', 10, step('held', 10)], ['ema', 10, 'held/ema']) {
+    my ($weights, $step, $model) = @$_;
+    system('rm', '-rf', 'still');
+    is(run("$held --data 'cat v.samples' --init $model --lr 0 --steps 5 --epochs 1 -o still"), 0, "$weights, step $step: a run at rate 0") or diag $said;
+    my @lines = log_lines('still/log.jsonl');
+    my $is = decode_json(look('held', $step, 'val', $weights));
+    is($is->{n}, 20, '... on 20 of 22 samples');
+    for my $term (@all) {
+        my $sum = 0;
+        $sum += $_->{$term} for @lines;
+        cmp_ok(abs($is->{metrics}{$term} - $sum / 5), '<', 1e-14 * abs $sum, "... $term");
+    }
+    is(join(' ', sort keys %{ $is->{metrics} }), join(' ', sort @all), '... and no other');
+}
+my %of = map { my $x = decode_json($_); $x->{step} => $x->{metrics}{instance} } grep { /"eval":"val"/ && /"trained"/ } split /\n/, slurp('held/log.jsonl');
+my ($least) = sort { $of{$a} <=> $of{$b} } keys %of;
+is(decode_json(slurp(step('held', 10) . '/state.json'))->{best_step}, $least, 'the least loss is the best');
+# It begins from other pieces of a batch, stopped and gone on.
+is(run("$held --shards-from train.list --steps 10 --ema 0.8 -o pieces $val --accumulate 2"), 0, 'in pieces') or diag $said;
+for my $term (@all) { cmp_ok(abs(decode_json(look('pieces', 5, 'val', 'ema'))->{metrics}{$term} / decode_json(look('held', 5, 'val', 'ema'))->{metrics}{$term} - 1), '<', 1e-4, "... $term"); }
+spew('endless.sh', "#!/bin/bash\nhead -c 30000 v.samples\nif [ -e on ]; then tail -c +30001 v.samples; else touch hangs; sleep 100; fi\n");
+$pid = start("$held --shards-from train.list --steps 10 --ema 0.8 -o halted --val-data 'bash endless.sh' --eval-every 5 --checkpoint-every 0", 'said-halted');
+ok(wait_for(sub { -e 'hangs' }), 'held-out samples that do not come');
+kill 'TERM', $pid;
+waitpid $pid, 0;
+is($? & 127, 15, '... stopped by the signal') or diag slurp('said-halted');
+spew('on', '');
+is(run("$held --shards-from train.list --steps 10 --ema 0.8 -o halted --val-data 'bash endless.sh' --eval-every 5 --checkpoint-every 0 --resume"), 0, '... and gone on') or diag $said;
+ok(join("\n", looks('halted')) eq join("\n", looks('held')), '... the same losses, each once');
+is(run("$held --shards-from train.list --steps 10 -o failing --val-data 'false' --eval-every 5"), 0, 'a command that fails') or diag $said;
+like($said, qr/step 5 is not evaluated, training goes on: --val-data: .*the data command ended with status 1/, '... is told of') or diag $said;
+is(run("$held --shards-from train.list --steps 5 -o few --val-data 'cat v.samples' --batch 23"), 0, 'fewer than a batch') or diag $said;
+like($said, qr/22 samples do not fill a batch of 23/, '... are told of');
+for (["--val-data 'x {part}'", '{part} has no meaning'], ["--val-data 'x \"'", '--val-data: '], ["--val-data x --keep-best val", 'is not SET:METRIC']) {
+    is(run("$held --steps 2 $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
+    like($said, qr/\Q$_->[1]/, '... says why') or diag $said;
+}
+is(run("$held --steps 2 --val-data x --keep-best val:siglip -o wrong"), 1, 'a term that is not');
+like($said, qr/--keep-best: 'siglip' is no term/, '... is refused');
+
 # ---- refused
-for (['--eval-every 3', '--eval-every needs --eval-set DIR'], ["$eval --eval-every 0", "'0' is neither N"], ["$eval --eval-every 3m", "'3m' is neither N"],
+for (['--eval-every 3', '--eval-every needs --eval-set DIR or --val-data'], ["$eval --eval-every 0", "'0' is neither N"], ["$eval --eval-every 3m", "'3m' is neither N"],
     ['--keep-best cls:acc1', 'needs --eval-set'], ["$eval --keep-best acc1", "'acc1' is not SET:METRIC"], ["$eval --keep-best ema/cls:acc1", 'needs --ema'],
     ["$eval --eval-share 5", 'is a share of the run'], ["$eval --eval-share 101%", "'101%' is not a count or a percentage"]) {
     is(run("$train --steps 2 $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
