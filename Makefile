@@ -226,6 +226,10 @@ deps:
 ## syntax: the compiler's opinion alone (make CC=clang werror=1 syntax)
 syntax:
 	git ls-files '*.c' ':!bench/gpu' ':!plugins' | xargs -P $(JOBS) -n 8 $(COMPILE) -fsyntax-only
+# The longest tests begin first, and one more runs at a time than there are processors, because some wait.
+SLOW_TESTS := $(patsubst %,tests/cli/%.t,fuzz unit pipeline-slurm golden-teachers pipeline-stop golden-cuda distill-train \
+	pipeline-teachers ranks embed-shards pipeline)
+PROVE := prove -j$(shell expr $(JOBS) + 1) $(SLOW_TESTS) $(filter-out $(SLOW_TESTS),$(wildcard tests/cli/*.t))
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench plants
@@ -233,10 +237,10 @@ check: deps
 	$(if $(NVCC),$(MAKE) -j$(JOBS) werror=1 BUILD=build/check CUDA_ARCH=-arch=sm_90 cuda)
 	$(if $(shell command -v clang),$(MAKE) CC=clang werror=1 syntax)
 	scripts/lint
-	BIN=bin BUILD=build/release prove -j$(JOBS) tests/cli
-	BIN=build/asan/bin BUILD=build/asan ASAN=1 prove -j$(JOBS) tests/cli
+	BIN=bin BUILD=build/release $(PROVE)
+	BIN=build/asan/bin BUILD=build/asan ASAN=1 $(PROVE)
 ## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
-demo: deps
+demo:
 	@DEMO=1 scripts/deps
 	$(if $(V),,@)$(MAKE) -j$(JOBS) all bench $(if $(V),,-s >/dev/null)
 	$(if $(V),,@)demo/run
@@ -274,4 +278,4 @@ clean:
 help:
 	@sed -n 's/^## //p' Makefile
 .PHONY: all tests tsan plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find build -path build/ci -prune -o -type f -name '*.d' -print 2>/dev/null)

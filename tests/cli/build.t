@@ -68,12 +68,15 @@ for my $os (qw(debian ubuntu fedora)) {
     ok($rows{$os} > 20, '... one a line') or diag $said;
 }
 is($rows{debian}, $rows{ubuntu}, 'as many on both');
+is(run('scripts/deps --list debian slurm'), 0, 'names of a class');
+like($said, qr/^slurmctld\n(?:.*\n)*munge$/m, '... alone');
+unlike($said, qr/gcc/, '... no others');
 is(run('scripts/deps --list plan9'), 1, 'another system');
 like($said, qr/^deps: no names for 'plan9'/, '... is named');
 
 # ---- continuous integration runs scripts that are there
 my ($matrix) = slurp('packaging/workflow.yml') =~ /script: \[([^\]]+)\]/;
-my %ci = map { $_ => 1 } split(/, /, $matrix // ''), 'clang', 'in-root', 'inside';
+my %ci = map { $_ => 1 } split(/, /, $matrix // ''), 'clang', 'in-root', 'inside', 'qemu-aarch64';
 is(join(' ', sort map { s{.*/}{}r } glob 'packaging/ci/*'), join(' ', sort keys %ci), "the workflow has every script of packaging/ci");
 ok(-x "packaging/ci/$_", "packaging/ci/$_ runs") for sort keys %ci;
 done_testing();

@@ -123,8 +123,11 @@ static double plain(const float *x, size_t n, const float *from, float *to)
 static double furthest(const float *a, const float *b, size_t n)
 {
     double most = 0;
-    for (size_t i = 0; i < n; i++)
-        most = fmax(most, fabs((double)a[i] - b[i]));
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - b[i]);
+        if (d > most)
+            most = d;
+    }
     return most;
 }
 
