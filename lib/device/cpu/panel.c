@@ -10,7 +10,11 @@
 
 bool panel_wanted(void)
 {
+#ifdef __x86_64__
     return isa_level() == ISA_AVX2;
+#else
+    return true;
+#endif
 }
 
 static size_t least(size_t a, size_t b)

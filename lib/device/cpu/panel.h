@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Float32 products with a right side that is packed once, for the level where oneDNN packs one anew
-// for each tile: AVX2. PANEL_ROWS rows of B after PANEL_ROWS rows; of these, PANEL_COLS columns
-// after PANEL_COLS columns (a panel, which stays in the first-level cache), zeros past the last; of
-// these, row after row.
+// Float32 products with a right side that is packed once. They serve the level where oneDNN packs
+// it anew for each tile, AVX2, and processors other than x86-64, where a row of oneDNN's products
+// depends on its place. Layout: PANEL_ROWS rows of B after PANEL_ROWS rows; of these, PANEL_COLS
+// columns after PANEL_COLS columns (a panel, which stays in the first-level cache), zeros past the
+// last; of these, row after row.
 #ifndef DEVICE_CPU_PANEL_H
 #define DEVICE_CPU_PANEL_H
 
