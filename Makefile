@@ -239,11 +239,11 @@ check: deps
 	scripts/lint
 	BIN=bin BUILD=build/release $(PROVE)
 	BIN=build/asan/bin BUILD=build/asan ASAN=1 $(PROVE)
-## demo: set up, build, fetch real pictures and run everything on them; a report in work/emoji
+## demo: set up, build, fetch real pictures and run everything on them, to a report; TEACHER=DIR takes that teacher
 demo:
 	@DEMO=1 scripts/deps
-	$(if $(V),,@)$(MAKE) -j$(JOBS) all bench $(if $(V),,-s >/dev/null)
-	$(if $(V),,@)demo/run
+	+@V=$(V) TEACHER=$(TEACHER) demo/run
+TEACHER ?=
 ## format: lay the sources out as .clang-format says
 format:
 	clang-format -i $(SOURCES)
@@ -263,6 +263,7 @@ install: all
 	install -m 644 pipeline.mk $(HOUSE)
 	install -m 644 $(wildcard conf/*.mk) $(HOUSE)/conf
 	install -m 644 $(wildcard conf/models/*.json) $(HOUSE)/conf/models
+	install -D -m 644 -t $(HOUSE)/conf/tokenizer/clip conf/tokenizer/clip/*
 	install -m 644 README.md NEWS.md LICENSE $(ROOT)/share/doc/clip-cid
 	scripts/completions $(ROOT)/share/bash-completion/completions scripts/clip-cid $(TOOLS)
 ## bundle: all of it with its shared libraries in build/clip-cid-VERSION-linux-x86_64.tar.xz (CUDA=1: ...-cuda.tar.xz)

@@ -140,6 +140,7 @@ endif
 include $(CONF)
 ifneq ($(HOUSE),)
 override STUDENT := $(call in_house,$(STUDENT))
+override TOKENIZER := $(if $(TOKENIZER),$(call in_house,$(TOKENIZER)))
 endif
 $(foreach s,$(STUDENTS),$(eval TRAIN_$(s) ?=))
 
