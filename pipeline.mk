@@ -65,6 +65,7 @@ BLOCK_labels := 512
 TRAIN := --epochs 1
 SHUFFLE := 5000
 AUGMENT :=
+VIEWS := 0
 SEED := 1
 EVAL_SETS :=
 EVAL :=
@@ -124,7 +125,7 @@ JOBS ?= 1
 TARGETS ?=
 ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
-	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
+	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
@@ -175,7 +176,7 @@ endif
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
-$(foreach v,K SEED CELLS PROBE SHUFFLE NFS_WAIT MAX_DROPPED T_read T_embed T_big \
+$(foreach v,K SEED CELLS PROBE SHUFFLE VIEWS NFS_WAIT MAX_DROPPED T_read T_embed T_big \
 	BLOCK_index BLOCK_embed BLOCK_labels ARRAY ROUNDS ASK_EVERY,$(call whole,$v)$(if $(strip $($v)),,$(error $v is empty: it must be one whole number)))
 $(foreach v,SIZE TRAIN_SIZE MAX_TASKS,$(call whole,$v))
 # What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
@@ -183,6 +184,7 @@ plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & 
 $(foreach v,MEM DEVICE,$(call plain_word,$v))
 $(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(if $(filter local slurm,$(LAUNCH)),,$(error LAUNCH is '$(LAUNCH)': it must be local or slurm))
+$(if $(and $(filter slurm,$(LAUNCH)),$(filter-out 0,$(VIEWS))),$(error VIEWS is $(VIEWS): with LAUNCH=slurm the teacher's views are not made; VIEWS must be 0))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
 RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp remote slurm cancel submit
@@ -237,7 +239,7 @@ Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
 export CID_NFS_WAIT := $(NFS_WAIT)
-log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1),-,$@),$(not_here))
+log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight view-%,$1),-,$@),$(not_here))
 not_here = @echo "$@ is to be made before" >&2; [ -z "$${CID_EARLY:-}" ] || : >"$$CID_EARLY"; exit 1;
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
@@ -321,13 +323,15 @@ endef
 # $(call restamp,NAME,PATHS): the recipe's command.
 restamp = $(HOUSE)scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
 files_in = $(wildcard $(filter-out -%,$(subst =, ,$1)))
-STAMPS := select teacher embed cells balance cluster eval $(STUDENTS:%=train-%)
+STAMPS := select teacher embed $(if $(filter-out 0,$(VIEWS)),views) cells balance cluster eval $(STUDENTS:%=train-%)
 STAMP_teacher := 2 $(TEACHER) $(TOKENIZER)
 FILES_teacher := $(TEACHER) $(TOKENIZER)
 STAMP_select := $(or $(SELECT),all)
 FILES_select :=
 STAMP_embed := 2 $(SIZE) $(EMBED)
 FILES_embed := $(call files_in,$(EMBED))
+STAMP_views := 1 $(AUGMENT) $(SEED)
+FILES_views :=
 STAMP_cells := 1 $(CELLS) $(CELLS_OPTIONS) $(SEED)
 FILES_cells :=
 STAMP_balance := 1 $(BALANCE) $(PROBE)
@@ -337,7 +341,7 @@ FILES_cluster := $(call files_in,$(KMEANS))
 STAMP_eval := 2 $(EVAL_SETS) $(EVAL)
 FILES_eval := $(EVAL_SETS) $(call files_in,$(EVAL))
 define student
-STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts)
+STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts) $$(if $$(filter-out 0,$$(VIEWS)),$$(VIEWS) views)
 FILES_train-$(1) := $$(STUDENT) $$(call files_in,$$(TRAIN) $$(TRAIN_$(1)))
 endef
 $(foreach s,$(STUDENTS),$(eval $(call student,$s)))
@@ -478,6 +482,18 @@ $(call blocks_of,labels,$(W)/labels/./%.npy,$(W)/labels/%.npy,)
 $(SHARDS:%=$(W)/labels/%.npy): $(W)/labels/%.npy: $(W)/embed/image/%.npy $(W)/centroids.npy
 	$(if $(call has_failed,labels),@exit 1)
 
+# The teacher's pictures of each view: the crops of training, which it then sees as the student does. One process makes a view,
+# shard by shard, and goes on where it stopped.
+ifneq ($(VIEWS),0)
+VIEWED := $(patsubst %,$(W)/embed/view-%.done,$(shell seq 0 $$(($(VIEWS) - 1))))
+$(W)/params/views.list: $(W)/params/shards
+	@tr ' ' '\n' <$< | sed -n 's|..*|$(SHARD_DIR)/&.tar|p' >$@.new && mv $@.new $@
+$(VIEWED): $(W)/embed/view-%.done: $(INDEX) $(W)/params/views $(W)/params/views.list $(EMBED_NEEDS) end-index
+	$(call log,view-$*,1) $(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --partial --shards-from $(W)/params/views.list --image-dir $(W)/embed/view-$* --index-dir $(W)/index $(if $(SIZE),--size $(SIZE)) $(CHOICE) $(strip $(WORDS) $(ON) $(EMBED)) --crop random $(strip $(AUGMENT)) --seed $(SEED) --view $* -t $(T_big)
+	@touch $@
+$(MODELS): $(VIEWED)
+endif
+
 # ---- stages over all shards
 
 ifneq ($(CELLS),1)
@@ -505,11 +521,11 @@ $(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
 
 # ---- training and evaluation
 
-READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} --keep $(W)/keep --files-from $(W)/params/present.$*.list $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
+READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} $(if $(VIEWED),--view {view}) --keep $(W)/keep --files-from $(W)/params/present.$*.list $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
-	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) --teacher-image $(W)/embed/image --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
+	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEWED),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
 $(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
 	@mkdir -p $(@D)

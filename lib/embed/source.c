@@ -68,6 +68,19 @@ static void make_read(const struct embed_source *s, struct read_options *o)
                                .select = s->select,
                                .threads = s->threads};
     clip_crop(s->cfg, &o->picture.crop);
+    if (s->augment) {
+        struct crop_params *c = &o->picture.crop;
+        const struct crop_params *a = &s->augment->crop;
+        c->random = a->random;
+        c->flip = a->flip;
+        c->scale_least = a->scale_least;
+        c->scale_most = a->scale_most;
+        c->ratio_least = a->ratio_least;
+        c->ratio_most = a->ratio_most;
+        o->picture.jitter = s->augment->jitter;
+        o->seed = s->seed;
+        o->view = s->view;
+    }
     o->picture.alpha = s->alpha;
     o->picture.max_pixels = s->max_pixels;
 }

@@ -7,7 +7,7 @@
 
 #include "config/config.h"
 #include "base/err.h"
-#include "image/image.h"
+#include "image/picture.h"
 #include "formats/samples.h"
 #include "remote/remote.h"
 #include "shards/shard-list.h"
@@ -22,6 +22,8 @@ struct embed_source {
     enum image_alpha alpha; // of shards' pictures
     uint64_t max_pixels;
     const struct select *select; // shards' samples that it does not take have no picture; or NULL
+    const struct read_picture *augment; // of shards: its random choices; NULL: none
+    uint64_t seed, view;
     int threads;
 };
 

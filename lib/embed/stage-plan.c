@@ -80,13 +80,30 @@ static int list_shards(struct embed_job *s, struct err *e)
     return embed_in_folders(s) ? shard_list_check_names(&s->shards, e) : 0;
 }
 
+static int plan_pictures(struct embed_job *s, struct err *e)
+{
+    struct read_augment a = s->o->augment;
+    a.random = s->o->crop;
+    s->augment.crop = crop_params_default;
+    if (read_augment_parse(&a, &s->augment, e))
+        return -1;
+    s->augmented = a.random || a.flip || a.jitter || a.gray > 0;
+    if (s->augmented && !s->o->shards.n && !s->o->shards_from)
+        return err_set(e, "--%s goes with --shards; shard-read makes the pictures of a stream",
+                       a.random   ? "crop random"
+                       : a.flip   ? "flip"
+                       : a.jitter ? "jitter"
+                                  : "gray");
+    return 0;
+}
+
 // What goes where; usage errors.
 static int plan(struct embed_job *s, struct err *e)
 {
     struct embed_output *out = &s->output;
     if (!s->o->model)
         return err_set(e, "no model: -m DIR");
-    if (embed_in_folders(s) ? plan_folders(s, e) : plan_files(s, e))
+    if ((embed_in_folders(s) ? plan_folders(s, e) : plan_files(s, e)) || plan_pictures(s, e))
         return -1;
     s->captions = out->text_path || out->tokens_path;
     if (s->o->select && !s->o->shards.n && !s->o->shards_from)

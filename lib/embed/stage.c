@@ -40,6 +40,9 @@ static int open_input(struct embed_job *s, struct err *e)
                                 .max_pixels = s->o->max_pixels,
                                 .select = s->select,
                                 .partial = s->o->partial,
+                                .augment = s->augmented ? &s->augment : NULL,
+                                .seed = s->o->seed,
+                                .view = s->o->view,
                                 .threads = (int)s->common->threads};
     static const struct shard_list none = {0};
     if (embed_in_folders(s)) {

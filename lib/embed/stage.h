@@ -12,6 +12,7 @@
 #include "embed/shards.h"
 #include "formats/sidecar.h"
 #include "model/model.h"
+#include "read/augment.h"
 #include "read/select.h"
 #include "shards/shard-list.h"
 #include "shards/shard-remote.h"
@@ -34,6 +35,9 @@ struct embed_stage_options {
     int alpha;     // enum image_alpha
     bool images, normalize, shortcuts, emulate, partial, resume;
     bool batch_given;
+    int crop; // 1: random
+    uint64_t seed, view;
+    struct read_augment augment; // but its `random`
 };
 
 // The default of cli_common.output ("-"): -o was not given if output still has this address.
@@ -48,6 +52,8 @@ struct embed_job {
     struct progress progress;
     struct shard_list shards;
     struct lines list; // of --shards-from
+    struct read_picture augment;
+    bool augmented;
     struct select *select;
     struct clip_weights weights;
     struct dev dev;

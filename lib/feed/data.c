@@ -94,7 +94,8 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
                                  .seed = set->seed,
                                  .epochs = set->parts ? UINT64_MAX : set->epochs,
                                  .part = set->parts ? d->first_part + i + 1 : 0,
-                                 .parts = set->parts};
+                                 .parts = set->parts,
+                                 .views = set->views};
     p->row = (d->first_part + i) * rows;
     p->end = p->row + rows;
     p->counts = place->counts;

@@ -41,7 +41,8 @@ struct train_place {
 struct train_data_set {
     const char *path, *command; // train_source_open
     uint64_t seed, epochs;
-    size_t parts; // 0: one stream, of which every rank reads all; else the ranks divide it
+    uint64_t views; // of the pictures; 0: none
+    size_t parts;   // 0: one stream, of which every rank reads all; else the ranks divide it
     size_t rank, ranks;
     const struct teacher_dirs *dirs[2]; // image, text; or NULL
     const char *labels;                 // folder, or NULL

@@ -53,11 +53,9 @@ static int end_word(struct words *w, struct err *e)
 static size_t put_number(struct words *w, const char *p, const uint64_t value[N_NUMBERS],
                          struct err *e)
 {
-    static const char *const names[N_NUMBERS] = {[NUMBER_EPOCH] = "{epoch}",
-                                                 [NUMBER_SEED] = "{seed}",
-                                                 [NUMBER_SKIP] = "{skip}",
-                                                 [NUMBER_PART] = "{part}",
-                                                 [NUMBER_PARTS] = "{parts}"};
+    static const char *const names[N_NUMBERS] = {
+        [NUMBER_EPOCH] = "{epoch}", [NUMBER_SEED] = "{seed}",   [NUMBER_SKIP] = "{skip}",
+        [NUMBER_PART] = "{part}",   [NUMBER_PARTS] = "{parts}", [NUMBER_VIEW] = "{view}"};
     for (size_t i = 0; i < N_NUMBERS; i++) {
         char text[32];
         size_t n = strlen(names[i]);
@@ -143,9 +141,12 @@ static int command_failed(struct train_source *s, struct err *e)
 static int open_command(struct train_source *s, struct err *e)
 {
     const uint64_t value[N_NUMBERS] = {
-        [NUMBER_EPOCH] = s->pos.epoch,  [NUMBER_SEED] = s->set.seed,
-        [NUMBER_SKIP] = s->pos.records, [NUMBER_PART] = s->set.part,
+        [NUMBER_EPOCH] = s->pos.epoch,
+        [NUMBER_SEED] = s->set.seed,
+        [NUMBER_SKIP] = s->pos.records,
+        [NUMBER_PART] = s->set.part,
         [NUMBER_PARTS] = s->set.parts,
+        [NUMBER_VIEW] = s->set.views ? s->pos.epoch % s->set.views : 0,
     };
     bool used[N_NUMBERS];
     char **words = train_words(s->set.command, value, used, e);
@@ -158,6 +159,24 @@ static int open_command(struct train_source *s, struct err *e)
         return -1;
     s->reader = samples_open_fd(s->child.fd, s->name, e);
     return s->reader ? 0 : command_failed(s, e);
+}
+
+// The teacher has seen the pictures of one view, and these must be the same.
+static int check_view(const struct train_source *s, struct err *e)
+{
+    const struct samples_header *h = samples_header(s->reader);
+    uint64_t want = s->set.views ? s->pos.epoch % s->set.views : 0;
+    if (!s->set.views || strcmp(h->tool, "shard-read") != 0)
+        return 0;
+    if (strcmp(h->crop, "random") != 0 && !h->flip && !(h->jitter_prob > 0) && !(h->gray > 0))
+        return err_set(
+            e, "%s: its pictures have no views: shard-read makes them with --crop random", s->name);
+    uint64_t have = h->has_view ? h->view : h->epoch;
+    return have == want ? 0
+                        : err_set(e,
+                                  "%s: its pictures are of view %" PRIu64 ", the teacher's rows of "
+                                  "view %" PRIu64 ": give shard-read --view {view}",
+                                  s->name, have, want);
 }
 
 // The stream of epoch s->pos.epoch; what stands before s->pos is passed over when the first sample
@@ -173,9 +192,9 @@ static int open_epoch(struct train_source *s, struct err *e)
     s->behind = s->pos.records;
     s->unknown = false;
     if (s->set.command)
-        return open_command(s, e);
+        return open_command(s, e) || check_view(s, e) ? -1 : 0;
     s->reader = samples_open(s->set.path, e);
-    return s->reader ? 0 : -1;
+    return s->reader ? check_view(s, e) : -1;
 }
 
 static int other_samples(const struct train_source *s, struct err *e)

@@ -3,10 +3,10 @@
 // is started once an epoch and writes such a stream.
 //
 // The command is cut into words as a shell does it ('...', "...", backslash) and run without one;
-// in its words {epoch}, {seed}, {skip}, {part} and {parts} stand for those numbers, but not inside
-// '...'. With {skip} the command leaves out the samples that a resumed run has had, without it they
-// are read and dropped; either way the digest of their keys is compared, when a stream of the first
-// kind has it.
+// in its words {epoch}, {seed}, {skip}, {part}, {parts} and {view} stand for those numbers, but not
+// inside '...'. With {skip} the command leaves out the samples that a resumed run has had, without
+// it they are read and dropped; either way the digest of their keys is compared, when a stream of
+// the first kind has it.
 #ifndef FEED_SOURCE_H
 #define FEED_SOURCE_H
 
@@ -31,6 +31,7 @@ struct train_source_set {
     const char *command; // NULL, or the command
     uint64_t seed, epochs;
     uint64_t part, parts; // 1 .. parts; 0: not by part
+    uint64_t views;       // {view} is the epoch modulo it; 0: there are none
 };
 
 struct train_source {
@@ -64,8 +65,16 @@ void train_source_stop(struct train_source *s, int sig);
 // Ends the command early, too.
 void train_source_close(struct train_source *s);
 
-// What {epoch}, {seed}, {skip}, {part} and {parts} in a command stand for.
-enum train_number { NUMBER_EPOCH, NUMBER_SEED, NUMBER_SKIP, NUMBER_PART, NUMBER_PARTS, N_NUMBERS };
+// What {epoch}, {seed}, {skip}, {part}, {parts} and {view} in a command stand for.
+enum train_number {
+    NUMBER_EPOCH,
+    NUMBER_SEED,
+    NUMBER_SKIP,
+    NUMBER_PART,
+    NUMBER_PARTS,
+    NUMBER_VIEW,
+    N_NUMBERS
+};
 // The words of a command, numbers put in; a heap array ended by NULL, one block each, freed with
 // train_words_free. used[i]: number i was among them. NULL with e set.
 char **train_words(const char *command, const uint64_t value[N_NUMBERS], bool used[N_NUMBERS],

@@ -93,6 +93,7 @@ static int add_origin(cJSON *o, const struct samples_header *h, struct err *e)
 {
     if (json_add_string(o, "tool", h->tool, e) || json_add_string(o, "version", h->version, e) ||
         json_add_u64(o, "seed", h->seed, e) || json_add_u64(o, "epoch", h->epoch, e) ||
+        (h->has_view && json_add_u64(o, "view", h->view, e)) ||
         json_add_u64(o, "shuffle", h->shuffle, e) || json_add_u64(o, "skip", h->skip, e))
         return -1;
     if (h->limit != UINT64_MAX && json_add_u64(o, "limit", h->limit, e))
@@ -181,6 +182,10 @@ static int get_origin(struct samples_header *h, const cJSON *o, struct err *e)
 {
     h->limit = UINT64_MAX;
     h->n_parts = 1;
+    int view = json_u64(o, "view", JSON_OPTIONAL, &h->view, e);
+    if (view < 0)
+        return -1;
+    h->has_view = view;
     return get_word(o, "tool", JSON_OPTIONAL, h->tool, e) ||
                    get_word(o, "version", JSON_OPTIONAL, h->version, e) ||
                    json_u64(o, "seed", JSON_OPTIONAL, &h->seed, e) < 0 ||

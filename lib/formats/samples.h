@@ -69,6 +69,8 @@ struct samples_header {
     // how it was made: may differ
     char tool[SAMPLES_NAME], version[SAMPLES_NAME];
     uint64_t seed, epoch;
+    bool has_view; // the pictures' random choices are those of `view`, not of the epoch
+    uint64_t view;
     uint64_t shuffle;       // samples of the shuffle buffer, 0 = order of the shards
     uint64_t skip;          // samples left out at the start
     uint64_t limit;         // at most so many samples; UINT64_MAX = all

@@ -10,11 +10,13 @@
 
 enum { BLOCKS_PER_SAMPLE_BITS = 16 };
 
-void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch)
+void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch, uint64_t view)
 {
     struct rng r;
     rng_init(&r, seed, epoch);
     o->order_key = rng_u64(&r);
+    rng_init(&r, seed, view);
+    rng_u64(&r); // that of the order
     o->sample_key = rng_u64(&r);
 }
 

@@ -9,10 +9,12 @@
 #include "base/rng.h"
 
 struct read_order {
-    uint64_t order_key, sample_key; // both from (seed, epoch)
+    uint64_t order_key;  // from (seed, epoch)
+    uint64_t sample_key; // from (seed, view)
 };
 
-void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch);
+// view: of the samples' own choices, as if it were the epoch.
+void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch, uint64_t view);
 // Which of n shards comes as number i.
 uint64_t read_order_shard(const struct read_order *o, uint64_t n, uint64_t i);
 // Which of the n samples of window w comes as number i.

@@ -35,6 +35,8 @@ struct read_options {
     struct read_picture picture; // used with SAMPLES_PIXELS
     uint64_t shuffle;            // samples in a window; 0 = the order of the shards
     uint64_t seed, epoch;
+    uint64_t
+        view; // of the pictures' random choices, as an epoch is: the same view, the same pictures
     uint64_t part, n_parts; // part 0 .. n_parts - 1 of the output sequence, in nearly equal slices
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
     const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL

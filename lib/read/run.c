@@ -253,7 +253,7 @@ int read_run(const struct read_options *o, const struct read_sink *sink, struct 
     struct run run = {.o = o, .sink = sink};
     int threads = o->threads > 0 ? o->threads : 1;
     pthread_mutex_init(&run.lock, NULL);
-    read_order_init(&run.order, o->seed, o->epoch);
+    read_order_init(&run.order, o->seed, o->epoch, o->view);
     int rc = prepare(&run, (size_t)threads, e);
     void **items = rc ? NULL : mem_alloc(run.n_slots, sizeof *items, e);
     if (items) {

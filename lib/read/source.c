@@ -148,7 +148,7 @@ static struct read_source *new_source(const struct read_options *o, struct err *
         return NULL;
     s->o = o;
     s->end = READ_ALL;
-    read_order_init(&s->order, o->seed, o->epoch);
+    read_order_init(&s->order, o->seed, o->epoch, o->view);
     s->keys = shard_keys_new(e);
     if (!s->keys) {
         free(s);

@@ -183,6 +183,7 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
                                  .command = o->command,
                                  .seed = o->seed,
                                  .epochs = train_plan_epochs(o),
+                                 .views = o->views,
                                  .parts = r->parts,
                                  .rank = (size_t)r->comm->rank,
                                  .ranks = (size_t)r->comm->size,

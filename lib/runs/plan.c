@@ -132,12 +132,14 @@ static int find_teachers(struct train_plan *p, struct err *e)
     const struct train_options *o = p->o;
     const char *const list[2] = {o->teacher_image, o->teacher_text};
     for (int i = 0; i < 2; i++)
-        if (list[i] && teacher_dirs_parse(&p->dirs[i], list[i], 0, e))
+        if (list[i] && teacher_dirs_parse(&p->dirs[i], list[i], o->views, e))
             return err_wrap(e, "--teacher-%s", i ? "text" : "image");
     size_t n = p->dirs[0].teachers, m = p->dirs[1].teachers;
     if (n && m && n != m)
         return err_set(e, "--teacher-image names %zu teachers, --teacher-text %zu", n, m);
     p->losses.teachers = n > m ? n : m;
+    if (o->views && !(o->teacher_image && strstr(o->teacher_image, "{view}")))
+        return err_set(e, "--views needs {view} in the names of --teacher-image");
     if (p->losses.teachers > 1 && !(p->needs & LOSS_EACH))
         return err_set(e, "several teachers have a use only in the affinity term");
     if (o->teacher_scale && !(p->needs & LOSS_EACH))
@@ -204,6 +206,7 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->layer_decay = p->o->layer_decay;
     s->ema = p->o->ema;
     s->held_out = p->o->val_data;
+    s->views = p->o->views;
     if (p->o->lock)
         s->locks.tower[p->o->lock - 1] = true;
 }

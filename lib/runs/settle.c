@@ -185,6 +185,10 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
     train_words_free(words);
     if (used[NUMBER_PARTS] && !used[NUMBER_PART])
         return err_set(e, "--data: {parts} without {part}: all parts would be the same");
+    if (used[NUMBER_VIEW] != (p->o->views > 0) && p->o->command)
+        return err_set(e, used[NUMBER_VIEW]
+                              ? "--data: {view} needs --views A, their number"
+                              : "--views: --data needs {view}, for shard-read --view");
     if (!used[NUMBER_PART])
         return 0;
     keep_pieces(was, s);

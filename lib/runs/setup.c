@@ -202,6 +202,8 @@ static int add_teachers(cJSON *j, const struct train_set *s, const struct train_
 {
     char scales[24 * LOSS_TEACHERS_MAX] = "";
     size_t n = s->teachers ? s->teachers : 1, at = 0;
+    if (s->views && json_add_u64(j, "views", s->views, e))
+        return -1;
     if (*id->others && json_add_string(j, "teachers", id->others, e))
         return -1;
     if (!(losses_needs(&s->losses) & LOSS_EACH))

@@ -1,60 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The options of shard-read, checked against each other, as the reading pipeline wants them.
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/crop.h"
+#include "read/augment.h"
 #include "read/order.h"
 #include "stream/stream.h"
 #include "system/lines.h"
 
 enum { IMAGES_YES, CROP_RANDOM = 1 }; // of --images and --crop
-
-// "0.9,1.0": n finite numbers. False: anything else.
-static bool parse_numbers(const char *text, double *v, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        char *end;
-        v[i] = strtod(text, &end);
-        if (end == text || !isfinite(v[i]) || *end != (i + 1 < n ? ',' : 0))
-            return false;
-        text = end + 1;
-    }
-    return true;
-}
-
-static int parse_crop(const struct stream_options *o, struct crop_params *c, struct err *e)
-{
-    double scale[2], ratio[2];
-    if (!parse_numbers(o->scale, scale, 2) || !(scale[0] > 0) || scale[0] > scale[1] ||
-        scale[1] > 1)
-        return err_set(e, "--scale needs MIN,MAX with 0 < MIN <= MAX <= 1, not '%s'", o->scale);
-    if (!parse_numbers(o->ratio, ratio, 2) || !(ratio[0] > 0) || ratio[0] > ratio[1])
-        return err_set(e, "--ratio needs MIN,MAX with 0 < MIN <= MAX, not '%s'", o->ratio);
-    c->scale_least = scale[0];
-    c->scale_most = scale[1];
-    if (o->ratio_given) { // else as exact as crop.h has it
-        c->ratio_least = ratio[0];
-        c->ratio_most = ratio[1];
-    }
-    return 0;
-}
-
-static int parse_jitter(const struct stream_options *o, struct jitter_params *j, struct err *e)
-{
-    *j = (struct jitter_params){.gray = o->gray};
-    if (!o->jitter)
-        return o->jitter_prob_given ? err_set(e, "--jitter-prob needs --jitter") : 0;
-    if (!parse_numbers(o->jitter, j->range, JITTER_KINDS))
-        return err_set(e, "--jitter needs B,C,S,H, four numbers, not '%s'", o->jitter);
-    j->prob = o->jitter_prob;
-    if (jitter_check(j, e))
-        return err_wrap(e, "--jitter '%s'", o->jitter);
-    return 0;
-}
 
 // Takes the pictures' form from --model; --size, if given, must agree.
 static int take_model(struct stream *t, struct err *e)
@@ -81,6 +38,21 @@ static int take_model(struct stream *t, struct err *e)
     return 0;
 }
 
+static int augment(const struct stream_options *o, struct read_picture *p, struct err *e)
+{
+    const struct read_augment a = {.random = o->crop == CROP_RANDOM,
+                                   .flip = o->flip,
+                                   .scale = o->scale,
+                                   .ratio = o->ratio,
+                                   .jitter = o->jitter,
+                                   .jitter_prob = o->jitter_prob,
+                                   .gray = o->gray,
+                                   .scale_given = o->scale_given,
+                                   .ratio_given = o->ratio_given,
+                                   .jitter_prob_given = o->jitter_prob_given};
+    return read_augment_parse(&a, p, e);
+}
+
 static int make_options(struct stream *t, struct err *e)
 {
     struct read_options *r = &t->read;
@@ -90,6 +62,7 @@ static int make_options(struct stream *t, struct err *e)
                                .shuffle = t->o->shuffle,
                                .seed = t->o->seed,
                                .epoch = t->o->epoch,
+                               .view = t->o->view_given ? t->o->view : t->o->epoch,
                                .skip = t->o->skip,
                                .limit = t->o->limit,
                                .counts = t->o->counts,
@@ -98,8 +71,6 @@ static int make_options(struct stream *t, struct err *e)
     *c = crop_params_default;
     c->size = (int)t->o->size;
     c->resize = (enum crop_resize)t->o->resize;
-    c->random = t->o->crop == CROP_RANDOM;
-    c->flip = t->o->flip;
     r->picture.fast = t->o->fast;
     r->picture.alpha = (enum image_alpha)t->o->alpha;
     r->picture.max_pixels = t->o->max_pixels;
@@ -108,12 +79,10 @@ static int make_options(struct stream *t, struct err *e)
     r->select = t->select;
     if (!read_order_parse(t->o->part, &r->part, &r->n_parts))
         return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", t->o->part);
-    if (parse_crop(t->o, c, e) || parse_jitter(t->o, &r->picture.jitter, e))
+    if (augment(t->o, &r->picture, e))
         return -1;
     if (t->o->model && t->o->resize_given)
         return err_set(e, "--model says how pictures are resized: --resize has no meaning");
-    if ((t->o->scale_given || t->o->ratio_given) && !c->random)
-        return err_set(e, "--%s needs --crop random", t->o->scale_given ? "scale" : "ratio");
     if ((t->o->jitter || t->o->gray > 0) && t->o->images != IMAGES_YES)
         return err_set(e, "--%s needs --images yes", t->o->jitter ? "jitter" : "gray");
     if (t->o->resize_given && c->random)

@@ -45,6 +45,8 @@ static void make_header(struct samples_header *h, const struct stream *t)
         h->ratio_max = c->ratio_most;
     }
     h->flip = pixels && c->flip;
+    h->has_view = pixels && t->o->view_given;
+    h->view = t->o->view;
     memcpy(h->jitter, o->picture.jitter.range, sizeof h->jitter);
     h->jitter_prob = o->picture.jitter.prob;
     h->gray = o->picture.jitter.gray;

@@ -26,7 +26,7 @@
 
 // The options of shard-read(1), by their names.
 struct stream_options {
-    uint64_t size, shuffle, seed, epoch, skip;
+    uint64_t size, shuffle, seed, epoch, view, skip;
     uint64_t limit; // UINT64_MAX: none
     uint64_t max_pixels;
     int resize, crop, alpha, images, captions; // places in the choices of the option table
@@ -39,6 +39,7 @@ struct stream_options {
     struct remote_options remote;
     struct cli_count max_bad;
     bool size_given, resize_given, scale_given, ratio_given, jitter_prob_given, max_bad_given;
+    bool view_given;
 };
 
 // One run. Zeroed before stream_prepare. Must not move or be freed before the process ends, because
