@@ -484,6 +484,7 @@ $(SHARDS:%=$(W)/labels/%.npy): $(W)/labels/%.npy: $(W)/embed/image/%.npy $(W)/ce
 
 # The teacher's pictures of each view: the crops of training, which it then sees as the student does. One process makes a view,
 # shard by shard, and goes on where it stopped.
+VIEWED :=
 ifneq ($(VIEWS),0)
 VIEWED := $(patsubst %,$(W)/embed/view-%.done,$(shell seq 0 $$(($(VIEWS) - 1))))
 $(W)/params/views.list: $(W)/params/shards

@@ -56,13 +56,6 @@ utime time, time, $weights;
 is(planned(), 'balance centroids embed eval-student eval-teacher labels report train-student', 'other weights');
 copy("$dir/weights", $weights) or die;
 is(planned(), '', 'the old ones again: nothing to do');
-is(planned('VIEWS=2'), 'eval-student report train-student view-0 view-1', 'views of the teacher');
-is(make('VIEWS=2', "'TRAIN=--epochs 2 --batch 4 --loss feature'"), 0, '... are made, and trained with') or diag $said;
-ok(-e "$w/embed/view-1/00001.npy" && slurp("$w/embed/view-0/00001.npy") ne slurp("$w/embed/view-1/00001.npy"), '... two of them');
-is(planned('VIEWS=2', "'TRAIN=--epochs 2 --batch 4 --loss feature'"), '', '... once');
-isnt(make('VIEWS=2 LAUNCH=slurm'), 0, 'views with Slurm');
-like($said, qr/VIEWS is 2: with LAUNCH=slurm/, '... are refused');
-is(make(), 0, 'without views again') or diag $said;
 is(planned(q(AUGMENT='--flip --jitter 0.4,0.4,0.4,0.1')), 'eval-student report train-student', 'other colours in training');
 like($said, qr/--crop random --flip --jitter 0\.4,0\.4,0\.4,0\.1 --shuffle/, '... which shard-read makes');
 isnt(make(q(AUGMENT='--jitter 0.4')), 0, 'wrong ones');
@@ -166,4 +159,14 @@ is(make("WORK=$dir/w2", 'balance'), 0, 'pictures that are all alike') or diag $s
 my $mask = slurp("$dir/w2/test/keep/a.npy");
 is(join(' ', unpack 'C*', substr $mask, -6), '0 0 0 0 1 0', 'the one with a caption survives');
 like($said, qr/balance: warning: more than MAX_DROPPED, 80 %.*--curve.*\nbalance: done, .*83\.3 % of the rows dropped/, 'the share is told, and warned of');
+# ---- views of the teacher
+conf('AUGMENT := --scale 0.2,0.6', 'TRAIN := --epochs 2 --batch 4 --loss feature');
+is(make(), 0, 'without views') or diag $said;
+is(planned('VIEWS=2'), 'eval-student report train-student view-0 view-1', 'with two');
+is(make('VIEWS=2'), 0, '... they are made, and trained with') or diag $said;
+ok(-s "$w/embed/view-1/00001.npy" && slurp("$w/embed/view-0/00001.npy") ne slurp("$w/embed/view-1/00001.npy"), '... and differ');
+is(planned('VIEWS=2'), '', '... once');
+is(planned('VIEWS=3'), 'eval-student report train-student view-2', 'one more is one more');
+isnt(make('VIEWS=2 LAUNCH=slurm'), 0, 'views with Slurm');
+like($said, qr/VIEWS is 2: with LAUNCH=slurm/, '... are refused');
 done_testing();
