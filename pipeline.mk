@@ -34,7 +34,10 @@ else
 
 WORK ?= work
 CONF ?= $(call in_house,conf/$(DATA).mk)
-W := $(WORK)/$(DATA)
+RUN ?=
+# A run beside that of DATA, with other settings: scripts/side-run.
+BASE := $(WORK)/$(DATA)
+W := $(BASE)$(addprefix -,$(RUN))
 ifeq ($(wildcard $(CONF)),)
 $(error no '$(CONF)': DATA is one of $(DATA_SETS), or copy $(HOUSE)conf/example.mk to conf/$(DATA).mk)
 endif
@@ -69,6 +72,7 @@ VIEWS := 0
 SEED := 1
 EVAL_SETS :=
 EVAL :=
+AGAINST :=
 MEM := 2G
 DEVICE :=
 T_read := 1
@@ -125,10 +129,10 @@ JOBS ?= 1
 TARGETS ?=
 ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
-	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL MEM DEVICE T_read T_embed T_big \
+	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL AGAINST MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
-	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA WORK CONF
+	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA RUN WORK CONF
 CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
 	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
 VARIABLES += $(CLUSTER_VARIABLES)
@@ -139,6 +143,9 @@ ifeq ($(LAUNCH),slurm)
 include $(wildcard $(SITE))
 endif
 include $(CONF)
+ifneq ($(RUN),)
+-include $(W)/run.mk
+endif
 ifneq ($(HOUSE),)
 override STUDENT := $(call in_house,$(STUDENT))
 override TOKENIZER := $(if $(TOKENIZER),$(call in_house,$(TOKENIZER)))
@@ -173,6 +180,7 @@ $(call refuse_in,SHARD_DIR,$(unplain))
 $(if $(filter-out $(REMOTE),$(SHARD_DIR)),$(error SHARD_DIR is '$(SHARD_DIR)': folders of this machine and of others do not go together))
 override SHARD_DIR := $(W)/remote
 endif
+$(if $(findstring /,$(RUN)),$(error RUN is '$(RUN)': it must be a name))
 $(foreach v,W SHARD_DIR TEACHER TOKENIZER STUDENT BIN CONF,$(call one_path,$v)$(call plain_path,$v))
 without_digits = $(if $2,$(call without_digits,$(subst $(firstword $2),,$1),$(wordlist 2,10,$2)),$1)
 whole = $(if $(or $(word 2,$($1)),$(call without_digits,$(strip $($1)),0 1 2 3 4 5 6 7 8 9)),$(error $1 is '$($1)': it must be one whole number))
@@ -185,9 +193,9 @@ $(foreach v,MEM DEVICE,$(call plain_word,$v))
 $(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(if $(filter local slurm,$(LAUNCH)),,$(error LAUNCH is '$(LAUNCH)': it must be local or slurm))
 $(if $(and $(filter slurm,$(LAUNCH)),$(filter-out 0,$(VIEWS))),$(error VIEWS is $(VIEWS): with LAUNCH=slurm the teacher's views are not made; VIEWS must be 0))
-$(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,STUDENTS)
-RESERVED := index embed keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
-	preflight status help clean-tmp remote slurm cancel submit
+$(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,AGAINST)$(call plain_path,STUDENTS)
+RESERVED := index embed against keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
+	preflight status help clean-tmp suggest remote slurm cancel submit
 TAKEN := $(strip $(filter $(RESERVED) .% cells.% centroids.% balance.% report.% ledger.%,$(STUDENTS))$(foreach s,$(STUDENTS),$(if $(findstring /,$s),$s)$(if $(findstring .old-,$s),$s)))
 ifneq ($(TAKEN),)
 $(error STUDENTS has '$(firstword $(TAKEN))': that name is the pipeline's own; take another)
@@ -203,7 +211,7 @@ TASK := $(if $(DRY),,$(filter index embed labels,$(ONLY)))
 ifneq ($(TASK),)
 override SHARDS := $(NAMED)
 endif
-QUESTIONS := help status clean-tmp cancel
+QUESTIONS := help status clean-tmp cancel suggest
 
 # ---- shards on other machines: for each a link in SHARD_DIR, with the shard's time, made and removed as the list says
 
@@ -268,7 +276,10 @@ ended = $(if $1,$(error $1))
 $(GOALS): outcome ;
 outcome: locked
 	$(call ended,$(shell cat $(REASON) 2>/dev/null; rm -f $(REASON)))
+# Settings of the command line, for the run.mk of a run beside.
+SIDE := $(foreach v,$(filter-out DATA RUN WORK CONF BIN LAUNCH LOCK PREFLIGHT V,$(VARIABLES) $(STUDENTS:%=TRAIN_%)),$(if $(filter command,$(origin $v)),$(call quote,$v=$($v))))
 locked:
+	$(if $(RUN),@$(HOUSE)scripts/side-run $(BASE) $(W) $(SIDE))
 	@+$(HOUSE)scripts/run $(W) $(LOCK) $(REASON) $(if $(filter slurm,$(LAUNCH)),$(HOUSE)scripts/cluster $(W) '$(GOALS)' $(foreach v,$(CLUSTER_KNOWS),$v=$(call quote,$($v))) --) $(INNER) JOBS=$(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),1) $(if $(filter slurm,$(LAUNCH)),,$(MAKECMDGOALS))
 else
 
@@ -291,7 +302,7 @@ eval: $(RESULTS)
 ## report: one page about everything; fails when the ledger does not add up or a shard is damaged
 report: $(W)/report.html
 	@$(HOUSE)scripts/verdict $(W)
-.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp cancel
+.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp suggest cancel
 ifeq ($(RESULTS),)
 eval: no-eval
 $(W)/report.html: | no-eval
@@ -334,8 +345,8 @@ STAMP_views := 1 $(AUGMENT) $(SEED)
 FILES_views :=
 STAMP_cells := 1 $(CELLS) $(CELLS_OPTIONS) $(SEED)
 FILES_cells :=
-STAMP_balance := 1 $(BALANCE) $(PROBE)
-FILES_balance :=
+STAMP_balance := 1 $(BALANCE) $(PROBE)$(if $(AGAINST), against $(AGAINST))
+FILES_balance := $(AGAINST)
 STAMP_cluster := 1 $(K) $(KMEANS) $(SEED)
 FILES_cluster := $(call files_in,$(KMEANS))
 STAMP_eval := 2 $(EVAL_SETS) $(EVAL)
@@ -375,7 +386,7 @@ STAMP_preflight = 1 $(CHECKS) $(SELECT) $(or $(REMOTE),$(SHARD_DIR)) $(N) $(SIZE
 	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM) $(AUGMENT)
 FILES_preflight := $(if $(filter teacher,$(CHECKS)),$(FILES_teacher)) $(if $(filter student,$(CHECKS)),$(STUDENT)) $(if $(filter eval,$(CHECKS)),$(FILES_eval))
 PREFLIGHT_KNOWS := CHECKS W BIN SELECT AUGMENT SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
-	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) EVAL_SETS EVAL MEM DEVICE T_embed T_big
+	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) AGAINST EVAL_SETS EVAL MEM DEVICE T_embed T_big
 $(eval $(call stamp,preflight,$(FILES_preflight)))
 ifneq ($(filter preflight,$(GOALS)),)
 $(W)/params/preflight: FORCE
@@ -510,14 +521,26 @@ endif
 $(W)/cells.npy: $(IMAGE) $(W)/params/cells $(W)/params/images.list | $(BIN)/kmeans-cluster end-index end-embed
 	$(call log,cells,1) $(RUN_cells) $(BIN)/kmeans-cluster -k $(CELLS) $(strip $(ON) $(CELLS_OPTIONS)) --seed $(SEED) --mem $(MEM) -t $(T_big) -o $@ --files-from $(W)/params/images.list
 
+# Embeddings of the evaluation sets whose pictures training must not have.
+AGAINST_FILES := $(foreach s,$(AGAINST:/=),$(W)/against/$(notdir $s).npy)
+$(AGAINST_FILES): $(W)/against/%.npy: $(W)/params/embed $(W)/params/teacher $(W)/params/balance | $(TEACHER_CONFIG) $(BIN)/teacher-embed
+	@mkdir -p $(@D)
+	$(call log,balance-against,1) $(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --partial $(if $(SIZE),--size $(SIZE)) $(strip $(ON) $(EMBED)) -t $(T_embed) -o $@ --shards $(wildcard $(filter %/$*,$(AGAINST:/=))/test/*.tar)
+
 USE_CELLS ?=
 # A survivor without a caption would take its group out of training: the text embeddings tell.
-$(KEEP): $(IMAGE) $(TEXT) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
+$(KEEP): $(IMAGE) $(TEXT) $(AGAINST_FILES) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
-	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON)) --mem $(MEM) -t $(T_big) $(if $(findstring score,$(BALANCE)),--text-dir,--may-survive) $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	$(if $(AGAINST),@rm -f $(filter-out $(AGAINST_FILES),$(wildcard $(W)/against/*.npy)))
+	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON))$(if $(AGAINST), --against $(W)/against) --mem $(MEM) -t $(T_big) $(if $(findstring score,$(BALANCE)),--text-dir,--may-survive) $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
 	@$(HOUSE)scripts/stage-end balance "$$($(HOUSE)scripts/dropped $@ $(MAX_DROPPED))"
 
-$(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster
+# A share that is greater than expected stops the run once, before the rest is built on it.
+LOOKED := $(if $(ONLY)$(filter slurm,$(LAUNCH)),,$(W)/params/looked)
+$(W)/params/looked: $(KEEP)
+	@$(HOUSE)scripts/dropped --stop $(KEEP) $(MAX_DROPPED) $(call quote,$(BALANCE)) $@
+
+$(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster $(LOOKED)
 	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
 
 # ---- training and evaluation
@@ -543,6 +566,9 @@ $(W)/report.html: $(RESULTS) $(MODELS) $(INDEX) $(LABELS) | $(BIN)/cid-report
 ## status: files done of each stage and those to do, the students' steps, damaged shards, the ledger's sums
 status:
 	@$(HOUSE)scripts/status $(W) $(N) $(call quote,$(STUDENTS)) $(MAKE) --no-print-directory -n -f $(HOUSE)pipeline.mk DATA=$(DATA) CONF=$(CONF) WORK=$(WORK) BIN=$(BIN) all
+## suggest: distances, K, cells, batch and memory for the conf file, from the embeddings that are there
+suggest:
+	@$(HOUSE)scripts/suggest $(W) $(BIN) $(foreach v,SHARDS MEM T_big K TRAIN STUDENT TEACHER TOKENIZER,$v=$(call quote,$($v)))
 ## cancel: end the jobs of LAUNCH=slurm; training saves first
 cancel:
 	@$(HOUSE)scripts/cluster-cancel $(W)

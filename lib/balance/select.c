@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
+#include "base/path.h"
 #include "comm/tree.h"
 #include "search/nearest.h"
 
@@ -14,8 +16,9 @@ uint64_t balance_select_bytes(const struct balance_select *s, uint64_t n)
 {
     if (!balance_selects(s))
         return 0;
-    return n * (1 + (s->text_dir ? sizeof(float) : 0) + (s->targets ? sizeof(float) : 0) +
-                (s->keep_share >= 0 ? sizeof(uint64_t) : 0));
+    return n *
+           (1 + (s->text_dir ? sizeof(float) : 0) + (s->targets || s->against ? sizeof(float) : 0) +
+            (s->keep_share >= 0 ? sizeof(uint64_t) : 0));
 }
 
 // Every rank has its share of `value`; the others' to it.
@@ -93,6 +96,99 @@ static int by_target(const struct embedding_files *f, const struct balance_selec
     return r;
 }
 
+// Rows of zeros and such that are not finite, of pictures that could not be decoded, are passed
+// over: they are like nothing.
+static size_t usable_rows(float *rows, uint64_t n, size_t dim, const uint8_t *state)
+{
+    size_t to = 0;
+    for (uint64_t i = 0; i < n; i++)
+        if (!row_failed(state[i]))
+            memmove(rows + to++ * dim, rows + i * dim, dim * sizeof *rows);
+    return to;
+}
+
+// The rows of one file of the folder, appended to *all.
+static int add_file(const struct embedding_files *f, const char *path, float **all, size_t *cap,
+                    size_t *n, struct err *e)
+{
+    struct npy a;
+    void *room = *all;
+    size_t dim = f->set.dim;
+    if (npy_open(&a, path, e))
+        return -1;
+    if (a.h.n_dims != 2 || (a.h.type != NPY_F4 && a.h.type != NPY_F2)) {
+        npy_close(&a);
+        return err_set(e, "%s: embeddings are float32 or float16 of two dimensions", path);
+    }
+    struct sidecar s;
+    int has = sidecar_open(path, a.h.rows, &s, e);
+    uint8_t *state = NULL;
+    int r = has < 0 || embedding_files_fit(f, path, a.h.dim, &s, e) ||
+                    mem_grow(&room, cap, *n + a.h.rows, dim * sizeof(float), e)
+                ? -1
+                : 0;
+    *all = room;
+    if (!r && (state = mem_alloc(a.h.rows, 1, e))) {
+        r = npy_rows_f32(&a, 0, a.h.rows, *all + *n * dim, e);
+        if (!r) {
+            unit_rows(*all + *n * dim, a.h.rows, dim, true, state);
+            *n += usable_rows(*all + *n * dim, a.h.rows, dim, state);
+        }
+    } else if (!r) {
+        r = -1;
+    }
+    if (has >= 0)
+        sidecar_release(&s);
+    npy_close(&a);
+    free(state);
+    return r;
+}
+
+// All rows of the folder's NPY files, heap.
+static float *rows_of_folder(const struct embedding_files *f, const char *dir, size_t *n,
+                             struct err *e)
+{
+    struct path_names names = {0};
+    float *all = NULL;
+    size_t cap = 0;
+    *n = 0;
+    if (path_names_of(&names, dir, ".npy", e))
+        return NULL;
+    int r = 0;
+    for (size_t i = 0; i < names.n && !r; i++) {
+        char path[PATH_BYTES];
+        r = path_format(path, e, "%s/%s", dir, names.names[i]) ||
+                    add_file(f, path, &all, &cap, n, e)
+                ? -1
+                : 0;
+    }
+    path_names_free(&names);
+    if (!r && (!*n || *n > INT32_MAX))
+        r = err_set(e, "'%s' has no rows, or too many", dir);
+    if (!r)
+        return all;
+    free(all);
+    return NULL;
+}
+
+static int by_evaluation(const struct embedding_files *f, const struct balance_select *s,
+                         uint8_t *why, struct err *e)
+{
+    size_t k;
+    uint64_t n = f->set.rows;
+    float *set = rows_of_folder(f, s->against, &k, e);
+    float *to = set ? mem_alloc(n, sizeof *to, e) : NULL;
+    if (!set)
+        err_wrap(e, "--against");
+    int r = gather(s, to, n, to ? similarities(f, s, set, k, to, e) : -1, e);
+    for (uint64_t i = 0; i < n && !r; i++)
+        if (why[i] == BALANCE_IN && 1 - (double)to[i] < s->against_distance)
+            why[i] = BALANCE_EVALUATED;
+    free(set);
+    free(to);
+    return r;
+}
+
 struct score_row {
     float score;
     uint32_t row;
@@ -154,6 +250,8 @@ int balance_select(const struct embedding_files *f, const struct balance_select 
     if (s->text_dir)
         by_limits(s, rows, to);
     if (s->targets && by_target(f, s, to->why, e))
+        return -1;
+    if (s->against && by_evaluation(f, s, to->why, e))
         return -1;
     if (s->text_dir && s->keep_share >= 0 && keep_best(s, rows, to, e))
         return -1;

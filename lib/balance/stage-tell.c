@@ -4,11 +4,11 @@
 
 #include "balance/stage-run.h"
 
-// The removed share at a few distances up to that of the curve.
+// The kept share at a few distances up to that of the curve, or of the run.
 static void tell_curve(struct balance_stage *j)
 {
     const struct balance_result *r = &j->result;
-    char line[160];
+    char line[200];
     int n = 0;
     for (int i = 1; i <= 8; i *= 2) {
         double d = r->reach * i / 8;
@@ -20,10 +20,10 @@ static void tell_curve(struct balance_stage *j)
             else
                 over = mid;
         }
-        n += snprintf(line + n, sizeof line - (size_t)n, "%s%.4f at %.4g", n ? ", " : "",
-                      r->usable ? (double)under / (double)r->usable : 0.0, d);
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%.1f %% at %.4g", n ? ", " : "",
+                      r->usable ? 100 - 100 * (double)under / (double)r->usable : 100.0, d);
     }
-    log_note(j->log, "removed at distances: %s", line);
+    log_note(j->log, "kept at distances: %s", line);
 }
 
 // Warns, because a distance that suits one encoder can join everything with another.
@@ -32,7 +32,8 @@ static void warn_of_much(struct balance_stage *j)
     const struct balance_result *r = &j->result;
     double usable = (double)r->usable, removed = usable > 0 ? 1 - (double)r->kept / usable : 0;
     bool big = r->largest > 100 && (double)r->largest > 0.01 * usable;
-    bool many = !j->o->share_given && removed > 1.0 / 3;
+    bool many = !j->o->share_given &&
+                (double)(r->usable - r->kept) > cli_count_of(&j->o->warn_above, r->usable);
     if (!big && !many)
         return;
     log_warn(
@@ -56,6 +57,9 @@ static void tell_selection(struct balance_stage *j)
     if (j->o->targets)
         log_note(j->log, "%llu rows are under the similarity to the targets",
                  (unsigned long long)s->n[BALANCE_FAR]);
+    if (j->o->against)
+        log_note(j->log, "%llu rows are near duplicates of '%s' and are left out",
+                 (unsigned long long)s->n[BALANCE_EVALUATED], j->o->against);
     if (j->result.cap)
         log_note(j->log, "at most %llu rows of a cell stay: %llu of %llu groups go",
                  (unsigned long long)j->result.cap, (unsigned long long)j->result.capped,
@@ -71,6 +75,8 @@ void balance_stage_tell(struct balance_stage *j)
              (unsigned long long)r->rows, (unsigned long long)r->zero,
              (unsigned long long)r->not_finite, (unsigned long long)r->rescaled, r->distance,
              (unsigned long long)r->pairs, (double)r->compared, (unsigned long long)r->largest);
+    if (r->reach > 0)
+        tell_curve(j);
     log_detail(j->log, "cells %.2f s, pairs %.2f s (%s products, %.0f GFLOP/s), groups %.2f s",
                r->seconds[0], r->seconds[1], r->kernel,
                2e-9 * (double)r->compared * (double)j->files.set.dim / fmax(r->seconds[1], 1e-9),
@@ -84,7 +90,5 @@ void balance_stage_tell(struct balance_stage *j)
                  "among their like",
                  (unsigned long long)j->barred, (unsigned long long)r->barred);
     tell_selection(j);
-    if (j->o->curve)
-        tell_curve(j);
     warn_of_much(j);
 }

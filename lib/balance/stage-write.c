@@ -63,8 +63,10 @@ static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
 {
     const struct npy_part *p = &j->files.set.parts[part];
     struct ledger_row line;
-    static const char *const reasons[BALANCE_WHYS] = {
-        [BALANCE_NO_CAPTION] = "no-caption", [BALANCE_SCORE_OUT] = "score", [BALANCE_FAR] = "far"};
+    static const char *const reasons[BALANCE_WHYS] = {[BALANCE_NO_CAPTION] = "no-caption",
+                                                      [BALANCE_SCORE_OUT] = "score",
+                                                      [BALANCE_FAR] = "far",
+                                                      [BALANCE_EVALUATED] = "in-evaluation"};
     uint64_t failed = 0, same = 0, capped = 0, why[BALANCE_WHYS] = {0};
     const uint8_t *out = j->selected.why;
     if (ledger_row_init(&line, "balance", path_base(p->path), e))
@@ -98,6 +100,8 @@ static int add_selection(cJSON *o, const struct balance_stage *j, struct err *e)
     if (j->o->keep_score_given && json_add_double(o, "least_score", s->least, e))
         return -1;
     if (j->o->targets && json_add_u64(o, "far_from_targets", s->n[BALANCE_FAR], e))
+        return -1;
+    if (j->o->against && json_add_u64(o, "in_evaluation", s->n[BALANCE_EVALUATED], e))
         return -1;
     if (!j->result.cap)
         return 0;

@@ -55,6 +55,15 @@ static uint64_t may_bytes(const struct balance_stage *j)
     return bytes < j->mem ? bytes : 0;
 }
 
+// The shares at smaller distances are told where the edges that they need take little of the
+// memory; they change nothing else.
+static bool tells_shares(const struct balance_stage *j, const struct balance_options *o)
+{
+    enum { EDGES = 64, WAITING = 64 << 20 }; // bytes a row, and in all
+    return !(o->curve_to > 0) && o->rule == BALANCE_UNION && !j->parts && !o->n_taken &&
+           j->comm->size == 1 && EDGES * j->files.set.rows + WAITING <= j->mem / 4;
+}
+
 static int set_options(struct balance_stage *j, struct balance_options *o, struct err *e)
 {
     if (open_device(j, e))
@@ -91,6 +100,8 @@ static int set_options(struct balance_stage *j, struct balance_options *o, struc
     o->curve_to = j->o->curve_to;
     if (j->o->curve && !(o->curve_to > 0))
         o->curve_to = fmax(0.2, o->distance);
+    if (tells_shares(j, o))
+        o->curve_to = o->distance;
     if ((j->parts || o->n_taken) && balance_stage_tag(j, o, e))
         return -1;
     return o->n_taken ? balance_stage_check_parts(j, e) : 0;
@@ -163,6 +174,8 @@ static int select_rows(struct balance_stage *j, struct err *e)
         .keep_share = o->keep_score_given ? o->keep_score : -1,
         .targets = o->targets,
         .min_similarity = o->min_similarity,
+        .against = o->against,
+        .against_distance = o->against_distance_given ? o->against_distance : o->distance,
         .threads = (int)j->common->threads,
         .comm = j->comm,
     };
@@ -240,6 +253,8 @@ static int check_selection(const struct balance_stage_options *o, struct err *e)
         return err_set(e, "--survivor score goes with --text-dir");
     if (!o->targets != !o->min_similarity_given)
         return err_set(e, "--targets and --min-similarity go together");
+    if (o->against_distance_given && !o->against)
+        return err_set(e, "--against-distance goes with --against");
     if (o->cap_given && o->cap_share_given)
         return err_set(e, "only one of --cap and --cap-share");
     if ((o->cap_given || o->cap_share_given) && !o->cells)

@@ -21,9 +21,12 @@ struct balance_stage_options {
     int rule;     // enum balance_rule
     int survivor; // enum balance_survivor
     // Which rows take part (select.h)
-    const char *text_dir, *targets;
+    const char *text_dir, *targets, *against;
+    double against_distance;
+    struct cli_count warn_above; // of the usable rows, where --remove is not given
     double min_score, max_score, keep_score, min_similarity;
-    bool min_score_given, max_score_given, keep_score_given, min_similarity_given;
+    bool min_score_given, max_score_given, keep_score_given, min_similarity_given,
+        against_distance_given;
     uint64_t cap;
     double cap_share;
     bool cap_given, cap_share_given;

@@ -83,10 +83,10 @@ SKIP: {
 }
 
 # ---- the estimate
-spew("$dir/plan", "first 100\nsecond 50\nthird 10\n");
+spew("$dir/plan", "first 100\nsecond 50\nthird 10\nnet 1000 apart\n");
 make_path("$dir/log/.progress");
-my $out = `printf 'first: done, 200.0 s\nelse: done, 3.0 s\nthird: done, 2 of 2 shards made, 20.0 s; 3 %% dropped\nsecond: done, 100 s\n' | scripts/screen --plan $dir/plan $dir/log 2>&1`;
-is($out, "first: done, 200.0 s; about 1:50 to go\nelse: done, 3.0 s\nthird: done, 2 of 2 shards made, 20.0 s; 3 % dropped; about 1:32 to go\nsecond: done, 100 s\n", 'by the speed so far; nothing at the end');
+my $out = `printf 'net: done, 2.0 s\nfirst: done, 200.0 s\nelse: done, 3.0 s\nthird: done, 2 of 2 shards made, 20.0 s; 3 %% dropped\nsecond: done, 100 s\n' | scripts/screen --plan $dir/plan $dir/log 2>&1`;
+is($out, "net: done, 2.0 s; about 2:40 to go\nfirst: done, 200.0 s; about 1:50 to go\nelse: done, 3.0 s\nthird: done, 2 of 2 shards made, 20.0 s; 3 % dropped; about 1:32 to go\nsecond: done, 100 s\n", 'by the speed so far; nothing at the end');
 isnt(system("TEACHER=$dir/none demo/run $dir/w 2>$dir/said"), 0, 'TEACHER of a folder that is not there');
 like(slurp("$dir/said"), qr/^demo: no folder '.*none': TEACHER names the folder of a model/, 'is refused before anything else');
 ok(!-e "$dir/w", 'and nothing is made');

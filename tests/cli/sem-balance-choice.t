@@ -80,7 +80,42 @@ npy('big.npy', '<f4', '1000, 2', pack 'f<*', map { my $a = $_ < 120 ? $_ / 1e5 :
 is(run('--distance 0.000001 -o r big.npy'), 0, 'one big group');
 like($said, qr/warning: .*largest group has \d\d\d/, 'is warned of') or diag $said;
 is(run('--distance 0.05 --curve curve --curve-to 0.08 -o r x.npy'), 0, 'with a curve');
-like($said, qr/removed at distances: [\d.]+ at 0\.01, [\d.]+ at 0\.02, [\d.]+ at 0\.04, 0\.6000 at 0\.08/, 'a few points of it are told') or diag $said;
+like($said, qr/kept at distances: [\d.]+ % at 0\.01, [\d.]+ % at 0\.02, [\d.]+ % at 0\.04, 40\.0 % at 0\.08/, 'a few points of it are told') or diag $said;
+
+is(run('--distance 0.05 -o r x.npy'), 0, 'without one');
+like($said, qr/kept at distances: [\d.]+ % at 0\.00625, [\d.]+ % at 0\.0125, [\d.]+ % at 0\.025, 40\.0 % at 0\.05\b/, 'the shares up to the distance are told') or diag $said;
+like($said, qr/kept at distances.*usable rows kept/s, 'before what was decided');
+is(run('--distance 0.05 --warn-above 70% -o r x.npy'), 0, '--warn-above a greater share');
+unlike($said, qr/warning/, 'no warning');
+is(run("--distance 0.05 --warn-above ${\int($n / 2)} -o r x.npy"), 0, '--warn-above as a number of rows');
+like($said, qr/warning: distance 0\.05 removes 60 %/, 'a warning');
+
+# Rows that are in an evaluation set: near its rows, whatever near duplicates there are among themselves.
+sub rows_of { my ($file, @rows) = @_; my $body = body($file); my $width = length($body) / $n; return join '', map { substr $body, $_ * $width, $width } @rows }
+my $dim = length(body('x.npy')) / 4 / $n;
+mkdir for qw(against empty);
+npy('against/a.npy', '<f4', "3, $dim", rows_of('x.npy', 5) . ("\0" x (4 * $dim)) . rows_of('x.npy', 17));
+npy('against/b.npy', '<f4', "1, $dim", rows_of('x.npy', 40));
+is(run('--distance 0.000001 --against against --keep-dir k --groups-dir k2 --ledger l -o r x.npy'), 0, '--against') or diag $said;
+my @kept_rows = unpack 'C*', body('k/x.npy');
+my @group_of = unpack 'q<*', body('k2/x.npy');
+is(join(' ', grep { !$kept_rows[$_] } 0 .. $n - 1), '5 17 40', 'the rows that it has are left out');
+is(join(' ', @group_of[5, 17, 40]), '-1 -1 -1', 'and in no group');
+is(decode_json(slurp('r'))->{in_evaluation}, 3, 'counted');
+like(slurp('l'), qr/in-evaluation=3/, 'in the ledger');
+like($said, qr/3 rows are near duplicates of 'against' and are left out/, 'and told');
+is(run('-q --distance 0.000001 --against against --against-distance 0.05 --keep-dir k --groups-dir k2 -o r x.npy'), 0, '--against-distance');
+my @wide = grep { !(unpack 'C*', body('k/x.npy'))[$_] } 0 .. $n - 1;
+cmp_ok(scalar @wide, '>', 3, 'a greater distance leaves out more');
+my $same = slurp('k/x.npy');
+is(run('-q -t 4 --distance 0.000001 --against against --against-distance 0.05 --keep-dir k --groups-dir k2 -o r x.npy'), 0, 'on four threads');
+ok(slurp('k/x.npy') eq $same, 'the same bytes');
+is(run('-q --against empty -o r x.npy'), 1, 'a folder without arrays');
+like($said, qr/--against: 'empty' has no rows/, 'is refused') or diag $said;
+npy('empty/w.npy', '<f4', '2, 3', pack 'f<*', 1 .. 6);
+is(run('-q --against empty -o r x.npy'), 1, 'other columns');
+like($said, qr/empty\/w\.npy/, 'are refused') or diag $said;
+is(run('--against-distance 0.1 -o r x.npy'), 2, '--against-distance alone is wrong usage');
 
 # The list: the right groups in the right order, and its memory is asked for before the work.
 is(run('-q --distance 0.05 --list 20 -o r x.npy'), 0, 'a list');
