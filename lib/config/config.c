@@ -16,6 +16,11 @@ size_t clip_config_picture_bytes(const struct clip_config *c)
     return (size_t)c->image_size * (size_t)c->image_size * 3;
 }
 
+size_t clip_image_positions(const struct clip_config *c, size_t keep)
+{
+    return keep ? keep + !c->vision.no_class : (size_t)clip_config_positions(c);
+}
+
 int clip_config_positions(const struct clip_config *c)
 {
     return c->grid * c->grid + !c->vision.no_class;

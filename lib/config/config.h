@@ -148,6 +148,8 @@ struct clip_config {
 
 // Positions of the vision tower: class token, where there is one, and patches.
 int clip_config_positions(const struct clip_config *c);
+// The same where so many patches of a picture go through the image tower; 0: all.
+size_t clip_image_positions(const struct clip_config *c, size_t keep);
 // Bytes of a picture that the model sees: image_size x image_size x 3.
 size_t clip_config_picture_bytes(const struct clip_config *c);
 // Positions of the text tower: context, and CoCa's class token.

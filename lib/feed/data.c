@@ -12,6 +12,7 @@
 #include "model/tokenizer-check.h"
 #include "base/mem.h"
 #include "system/signals.h"
+#include "train/drop.h"
 #include "train/names.h"
 #include "train/usable.h"
 
@@ -25,6 +26,7 @@ struct batch_slot {
     uint8_t *pixels;            // of this rank's rows
     int32_t *tokens;            // the same, and one row more
     int32_t *labels;            // of all rows
+    uint64_t *draw;             // of this rank's rows: train/drop.h
     float *teacher[ROWS_LABELS];
     bool full;
 };
@@ -191,13 +193,14 @@ static int alloc_slots(struct train_data *d, struct err *e)
         if (!(s->pixels = mem_alloc(d->own, d->picture, e)) ||
             !(s->tokens = mem_alloc(d->own + 1, context * sizeof *s->tokens, e)) ||
             !(s->labels = mem_alloc(b, d->dim[ROWS_LABELS] * sizeof *s->labels, e)) ||
+            !(s->draw = mem_alloc(d->own, sizeof *s->draw, e)) ||
             !(s->places = mem_alloc(d->n_parts, sizeof *s->places, e)))
             return -1;
         for (int k = 0; k < ROWS_LABELS; k++)
             if (d->has[k] && !(s->teacher[k] = mem_alloc(b, d->dim[k] * sizeof(float), e)))
                 return -1;
         s->b = (struct train_batch){
-            .n = b, .pixels = s->pixels, .tokens = s->tokens, .first = d->first};
+            .n = b, .pixels = s->pixels, .tokens = s->tokens, .draw = s->draw, .first = d->first};
         s->b.tv = s->teacher[0];
         s->b.tt = s->teacher[1];
         for (int k = 2; k < ROWS_LABELS; k++)
@@ -243,6 +246,8 @@ static int take(struct train_data *d, struct data_part *p, struct batch_slot *s,
         return -1;
     if (t != TEXT_OK)
         return lacks(p, LACK_UTF8);
+    if (own)
+        s->draw[i - d->first] = train_drop_draw(d->set.seed, p->source.pos.epoch, r->key);
     if (own)
         memcpy(s->pixels + (i - d->first) * d->picture, r->image, d->picture);
     return 1;
@@ -463,6 +468,7 @@ void train_data_close(struct train_data *d)
         free(d->slots[i].pixels);
         free(d->slots[i].tokens);
         free(d->slots[i].labels);
+        free(d->slots[i].draw);
         for (int k = 0; k < ROWS_LABELS; k++)
             free(d->slots[i].teacher[k]);
     }

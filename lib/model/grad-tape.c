@@ -84,6 +84,21 @@ static void walk_block(struct walk *w, struct clip_room *b, const struct clip_to
     }
 }
 
+static void walk_drop(struct walk *w, struct clip_drop *d, const struct clip_config *c, size_t n,
+                      size_t rows)
+{
+    size_t P = (size_t)c->patch_size, W = (size_t)c->vision.width, f = sizeof(float);
+    size_t kept = n * d->max_keep;
+    BUFFER(w, d->patches, kept * 3 * P * P * w->act);
+    BUFFER(w, d->pos, rows * W * f);
+    BUFFER(w, d->zero, (1 + d->max_keep) * W * f);
+    BUFFER(w, d->sum, (1 + d->max_keep) * W * f);
+    BUFFER(w, d->patch_at, kept * sizeof(int32_t));
+    BUFFER(w, d->pos_at, rows * sizeof(int32_t));
+    if (c->vision.rope.grid > 0)
+        BUFFER(w, d->rope, rows * (size_t)c->vision.head_width * f);
+}
+
 static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_config *c,
                       enum clip_tower_id id, size_t n, size_t rows)
 {
@@ -96,6 +111,8 @@ static void walk_stem(struct walk *w, struct clip_tape *t, const struct clip_con
     BUFFER(w, t->pixels, n * size * size * 3);
     BUFFER(w, t->patches, patches * 3 * P * P * w->act);
     BUFFER(w, t->stem, rows * W * f);
+    if (t->drop.max_keep || w->what == FREE)
+        walk_drop(w, &t->drop, c, n, rows);
     if (c->vision.no_norm_pre)
         return;
     BUFFER(w, t->mean0, rows * f);
@@ -168,10 +185,10 @@ size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, si
 }
 
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
-                       int lowest, bool recompute, size_t act_size)
+                       size_t keep, int lowest, bool recompute, size_t act_size)
 {
     struct walk w = {.what = COUNT, .act = act_size};
-    struct clip_tape none = {.lowest = lowest};
+    struct clip_tape none = {.lowest = lowest, .drop.max_keep = keep};
     walk_tape(&w, &none, c, tower, n, rows, recompute);
     return w.total;
 }
@@ -209,30 +226,35 @@ static int first_use(struct clip_grad *g, struct clip_tape *t, enum clip_tower_i
 }
 
 int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id tower, size_t n,
-                   size_t rows, struct err *e)
+                   size_t rows, size_t keep, struct err *e)
 {
     const struct clip_config *c = &g->table->cfg;
     if (tower == CLIP_VISION)
-        rows = clip_tower_rows(c, tower, n);
+        rows = n * clip_image_positions(c, keep);
     if (n > INT32_MAX || rows > INT32_MAX)
         return err_set(e, "a batch of %zu is too large", n);
     if (!t->net && first_use(g, t, tower, e))
         return -1;
     if (t->net->id != tower)
         return err_set(e, "a tape serves one tower");
-    if (n <= t->max_n && rows <= t->max_rows)
+    if (n <= t->max_n && rows <= t->max_rows && keep <= t->drop.max_keep)
         return 0;
+    t->drop.max_keep = keep > t->drop.max_keep ? keep : t->drop.max_keep;
     n = n > t->max_n ? n : t->max_n;
     rows = rows > t->max_rows ? rows : t->max_rows;
     struct walk w = {.what = ALLOC, .d = g->d, .act = g->d->act_size, .e = e};
     walk_tape(&w, t, c, tower, n, rows, t->recompute);
     void *host = t->host;
-    if (w.bad || mem_grow(&host, &t->host_cap, 3 * n + 1 + rows, sizeof *t->host, e)) {
+    if (w.bad || mem_grow(&host, &t->host_cap, 3 * n + 1 + rows + n * t->drop.max_keep,
+                          sizeof *t->host, e)) {
         t->host = host;
         clip_tape_release(g, t);
         return -1;
     }
     t->host = host;
+    if (t->drop.max_keep)
+        g->d->op->zero(g->d, t->drop.zero,
+                       (1 + t->drop.max_keep) * (size_t)c->vision.width * sizeof(float));
     // A buffer that is filled later: by ln_pre, or not at all if there is none.
     t->patch_rows = g->table->cfg.vision.no_norm_pre ? t->stem : t->x[0];
     t->max_n = n;

@@ -165,14 +165,17 @@ int clip_scratch_room(struct clip_grad *g, size_t n, size_t rows, struct err *e)
     return 0;
 }
 
-int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
-                     float *z, struct err *e)
+int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, size_t keep,
+                     const int32_t *pick, struct clip_tape *t, float *z, struct err *e)
 {
     size_t size = (size_t)g->table->cfg.image_size;
-    if (clip_tape_room(g, t, CLIP_VISION, n, 0, e))
+    if (clip_tape_room(g, t, CLIP_VISION, n, 0, keep, e))
         return -1;
     t->n = n;
+    t->drop.keep = keep;
     clip_tape_images(g->d, t);
+    if (keep)
+        clip_tape_pick(g->d, t, pick);
     if (pixels)
         g->d->op->upload(g->d, t->pixels, pixels, n * size * size * 3);
     clip_tower_forward(g->d, t, false, z);
@@ -188,7 +191,7 @@ int clip_grad_texts(struct clip_grad *g, size_t n, const int32_t *tokens, struct
         return -1;
     for (size_t i = 0; i < n; i++)
         rows += clip_text_length(c, tokens + i * (size_t)c->context);
-    if (clip_tape_room(g, t, CLIP_TEXT, n, rows, e))
+    if (clip_tape_room(g, t, CLIP_TEXT, n, rows, 0, e))
         return -1;
     t->n = n;
     clip_tape_texts(g->d, t, tokens, false);
@@ -219,10 +222,17 @@ static void stem_back(struct clip_grad *g, struct clip_tape *t)
                            clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_W, -1),
                            clip_param_grad(g, CLIP_VISION, CLIP_K_LN_PRE_B, -1));
     }
+    float *dpos = clip_param_grad(g, CLIP_VISION, CLIP_K_POS, -1);
+    if (t->drop.keep) {
+        P = t->drop.keep;
+        op->scatter_add(g->d, t->rows, W, dstem, t->drop.pos_at, dpos, W);
+        op->zero(g->d, t->drop.sum, t->max_len * W * sizeof *dpos);
+    }
     op->assemble_bwd(g->d, t->n, P, W, dstem, clip_param_grad(g, CLIP_VISION, CLIP_K_CLASS, -1),
-                     clip_param_grad(g, CLIP_VISION, CLIP_K_POS, -1), g->s.dy);
-    op->linear_dw(g->d, t->n * P, g->s.dy, t->patches, patch * (size_t)c->patch_size,
-                  p->m[CLIP_K_PATCH], clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH, -1),
+                     t->drop.keep ? t->drop.sum : dpos, g->s.dy);
+    op->linear_dw(g->d, t->n * P, g->s.dy, t->drop.keep ? t->drop.patches : t->patches,
+                  patch * (size_t)c->patch_size, p->m[CLIP_K_PATCH],
+                  clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH, -1),
                   clip_param_grad(g, CLIP_VISION, CLIP_K_PATCH_B, -1));
 }
 

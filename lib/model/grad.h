@@ -55,13 +55,14 @@ void clip_grad_refresh(struct clip_grad *g);
 // Allocates a tape for n samples and `rows` rows of a tower (vision ignores rows); it grows, and
 // never shrinks. A zeroed struct is empty. 0 or -1.
 int clip_tape_room(struct clip_grad *g, struct clip_tape *t, enum clip_tower_id tower, size_t n,
-                   size_t rows, struct err *e);
+                   size_t rows, size_t keep, struct err *e);
 void clip_tape_release(struct clip_grad *g, struct clip_tape *t);
 
 // Runs forward, and does not wait. pixels: host uint8 [n, size, size, 3], or NULL if the tape's own
 // pixels hold them; z: device float32 [n, embed_dim]. 0 or -1.
-int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, struct clip_tape *t,
-                     float *z, struct err *e);
+// Of each picture only the `keep` patches in pick, host [n, keep], ascending; 0: all.
+int clip_grad_images(struct clip_grad *g, size_t n, const uint8_t *pixels, size_t keep,
+                     const int32_t *pick, struct clip_tape *t, float *z, struct err *e);
 // tokens: host [n, context] as the tokenizer makes them, values below vocab. 0 or -1.
 int clip_grad_texts(struct clip_grad *g, size_t n, const int32_t *tokens, struct clip_tape *t,
                     float *z, struct err *e);
@@ -76,7 +77,7 @@ bool clip_grad_goes(const struct clip_grad *g, enum clip_tower_id tower);
 size_t clip_grad_bytes(const struct clip_table *t, const struct clip_locks *locks, size_t act_size,
                        int copies);
 size_t clip_tape_bytes(const struct clip_config *c, enum clip_tower_id tower, size_t n, size_t rows,
-                       int lowest, bool recompute, size_t act_size);
+                       size_t keep, int lowest, bool recompute, size_t act_size);
 size_t clip_scratch_bytes(const struct clip_config *c, size_t n, size_t rows, size_t act_size);
 // The maximum number of rows of n samples.
 size_t clip_tower_rows(const struct clip_config *c, enum clip_tower_id tower, size_t n);

@@ -151,8 +151,9 @@ void clip_block_rotate(const struct clip_block *k, bool back, void *qkv)
     size_t cols = k->split ? k->W : 2 * k->W; // keys alone: the class token's query is not turned
     if (k->pool || !k->t->rope)
         return;
-    k->op->rotate(k->d, k->rows, cols, (size_t)k->c->head_width, k->t->max_len, k->t->rope, back,
-                  qkv, k->split ? 2 * k->W : 3 * k->W);
+    bool drop = k->t->drop.keep; // then each row has a row of the table
+    k->op->rotate(k->d, k->rows, cols, (size_t)k->c->head_width, drop ? k->rows : k->t->max_len,
+                  drop ? k->t->drop.rope : k->t->rope, back, qkv, k->split ? 2 * k->W : 3 * k->W);
 }
 
 static void project_qkv(const struct clip_block *k)

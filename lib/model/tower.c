@@ -48,9 +48,9 @@ void clip_tape_images(struct dev *d, struct clip_tape *t)
 {
     size_t n = t->n;
     int32_t *start = t->host, *q_row = start + n + 1, *sel = q_row + n;
-    t->max_len = (size_t)clip_config_positions(t->net->model);
+    t->max_len = clip_image_positions(t->net->model, t->drop.keep);
     t->rows = n * t->max_len;
-    if (t->indexed == n)
+    if (t->indexed == n && t->indexed_len == t->max_len)
         return;
     for (size_t i = 0; i <= n; i++)
         start[i] = (int32_t)(i * t->max_len);
@@ -58,6 +58,52 @@ void clip_tape_images(struct dev *d, struct clip_tape *t)
     memcpy(sel, start, n * sizeof *sel);
     upload_rows(d, t, start, q_row, sel);
     t->indexed = n;
+    t->indexed_len = t->max_len;
+}
+
+void clip_tape_pick(struct dev *d, struct clip_tape *t, const int32_t *patch)
+{
+    const struct clip_config *c = t->net->model;
+    size_t keep = t->drop.keep, patches = (size_t)(c->grid * c->grid);
+    int32_t first = !c->vision.no_class, *patch_at = t->host + 3 * t->n + 1;
+    int32_t *pos_at = patch_at + t->n * keep, *to = pos_at;
+    for (size_t i = 0; i < t->n; i++) {
+        if (first)
+            *to++ = 0;
+        for (size_t k = 0; k < keep; k++) {
+            patch_at[i * keep + k] = (int32_t)(i * patches) + patch[i * keep + k];
+            *to++ = first + patch[i * keep + k];
+        }
+    }
+    d->op->upload(d, t->drop.patch_at, patch_at, t->n * keep * sizeof *patch_at);
+    d->op->upload(d, t->drop.pos_at, pos_at, t->rows * sizeof *pos_at);
+    if (t->rope)
+        d->op->gather(d, t->rows, (size_t)c->vision.head_width, t->rope,
+                      (size_t)c->vision.head_width, t->drop.pos_at, t->drop.rope);
+}
+
+// The patches that go on as the tower's rows, without positions: all, or those kept.
+static const void *stem_patches(struct dev *d, const struct clip_tape *t, size_t values)
+{
+    if (!t->drop.keep)
+        return t->patches;
+    d->op->gather_act(d, t->n * t->drop.keep, values, t->patches, values, t->drop.patch_at,
+                      t->drop.patches);
+    return t->drop.patches;
+}
+
+// x: [rows, W]. v + 0 + position is what v + position is.
+static void add_positions(struct dev *d, const struct clip_tape *t, size_t patches, size_t W,
+                          float *x)
+{
+    const struct clip_params *p = &t->net->once;
+    const float *pos = p->v[CLIP_K_POS], *zero = t->drop.zero;
+    d->op->assemble(d, t->n, patches, W, t->patch_rows, p->v[CLIP_K_CLASS],
+                    t->drop.keep ? zero : pos, x);
+    if (!t->drop.keep)
+        return;
+    d->op->gather(d, t->rows, W, pos, W, t->drop.pos_at, t->drop.pos);
+    d->op->axpy(d, t->rows * W, 1, t->drop.pos, x);
 }
 
 void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, bool whole)
@@ -91,7 +137,8 @@ static void image_stem(struct dev *d, struct clip_tape *t)
 {
     const struct clip_config *c = t->net->model;
     const struct clip_params *p = &t->net->once;
-    size_t patches = (size_t)(c->grid * c->grid), patch = (size_t)c->patch_size;
+    size_t patch = (size_t)c->patch_size, values = 3 * patch * patch;
+    size_t patches = t->drop.keep ? t->drop.keep : (size_t)(c->grid * c->grid);
     size_t W = (size_t)c->vision.width;
     float mean[3], std[3];
     for (int i = 0; i < 3; i++) {
@@ -100,10 +147,9 @@ static void image_stem(struct dev *d, struct clip_tape *t)
     }
     d->op->patchify(d, t->n, (size_t)c->image_size, patch, t->pixels, mean, std, t->patches);
     struct dev_epilogue bias = {.bias = p->v[CLIP_K_PATCH_B]};
-    d->op->linear(d, t->n * patches, t->patches, 3 * patch * patch, p->m[CLIP_K_PATCH], &bias,
+    d->op->linear(d, t->n * patches, stem_patches(d, t, values), values, p->m[CLIP_K_PATCH], &bias,
                   t->patch_rows, true);
-    d->op->assemble(d, t->n, patches, W, t->patch_rows, p->v[CLIP_K_CLASS], p->v[CLIP_K_POS],
-                    c->vision.no_norm_pre ? t->x[0] : t->stem);
+    add_positions(d, t, patches, W, c->vision.no_norm_pre ? t->x[0] : t->stem);
     if (!c->vision.no_norm_pre)
         d->op->layer_norm(d, t->rows, W, t->stem, W, p->v[CLIP_K_LN_PRE_W], p->v[CLIP_K_LN_PRE_B],
                           (float)c->vision.eps, t->x[0], true, t->mean0, t->rstd0);

@@ -95,13 +95,28 @@ struct clip_class_rows {
 };
 
 // What a pass keeps of a tower for a batch.
+// FLIP's patch dropout (Li et al., 2023): of each picture only `keep` patches go through the tower,
+// behind its class token, with their own position rows. Buffers of it, none where keep was never
+// asked for.
+struct clip_drop {
+    size_t keep;       // of each picture in the tape; 0: all patches
+    size_t max_keep;   // allocated for
+    void *patches;     // act [n * keep, 3 P P]: those kept
+    float *pos;        // [rows, W]: their position rows
+    float *zero, *sum; // [1 + keep, W]: position rows of zeros; sums that are not used
+    float *rope;       // [rows, head_width]: their rows of the table, or NULL
+    int32_t *patch_at; // device [n * keep]: rows of all patches
+    int32_t *pos_at;   // device [rows]: rows of the position table
+};
+
 struct clip_tape {
     struct clip_net *net;
     bool recompute;           // blocks[0] serves all but the last
     int lowest;               // blocks[0] serves all below this one, of which nothing is kept
     size_t n, rows;           // samples and rows in it
     size_t max_n, max_rows;   // room
-    size_t indexed;           // vision: pictures that start, q_row and sel are for
+    size_t indexed;           // vision: pictures that start, q_row and sel are for, and the
+    size_t indexed_len;       // rows of each
     float **x;                // [blocks] device [rows, W]: what goes into each block; one for all
                               // up to `lowest`
     struct clip_room *blocks; // [blocks - 1], or with recompute [1], filled again; fewer with
@@ -115,6 +130,7 @@ struct clip_tape {
     float *patch_rows; // [n * patches, W]
     float *stem;       // [rows, W], before ln_pre
     float *mean0, *rstd0;
+    struct clip_drop drop;
     // text
     int32_t *token; // device [rows]
     struct clip_class_rows cls;
@@ -138,6 +154,9 @@ struct clip_tape {
 // each position; the class token's turns nothing. NULL with e set.
 float *clip_rope_new(struct dev *d, const struct clip_config *c, struct err *e);
 
+// After clip_tape_images with t->drop.keep: which patches go on, host [n, keep], each in [0, grid
+// * grid). t->host has room for 3 n + 1 + 2 n keep + n.
+void clip_tape_pick(struct dev *d, struct clip_tape *t, const int32_t *patch);
 struct clip_room *clip_tape_room_of(struct clip_tape *t, int layer);
 
 // Rows of a batch of pictures: t->n is given; sets t->rows and t->max_len and uploads start, q_row

@@ -64,6 +64,9 @@ struct train_options {
     bool lock_norms;
     double layer_decay; // 1: none
     double ema;         // 0: none
+    double patch_dropout;
+    uint64_t patch_dropout_until; // steps; 0: all
+    bool patch_dropout_given;     // else the config's
     struct cli_list eval_sets;
     const char *val_data;   // command that writes held-out samples
     const char *eval_every; // N steps, or Ne epochs

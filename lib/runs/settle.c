@@ -203,12 +203,31 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
     return 0;
 }
 
+// The config's, unless an option says otherwise.
+static int settle_dropout(const struct train_options *o, const struct clip_config *cfg,
+                          struct train_set *s, struct log *log, struct err *e)
+{
+    char until[64] = "";
+    s->patch_dropout = o->patch_dropout_given ? o->patch_dropout : cfg->patch_dropout;
+    s->dropout_until = o->patch_dropout_until;
+    if (!(s->patch_dropout >= 0 && s->patch_dropout < 1))
+        return err_set(e, "patch_dropout %g is not between 0 and 1", s->patch_dropout);
+    if (s->dropout_until && !(s->patch_dropout > 0))
+        return err_set(e, "--patch-dropout-until needs --patch-dropout");
+    if (s->dropout_until)
+        snprintf(until, sizeof until, " in the first %" PRIu64 " steps", s->dropout_until);
+    if (s->patch_dropout > 0)
+        log_note(log, "patch dropout: %zu of a picture's %d patches go through the tower%s",
+                 train_keep(s, cfg), cfg->grid * cfg->grid, until);
+    return 0;
+}
+
 int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e)
 {
     char memory[TRAIN_FIT_TEXT];
     size_t dim = (size_t)cfg->embed_dim;
-    if (train_groups_check(cfg, s, e))
+    if (train_groups_check(cfg, s, e) || settle_dropout(p->o, cfg, s, log, e))
         return -1;
     train_plan_clusters(p->o, s->k, &s->cluster);
     s->project = train_plan_project(p, dim, s->dim_t);

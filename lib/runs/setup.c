@@ -42,8 +42,6 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
     }
     if (c->text.class_last)
         return err_set(e, "a text tower with a class token behind the text (CoCa) is not trained");
-    if (c->patch_dropout > 0)
-        return err_set(e, "patch_dropout %g is not supported: set it to 0", c->patch_dropout);
     return clip_config_check(c, e);
 }
 
@@ -192,6 +190,10 @@ static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
         return -1;
     bool decays = s->layer_decay > 0 && s->layer_decay < 1;
     if (decays && json_add_double(j, "layer-decay", s->layer_decay, e))
+        return -1;
+    if (s->patch_dropout > 0 &&
+        (json_add_double(j, "patch-dropout", s->patch_dropout, e) ||
+         (s->dropout_until && json_add_u64(j, "patch-dropout-until", s->dropout_until, e))))
         return -1;
     return s->ema > 0 ? json_add_double(j, "ema", s->ema, e) : 0;
 }

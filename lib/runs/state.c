@@ -360,8 +360,9 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
 // What --extend may change.
 static bool is_length(const char *name)
 {
-    static const char *const names[] = {"steps",    "warmup",   "epochs",         "epoch-samples",
-                                        "schedule", "cooldown", "cooldown-power", "lr-end"};
+    static const char *const names[] = {
+        "steps",    "warmup",         "epochs", "epoch-samples", "schedule",
+        "cooldown", "cooldown-power", "lr-end", "patch-dropout", "patch-dropout-until"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i]))
             return true;

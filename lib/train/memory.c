@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "losses/ranks.h"
+#include "train/drop.h"
 #include "train/step.h"
 
 static size_t larger(int a, int b)
@@ -13,6 +14,11 @@ static size_t larger(int a, int b)
 size_t train_piece(const struct train_set *s)
 {
     return s->batch / s->accumulate + (s->batch % s->accumulate != 0);
+}
+
+size_t train_keep(const struct train_set *s, const struct clip_config *c)
+{
+    return train_drop_keep(s->patch_dropout, (size_t)(c->grid * c->grid));
 }
 
 size_t train_parts(const struct train_set *s)
@@ -41,6 +47,9 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     losses.comm = cluster.comm = s->comm;
     levels = part_sum_levels(train_parts(s) / ranks_size(s->comm));
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
+    size_t keep = train_keep(s, c);
+    if (keep && !s->dropout_until) // all steps
+        rows[0] = piece * clip_image_positions(c, keep);
     size_t longest = rows[0] > rows[1] ? rows[0] : rows[1];
     memset(m, 0, sizeof *m);
     m->parameters = clip_grad_bytes(t, &s->locks, act_size, d->weight_copies);
@@ -49,8 +58,9 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
         (2 * clip_locks_n_trained(&s->locks, t) + (s->ema > 0 ? t->n_flat : 0)) * sizeof(float);
     for (int i = 0; i < 2; i++) {
         enum clip_tower_id id = (enum clip_tower_id)i;
-        m->activations += clip_tape_bytes(
-            c, id, piece, rows[i], clip_locks_lowest(&s->locks, c, id), s->recompute, act_size);
+        m->activations +=
+            clip_tape_bytes(c, id, piece, rows[i], i == CLIP_VISION ? keep : 0,
+                            clip_locks_lowest(&s->locks, c, id), s->recompute, act_size);
     }
     m->activations += clip_scratch_bytes(c, piece, longest, act_size);
     m->losses = losses_bytes(&losses, s->batch, s->n_label) +

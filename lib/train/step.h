@@ -45,6 +45,8 @@ struct train_set {
     struct clip_locks locks;        // what is not trained
     double layer_decay;             // train/groups.h; 0 or 1: none
     double ema;                     // train/average.h; 0: none
+    double patch_dropout;           // train/drop.h; 0: none
+    uint64_t dropout_until;         // steps of the optimiser with it; 0: all
     bool project;                   // a map from the student's width to the teacher's
     uint64_t seed;
     size_t dim_t;                      // width of the teacher's embeddings; 0: no teacher
@@ -61,6 +63,7 @@ struct train_batch {
     size_t n;
     const uint8_t *pixels; // [n - first, size, size, 3]
     const int32_t *tokens; // [n - first, context]
+    const uint64_t *draw;  // [n - first]: train/drop.h; with patch dropout
     const float *tv, *tt;  // [n, dim_t]; made unit rows here
     const int32_t *labels; // [n, n_label]
     size_t first;
@@ -75,6 +78,9 @@ struct train_core {
     struct clip_tape tape[2];
     struct optim optim;
     struct train_average average;
+    size_t keep;              // patches of a picture with dropout; 0: all
+    int32_t *pick;            // [piece, keep], and [patches] to draw them
+    bool whole;               // at the moment without dropout
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
     struct part_sum sum, map_sum[2];      // of the model's gradients, of the maps'
@@ -113,6 +119,8 @@ int train_core_dealt(const struct train_set *set, struct err *e);
 int train_core_check(const struct train_set *set, size_t dim, struct err *e);
 // Samples of a piece; the last may be smaller.
 size_t train_piece(const struct train_set *s);
+// Patches of a picture of c that go through the tower in the steps with dropout; 0: all.
+size_t train_keep(const struct train_set *s, const struct clip_config *c);
 // Bytes on the device, for captions that use the whole context.
 void train_memory(const struct clip_table *t, const struct train_set *s, const struct dev *d,
                   struct train_memory *m);

@@ -169,11 +169,6 @@ like($said, qr/accumulate 4: 4 pieces of at most 3 samples/, '... is said');
 is(run("$train --loss clip --steps 2 --accumulate $_ -o no $masked"), 2, "--accumulate $_") for 0, 5, 'many', '';
 
 # What a config asks of training and is not there is no secret.
-(my $dropping = slurp('student.json')) =~ s/"vision_cfg":\{/"vision_cfg":{"patch_dropout":0.5,/ or die;
-spew('dropping.json', $dropping);
-is(run("$train $teacher --steps 2 --student dropping.json -o dropping " . reader(@three)), 1, 'patch_dropout');
-like($said, qr/patch_dropout 0\.5 is not supported: set it to 0/, '... is refused');
-
 (my $last = slurp('student.json')) =~ s/"text_cfg":\{/"text_cfg":{"embed_cls":true,/ or die;
 spew('last.json', $last);
 is(run("$train $teacher --steps 2 --student last.json -o last " . reader(@three)), 1, 'a class token behind the text');

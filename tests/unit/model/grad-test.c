@@ -123,11 +123,28 @@ static void model_close(struct model *m)
 
 static const struct clip_locks no_locks;
 
+// Patches of each picture that the next vision towers run; keep 0: all of the 4.
+static size_t keep;
+static int32_t pick[3 * 4];
+
+static void drop(size_t n)
+{
+    static const int32_t order[3][4] = {{2, 0, 3, 1}, {3, 1, 0, 2}, {1, 2, 0, 3}};
+    keep = n;
+    for (size_t i = 0; i < 3; i++) {
+        size_t at = 0;
+        for (int32_t p = 0; p < 4; p++)
+            for (size_t k = 0; k < n; k++)
+                if (order[i][k] == p)
+                    pick[i * n + at++] = p;
+    }
+}
+
 static double weighted(struct model *m, enum clip_tower_id id, const float *w, struct clip_tape *t,
                        float *z)
 {
     struct err e;
-    int rc = id == CLIP_VISION ? clip_grad_images(&m->g, 3, m->pixels, t, z, &e)
+    int rc = id == CLIP_VISION ? clip_grad_images(&m->g, 3, m->pixels, keep, pick, t, z, &e)
                                : clip_grad_texts(&m->g, 3, m->tokens, t, z, &e);
     double s = rc ? (double)NAN : 0;
     for (size_t i = 0; i < 3 * (size_t)m->table.cfg.embed_dim; i++)
@@ -200,6 +217,71 @@ static void towers(struct dev *d)
         }
 }
 
+// The same with patches left out; nothing else is another pass than without.
+static void dropped(struct dev *d)
+{
+    for (int shape = 0; shape < SHAPES; shape++)
+        for (size_t n = 1; n < 4; n++) {
+            struct model m = {0};
+            ok(model_open(&m, d, (enum shape)shape, &no_locks, n == 3), "model");
+            drop(n);
+            double e = tower_error(&m, CLIP_VISION);
+            ok(e < 5e-3, "%s with %zu of 4 patches: %g", shape_names[shape], n, e);
+            model_close(&m);
+        }
+    keep = 0;
+}
+
+// A picture of which one patch is kept is a picture of one patch, at that patch's position.
+static void one_patch(struct dev *d, enum shape shape)
+{
+    struct model m = {0}, s = {0};
+    struct clip_tape t = {0}, ts = {0};
+    struct err e;
+    float z[Z_MAX], zs[Z_MAX];
+    size_t dim = (size_t)small(shape)->embed_dim, same = 0;
+    struct clip_config c = *small(shape);
+    c.image_size = 8;
+    clip_preprocess_default(&c.preprocess, 8);
+    ok(model_open(&m, d, shape, &no_locks, false) && !clip_config_check(&c, &e) &&
+           !clip_table_init(&s.table, &c, &e) &&
+           !clip_grad_init(&s.g, d, &s.table, &no_locks, false, &e),
+       "a model, and one of a patch");
+    if (!s.g.d) {
+        model_close(&m);
+        return;
+    }
+    drop(1);
+    ok(!clip_grad_images(&m.g, 3, m.pixels, keep, pick, &t, z, &e), "one patch of each");
+    s.flat = calloc(s.table.n_flat, sizeof *s.flat);
+    for (size_t i = 0; i < 3; i++) {
+        size_t row = (size_t)pick[i] / 2 * 8, col = (size_t)pick[i] % 2 * 8;
+        for (size_t y = 0; y < 8; y++)
+            memcpy(s.pixels + y * 24, m.pixels + ((i * 16 + row + y) * 16 + col) * 3, 24);
+        for (size_t k = 0; k < s.table.n; k++) {
+            const struct clip_tensor *to = &s.table.t[k], *from = &m.table.t[k];
+            float *at = s.flat + to->offset;
+            const float *was = m.flat + from->offset;
+            if (to->numel == from->numel) {
+                memcpy(at, was, to->numel * sizeof *at);
+                continue;
+            }
+            size_t first = to->shape[0] - 1, W = to->shape[1]; // position rows
+            memcpy(at, was, first * W * sizeof *at);
+            memcpy(at + first * W, was + (first + (size_t)pick[i]) * W, W * sizeof *at);
+        }
+        if (!clip_grad_upload(&s.g, s.flat, &e) &&
+            !clip_grad_images(&s.g, 1, s.pixels, 0, NULL, &ts, zs, &e))
+            same += !memcmp(zs, z + i * dim, dim * sizeof *zs);
+    }
+    ok(same == 3, "%s: one patch is a small picture", shape_names[shape]);
+    clip_tape_release(&m.g, &t);
+    clip_tape_release(&s.g, &ts);
+    model_close(&m);
+    model_close(&s);
+    keep = 0;
+}
+
 // Gradients of both towers, for any device and way of doing it.
 static float *gradients(struct dev *d, enum shape shape, bool recompute, size_t *n)
 {
@@ -221,6 +303,22 @@ static float *gradients(struct dev *d, enum shape shape, bool recompute, size_t 
     memcpy(g, m.g.grad, *n * sizeof *g);
     model_close(&m);
     return g;
+}
+
+// All patches kept are no dropout; a tape serves both, in turns.
+static void all_kept(struct dev *d, enum shape shape)
+{
+    size_t n;
+    float *a = gradients(d, shape, false, &n);
+    drop(4);
+    float *b = gradients(d, shape, false, &n);
+    keep = 0;
+    size_t off = 0;
+    for (size_t i = 0; a && b && i < n; i++) // sums over rows are of other rows: other roundings
+        off += !(fabsf(a[i] - b[i]) <= 1e-5f * (fabsf(a[i]) + 0.1f));
+    ok(a && b && !off, "%s: all patches kept are none left out: %zu", shape_names[shape], off);
+    free(a);
+    free(b);
 }
 
 static void same_bytes(enum shape shape, struct dev *one, struct dev *three, struct dev *bf16)
@@ -274,8 +372,8 @@ static void locked(struct dev *d, enum shape shape, const struct clip_locks *l, 
     for (int i = 0; i < 2 && !l->unlock; i++) {
         enum clip_tower_id id = (enum clip_tower_id)i;
         const struct clip_config *c = &m.table.cfg;
-        bool less = clip_tape_bytes(c, id, 8, 80, clip_locks_lowest(l, c, id), false, 4) <
-                    clip_tape_bytes(c, id, 8, 80, -1, false, 4);
+        bool less = clip_tape_bytes(c, id, 8, 80, 0, clip_locks_lowest(l, c, id), false, 4) <
+                    clip_tape_bytes(c, id, 8, 80, 0, -1, false, 4);
         ok(less == (l->tower[i] && m.g.lowest[i] > 1), "memory of tower %d", i);
     }
     model_close(&m);
@@ -323,8 +421,18 @@ int main(void)
         dev_open(&bf16, "cpu", DEV_BF16, 2, true, &e))
         return 1;
     towers(&one);
+    dropped(&one);
+    for (int shape = PLAIN; shape < SHAPES; shape++)
+        all_kept(&one, (enum shape)shape);
+    for (int shape = PLAIN; shape < SHAPES; shape++)
+        if (!small((enum shape)shape)->vision.rope.grid) // its angles are those of another grid
+            one_patch(&one, (enum shape)shape);
     for (int shape = SCALED; shape < SHAPES; shape++)
         same_bytes((enum shape)shape, &one, &three, &bf16);
+    drop(2);
+    same_bytes(EVA02, &one, &three, &bf16);
+    same_bytes(PLAIN, &one, &three, &bf16);
+    keep = 0;
     locks(&one);
     bad_tokens(&one);
     dev_close(&one);
