@@ -36,7 +36,7 @@ sub made {
 # The same bytes
 my @types = ('f32', run("$train --accumulate 4 --steps 1 -o probe --dtype bf16 s.samples") == 0 ? 'bf16' : ());
 for my $type (@types) {
-    my $how = "$train --accumulate 4 --steps 3 --ema 0.5 --dtype $type --checkpoint-every 3";
+    my $how = "$train --accumulate 4 --steps 3 --ema 0.5 --patch-dropout 0.25 --dtype $type --checkpoint-every 3";
     is(run("$how -o one-$type s.samples"), 0, "$type: one process, 4 pieces") or diag $said;
     for my $ranks (1, 2, 4) {
         is(mpi($ranks, "$how -o r$ranks-$type s.samples"), 0, "$type: $ranks ranks") or diag $said;

@@ -18,6 +18,7 @@ struct world {
     uint8_t pixels[N * SIZE * SIZE * 3];
     int32_t tokens[N * CONTEXT], labels[N];
     float teacher[2][N * DIM], centroids[K * DIM];
+    uint64_t draw[N]; // patches that dropout keeps
 };
 
 static void make_world(struct world *w)
@@ -50,8 +51,10 @@ static void make_world(struct world *w)
     }
     for (int i = 0; i < K * DIM; i++)
         w->centroids[i] = sinf((float)i * 7 + 1);
-    for (int i = 0; i < N; i++)
+    for (int i = 0; i < N; i++) {
         w->labels[i] = i % K;
+        w->draw[i] = (uint64_t)i * 1000003;
+    }
 }
 
 // Captions of up to `longest` tokens.
@@ -89,7 +92,8 @@ static void steps(struct world *w, struct train_core *c, const char *what)
                             .tokens = w->tokens,
                             .tv = w->teacher[0],
                             .tt = w->teacher[1],
-                            .labels = w->labels};
+                            .labels = w->labels,
+                            .draw = w->draw};
     struct err e;
     double loss, norm, least = INFINITY, most = 0;
     for (int i = 0; i < 4; i++) {
@@ -107,9 +111,13 @@ static void steps(struct world *w, struct train_core *c, const char *what)
     ok(most > least && c->optim.step == 4, "  the model moves");
 }
 
-static void training(struct world *w, const char *terms, size_t pieces, bool recompute)
+// until: steps with patch dropout, 0: all.
+static void training(struct world *w, const char *terms, size_t pieces, bool recompute,
+                     double dropout, uint64_t until)
 {
     struct train_set s = {.batch = N, .accumulate = pieces, .recompute = recompute, .dim_t = DIM};
+    s.patch_dropout = dropout;
+    s.dropout_until = until;
     s.scale_of[0] = 20;
     struct train_core c;
     struct train_memory m;
@@ -141,8 +149,9 @@ static void training(struct world *w, const char *terms, size_t pieces, bool rec
                             .tokens = w->tokens,
                             .tv = w->teacher[0],
                             .tt = w->teacher[1],
-                            .labels = w->labels};
-    w->d.op->upload(&w->d, c.teacher[0], &bad, sizeof bad);
+                            .labels = w->labels,
+                            .draw = w->draw};
+    w->d.op->upload(&w->d, c.teacher[0][0], &bad, sizeof bad);
     w->d.op->upload(&w->d, c.model.flat + c.table.t[0].offset, &bad, sizeof bad);
     ok(!train_core_step(&c, &b, &loss, &norm, &e) && !isfinite(loss) && !isfinite(norm) &&
            c.optim.step == 4,
@@ -157,12 +166,12 @@ static void other_pixels(struct world *w, int step)
 }
 
 // Pictures that travel during the step before give the same bytes, and the host may change them.
-static void ahead(struct world *w)
+static void ahead(struct world *w, double dropout)
 {
     enum { STEPS = 4 };
-    struct train_set s = {.batch = N, .accumulate = 1};
+    struct train_set s = {.batch = N, .accumulate = 1, .patch_dropout = dropout};
     struct train_core c;
-    struct train_batch b = {.n = N, .pixels = w->pixels, .tokens = w->tokens};
+    struct train_batch b = {.n = N, .pixels = w->pixels, .tokens = w->tokens, .draw = w->draw};
     struct err e;
     double loss[2][STEPS], norm;
     bool good = !losses_parse(&s.losses, "clip", &e);
@@ -187,6 +196,37 @@ static void ahead(struct world *w)
            isfinite(loss[0][3]),
        "pictures sent ahead: the same losses");
     other_pixels(w, 0);
+}
+
+// Losses of steps with patch dropout, the last two without, as the CPU device has them.
+static void dropout(struct world *w)
+{
+    enum { STEPS = 4 };
+    struct train_set s = {.batch = N, .accumulate = 2, .patch_dropout = 0.5, .dropout_until = 2};
+    struct train_core c;
+    struct train_batch b = {.n = N, .pixels = w->pixels, .tokens = w->tokens, .draw = w->draw};
+    struct dev cpu;
+    struct err e;
+    double loss[3][STEPS], norm, off = 0, apart = 0;
+    bool good =
+        !losses_parse(&s.losses, "clip", &e) && !dev_open(&cpu, "cpu", DEV_F32, 1, false, &e);
+    optim_set_default(&s.optim);
+    s.optim.steps = 10;
+    captions(w, 5);
+    for (int k = 0; k < 3 && good; k++) {
+        s.patch_dropout = k < 2 ? 0.5 : 0;
+        good = !train_core_open(&c, k ? &cpu : &w->d, &w->cfg, &s, NULL, &e) && !load(&c);
+        for (int i = 0; i < STEPS && good; i++)
+            good = !train_core_step(&c, &b, &loss[k][i], &norm, &e);
+        train_core_close(&c);
+    }
+    for (int i = 0; i < STEPS && good; i++) {
+        off = fmax(off, fabs(loss[0][i] / loss[1][i] - 1));
+        apart = fmax(apart, fabs(loss[2][i] / loss[1][i] - 1));
+    }
+    ok(good && off < 1e-4 && apart > 1e-3, "patch dropout: losses %g from the CPU's, %g from whole",
+       off, apart);
+    dev_close(&cpu);
 }
 
 static void embedding(struct world *w, const char *folder)
@@ -265,9 +305,14 @@ int main(void)
     make_world(&w);
     for (int type = 0; type < 2; type++) {
         ok(!dev_open(&w.d, "cuda", type ? DEV_BF16 : DEV_F32, 1, true, &e), "a device");
-        training(&w, "instance,cluster,clip", 1, false);
-        training(&w, "siglip,affinity,feature", 4, true);
-        ahead(&w);
+        training(&w, "instance,cluster,clip", 1, false, 0, 0);
+        training(&w, "siglip,affinity,feature", 4, true, 0, 0);
+        training(&w, "instance,clip", 1, false, 0.5, 0);
+        training(&w, "instance,clip", 2, false, 0.5, 2);
+        ahead(&w, 0);
+        ahead(&w, 0.5);
+        if (!type)
+            dropout(&w);
         embedding(&w, "tests/data/models/odd");
         embedding(&w, "tests/data/models/quick");
         dev_close(&w.d);
