@@ -26,7 +26,7 @@
 enum dev_type {
     DEV_F32,
     DEV_BF16,
-    DEV_AUTO, // only to dev_open: bfloat16 where the device multiplies it, else float32
+    DEV_AUTO, // only to dev_open: bfloat16 where its products are faster, else float32
 };
 enum dev_act { DEV_ACT_NONE, DEV_ACT_GELU, DEV_ACT_QUICK_GELU, DEV_ACT_TANH_GELU };
 
@@ -374,6 +374,8 @@ const char *dev_names(void);
 // unless `emulate`; DEV_AUTO never is: d->act says what it became. 0 or -1.
 int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bool emulate,
              struct err *e);
+// "f32" or "bf16": the type of activations.
+const char *dev_dtype(const struct dev *d);
 void dev_close(struct dev *d);
 
 #endif

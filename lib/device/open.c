@@ -46,6 +46,11 @@ int dev_open(struct dev *d, const char *name, enum dev_type act, int threads, bo
                    name);
 }
 
+const char *dev_dtype(const struct dev *d)
+{
+    return d->act == DEV_BF16 ? "bf16" : "f32";
+}
+
 void dev_close(struct dev *d)
 {
     if (d->op && d->op->close)

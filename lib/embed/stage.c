@@ -97,6 +97,8 @@ static int open_model(struct embed_job *s, struct err *e)
     if (dev_open(&s->dev, s->o->device, (enum dev_type)s->o->dtype, (int)s->common->threads,
                  s->o->emulate, e))
         return -1;
+    if (s->o->dtype == DEV_AUTO)
+        log_note(s->log, "--dtype auto: %s", dev_dtype(&s->dev));
     s->run.batch = choose_batch(s);
     if (check_memory(s, &parts, e))
         return -1;

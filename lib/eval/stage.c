@@ -133,8 +133,7 @@ static int with_model(struct eval_job *job, struct dev *d, struct err *e)
     int rc = load_model(job, d, &clip, &t, e);
     if (rc == 0) {
         snprintf(variant, sizeof variant, "%s %s",
-                 o->features == EVAL_FEATURES_TOWER ? "tower" : "embedding",
-                 d->act == DEV_BF16 ? "bf16" : "f32");
+                 o->features == EVAL_FEATURES_TOWER ? "tower" : "embedding", dev_dtype(d));
         m->clip = &clip;
         m->batch = (size_t)o->batch;
         m->threads = (int)job->common->threads;
@@ -171,6 +170,8 @@ int eval_stage_run(const struct eval_stage_options *o, const struct cli_common *
     if (io_check_outputs(outputs, 2, e) ||
         dev_open(&d, o->device, (enum dev_type)o->dtype, (int)common->threads, false, e))
         return -1;
+    if (o->dtype == DEV_AUTO)
+        log_note(l, "--dtype auto: %s", dev_dtype(&d));
     int rc = with_model(&job, &d, e);
     dev_close(&d);
     *missed = job.missed;

@@ -325,12 +325,26 @@ static int find_start(struct train_run *r, struct err *e)
     return rc;
 }
 
+// --dtype auto goes on with the type of the checkpoint.
+static int open_device(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    enum dev_type type = (enum dev_type)o->dtype;
+    const char *was = cJSON_GetStringValue(cJSON_GetObjectItem(r->state.options, "dtype"));
+    if (type == DEV_AUTO && was)
+        type = strcmp(was, "bf16") ? DEV_F32 : DEV_BF16;
+    if (dev_open(&r->dev, o->device, type, o->threads, false, e))
+        return -1;
+    if (o->dtype == DEV_AUTO)
+        log_note(r->log, "--dtype auto: %s%s", dev_dtype(&r->dev), was ? ", as before" : "");
+    return 0;
+}
+
 static int read_inputs(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
     struct model_layouts unused; // what cannot be written is refused now
-    return dev_open(&r->dev, o->device, (enum dev_type)o->dtype, o->threads, false, e) ||
-                   match_inputs(r, e) || settle_scales(r, e) ||
+    return open_device(r, e) || match_inputs(r, e) || settle_scales(r, e) ||
                    train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log,
                                      e) ||
                    open_data(r, e) ||

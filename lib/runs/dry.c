@@ -153,6 +153,8 @@ int train_dry_run(const struct train_plan *p, struct log *log, struct err *e)
         train_settle_data(p, NULL, &s, log, e) || check_clusters(p, &s, e) ||
         dev_open(&d, o->device, (enum dev_type)o->dtype, o->threads, false, e))
         return -1;
+    if (o->dtype == DEV_AUTO)
+        log_note(log, "--dtype auto: %s", dev_dtype(&d));
     size_t parts;
     int rc = train_settle_parts(p, NULL, &s, &parts, e) ||
              train_settle_core(p, &cfg, NULL, &s, &d, log, e) || check_disk(p, &cfg, &s, log, e) ||

@@ -236,9 +236,8 @@ cJSON *train_setup_options(const struct train_core *c, const struct clip_config 
         return NULL;
     cJSON *j = cJSON_CreateObject();
     if (j && !json_add_string(j, "student", hex, e) && !add_identity(j, id, e) &&
-        !json_add_string(j, "dtype", c->d->act == DEV_BF16 ? "bf16" : "f32", e) &&
-        !add_numbers(j, &c->set, e) && !add_trained(j, &c->set, e) &&
-        !add_teachers(j, &c->set, id, e))
+        !json_add_string(j, "dtype", dev_dtype(c->d), e) && !add_numbers(j, &c->set, e) &&
+        !add_trained(j, &c->set, e) && !add_teachers(j, &c->set, id, e))
         return j;
     if (!j)
         err_set(e, "out of memory");

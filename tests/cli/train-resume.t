@@ -39,6 +39,13 @@ is(run("$clip --steps 5 -o none --data 'sh -c \"exit 3\"'"), 1, 'one that fails 
 like(said_last(), qr/status 3/, '... is the last line');
 ok(!-e 'none', '... and leaves nothing');
 
+# --dtype auto keeps the type of the checkpoint, whatever this processor would take.
+for my $type ('f32', `$bin/teacher-embed --version` =~ /\bbf16\b/ ? 'bf16' : ()) {
+    is(run("$clip --dtype $type --steps 8 -o type-$type --data 'cat s.samples'"), 0, "a run in $type") or diag $said;
+    is(run("$clip --dtype auto --steps 12 -o type-$type --extend --data 'cat s.samples'"), 0, '... goes on') or diag $said;
+    like($said, qr/--dtype auto: $type, as before/, '... in the same type');
+}
+
 # A teacher's file is missing; the log cannot be written.
 embed('t', 'a/00000.tar');
 embed('t', 'a/00001.tar');

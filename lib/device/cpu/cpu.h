@@ -11,7 +11,7 @@
 #include "system/pool.h"
 
 enum {
-    CPU_TILE_ROWS = 64,  // rows of one matrix product; the last tile is padded with zeros
+    CPU_TILE_ROWS = 128, // rows of one matrix product, at most
     CPU_TILE_COLS = 512, // columns, at most
     CPU_SLOTS = 4,       // scratch blocks of a worker
 };

@@ -163,13 +163,35 @@ static dnnl_data_type_t type_of(bool bf16)
     return bf16 ? dnnl_bf16 : dnnl_f32;
 }
 
+// Whether oneDNN may use all instructions of `level`.
+static bool may_use(dnnl_cpu_isa_t level)
+{
+    lower_once();
+    return (dnnl_get_effective_cpu_isa() & level) == level;
+}
+
 bool mm_has_bf16(void)
 {
 #if defined(__x86_64__)
-    lower_once();
-    // avx512_core_bf16 or better
-    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
-    return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+    return may_use(dnnl_cpu_isa_avx512_core_bf16);
+#else
+    return false;
+#endif
+}
+
+bool mm_bf16_faster(void)
+{
+#if defined(__x86_64__)
+    return mm_has_bf16() && (!__builtin_cpu_is("intel") || may_use(dnnl_cpu_isa_avx512_core_amx));
+#else
+    return false;
+#endif
+}
+
+bool mm_rows_alike(void)
+{
+#if defined(__x86_64__)
+    return may_use(dnnl_cpu_isa_avx512_core);
 #else
     return false;
 #endif

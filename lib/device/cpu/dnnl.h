@@ -22,6 +22,12 @@ struct mm_b; // a packed B
 // True if the processor multiplies bfloat16 in hardware (AVX512_BF16 or AMX) and CLIP_CID_ISA
 // allows it.
 bool mm_has_bf16(void);
+// True if these products are also faster than float32's: with AMX, or on processors that are not
+// Intel's. Intel's without AMX take bfloat16 at half the rate of float32, measured; AMD's at twice.
+bool mm_bf16_faster(void);
+// True if a row of a product has the same bits in a product of any number of rows: oneDNN's
+// kernels for AVX-512 sum each value in the order of k.
+bool mm_rows_alike(void);
 
 struct mm_engine *mm_engine_new(struct err *e);
 void mm_engine_free(struct mm_engine *g);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matrix products with a packed right side: tiles of fixed size, over all threads.
+// Matrix products with a packed right side, in tiles, over all threads.
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,10 @@
 #include "device/cpu/cpu.h"
 #include "base/mem.h"
 
-enum { ROWS = CPU_TILE_ROWS, SLOT_A = 0, SLOT_C = 1, ALIGN_COLS = 64 };
+// Where a row depends on the rows of its product, every tile has FIXED_ROWS, the last one zeros in
+// place of those missing. Else tiles have CPU_TILE_ROWS, fewer where threads would have nothing to
+// do, and the last one the next multiple of STEP_ROWS.
+enum { FIXED_ROWS = 64, STEP_ROWS = 32, SLOT_A = 0, SLOT_C = 1, ALIGN_COLS = 64 };
 
 struct cpu_matmul {
     struct mm_engine *engine;
@@ -56,7 +59,7 @@ static struct mm *product(struct cpu_matmul *m, const struct mm_shape *s, const 
 {
     for (size_t i = 0; i < m->n_known; i++) {
         const struct mm_shape *k = mm_shape_of(m->known[i]);
-        if (k->n == s->n && k->k == s->k && k->lda == s->lda && k->bf16 == s->bf16)
+        if (k->m == s->m && k->n == s->n && k->k == s->k && k->lda == s->lda && k->bf16 == s->bf16)
             return m->known[i];
     }
     void *p = m->known;
@@ -76,9 +79,9 @@ static size_t chunk_cols(const struct cpu_pack *b, size_t i)
     return left < b->width ? left : b->width;
 }
 
-static struct mm_shape shape_of(const struct cpu_pack *b, size_t chunk, size_t lda)
+static struct mm_shape shape_of(const struct cpu_pack *b, size_t rows, size_t chunk, size_t lda)
 {
-    return (struct mm_shape){ROWS, chunk_cols(b, chunk), b->k, lda, b->bf16};
+    return (struct mm_shape){rows, chunk_cols(b, chunk), b->k, lda, b->bf16};
 }
 
 // As even as multiples of ALIGN_COLS allow.
@@ -105,7 +108,7 @@ static int make_chunks(struct dev *d, struct cpu_pack *b, struct err *e)
     if (!b->chunks)
         return -1;
     for (size_t i = 0; i < b->n_chunks; i++) {
-        struct mm_shape s = shape_of(b, i, b->k);
+        struct mm_shape s = shape_of(b, mm_rows_alike() ? CPU_TILE_ROWS : FIXED_ROWS, i, b->k);
         struct mm *p = product(cpu_of(d)->matmul, &s, NULL, e);
         b->chunks[i] = p ? mm_b_new(b->owner->engine, p, e) : NULL;
         if (!b->chunks[i])
@@ -222,88 +225,140 @@ void cpu_pack_free(struct cpu_pack *b)
     free(b);
 }
 
+// The products of a tile: for A with lda (NULL: never), and for rows copied together; [last chunk].
+struct products {
+    struct mm *whole[2], *packed[2];
+};
+
 struct matmul_job {
     struct dev *d;
-    size_t m, row_tiles, lda;
+    size_t m, lda;
+    size_t rows, row_tiles; // of a tile; tiles of a chunk
     const void *a;
     const struct cpu_pack *b;
-    struct mm *whole[2], *packed[2]; // for A with lda, and for tiles copied together; [last chunk]
+    size_t last_rows;           // of the last tile's product
+    struct products full, tail; // of tiles with all rows, and of the last one
     cpu_tile_fn *done;
     void *ctx;
 };
 
-// Rows [row0, row0 + rows) of A without gaps, in the product's type, zeros up to ROWS.
-static const void *copy_rows(const struct matmul_job *j, size_t row0, size_t rows, int worker)
+struct tile {
+    size_t row0, rows; // of A
+    size_t computed;   // rows of the product
+    size_t chunk, cols, ldc;
+    const struct products *products;
+};
+
+static struct tile tile_of(const struct matmul_job *j, size_t i)
+{
+    const struct cpu_pack *b = j->b;
+    struct tile t = {.chunk = i / j->row_tiles, .row0 = i % j->row_tiles * j->rows};
+    size_t left = j->m - t.row0;
+    t.rows = left < j->rows ? left : j->rows;
+    t.computed = left < j->rows ? j->last_rows : j->rows;
+    t.products = left < j->rows ? &j->tail : &j->full;
+    t.cols = chunk_cols(b, t.chunk);
+    t.ldc = b->panels ? panel_cols(t.cols) : t.cols;
+    return t;
+}
+
+// The tile's rows of A without gaps, in the product's type, then zeros.
+static const void *copy_rows(const struct matmul_job *j, const struct tile *t, int worker)
 {
     struct dev *d = j->d;
     bool widen = d->act == DEV_BF16 && !j->b->bf16;
     size_t item = j->b->bf16 ? 2 : 4, row = j->b->k * item;
-    char *t = cpu_scratch(d, worker, SLOT_A, ROWS * row);
-    if (!t)
+    char *to = cpu_scratch(d, worker, SLOT_A, t->computed * row);
+    if (!to)
         return NULL;
-    for (size_t r = 0; r < rows; r++) {
-        const void *src = cpu_at(d, j->a, (row0 + r) * j->lda);
+    for (size_t r = 0; r < t->rows; r++) {
+        const void *src = cpu_at(d, j->a, (t->row0 + r) * j->lda);
         if (widen)
-            bf16_to_f32(src, (float *)(void *)(t + r * row), j->b->k);
+            bf16_to_f32(src, (float *)(void *)(to + r * row), j->b->k);
         else
-            memcpy(t + r * row, src, row);
+            memcpy(to + r * row, src, row);
     }
-    memset(t + rows * row, 0, (ROWS - rows) * row);
-    return t;
+    memset(to + t->rows * row, 0, (t->computed - t->rows) * row);
+    return to;
 }
 
-static int product_of(const struct matmul_job *j, bool copied, size_t chunk, size_t rows,
-                      const void *a, float *c, int worker, struct err *e)
+// Panels take rows at any distance, of float32.
+static bool must_copy(const struct matmul_job *j, const struct tile *t)
+{
+    if (j->b->panels)
+        return j->d->act == DEV_BF16;
+    return !t->products->whole[t->cols != j->b->width] || t->rows < t->computed;
+}
+
+static int compute(const struct matmul_job *j, const struct tile *t, bool copied, const void *a,
+                   float *c, int worker, struct err *e)
 {
     const struct cpu_pack *b = j->b;
-    bool last = chunk_cols(b, chunk) != b->width;
+    bool last = t->cols != b->width;
     if (!b->panels)
-        return mm_run(copied ? j->packed[last] : j->whole[last], worker, a, b->chunks[chunk], c, e);
-    panel_gemm(rows, chunk_cols(b, chunk), b->k, a, copied ? b->k : j->lda, panels_of(b, chunk), c,
-               panel_cols(chunk_cols(b, chunk)));
+        return mm_run(copied ? t->products->packed[last] : t->products->whole[last], worker, a,
+                      b->chunks[t->chunk], c, e);
+    panel_gemm(t->rows, t->cols, b->k, a, copied ? b->k : j->lda, panels_of(b, t->chunk), c,
+               t->ldc);
     return 0;
-}
-
-// Panels take any number of rows, at any distance, of float32.
-static bool must_copy(const struct matmul_job *j, size_t rows, bool last)
-{
-    return j->b->panels ? j->d->act == DEV_BF16 : !j->whole[last] || rows < ROWS;
 }
 
 // Chunk by chunk, all row tiles of one before the next: a chunk of B stays in cache.
 static void tile(void *ctx, size_t i, int worker)
 {
     const struct matmul_job *j = ctx;
-    size_t chunk = i / j->row_tiles, row0 = i % j->row_tiles * ROWS;
-    size_t rows = j->m - row0 < ROWS ? j->m - row0 : ROWS;
-    size_t cols = chunk_cols(j->b, chunk), ldc = j->b->panels ? panel_cols(cols) : cols;
-    bool copy = must_copy(j, rows, cols != j->b->width);
-    const void *a = copy ? copy_rows(j, row0, rows, worker) : cpu_at(j->d, j->a, row0 * j->lda);
-    float *c = cpu_scratch(j->d, worker, SLOT_C, ROWS * ldc * sizeof *c);
+    struct tile t = tile_of(j, i);
+    bool copy = must_copy(j, &t);
+    const void *a = copy ? copy_rows(j, &t, worker) : cpu_at(j->d, j->a, t.row0 * j->lda);
+    float *c = cpu_scratch(j->d, worker, SLOT_C, t.computed * t.ldc * sizeof *c);
     struct err e;
     if (!a || !c)
         return;
-    if (product_of(j, copy, chunk, rows, a, c, worker, &e)) {
+    if (compute(j, &t, copy, a, c, worker, &e)) {
         cpu_fail(j->d, &e);
         return;
     }
-    j->done(j->ctx, row0, rows, chunk * j->b->width, cols, c, ldc, worker);
+    j->done(j->ctx, t.row0, t.rows, t.chunk * j->b->width, t.cols, c, t.ldc, worker);
 }
 
-static int find_products(struct matmul_job *j, struct err *e)
+// Products of `rows` rows. 0 or -1.
+static int find_products(const struct matmul_job *j, size_t rows, struct products *p, struct err *e)
 {
     struct cpu_matmul *mm = j->b->owner;
     bool widen = j->d->act == DEV_BF16 && !j->b->bf16;
     for (int last = 0; last < 2; last++) {
         size_t chunk = last ? j->b->n_chunks - 1 : 0;
-        struct mm_shape s = shape_of(j->b, chunk, j->b->k);
-        j->packed[last] = product(mm, &s, j->b->chunks[chunk], e);
+        struct mm_shape s = shape_of(j->b, rows, chunk, j->b->k);
+        p->packed[last] = product(mm, &s, j->b->chunks[chunk], e);
         s.lda = j->lda;
-        j->whole[last] = widen ? NULL : product(mm, &s, j->b->chunks[chunk], e);
-        if (!j->packed[last] || (!widen && !j->whole[last]))
+        p->whole[last] = widen ? NULL : product(mm, &s, j->b->chunks[chunk], e);
+        if (!p->packed[last] || (!widen && !p->whole[last]))
             return -1;
     }
     return 0;
+}
+
+static size_t tile_rows(const struct matmul_job *j)
+{
+    enum { TILES_A_THREAD = 4 };
+    size_t rows = CPU_TILE_ROWS, enough = TILES_A_THREAD * (size_t)j->b->owner->workers;
+    while (rows > STEP_ROWS && (j->m + rows - 1) / rows * j->b->n_chunks < enough)
+        rows /= 2;
+    return rows;
+}
+
+// Plans the tiles of m rows. 0 or -1.
+static int plan_tiles(struct matmul_job *j, struct err *e)
+{
+    j->rows = mm_rows_alike() ? tile_rows(j) : FIXED_ROWS;
+    j->row_tiles = (j->m + j->rows - 1) / j->rows;
+    size_t left = j->m % j->rows;
+    j->last_rows = mm_rows_alike() ? (left + STEP_ROWS - 1) / STEP_ROWS * STEP_ROWS : j->rows;
+    if (j->b->panels)
+        return 0;
+    if (j->m >= j->rows && find_products(j, j->rows, &j->full, e))
+        return -1;
+    return left ? find_products(j, j->last_rows, &j->tail, e) : 0;
 }
 
 void cpu_matmul(struct dev *d, size_t m, const void *a, size_t lda, const struct cpu_pack *b,
@@ -311,10 +366,9 @@ void cpu_matmul(struct dev *d, size_t m, const void *a, size_t lda, const struct
 {
     struct matmul_job j = {.d = d, .m = m, .lda = lda, .a = a, .b = b, .done = done, .ctx = ctx};
     struct err e;
-    if (!b->panels && find_products(&j, &e)) {
+    if (plan_tiles(&j, &e)) {
         cpu_fail(d, &e);
         return;
     }
-    j.row_tiles = (m + ROWS - 1) / ROWS;
     pool_for(cpu_of(d)->pool, j.row_tiles * b->n_chunks, tile, &j);
 }

@@ -238,7 +238,7 @@ int dev_cpu_open(struct dev *d, enum dev_type act, int threads, bool emulate, st
     if (threads < 1)
         threads = 1;
     if (act == DEV_AUTO)
-        act = mm_has_bf16() ? DEV_BF16 : DEV_F32;
+        act = mm_bf16_faster() ? DEV_BF16 : DEV_F32;
     if (act == DEV_BF16 && !emulate && !mm_has_bf16())
         return err_set(e,
                        "this processor has no bfloat16 products (avx512_bf16 or amx)%s; --dtype "
