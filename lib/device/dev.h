@@ -307,6 +307,10 @@ struct dev_ops {
     void (*margin_filter)(struct dev *, size_t rows, size_t cols, const float *cosine, size_t ld,
                           const int32_t *target, float scale, float margin, float filter,
                           float *logits);
+    // out[i * n + l] = scale * x_i . y_j, j = index[i * n + l], summed in float64 in the order of
+    // the columns; 0 where j is -1. x [rows, dim], y [.., dim], index and out [rows, n].
+    void (*pick_dots)(struct dev *, size_t rows, size_t n, size_t dim, float scale, const float *x,
+                      const float *y, const int32_t *index, float *out);
     // sum over all elements of x * y (of x) in float64, one thread order; host value (waits).
     double (*dot)(struct dev *, size_t n, const float *x, const float *y);
     double (*sum)(struct dev *, size_t n, const float *x);

@@ -45,6 +45,14 @@ static size_t own_classes(const struct cluster_set *set, size_t k)
     return k / ranks_size(set->comm) + (k % ranks_size(set->comm) != 0);
 }
 
+// Of cluster_soft and of a prior.
+static size_t choice_bytes(const struct cluster_set *set, size_t k_own, size_t own, size_t n_block,
+                           size_t n_max, size_t n_label)
+{
+    size_t soft = n_max * n_label * 5 * sizeof(float) + 2 * n_max * sizeof(float);
+    return (set->soft ? soft : 0) + (set->prior ? (k_own + own + n_block) * sizeof(float) : 0);
+}
+
 size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, size_t n_max,
                           size_t n_label)
 {
@@ -54,7 +62,8 @@ size_t cluster_head_bytes(const struct cluster_set *set, size_t k, size_t dim, s
     size_t rows = own * dim * sizeof(float) * (set->rate >= 1 ? 2 : 3) + own * 12 + s * 4;
     size_t cols = part_sample(set, k, s), n = loss_block_rows(n_max, cols, set->block);
     return state + rows + parts_bytes(set, dim, n_max, n_label) + 4 * n * cols * sizeof(float) +
-           n * sizeof(int32_t) + (set->rate >= 1 ? 0 : k * sizeof(int32_t));
+           n * sizeof(int32_t) + (set->rate >= 1 ? 0 : k * sizeof(int32_t)) +
+           choice_bytes(set, k_own, own, n, n_max, n_label);
 }
 
 static void *room(struct dev *d, size_t a, size_t b, size_t size, struct err *e)
@@ -85,6 +94,36 @@ static int alloc_parts(struct cluster_head *h, struct err *e)
     return ok && !part_sum_open(&h->dv, d, h->n_max * h->dim, h->own, e) ? 0 : -1;
 }
 
+static int alloc_soft(struct cluster_head *h, struct err *e)
+{
+    struct dev *d = h->d;
+    size_t n = h->n_max, l = h->n_label;
+    return (h->soft = room(d, n, l, sizeof(float), e)) &&
+                   (h->soft_x = room(d, n, l, sizeof(float), e)) &&
+                   (h->soft_d = room(d, n, l, sizeof(float), e)) &&
+                   (h->soft_loss = room(d, n, 2, sizeof(float), e)) &&
+                   (h->pick = room(d, n, l, sizeof(int32_t), e)) &&
+                   (h->pick2 = room(d, n, l, sizeof(int32_t), e)) &&
+                   (h->pick_host = mem_alloc(2 * n * l, sizeof *h->pick_host, e)) &&
+                   (h->soft_host = mem_alloc(n * l, sizeof *h->soft_host, e))
+               ? 0
+               : -1;
+}
+
+static int alloc_prior(struct cluster_head *h, struct err *e)
+{
+    struct dev *d = h->d;
+    float one = 1;
+    if (!(h->prior = room(d, h->k_own, 1, sizeof(float), e)) ||
+        !(h->prior_sample = room(d, h->s_max, 1, sizeof(float), e)) ||
+        !(h->ones = room(d, h->n_block, 1, sizeof(float), e)))
+        return -1;
+    d->op->upload(d, h->prior, h->set.prior + h->k0, h->k_own * sizeof(float));
+    for (size_t i = 0; i < h->n_block; i++)
+        d->op->upload(d, h->ones + i, &one, sizeof one);
+    return d->op->sync(d, e);
+}
+
 static int alloc_step(struct cluster_head *h, struct err *e)
 {
     struct dev *d = h->d;
@@ -106,7 +145,8 @@ static int alloc_step(struct cluster_head *h, struct err *e)
         ok = (h->rows = room(d, s, h->dim, sizeof(float), e)) &&
              (h->drawn = mem_alloc(all, sizeof *h->drawn, e)) &&
              (h->slot = mem_alloc(h->k, sizeof *h->slot, e));
-    if (!ok || (h->parts > 1 && alloc_parts(h, e)))
+    if (!ok || (h->parts > 1 && alloc_parts(h, e)) || (h->set.soft && alloc_soft(h, e)) ||
+        (h->set.prior && alloc_prior(h, e)))
         return -1;
     for (size_t i = 0; i < h->k && h->slot; i++)
         h->slot[i] = -1;
@@ -184,13 +224,17 @@ void cluster_head_close(struct cluster_head *h)
 {
     if (!h->d)
         return;
-    void *dev[] = {h->w,      h->ids_dev, h->rows,   h->unit,    h->norm,   h->dw,
-                   h->cosine, h->grad,    h->logits, h->teacher, h->target, h->turn,
-                   h->sums,   h->turned,  h->whole,  h->loss,    h->loss2,  h->part_dv};
+    void *dev[] = {h->w,      h->ids_dev,      h->rows,   h->unit,      h->norm,   h->dw,
+                   h->cosine, h->grad,         h->logits, h->teacher,   h->target, h->turn,
+                   h->sums,   h->turned,       h->whole,  h->loss,      h->loss2,  h->part_dv,
+                   h->soft,   h->soft_x,       h->soft_d, h->soft_loss, h->pick,   h->pick2,
+                   h->prior,  h->prior_sample, h->ones};
     for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
         if (dev[i])
             h->d->op->free(h->d, dev[i]);
     free(h->slot);
+    free(h->pick_host);
+    free(h->soft_host);
     free(h->ids);
     free(h->drawn);
     free(h->target_host);
@@ -281,9 +325,19 @@ int cluster_head_draw(struct cluster_head *h, size_t n, const int32_t *labels, u
             int32_t y = labels[i * h->n_label + l];
             h->target_host[l * n + i] = h->slot ? h->slot[y] : y;
         }
+    if (h->prior)
+        op->gather(h->d, h->s, 1, h->prior, 1, h->ids_dev, h->prior_sample);
     find_parts(h);
     op->unit(h->d, h->s, h->dim, rows, h->unit, h->norm);
     return 0;
+}
+
+void cluster_head_prior(const struct cluster_head *h, size_t n, size_t first, size_t cols,
+                        float *logits)
+{
+    if (h->prior)
+        h->d->op->gemm(h->d, false, true, n, cols, 1, 1, h->ones, 1, h->prior_sample + first, 1, 1,
+                       logits, cols);
 }
 
 void cluster_head_block(struct cluster_head *h, size_t n, const float *v)

@@ -16,15 +16,18 @@
 #include "base/err.h"
 
 struct cluster_set {
-    float sigma;       // scale of the cosines
-    double rate;       // share r of the classes in the sample; >= 1: all
-    float margin;      // taken off the target's cosine in the cross entropy
-    float filter;      // classes with a cosine above it, not the target, are left out of the cross
-                       // entropy; >= 1: off
-    bool frozen;       // the rows keep their first values
-    size_t block;      // values of a [rows, sample] matrix; 0: loss-block.h's
-    size_t parts;      // of the classes, as many as of a step; 0: one
-    struct comm *comm; // ranks that have the parts, each as many; NULL: one
+    float sigma;        // scale of the cosines
+    double rate;        // share r of the classes in the sample; >= 1: all
+    float margin;       // taken off the target's cosine in the cross entropy
+    float filter;       // classes with a cosine above it, not the target, are left out of the cross
+                        // entropy; >= 1: off
+    float soft_sigma;   // scale of the teacher's cosines in cluster_soft; 0: sigma
+    const float *prior; // host [k]: added to the logits of the cross entropy, or NULL
+    bool soft;          // cluster_soft has a weight
+    bool frozen;        // the rows keep their first values
+    size_t block;       // values of a [rows, sample] matrix; 0: loss-block.h's
+    size_t parts;       // of the classes, as many as of a step; 0: one
+    struct comm *comm;  // ranks that have the parts, each as many; NULL: one
 };
 
 struct cluster_head {
@@ -50,6 +53,11 @@ struct cluster_head {
     int32_t *target_host;    // [n_max * n_label]
     size_t n_label;
     size_t s; // this rank's rows of this step's sample
+    // With set.soft, of the whole batch [n_max, n_label] (loss-cluster-soft.c).
+    float *soft, *soft_x, *soft_d, *soft_loss; // device; soft_loss [2, n_max]
+    int32_t *pick, *pick2, *pick_host;         // device; host [2, n_max, n_label]
+    float *soft_host;                          // host
+    float *prior, *prior_sample, *ones;        // device [k_own], [s_max], [n_block]: with set.prior
 
     // With several parts, part q has classes [q k / parts, (q + 1) k / parts), and the sums of a
     // row of logits are computed part by part (loss-cluster-parts.c).
@@ -91,6 +99,9 @@ void cluster_head_block(struct cluster_head *h, size_t n, const float *v);
 // first block.
 void cluster_head_block_end(struct cluster_head *h, bool first, size_t n, const float *v,
                             float *dv);
+// Adds the prior to n rows of logits, of the sample's classes [first, first + cols).
+void cluster_head_prior(const struct cluster_head *h, size_t n, size_t first, size_t cols,
+                        float *logits);
 // First class of part q.
 size_t cluster_head_class(const struct cluster_head *h, size_t q);
 // After the last block: h->dw is the gradient by the rows before they were made unit.

@@ -11,9 +11,10 @@
 struct class_run {
     struct loss_run *r;
     struct cluster_head *h;
-    float ce, kl;             // weights
+    float ce, kl, soft;       // weights
     size_t n, parts;          // rows of the batch, parts of the classes
     size_t ce_sum, kl_sum[2]; // sums of the values: the first label's; cross, entropy
+    size_t soft_sum[2];       // the first label's; picked logits
     // The block in work: part, its classes' places in the sample, rows.
     size_t q, first, cols, at, rows;
 };
@@ -54,28 +55,40 @@ static void product(const struct class_run *c, const float *x, float scale, floa
                    h->unit + c->first * h->dim, h->dim, 0, to, c->cols);
 }
 
-// Computes the logits of the cross entropy for label l.
-static void ce_logits(const struct class_run *c, size_t l)
+// Places of label l in the part.
+static void targets(const struct class_run *c, size_t l)
 {
     struct cluster_head *h = c->h;
-    const struct cluster_set *set = &h->set;
     const int32_t *place = h->target_host + l * c->n + c->at;
     for (size_t i = 0; i < c->rows; i++) {
         size_t at = (size_t)place[i] - h->drawn0 - c->first; // far above, where it is below
         h->block_host[i] = at < c->cols ? (int32_t)at : -1;
     }
     h->d->op->upload(h->d, h->target, h->block_host, c->rows * sizeof *h->block_host);
-    h->d->op->margin_filter(h->d, c->rows, c->cols, h->cosine, c->cols, h->target, set->sigma,
-                            set->margin, set->filter < 1 ? set->filter : 2, h->logits);
 }
 
-static void kl_logits(const struct class_run *c)
+// Computes the logits of the cross entropy for label l.
+static void ce_logits(const struct class_run *c, size_t l)
+{
+    struct cluster_head *h = c->h;
+    const struct cluster_set *set = &h->set;
+    targets(c, l);
+    h->d->op->margin_filter(h->d, c->rows, c->cols, h->cosine, c->cols, h->target, set->sigma,
+                            set->margin, set->filter < 1 ? set->filter : 2, h->logits);
+    cluster_head_prior(h, c->rows, c->first, c->cols, h->logits);
+}
+
+static void student_logits(const struct class_run *c)
 {
     struct cluster_head *h = c->h;
     size_t n = c->rows * c->cols;
     h->d->op->copy(h->d, h->logits, h->cosine, n * sizeof(float));
     h->d->op->scale(h->d, n, h->set.sigma, h->logits);
-    product(c, c->r->b->tv, h->set.sigma, h->teacher);
+}
+
+static void teacher_logits(const struct class_run *c)
+{
+    product(c, c->r->b->tv, c->h->set.sigma, c->h->teacher);
 }
 
 static void part_sums(struct class_run *c)
@@ -89,10 +102,13 @@ static void part_sums(struct class_run *c)
             ce_logits(c, l);
             d->op->row_lse(d, c->rows, c->cols, h->logits, c->cols, sums_at(c, l));
         }
+        if (c->kl <= 0 && c->soft <= 0)
+            continue;
+        student_logits(c);
+        d->op->row_lse(d, c->rows, c->cols, h->logits, c->cols, sums_at(c, kl));
         if (c->kl <= 0)
             continue;
-        kl_logits(c);
-        d->op->row_lse(d, c->rows, c->cols, h->logits, c->cols, sums_at(c, kl));
+        teacher_logits(c);
         d->op->row_lse(d, c->rows, c->cols, h->teacher, c->cols, sums_at(c, kl + 1));
     }
 }
@@ -127,7 +143,7 @@ static int whole_sums(struct class_run *c, struct err *e)
     struct dev *d = h->d;
     make_turn(c);
     for (size_t k = 0; k < h->n_label + 2; k++) {
-        if (k < h->n_label ? c->ce <= 0 : c->kl <= 0)
+        if (k < h->n_label ? c->ce <= 0 : k == h->n_label ? c->kl <= 0 && c->soft <= 0 : c->kl <= 0)
             continue;
         float *sums = h->sums + k * c->parts * c->n;
         if (ranks_gather(d, h->set.comm, "sums of clusters", sums, h->own * c->n * sizeof *sums, e))
@@ -154,6 +170,24 @@ static void ce_block(struct class_run *c)
     }
 }
 
+static void soft_block(struct class_run *c)
+{
+    struct cluster_head *h = c->h;
+    struct dev *d = h->d;
+    struct dev_given j = {.logits = h->logits, .grad = h->logits, .ld = c->cols, .loss = h->loss};
+    struct loss_soft_block k = {.at = c->at, .n = c->rows, .first = c->first, .cols = c->cols};
+    j.weight = c->soft * h->set.sigma / (float)c->n;
+    j.lse = whole_at(c, h->n_label);
+    j.target = h->target;
+    targets(c, 0);
+    student_logits(c);
+    loss_soft_pick(c->r, &k);
+    d->op->given_ce(d, c->rows, c->cols, &j);
+    loss_sum_add(c->r, c->soft_sum[0], c->q, !c->at, c->rows, h->loss, NULL);
+    loss_soft_add(c->r, &k, j.weight, c->soft_sum[1], c->q, !c->at);
+    d->op->axpy(d, c->rows * c->cols, 1, h->logits, h->grad);
+}
+
 static void kl_block(struct class_run *c)
 {
     struct cluster_head *h = c->h;
@@ -165,7 +199,8 @@ static void kl_block(struct class_run *c)
     j.teacher = h->teacher;
     j.teacher_ld = c->cols;
     j.teacher_lse = whole_at(c, h->n_label + 1);
-    kl_logits(c);
+    student_logits(c);
+    teacher_logits(c);
     d->op->given_ce(d, c->rows, c->cols, &j);
     loss_sum_add(c->r, c->kl_sum[0], c->q, !c->at, c->rows, h->loss, NULL);
     loss_sum_add(c->r, c->kl_sum[1], c->q, !c->at, c->rows, h->loss2, NULL);
@@ -187,6 +222,8 @@ static void part_gradients(struct class_run *c)
             ce_block(c);
         if (c->kl > 0)
             kl_block(c);
+        if (c->soft > 0)
+            soft_block(c);
         d->op->gemm(d, false, false, c->rows, dim, c->cols, 1, h->grad, c->cols,
                     h->unit + c->first * dim, dim, 0, h->part_dv + c->at * dim, dim);
         if (!h->set.frozen)
@@ -196,19 +233,25 @@ static void part_gradients(struct class_run *c)
 }
 
 // Sums of the values, weighted as in loss-cluster.c.
-static void values(struct class_run *c, size_t ce, size_t kl)
+static void values(struct class_run *c, const struct loss_cluster_terms *t)
 {
     size_t term = c->r->term, all = c->h->n_label;
-    c->r->term = ce;
+    c->r->term = t->ce;
     for (size_t l = 0; c->ce > 0 && l < all; l++) {
         size_t sum = loss_part_sum(c->r, loss_part(c->r, (double)(c->n * all)), 1);
         c->ce_sum = l ? c->ce_sum : sum;
     }
-    c->r->term = kl;
+    c->r->term = t->kl;
     if (c->kl > 0) {
         struct loss_part *p = loss_part(c->r, (double)c->n);
         c->kl_sum[0] = loss_part_sum(c->r, p, 1);
         c->kl_sum[1] = loss_part_sum(c->r, p, -1);
+    }
+    c->r->term = t->soft;
+    if (c->soft > 0) {
+        struct loss_part *p = loss_part(c->r, (double)c->n);
+        c->soft_sum[0] = loss_part_sum(c->r, p, 1);
+        c->soft_sum[1] = loss_part_sum(c->r, p, 1);
     }
     c->r->term = term;
 }
@@ -225,16 +268,18 @@ static int add_rows(struct class_run *c, struct err *e)
     return c->r->room->overrun ? err_set(e, "more sums than their rows of the table have") : 0;
 }
 
-int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float weight[],
+int loss_cluster_parts(struct loss_run *r, const struct loss_cluster_terms *t, const float weight[],
                        struct err *e)
 {
     struct cluster_head *h = r->b->w;
-    struct class_run c = {.r = r, .h = h, .ce = weight[ce], .kl = weight[kl], .n = r->b->n};
+    struct class_run c = {.r = r, .h = h, .ce = weight[t->ce], .kl = weight[t->kl]};
+    c.soft = weight[t->soft];
+    c.n = r->b->n;
     c.parts = h->parts;
     if (c.parts != r->room->parts)
         return err_set(e, "classes in %zu parts, losses in %zu", c.parts, r->room->parts);
     size_t end = h->part0 + h->own;
-    values(&c, ce, kl);
+    values(&c, t);
     for (size_t q = h->part0; q < end; q++) {
         begin_part(&c, q);
         if (!c.cols)

@@ -3,6 +3,8 @@
 // mean of the losses for each. cluster_kl = mean of KL( softmax(sigma V W^T) || softmax(sigma v
 // W^T) ), the teacher's side a constant. Both over the classes of the step's sample; margin and
 // filter act on the cross entropy only.
+// With a prior tau log p, where p is the share of each label, it is added to the logits of
+// cluster_ce: logit adjustment for long tails (ECL, arXiv 2305.03378).
 #include "losses/loss-terms.h"
 
 int loss_cluster_ce(struct loss_run *r, float weight, struct err *e)
@@ -17,6 +19,7 @@ int loss_cluster_ce(struct loss_run *r, float weight, struct err *e)
         d->op->upload(d, h->target, h->target_host + l * all + r->at, n * sizeof *h->target_host);
         d->op->margin_filter(d, n, h->s, h->cosine, h->s, h->target, h->set.sigma, h->set.margin,
                              filter < 1 ? filter : 2, h->logits);
+        cluster_head_prior(h, n, 0, h->s, h->logits);
         d->op->softmax_ce(d, n, h->s, h->logits, h->s, h->target, each, h->logits, row);
         d->op->axpy(d, n * h->s, 1, h->logits, h->grad);
     }

@@ -53,9 +53,24 @@ void loss_sum_add(struct loss_run *r, size_t sum, size_t part, bool begins, size
 // Returns the sum that is the scale's gradient of logits L = s a.b: d/d logit_scale = sum G L.
 size_t loss_by_scale(struct loss_run *r);
 
-// The two cluster terms, rows ce and kl of the table, where the classes are in parts.
-int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float weight[],
+// The cluster terms, rows ce, kl and soft of the table, where the classes are in parts.
+struct loss_cluster_terms {
+    size_t ce, kl, soft;
+};
+int loss_cluster_parts(struct loss_run *r, const struct loss_cluster_terms *t, const float weight[],
                        struct err *e);
+// loss-cluster-soft.c: once the sample is drawn, the targets of the whole batch, less 1 at the
+// first label, into h->soft. 0 or -1.
+int loss_soft_targets(struct loss_run *r, struct err *e);
+// Of the batch's rows [at, at + n), whose logits stand in h->logits for the sample's classes
+// [first, first + cols): takes those of the clusters that are picked. Then adds their part of the
+// gradient, times `each`, to h->logits, and of the value to a sum.
+struct loss_soft_block {
+    size_t at, n, first, cols, m; // m: picked ones, by loss_soft_pick
+};
+void loss_soft_pick(struct loss_run *r, struct loss_soft_block *b);
+void loss_soft_add(struct loss_run *r, const struct loss_soft_block *b, float each, size_t sum,
+                   size_t part, bool begins);
 
 // The table: a row a term, LOSS_TERM(name, needs, rows, sums, help). rows: calls of loss_part_row
 // at most, with LOSS_LABELS for each label and LOSS_EACH for each teacher; sums: float64 sums at
@@ -73,7 +88,9 @@ int loss_cluster_parts(struct loss_run *r, size_t ce, size_t kl, const float wei
               "the teacher's image-text similarities as targets")                                  \
     LOSS_TERM(feature, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 0, 6,                  \
               "squared distance to the teacher's embeddings")                                      \
-    LOSS_TERM(siglip, LOSS_BIAS, 1, 2, "each pair by itself, sigmoid loss")
+    LOSS_TERM(siglip, LOSS_BIAS, 1, 2, "each pair by itself, sigmoid loss")                        \
+    LOSS_TERM(cluster_soft, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 1, 1,                 \
+              "cross entropy against the teacher's nearest clusters")
 
 // A term's function: loss_kind.run.
 #define LOSS_DECLARE(name, needs, rows, sums, help)                                                \

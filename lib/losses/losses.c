@@ -28,11 +28,17 @@ static bool is_cluster(size_t term)
     return loss_kinds[term].needs & LOSS_CLUSTERS;
 }
 
+// What `cluster` stands for.
+static bool is_pair(size_t term)
+{
+    return loss_kinds[term].run == loss_cluster_ce || loss_kinds[term].run == loss_cluster_kl;
+}
+
 static int set_weight(struct losses *l, const char *name, float weight, struct err *e)
 {
     bool found = false, cluster = !strcmp(name, "cluster");
     for (size_t i = 0; loss_kinds[i].name; i++)
-        if (!strcmp(name, loss_kinds[i].name) || (cluster && is_cluster(i))) {
+        if (!strcmp(name, loss_kinds[i].name) || (cluster && is_pair(i))) {
             l->weight[i] = weight;
             found = true;
         }
@@ -75,14 +81,14 @@ int losses_parse(struct losses *l, const char *list, struct err *e)
     return err_set(e, "every loss has weight 0");
 }
 
-// All cluster terms have one weight: they are what `cluster` stands for.
+// The two terms that `cluster` stands for have one weight.
 static bool one_cluster_weight(const struct losses *l)
 {
     float weight = -1;
     for (size_t i = 0; loss_kinds[i].name; i++) {
-        if (is_cluster(i) && weight >= 0 && l->weight[i] != weight)
+        if (is_pair(i) && weight >= 0 && l->weight[i] != weight)
             return false;
-        weight = is_cluster(i) ? l->weight[i] : weight;
+        weight = is_pair(i) ? l->weight[i] : weight;
     }
     return true;
 }
@@ -93,7 +99,7 @@ void losses_text(const struct losses *l, char text[LOSS_TEXT])
     size_t n = 0;
     text[0] = '\0';
     for (size_t i = 0; loss_kinds[i].name; i++) {
-        bool cluster = together && is_cluster(i);
+        bool cluster = together && is_pair(i);
         char weight[24];
         if (l->weight[i] <= 0 || (cluster && said))
             continue;
@@ -287,6 +293,11 @@ static size_t find_term(int (*run)(struct loss_run *r, float weight, struct err 
     return i;
 }
 
+bool losses_soft(const struct losses *l)
+{
+    return l->weight[find_term(loss_cluster_soft)] > 0;
+}
+
 // The cluster terms share the sample and its cosines: a block of the batch goes through all of
 // them.
 static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
@@ -294,12 +305,15 @@ static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
     const struct loss_batch *b = r->b;
     struct loss_room *m = r->room;
     struct cluster_head *h = b->w;
-    size_t rows = m->n_rows, of = m->n_of, n = h->n_block;
+    size_t rows = m->n_rows, of = m->n_of, sums = m->n_sums, n = h->n_block;
     if (cluster_head_draw(h, b->n, b->label, b->seed, b->step, e))
         return err_wrap(e, "cluster loss");
+    if (h->set.soft && loss_soft_targets(r, e))
+        return err_wrap(e, "cluster loss");
     if (m->parts > 1) {
-        if (loss_cluster_parts(r, find_term(loss_cluster_ce), find_term(loss_cluster_kl),
-                               l->effective, e))
+        const struct loss_cluster_terms t = {find_term(loss_cluster_ce), find_term(loss_cluster_kl),
+                                             find_term(loss_cluster_soft)};
+        if (loss_cluster_parts(r, &t, l->effective, e))
             return err_wrap(e, "cluster loss");
         cluster_head_finish(h);
         return 0;
@@ -308,6 +322,7 @@ static int queue_clusters(struct losses *l, struct loss_run *r, struct err *e)
         r->n = b->n - r->at < n ? b->n - r->at : n;
         m->n_rows = rows; // the same parts again, and the block's part of each row
         m->n_of = of;
+        m->n_sums = sums;
         cluster_head_block(h, r->n, b->pv + r->at * h->dim);
         for (r->term = 0; loss_kinds[r->term].name; r->term++)
             if (is_cluster(r->term) && l->effective[r->term] > 0 && run_term(l, r, e))

@@ -144,6 +144,8 @@ enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
 void losses_text(const struct losses *l, char text[LOSS_TEXT]);
 // The union of what the terms with a weight need.
 int losses_needs(const struct losses *l);
+// Does cluster_soft have a weight? For cluster_set.soft.
+bool losses_soft(const struct losses *l);
 // Memory for batches of at most n rows with n_label labels each, in l->parts parts. 0 or -1.
 int losses_open(struct losses *l, struct dev *d, size_t n, size_t n_label, struct err *e);
 void losses_close(struct losses *l);

@@ -14,6 +14,7 @@
 #include "runs/fit.h"
 #include "runs/settle.h"
 #include "runs/setup.h"
+#include "train/prior.h"
 
 enum train_start train_begin_how(const struct train_options *o)
 {
@@ -207,6 +208,17 @@ static int open_data(struct train_run *r, struct err *e)
     return r->data ? 0 : -1;
 }
 
+static int find_prior(struct train_run *r, struct err *e)
+{
+    const struct train_options *o = r->plan->o;
+    size_t k = r->set.k;
+    r->prior = mem_alloc(k, sizeof *r->prior, e);
+    if (!r->prior || train_prior(o->labels, o->keep, r->shards, o->cluster_prior, k, r->prior, e))
+        return -1;
+    r->set.cluster.prior = r->prior;
+    return 0;
+}
+
 static int open_core(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
@@ -217,6 +229,8 @@ static int open_core(struct train_run *r, struct err *e)
     if (path && o->clusters && s->k != o->clusters)
         return err_set(e, "%s: has %zu clusters, --clusters says %" PRIu64, path, s->k,
                        o->clusters);
+    if (path && o->cluster_prior > 0 && find_prior(r, e))
+        return -1;
     if (train_settle_core(r->plan, &r->cfg, r->state.options, s, &r->dev, r->log, e) ||
         train_core_open(&r->core, &r->dev, &r->cfg, s, NULL, e))
         return -1;

@@ -149,12 +149,23 @@ static int find_teachers(struct train_plan *p, struct err *e)
                             : 0;
 }
 
+static int check_clusters(const struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    if (o->soft_sigma > 0 && !losses_soft(&p->losses))
+        return err_set(e, "--soft-sigma has a use only in the term cluster_soft");
+    if (o->cluster_prior > 0 && !(p->needs & LOSS_LABELS))
+        return err_set(e, "--cluster-prior has a use only in the term cluster_ce");
+    return 0;
+}
+
 static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     return watch_plan_init(&p->watch, o, e) || check_schedule(o, e) || check_locks(o, e) ||
-                   check_needs(p, e) || find_teachers(p, e) || parse_accumulate(p, e) ||
-                   parse_every(p, o->every, e) || parse_keep(p, o, e) || find_tokenizer(p, e)
+                   check_needs(p, e) || find_teachers(p, e) || check_clusters(p, e) ||
+                   parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
+                   find_tokenizer(p, e)
                ? -1
                : 0;
 }
@@ -207,6 +218,7 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->ema = p->o->ema;
     s->held_out = p->o->val_data;
     s->views = p->o->views;
+    s->tau = p->o->cluster_prior;
     if (p->o->lock)
         s->locks.tower[p->o->lock - 1] = true;
 }
@@ -267,6 +279,7 @@ bool train_plan_project(const struct train_plan *p, size_t dim, size_t dim_t)
 void train_plan_clusters(const struct train_options *o, size_t k, struct cluster_set *c)
 {
     c->sigma = (float)o->sigma;
+    c->soft_sigma = (float)o->soft_sigma;
     c->rate = o->sample_rate > 0 ? o->sample_rate : k <= ALL_CLASSES ? 1 : LARGE_RATE;
     c->margin = (float)o->margin;
     c->filter = (float)o->filter;

@@ -53,6 +53,7 @@ struct train_options {
     double lr_end, cooldown_power;
     uint64_t cooldown;
     bool lr_end_given, cooldown_power_given;
+    double soft_sigma, cluster_prior;          // 0: sigma; 0: none
     double sigma, sample_rate, margin, filter; // of the cluster loss; rate 0: by the clusters
     uint64_t cluster_warmup;
     bool freeze_centroids, project, recompute, resume, skip_bad, export_hf, dry_run;

@@ -405,6 +405,7 @@ void train_run_release(struct train_run *r)
     train_core_close(&r->core);
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);
+    free(r->prior);
     free(r->shards);
     free(r->places);
     if (r->dev.op)

@@ -39,6 +39,7 @@ struct train_run {
     size_t parts;               // streams of samples, by {part} of --data; 0: one, of all ranks
     struct train_place *places; // of the streams after the batch at hand; owned
     struct train_identity inputs;
+    float *prior;              // of the clusters, with --cluster-prior; owned
     char *shards;              // names of their files, a line each; owned
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];

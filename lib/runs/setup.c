@@ -204,6 +204,11 @@ static int add_teachers(cJSON *j, const struct train_set *s, const struct train_
 {
     char scales[24 * LOSS_TEACHERS_MAX] = "";
     size_t n = s->teachers ? s->teachers : 1, at = 0;
+    if (losses_soft(&s->losses) && s->cluster.soft_sigma > 0 &&
+        json_add_float(j, "soft-sigma", s->cluster.soft_sigma, e))
+        return -1;
+    if (s->tau > 0 && json_add_double(j, "cluster-prior", s->tau, e))
+        return -1;
     if (s->views && json_add_u64(j, "views", s->views, e))
         return -1;
     if (*id->others && json_add_string(j, "teachers", id->others, e))

@@ -45,6 +45,7 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     struct cluster_set cluster = s->cluster;
     losses.parts = cluster.parts = train_parts(s);
     losses.comm = cluster.comm = s->comm;
+    cluster.soft = losses_soft(&s->losses);
     levels = part_sum_levels(train_parts(s) / ranks_size(s->comm));
     size_t rows[2] = {clip_tower_rows(c, CLIP_VISION, piece), clip_tower_rows(c, CLIP_TEXT, piece)};
     size_t keep = train_keep(s, c);

@@ -91,6 +91,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
     struct train_set *s = &c->set;
     s->losses.parts = s->cluster.parts = train_parts(s);
     s->losses.comm = s->cluster.comm = s->comm;
+    s->cluster.soft = losses_soft(&s->losses);
     if (clip_table_init(&c->table, cfg, e) ||
         clip_grad_init(&c->model, c->d, &c->table, &s->locks, s->recompute, e) ||
         losses_open(&s->losses, c->d, s->batch, s->n_label, e))

@@ -51,6 +51,7 @@ struct train_set {
     uint64_t seed;
     size_t dim_t;                      // width of the teacher's embeddings; 0: no teacher
     size_t teachers;                   // of the affinity term; 0: one
+    double tau;                        // of the clusters' prior; 0: none
     uint64_t views;                    // of the pictures, by epoch; 0: none
     size_t dim_of[LOSS_TEACHERS_MAX];  // their widths, of which dim_t is the first
     float scale_of[LOSS_TEACHERS_MAX]; // and scales

@@ -131,4 +131,21 @@ for my $more ('', '--student wide.json --loss instance,cluster,feature=10,affini
     is(join(' ', grep { abs($norm{$_} / $norm{1} - 1) > 1e-5 } sort keys %norm), '', '... the same gradient') or diag explain \%norm;
 }
 isnt(run("$base --loss clip --data '$read' --steps 1 -o big --batch 100000000"), 0, 'what cannot fit');
+
+# cluster_soft and a prior: resumed to the bit, and what has no use is refused.
+make_path('top');
+is(run("$bin/kmeans-cluster -q --assign c.npy --top 3 --labels-dir top image/*.npy"), 0, 'three labels a sample') or diag $said;
+my $soft = "$base --teacher-image image --teacher-text text --labels top --centroids c.npy --loss clip=1,cluster=0.1,cluster_soft=0.2 --soft-sigma 30 --cluster-prior 0.5 --sample-rate 0.5 --data '$read' --steps 12";
+is(run("$soft -o soft --keep-checkpoints all"), 0, 'nearest clusters') or diag $said;
+ok((lines('soft'))[0]{cluster_soft} > 0, '... in the log');
+remove_tree('soft/checkpoints/step-00000012');
+my $straight = slurp('soft/open_clip_model.safetensors');
+is(run("$soft -o soft --resume"), 0, '... resumed') or diag $said;
+ok(slurp('soft/open_clip_model.safetensors') eq $straight, '... to the same bytes');
+for my $other (['--soft-sigma 31', 'soft-sigma'], ['--cluster-prior 1', 'cluster-prior']) {
+    is(run("$soft -o soft --resume $other->[0]"), 1, "another --$other->[1]");
+    like($said, qr/made with --$other->[1]/, '... is refused');
+}
+is(run("$base --loss clip=1 --data '$read' --steps 2 -o no --soft-sigma 3"), 2, '--soft-sigma without cluster_soft');
+is(run("$base --loss clip=1 --data '$read' --steps 2 -o no --cluster-prior 1"), 2, '--cluster-prior without cluster_ce');
 done_testing;

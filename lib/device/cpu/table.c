@@ -218,6 +218,7 @@ static const struct dev_ops ops = {
     .given_ce = dev_cpu_given_ce,
     .sigmoid_ce = dev_cpu_sigmoid_ce,
     .margin_filter = dev_cpu_margin_filter,
+    .pick_dots = dev_cpu_pick_dots,
     .dot = dev_cpu_dot,
     .sum = dev_cpu_sum,
     .dot_to = dev_cpu_dot_to,

@@ -251,6 +251,8 @@ void cuda_given_ce(struct dev *, size_t, size_t, const struct dev_given *);
 void cuda_sigmoid_ce(struct dev *, size_t, size_t, const float *, size_t, float, float *, float *);
 void cuda_margin_filter(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float,
                         float, float, float *);
+void cuda_pick_dots(struct dev *, size_t, size_t, size_t, float, const float *, const float *,
+                    const int32_t *, float *);
 // gemm.cu, search.cu
 void cuda_scores(struct dev *, size_t, const void *, size_t, const void *, size_t, float *, size_t);
 void cuda_hits_top(struct dev *, const struct dev_scores *, const struct dev_top *,

@@ -152,6 +152,7 @@ static const struct dev_ops ops = {
     .given_ce = cuda_given_ce,
     .sigmoid_ce = cuda_sigmoid_ce,
     .margin_filter = cuda_margin_filter,
+    .pick_dots = cuda_pick_dots,
     .dot = cuda_dot,
     .sum = cuda_sum,
     .dot_to = cuda_dot_to,

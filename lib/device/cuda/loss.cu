@@ -227,3 +227,25 @@ void cuda_margin_filter(struct dev *d, size_t rows, size_t cols, const float *co
     cuda_each(d, "margins", rows * cols,
               margin_op{cols, ld, cosine, target, scale, margin, filter, logits});
 }
+
+struct pick_op {
+    size_t n, dim;
+    float scale;
+    const float *x, *y;
+    const int32_t *index;
+    float *out;
+    __device__ void operator()(size_t i) const
+    {
+        const float *a = x + quotient(i, n) * dim, *b = y + (size_t)index[i] * dim;
+        double sum = 0;
+        for (size_t k = 0; index[i] >= 0 && k < dim; k++)
+            sum += (double)a[k] * (double)b[k];
+        out[i] = (float)((double)scale * sum);
+    }
+};
+
+void cuda_pick_dots(struct dev *d, size_t rows, size_t n, size_t dim, float scale, const float *x,
+                    const float *y, const int32_t *index, float *out)
+{
+    cuda_each(d, "picked products", rows * n, pick_op{n, dim, scale, x, y, index, out});
+}

@@ -21,10 +21,12 @@ struct world {
     float tv[N * D], tt[N * D];
     float other[2][N * D]; // of a second teacher
     size_t teachers;
-    float scale[2]; // of the teachers
-    int32_t label[N * LABELS];
+    float scale[2];       // of the teachers
+    int32_t label[N * K]; // n_label of a row used
     size_t n_label;
     double sigma, margin, filter;
+    double soft_sigma;
+    const float *prior; // of K
     const char *term;
     uint64_t step, warmup;
     size_t block; // values of a matrix that are there at a time
@@ -107,8 +109,30 @@ static inline double cluster_ce(const struct world *w, const double *v, const do
                        : cosine > w->filter ? -INFINITY
                                             : w->sigma * cosine;
             }
+            for (int k = 0; k < K && w->prior; k++)
+                x[k] += (double)w->prior[k];
             sum += (lse(x, K) - x[y]) / (double)w->n_label;
         }
+    return sum / N;
+}
+
+// The teacher's side uses `fixed` here too.
+static inline double cluster_soft(const struct world *w, const double *v, const double *c,
+                                  const double *tv, const double *fixed)
+{
+    double sum = 0, x[K], y[K];
+    for (int i = 0; i < N; i++) {
+        for (int k = 0; k < K; k++) {
+            x[k] = w->sigma * dot(v + i * D, c + k * D);
+            y[k] = -INFINITY;
+        }
+        for (size_t l = 0; l < w->n_label; l++) {
+            int k = w->label[(size_t)i * w->n_label + l];
+            y[k] = (w->soft_sigma > 0 ? w->soft_sigma : w->sigma) * dot(tv + i * D, fixed + k * D);
+        }
+        for (int k = 0; k < K; k++)
+            sum -= exp(y[k] - lse(y, K)) * (x[k] - lse(x, K));
+    }
     return sum / N;
 }
 
@@ -167,6 +191,8 @@ static inline double value(const struct world *w, const double *x, const double 
     }
     if (!strcmp(w->term, "cluster_ce"))
         return cluster_ce(w, v, c);
+    if (!strcmp(w->term, "cluster_soft"))
+        return cluster_soft(w, v, c, tv, fixed);
     return cluster_kl(w, v, c, tv, fixed);
 }
 
@@ -187,7 +213,9 @@ static inline bool run(struct dev *d, const struct world *w, const float *x, dou
                               .margin = (float)w->margin,
                               .filter = (float)w->filter,
                               .block = w->block,
-                              .parts = w->parts};
+                              .parts = w->parts,
+                              .soft_sigma = (float)w->soft_sigma,
+                              .prior = w->prior};
     struct loss_grads g = {.dv = got->g + V, .dt = got->g + T, .dpv = got->g + V};
     char list[64];
     double total;
@@ -199,6 +227,7 @@ static inline bool run(struct dev *d, const struct world *w, const float *x, dou
     l.block = w->block;
     l.parts = w->parts;
     l.teachers = w->teachers;
+    set.soft = losses_soft(&l);
     good = good && !losses_open(&l, d, N + 2, w->n_label, &e) &&
            !cluster_head_open(&h, d, &set, x + W, K, D, N + 2, w->n_label, &e);
     // The head makes its rows unit; the test's are put back as they are.

@@ -16,6 +16,7 @@ struct world {
     uint8_t pixels[STEPS * N * SIZE * SIZE * 3];
     int32_t tokens[STEPS * N * CONTEXT], labels[STEPS * N * LABELS];
     float tv[STEPS * N * DIM], tt[STEPS * N * DIM], centroids[K * DIM];
+    float prior[K];
 };
 
 struct scene {
@@ -65,6 +66,8 @@ static void make_world(struct world *w)
     }
     for (int i = 0; i < K * DIM; i++)
         w->centroids[i] = sinf((float)i * 7 + 1);
+    for (int i = 0; i < K; i++)
+        w->prior[i] = -0.1f * (float)i;
 }
 
 static int open_core(const struct scene *s, struct comm *c, struct dev *d, struct train_core *core,
@@ -80,6 +83,8 @@ static int open_core(const struct scene *s, struct comm *c, struct dev *d, struc
     set.optim.steps = 10;
     set.cluster = (struct cluster_set){.sigma = 16, .rate = s->rate, .filter = 1};
     set.cluster.frozen = s->frozen;
+    if (strstr(s->terms, "cluster_soft"))
+        set.cluster.prior = s->w->prior;
     if (losses_parse(&set.losses, s->terms, e))
         return -1;
     if (losses_needs(&set.losses) & LOSS_EACH) { // a second teacher
@@ -245,6 +250,7 @@ int main(void)
         {&w, "instance,cluster_ce", "a sample smaller than the labels, frozen", 0.1, DIM, true,
          false},
         {&w, "affinity,feature,siglip,cluster_kl", "the other terms", 0.5, DIM, false, false},
+        {&w, "cluster_soft,cluster_ce", "nearest clusters, a prior", 0.4, DIM, false, false},
         {&w, "instance,feature,clip,cluster", "maps to another width", 0.5, 6, false, false}};
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
         alike(&scenes[i]);

@@ -156,3 +156,31 @@ void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float 
     j.grad = logits;
     dev_par(d, blocks_of(rows, ROWS), margin_block, &j);
 }
+
+struct pick_job {
+    size_t rows, n, dim;
+    float scale;
+    const float *x, *y;
+    const int32_t *index;
+    float *out;
+};
+
+static void pick_block(void *ctx, size_t b)
+{
+    const struct pick_job *j = ctx;
+    for (size_t i = b * ROWS * j->n; i < size_min(j->rows, (b + 1) * ROWS) * j->n; i++) {
+        const float *x = j->x + i / j->n * j->dim;
+        double sum = 0;
+        if (j->index[i] >= 0)
+            for (size_t k = 0; k < j->dim; k++)
+                sum += (double)x[k] * (double)j->y[(size_t)j->index[i] * j->dim + k];
+        j->out[i] = (float)((double)j->scale * sum);
+    }
+}
+
+void dev_cpu_pick_dots(struct dev *d, size_t rows, size_t n, size_t dim, float scale,
+                       const float *x, const float *y, const int32_t *index, float *out)
+{
+    struct pick_job j = {rows, n, dim, scale, x, y, index, out};
+    dev_par(d, blocks_of(rows, ROWS), pick_block, &j);
+}

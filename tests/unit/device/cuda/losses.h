@@ -56,6 +56,15 @@ static void test_losses(size_t cols)
     same(&loss, 1e-6, 1e-6, "  loss");
     BOTH(margin_filter(d, ROWS, cols, x.p[k], ld, target.p[k], 2, 0.5f, 4, x.p[k]));
     same(&x, 1e-6, 1e-6, "margin and filter");
+    enum { DIM = 9, EACH = 3 };
+    int32_t at[ROWS * EACH];
+    for (int i = 0; i < ROWS * EACH; i++)
+        at[i] = i % 5 ? (int32_t)rng_below(&rng, ROWS) : -1;
+    struct buf v = floats(ROWS * DIM), w = floats(ROWS * DIM), index = ints(at, ROWS * EACH);
+    struct buf dots = floats(ROWS * EACH);
+    BOTH(pick_dots(d, ROWS, EACH, DIM, 3, v.p[k], w.p[k], index.p[k], dots.p[k]));
+    same(&dots, 1e-6, 1e-6, "picked products");
+    RELEASE(v, w, index, dots);
     BOTH(softmax_ce(d, ROWS, cols, x.p[k], ld, target.p[k], 0.3f, x.p[k], loss.p[k]));
     same(&x, 3e-6, 3e-6, "cross entropy in place, filtered columns");
     RELEASE(x, t, g, target, loss, h);
