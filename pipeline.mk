@@ -404,7 +404,7 @@ FIRST :=
 endif
 
 # Programs that are not built yet are; newer ones do not make data old.
-PROGRAMS := $(addprefix $(BIN)/,shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report)
+PROGRAMS := $(addprefix $(BIN)/,shard-read teacher-embed sem-balance kmeans-cluster distill-train zs-eval cid-report cid-find)
 $(PROGRAMS):
 	+$(MAKE) $(if $(HOUSE),-C $(HOUSE)) -f Makefile $@
 

@@ -12,6 +12,9 @@ struct html {
     int failed;
 };
 
+// All up to the first heading, with the style of every page; and the end (style.c).
+void html_begin(struct html *h, const char *title);
+void html_end(struct html *h);
 // Formatted markup, not escaped.
 void html_put(struct html *h, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 // A long piece of markup, not escaped.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The picked pictures out of their shards, as small JPEGs in base64.
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +48,16 @@ static int fill(struct report_pick *k, const struct shard_sample *s, struct thum
     return k->data ? 0 : -1;
 }
 
-// All picks of one shard in one pass; what lies behind damage stays without.
+static bool wanted_here(const struct report_picks *p, uint32_t shard, uint64_t ordinal)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (p->pick[i].shard == shard && p->pick[i].ordinal == ordinal)
+            return true;
+    return false;
+}
+
+// All picks of one shard in one pass, other samples by their headers; what lies behind damage stays
+// without.
 static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct remote *r,
                       struct thumb *t, struct err *e)
 {
@@ -65,10 +75,14 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
     struct shard *s = wanted && access(path, R_OK) == 0 ? shard_open(path, &limits, &why) : NULL;
     struct shard_sample sample;
     int rc = 0;
-    while (s && rc == 0 && shard_next(s, &sample, &why) > 0 && sample.index <= last)
+    for (uint64_t next = 0; s && rc == 0 && next <= last; next++) {
+        shard_pass_over(s, !wanted_here(p, shard, next));
+        if (shard_next(s, &sample, &why) <= 0)
+            break;
         for (size_t i = 0; rc == 0 && i < p->n; i++)
             if (p->pick[i].shard == shard && p->pick[i].ordinal == sample.index)
                 rc = fill(&p->pick[i], &sample, t, e);
+    }
     if (s)
         shard_close(s);
     if (rc == 0 && why.machine) {

@@ -11,29 +11,6 @@
 
 enum { SETS = 8, EACH = 10, LINE_BYTES = 300 };
 
-static const char head[] =
-    "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-    "<meta name='viewport' content='width=device-width'><style>"
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 "
-    "1em;color:#222}"
-    "h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ccc;font-size:1.2em}"
-    "table{border-collapse:collapse;margin:.5em 0}td,th{padding:.2em .8em;text-align:right;"
-    "border-bottom:1px solid #e4e4e4}td:first-child,th:first-child,td.text{text-align:left}"
-    "th{font-weight:600}.flow{margin:.3em 0}.flow b{display:inline-block;height:1.3em;"
-    "vertical-align:middle;background:#3b7dd8}.flow i{display:inline-block;height:1.3em;"
-    "vertical-align:middle;background:#d98a3d}.flow span{margin-left:.6em}"
-    ".set{margin:.6em 0}.set img{width:56px;height:56px;object-fit:contain;background:#fff;"
-    "border:1px solid #ddd;margin:1px}.set small{color:#666;display:block}"
-    ".warn{background:#fff3df;padding:.5em 1em;border-left:4px solid #d98a3d}"
-    "svg .grid{stroke:#e4e4e4}svg text{font-size:11px;fill:#555}svg .y{text-anchor:end}"
-    "svg .x{text-anchor:middle}svg polyline{fill:none;stroke-width:1.5}"
-    ".c0{stroke:#3b7dd8}.c1{stroke:#d98a3d}.c2{stroke:#4a9a58}.c3{stroke:#b1486a}.c4{stroke:#"
-    "7a5bb5}"
-    ".c5{stroke:#6b6b6b}.c6{stroke:#2aa6a6}.c7{stroke:#a3a021}"
-    "svg .t0{fill:#3b7dd8}svg .t1{fill:#d98a3d}svg .t2{fill:#4a9a58}svg .t3{fill:#b1486a}"
-    "svg .t4{fill:#7a5bb5}svg .t5{fill:#6b6b6b}svg .t6{fill:#2aa6a6}svg .t7{fill:#a3a021}"
-    "</style>";
-
 // ---- what happened to the samples
 
 static void flow_row(struct html *h, const struct ledger_row *r, uint64_t all)
@@ -251,14 +228,12 @@ int report_write(struct out *o, const char *work, const char *shards, const char
         path_names_free(&names);
         return -1;
     }
-    html_raw(&h, head);
-    html_raw(&h, "<title>");
-    html_text(&h, title);
-    html_raw(&h, "</title></head><body><h1>clip-cid: ");
+    html_begin(&h, title);
+    html_raw(&h, "<h1>clip-cid: ");
     html_text(&h, title);
     html_raw(&h, "</h1>\n");
     rc = put_body(&h, work, shards, &names, &ledger, e);
-    html_raw(&h, "</body></html>\n");
+    html_end(&h);
     ledger_release(&ledger);
     path_names_free(&names);
     return rc ? rc : html_done(&h);

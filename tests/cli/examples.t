@@ -71,14 +71,14 @@ sub layout {
         spew("$set/classnames.txt", join "\n", @names, '');
         spew("$set/zeroshot_classification_templates.txt", "a {c}\n");
     }
-    make_path('emb', 'keep', 'labels', 'features', 'embed/image', 'embed/text');
+    make_path('emb', 'keep', 'groups', 'labels', 'features', 'embed/image', 'embed/text');
     return bash(<<'EOT');
 for s in shards/*.tar; do n=$(basename $s .tar); shard-read -q --size 29 $s | teacher-embed -q -m ViT --image-out embed/image/$n.npy --text-out embed/text/$n.npy; done
 cp embed/image/0000[012].npy* emb/; ls emb/*.npy >list; ls shards/*.tar >shards.list
-sem-balance -q --remove 0.3 --keep-dir keep -o /dev/null embed/image/*.npy
+sem-balance -q --remove 0.3 --keep-dir keep --groups-dir groups -o /dev/null embed/image/*.npy
 kmeans-cluster -q -k 3 -o centroids.npy --labels-dir labels embed/image/*.npy
 kmeans-cluster -q -k 2 -o cells.npy emb/*.npy
-for d in work/laion400m; do mkdir -p $d/index $d/embed data/laion400m; cp -r embed/image embed/text $d/embed/; cp -r keep labels centroids.npy $d/; done
+for d in work/laion400m; do mkdir -p $d/index $d/embed data/laion400m; cp -r embed/image embed/text $d/embed/; cp -r keep groups labels centroids.npy $d/; done
 cp shards/*.tar data/laion400m/
 for s in shards/*.tar; do shard-read -q --images no --index work/laion400m/index/$(basename $s .tar).tsv -o /dev/null $s; done
 EOT

@@ -46,6 +46,9 @@ spew('zeros', "\0" x 70000);
 spew('cut.samples', substr slurp('s.samples'), 0, 5000);
 spew('cut.npy', substr slurp('x.npy'), 0, -1);
 spew('cut.tar', substr slurp($shard), 0, 3000);
+make_path('found/index', 'found/embed/image');
+spew('found/embed/image/x.npy', slurp('x.npy'));
+spew('found/index/x.tsv', "0\tk\tok\t-\t1\t1\t1\n");
 my $distill = 'distill-train -q --student model/open_clip_config.json --tokenizer model --loss clip --batch 4 --steps 1';
 my %does = (
     'shard-read' => "-q --size 8 $shard",
@@ -55,6 +58,7 @@ my %does = (
     'distill-train' => '-q --student model/open_clip_config.json --tokenizer model --loss clip --batch 4 --steps 1 s.samples',
     'zs-eval' => '-q -m model cls',
     'cid-report' => '-q work',
+    'cid-find' => '-q --key x:0 found',
 );
 # A server of its own, where this build reads from servers.
 my $remote = system("$bin/shard-list s3://b 2>&1 | grep -q 'made without libcurl'");
