@@ -90,7 +90,10 @@ void loss_soft_add(struct loss_run *r, const struct loss_soft_block *b, float ea
               "squared distance to the teacher's embeddings")                                      \
     LOSS_TERM(siglip, LOSS_BIAS, 1, 2, "each pair by itself, sigmoid loss")                        \
     LOSS_TERM(cluster_soft, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 1, 1,                 \
-              "cross entropy against the teacher's nearest clusters")
+              "cross entropy against the teacher's nearest clusters")                              \
+    LOSS_TERM(relation, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 0, 2,                              \
+              "the teacher's similarities within a modality")                                      \
+    LOSS_TERM(align, 0, 0, 1, "distance of the pairs alone")
 
 // A term's function: loss_kind.run.
 #define LOSS_DECLARE(name, needs, rows, sums, help)                                                \

@@ -423,7 +423,7 @@ static double part_value(const struct loss_room *m, const struct loss_part *p)
             sum += (double)row[i];
         value += p->s[k].weight * (p->s[k].row ? sum : whole_sum(m, p->s[k].at));
     }
-    return value / p->den;
+    return p->plus + value / p->den;
 }
 
 double losses_values(struct losses *l, struct loss_grads *g)

@@ -62,6 +62,7 @@ enum { LOSS_PART_SUMS = 3 };
 struct loss_part {
     size_t term; // row of the table
     double den;
+    double plus; // added to it
     size_t n;
     struct {
         double weight;

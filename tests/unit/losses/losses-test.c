@@ -87,7 +87,8 @@ static void few_products(struct dev *d, struct world *w, const float *x)
     static const struct {
         const char *term;
         int most;
-    } cases[] = {{"clip", 4}, {"instance", 6}, {"affinity", 6}, {"siglip", 4}, {"feature", 0}};
+    } cases[] = {{"clip", 4},    {"instance", 6}, {"affinity", 6}, {"siglip", 4},
+                 {"feature", 0}, {"relation", 6}, {"align", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct got got;
         w->term = cases[i].term;

@@ -183,6 +183,20 @@ static inline double value(const struct world *w, const double *x, const double 
             sum += (v[i] - tv[i]) * (v[i] - tv[i]) + (t[i] - tt[i]) * (t[i] - tt[i]);
         return sum / (N * D);
     }
+    if (!strcmp(w->term, "relation")) {
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < N; j++) {
+                double a = dot(v + i * D, v + j * D) - dot(tv + i * D, tv + j * D);
+                double b = dot(t + i * D, t + j * D) - dot(tt + i * D, tt + j * D);
+                sum += (a * a + b * b) / (2 * N);
+            }
+        return sum;
+    }
+    if (!strcmp(w->term, "align")) {
+        for (int i = 0; i < N; i++)
+            sum += (1 - dot(v + i * D, t + i * D)) / N;
+        return sum;
+    }
     if (!strcmp(w->term, "siglip")) {
         for (int i = 0; i < N; i++)
             for (int j = 0; j < N; j++)

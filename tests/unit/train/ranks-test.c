@@ -250,6 +250,7 @@ int main(void)
         {&w, "instance,cluster_ce", "a sample smaller than the labels, frozen", 0.1, DIM, true,
          false},
         {&w, "affinity,feature,siglip,cluster_kl", "the other terms", 0.5, DIM, false, false},
+        {&w, "relation,align,clip", "relations", 0.5, 6, false, false},
         {&w, "cluster_soft,cluster_ce", "nearest clusters, a prior", 0.4, DIM, false, false},
         {&w, "instance,feature,clip,cluster", "maps to another width", 0.5, 6, false, false}};
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)
