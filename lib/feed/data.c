@@ -27,6 +27,8 @@ struct batch_slot {
     int32_t *tokens;            // the same, and one row more
     int32_t *labels;            // of all rows
     uint64_t *draw;             // of this rank's rows: train/drop.h
+    char *keys;                 // of the samples read
+    size_t n_keys, cap_keys;
     float *teacher[ROWS_LABELS];
     bool full;
 };
@@ -210,6 +212,19 @@ static int alloc_slots(struct train_data *d, struct err *e)
     return 0;
 }
 
+// "00000.tar\t17\tKEY"
+static int add_key(struct batch_slot *s, const struct samples_record *r, struct err *e)
+{
+    void *p = s->keys;
+    size_t n = strlen(r->shard_name) + strlen(r->key) + 24;
+    if (mem_grow(&p, &s->cap_keys, s->n_keys + n, 1, e))
+        return -1;
+    s->keys = p;
+    s->n_keys += (size_t)snprintf(s->keys + s->n_keys, n, "%s\t%llu\t%s\n", r->shard_name,
+                                  (unsigned long long)r->ordinal, r->key);
+    return 0;
+}
+
 static int lacks(struct data_part *p, enum train_lack what)
 {
     p->usable.lack[what]++;
@@ -289,7 +304,7 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
             return -1;
         shards = r.shard + 1;
         p->counts.read++;
-        if ((rc = take(d, p, s, i, &r, e)) < 0)
+        if ((rc = take(d, p, s, i, &r, e)) < 0 || (rc && add_key(s, &r, e)))
             return err_wrap(e, "%s: record %llu (%s)", r.shard_name, (unsigned long long)r.ordinal,
                             r.key);
         p->counts.used += rc > 0;
@@ -301,6 +316,7 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
 
 static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
 {
+    s->n_keys = 0;
     for (size_t i = 0; i < d->n_parts; i++) {
         struct data_part *p = &d->parts[i];
         int rc = fill_part(d, p, s, e);
@@ -309,6 +325,8 @@ static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
         train_source_pos(&p->source, &s->places[i].pos);
         s->places[i].counts = p->counts;
     }
+    s->b.keys = s->keys;
+    s->b.n_keys = s->n_keys;
     return 1;
 }
 
@@ -469,6 +487,7 @@ void train_data_close(struct train_data *d)
         free(d->slots[i].tokens);
         free(d->slots[i].labels);
         free(d->slots[i].draw);
+        free(d->slots[i].keys);
         for (int k = 0; k < ROWS_LABELS; k++)
             free(d->slots[i].teacher[k]);
     }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "formats/json.h"
 #include "model/folder.h"
 #include "system/io.h"
 #include "runs/checkpoint-dir.h"
@@ -240,12 +241,26 @@ static int open_core(struct train_run *r, struct err *e)
 }
 
 // The options of this run; a checkpoint with other options is refused.
+// --spike decides which steps are taken.
+static int add_spike(cJSON *j, const struct train_options *o, struct err *e)
+{
+    static const char *const names[] = {"stop", "skip", "rewind"};
+    if (!(o->spike > 0))
+        return 0;
+    return json_add_double(j, "spike", o->spike, e) ||
+                   json_add_string(j, "on-spike", names[o->on_spike], e)
+               ? -1
+               : 0;
+}
+
 static int settle_options(struct train_run *r, struct err *e)
 {
     struct err why;
     cJSON *is = train_setup_options(&r->core, &r->cfg, &r->inputs, e);
-    if (!is)
+    if (!is || add_spike(is, r->plan->o, e)) {
+        cJSON_Delete(is);
         return -1;
+    }
     bool extend = r->plan->o->extend;
     int rc = r->state.options ? train_options_same(r->state.options, is, extend, &why) : 0;
     cJSON_Delete(r->state.options);

@@ -11,15 +11,17 @@
 #include "system/io.h"
 #include "formats/json.h"
 
-// Whether it is a line of a step up to `step`, and no evaluation that will be made again.
+// Whether it is a line of a step up to `step`, and no evaluation or rewind after it that
+// will be made again.
 static bool wanted(const char *line, size_t n, uint64_t step, bool looked)
 {
     struct err e;
     uint64_t is;
     cJSON *j = json_parse(line, n, NULL, &e);
     bool keep = j && json_u64(j, "step", JSON_REQUIRED, &is, &e) == 1 && is <= step;
-    if (keep && is == step && !looked)
-        keep = !cJSON_HasObjectItem(j, "eval");
+    if (keep && is == step)
+        keep =
+            (looked || !cJSON_HasObjectItem(j, "eval")) && !cJSON_HasObjectItem(j, "rewound_from");
     cJSON_Delete(j);
     return keep;
 }

@@ -18,8 +18,8 @@ struct train_log {
 };
 
 // Opens a new file, or with `resume` the existing one, without lines of steps after `step`, without
-// evaluations of that step unless `looked` (runs/watch.h), and without an incomplete last line.
-// 0 or -1.
+// evaluations of that step unless `looked` (runs/watch.h), without what a rewind to it says
+// (runs/spike.h), and without an incomplete last line. 0 or -1.
 int train_log_open(struct train_log *l, const char *path, bool resume, uint64_t step, bool looked,
                    struct err *e);
 // Writes the object as a line. 0 or -1.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runs/plan.h"
+#include "runs/spike.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -162,10 +163,10 @@ static int check_clusters(const struct train_plan *p, struct err *e)
 static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
-    return watch_plan_init(&p->watch, o, e) || check_schedule(o, e) || check_locks(o, e) ||
-                   check_needs(p, e) || find_teachers(p, e) || check_clusters(p, e) ||
-                   parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
-                   find_tokenizer(p, e)
+    return train_spike_check(o, e) || watch_plan_init(&p->watch, o, e) || check_schedule(o, e) ||
+                   check_locks(o, e) || check_needs(p, e) || find_teachers(p, e) ||
+                   check_clusters(p, e) || parse_accumulate(p, e) || parse_every(p, o->every, e) ||
+                   parse_keep(p, o, e) || find_tokenizer(p, e)
                ? -1
                : 0;
 }
@@ -216,6 +217,7 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->locks = (struct clip_locks){.unlock = (int)p->o->unlock, .norms = p->o->lock_norms};
     s->layer_decay = p->o->layer_decay;
     s->ema = p->o->ema;
+    s->scale_max = p->o->scale_max;
     s->held_out = p->o->val_data;
     s->views = p->o->views;
     s->tau = p->o->cluster_prior;

@@ -65,6 +65,10 @@ struct train_options {
     bool lock_norms;
     double layer_decay; // 1: none
     double ema;         // 0: none
+    double spike;       // times the mean loss; 0: none
+    int on_spike;       // an enum spike_action
+    bool on_spike_given;
+    double scale_max; // of exp(logit_scale)
     double patch_dropout;
     uint64_t patch_dropout_until; // steps; 0: all
     bool patch_dropout_given;     // else the config's

@@ -77,25 +77,6 @@ static void save_before_failing(struct train_run *r)
                  r->checkpoint);
 }
 
-// A step that gave NaN or Inf: an error, or skipped.
-static int bad_step(struct train_run *r, double loss, double norm, struct err *e)
-{
-    const char *term = "the gradient";
-    for (size_t i = 0; i < loss_count(); i++)
-        if (!isfinite(r->core.set.losses.value[i]))
-            term = loss_kinds[i].name;
-    if (r->plan->o->skip_bad) {
-        if (!r->bad_steps++)
-            log_warn(r->log, "step %" PRIu64 ": %s is not finite; passed over", r->state.step + 1,
-                     term);
-        return 0;
-    }
-    return err_set(e,
-                   "step %" PRIu64 ": %s is not finite (loss %g, gradient norm %g); last good "
-                   "checkpoint: %s",
-                   r->state.step + 1, term, loss, norm, r->checkpoint[0] ? r->checkpoint : "none");
-}
-
 // A signal to the whole group ends the data command too, whose end may be seen before our own
 // signal.
 static bool stop_follows(void)
@@ -129,7 +110,7 @@ static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 static int compute(struct train_run *r, struct run_turn *t, double *loss, double *norm,
                    struct err *e)
 {
-    if (train_core_begin(&r->core, &t->b, e))
+    if (train_spike_before(r, &t->b, e) || train_core_begin(&r->core, &t->b, e))
         return -1;
     t->there = false;
     if (r->dev.reserve && r->state.step + 1 < r->set.optim.steps) {
@@ -148,9 +129,12 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
     if (compute(r, t, &loss, &norm, e))
         return -1;
-    bool bad = !isfinite(loss) || !isfinite(norm);
-    if (bad && bad_step(r, loss, norm, e))
-        return -1;
+    bool bad = train_spike_seen(r, loss, norm);
+    int wrong = bad ? train_spike_act(r, loss, norm, e) : 0;
+    if (wrong)
+        return wrong < 0 ? -1 : 0; // rewound: other steps come first
+    if (!bad)
+        train_spike_take(r, loss);
     r->state.step++;
     r->state.samples += n;
     train_state_take(&r->state, r->places);
@@ -262,7 +246,7 @@ static void footer(struct train_run *r)
         log_note(r->log, "%d ranks: %.3f MB sent by each in a step", r->comm->size,
                  (double)r->sent / 1e6 / (double)(r->state.step - r->begun));
     if (r->bad_steps)
-        log_warn(r->log, "%" PRIu64 " steps were not finite and passed over", r->bad_steps);
+        log_warn(r->log, "%" PRIu64 " steps went wrong and were skipped", r->bad_steps);
     train_watch_say(r);
     log_footer(r->log, r->state.samples, text);
 }
@@ -402,6 +386,7 @@ void train_run_release(struct train_run *r)
     train_log_close(&r->lines);
     train_data_close(r->data);
     train_watch_close(&r->watch);
+    train_spike_release(&r->spike);
     train_core_close(&r->core);
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);

@@ -20,6 +20,7 @@
 #include "runs/match.h"
 #include "runs/output.h"
 #include "runs/plan.h"
+#include "runs/spike.h"
 #include "runs/watch.h"
 #include "train/step.h"
 
@@ -50,6 +51,7 @@ struct train_run {
     size_t n_damaged;
     bool only_model; // with --resume: a finished model, and no checkpoint
     uint64_t bad_steps;
+    struct train_spike spike;
     uint64_t begun, sent; // step that this part began with; bytes to other ranks in its steps
     bool stopping;        // a signal to some rank asked for the end
 };

@@ -191,6 +191,8 @@ static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
     bool decays = s->layer_decay > 0 && s->layer_decay < 1;
     if (decays && json_add_double(j, "layer-decay", s->layer_decay, e))
         return -1;
+    if (s->scale_max > 0 && s->scale_max != 100 && json_add_double(j, "scale-max", s->scale_max, e))
+        return -1;
     if (s->patch_dropout > 0 &&
         (json_add_double(j, "patch-dropout", s->patch_dropout, e) ||
          (s->dropout_until && json_add_u64(j, "patch-dropout-until", s->dropout_until, e))))

@@ -117,7 +117,9 @@ static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
                    json_add_u64(j, "samples", s->samples, e) ||
                    put_place(j, &s->pos, &s->counts, e) || put_parts(j, s, e) ||
                    (s->best_step && (json_add_u64(j, "best_step", s->best_step, e) ||
-                                     json_add_double(j, "best_value", s->best_value, e)))
+                                     json_add_double(j, "best_value", s->best_value, e))) ||
+                   (s->good_steps && (json_add_u64(j, "good_steps", s->good_steps, e) ||
+                                      json_add_double(j, "mean_loss", s->mean_loss, e)))
                ? -1
                : 0;
 }
@@ -239,7 +241,9 @@ static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
                    json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
                    get_place(j, &s->pos, &s->counts, e) || get_parts(j, s, e) ||
                    json_u64(j, "best_step", JSON_OPTIONAL, &s->best_step, e) < 0 ||
-                   json_double(j, "best_value", JSON_OPTIONAL, &s->best_value, e) < 0
+                   json_double(j, "best_value", JSON_OPTIONAL, &s->best_value, e) < 0 ||
+                   json_u64(j, "good_steps", JSON_OPTIONAL, &s->good_steps, e) < 0 ||
+                   json_double(j, "mean_loss", JSON_OPTIONAL, &s->mean_loss, e) < 0
                ? -1
                : 0;
 }
@@ -361,8 +365,8 @@ int train_state_read(const char *dir, struct train_state *s, struct err *e)
 static bool is_length(const char *name)
 {
     static const char *const names[] = {
-        "steps",    "warmup",         "epochs", "epoch-samples", "schedule",
-        "cooldown", "cooldown-power", "lr-end", "patch-dropout", "patch-dropout-until"};
+        "steps",          "warmup", "epochs",        "epoch-samples",       "schedule", "cooldown",
+        "cooldown-power", "lr-end", "patch-dropout", "patch-dropout-until", "spike",    "on-spike"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i]))
             return true;

@@ -31,6 +31,8 @@ struct train_state {
     struct train_looks looks;   // runs/watch.h
     uint64_t best_step;         // --keep-best: of the best evaluation; 0: none yet
     double best_value;
+    uint64_t good_steps; // --spike: steps in the mean; 0: none is kept
+    double mean_loss;
     cJSON *options; // of the run, those that change the result; owned
 };
 

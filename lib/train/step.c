@@ -11,8 +11,8 @@
 #include "train/drop.h"
 #include "train/groups.h"
 
-static const float LN_100 = 4.60517018598809136f; // logit_scale stays in [0, ln 100]
-static const float BIAS_START = -10;              // SigLIP's b, where the model has none to train
+static const double SCALE_MAX = 100; // exp(logit_scale) stays in [1, SCALE_MAX], as open_clip's
+static const float BIAS_START = -10; // SigLIP's b, where the model has none to train
 
 static float *scalar(const struct train_core *c, enum clip_kind kind)
 {
@@ -26,7 +26,8 @@ static void fetch_scalars(struct train_core *c)
     const struct dev_ops *op = c->d->op;
     float *scale = scalar(c, CLIP_K_LOGIT_SCALE);
     float *bias = scalar(c, CLIP_K_LOGIT_BIAS);
-    op->clamp(c->d, 1, 0, LN_100, scale);
+    double most = c->set.scale_max > 0 ? c->set.scale_max : SCALE_MAX;
+    op->clamp(c->d, 1, 0, (float)log(most), scale);
     op->fetch(c->d, &c->logit_scale, scale, sizeof *scale);
     c->logit_bias = BIAS_START;
     if (bias)
@@ -305,9 +306,23 @@ int train_core_update(struct train_core *c, double *norm, struct err *e)
     return 0;
 }
 
+// Whether the loss of what is queued is above the limit, which only the host can tell: it waits.
+static int compare(struct train_core *c, struct err *e)
+{
+    struct loss_grads g = c->grads;
+    c->over = false;
+    if (!(c->limit > 0))
+        return 0;
+    if (wait_for(c, 0, e))
+        return -1;
+    c->over = losses_values(&c->set.losses, &g) > c->limit;
+    return 0;
+}
+
 int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e)
 {
-    int rc = queue_gradient(c, b, &c->grads, e) || queue_update(c, e);
+    int rc =
+        queue_gradient(c, b, &c->grads, e) || compare(c, e) || (!c->over && queue_update(c, e));
     return rc ? wait_for(c, rc, e) : 0;
 }
 
@@ -325,8 +340,9 @@ int train_core_end(struct train_core *c, double *loss, double *norm, struct err 
     if (wait_for(c, 0, e))
         return -1;
     *loss = losses_values(&c->set.losses, &c->grads);
-    counted(c, norm);
-    if (!isfinite(*loss))
+    if (!c->over)
+        counted(c, norm);
+    if (c->over || !isfinite(*loss))
         *norm = (double)NAN;
     return 0;
 }

@@ -45,6 +45,7 @@ struct train_set {
     struct clip_locks locks;        // what is not trained
     double layer_decay;             // train/groups.h; 0 or 1: none
     double ema;                     // train/average.h; 0: none
+    double scale_max;               // of exp(logit_scale); 0: 100
     double patch_dropout;           // train/drop.h; 0: none
     uint64_t dropout_until;         // steps of the optimiser with it; 0: all
     bool project;                   // a map from the student's width to the teacher's
@@ -65,6 +66,8 @@ struct train_batch {
     const uint8_t *pixels; // [n - first, size, size, 3]
     const int32_t *tokens; // [n - first, context]
     const uint64_t *draw;  // [n - first]: train/drop.h; with patch dropout
+    const char *keys;      // the samples that this rank has read: a line each, not ended by NUL
+    size_t n_keys;         // bytes
     const float *tv, *tt;  // [n, dim_t]; made unit rows here
     const int32_t *labels; // [n, n_label]
     size_t first;
@@ -82,6 +85,8 @@ struct train_core {
     size_t keep;              // patches of a picture with dropout; 0: all
     int32_t *pick;            // [piece, keep], and [patches] to draw them
     bool whole;               // at the moment without dropout
+    double limit;             // a step with a loss above it takes no update; 0: none. Costs a wait
+    bool over;                // the step at hand is one
     struct cluster_head head; // head.d NULL: none
     struct train_project project;
     struct part_sum sum, map_sum[2];      // of the model's gradients, of the maps'
@@ -146,8 +151,8 @@ int train_core_swap(struct train_core *c, struct err *e);
 // Computes the norm of all gradients into *norm and, if it is finite, takes an optimiser step. 0 or
 // -1.
 int train_core_update(struct train_core *c, double *norm, struct err *e);
-// Does both and waits for the device once, at the end. *norm is NaN if the loss was the reason that
-// no step was taken. 0 or -1.
+// Does both and waits for the device once, at the end, with c->limit once more. *norm is NaN if the
+// loss was the reason that no step was taken. 0 or -1.
 int train_core_step(struct train_core *c, const struct train_batch *b, double *loss, double *norm,
                     struct err *e);
 // Its two halves. Between them the caller may release `b` and call train_core_ahead() with the next

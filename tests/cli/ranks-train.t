@@ -90,6 +90,18 @@ for my $ranks (2, 4) {
     }
 }
 
+# Losses that jump: every rank decides alike, and the samples of all are in the file.
+sub spikes { my ($dir) = @_; return join "\0", map { s{^\Q$dir\E/}{}r . "\n" . slurp($_) } sort glob "$dir/spikes/*.tsv"; }
+for my $way ('skip', 'rewind') {
+    my $how = "$train --accumulate 2 --checkpoint-every 4 --lr 3e-3 --spike 1.01 --on-spike $way";
+    my $one = run("$how -o j1-$way " . by_part('j.parts'));
+    is(mpi(2, "$how -o j2-$way " . by_part('j.parts')), $one, "a loss that jumps, $way: 2 ranks end as one process") or diag $said;
+    ok(made("j2-$way") eq made("j1-$way") && length(made("j1-$way")) > 20_000, '... with the same bytes');
+    ok(spikes("j2-$way") eq spikes("j1-$way"), '... and the same samples');
+    my ($first) = glob "j1-$way/spikes/*.tsv";
+    is(scalar(() = slurp($first // '') =~ /^0000\d\.tar\t\d+\t[ab]\d+$/mg), 8, '... a batch of them');
+}
+
 for my $ranks (1, 2) { # after 20 samples of each part: in their second epoch, at four places
     system("cp -r p4 again$ranks");
     is(mpi($ranks, "$parted --resume-from 10 -o again$ranks " . by_part('again.parts')), 0, "by parts: 10 steps by 4 ranks, the others by $ranks") or diag $said;
