@@ -72,6 +72,7 @@ VIEWS := 0
 SEED := 1
 EVAL_SETS :=
 EVAL :=
+NEIGHBOURS := no
 AGAINST :=
 MEM := 2G
 DEVICE :=
@@ -129,7 +130,7 @@ JOBS ?= 1
 TARGETS ?=
 ONLY ?=
 VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
-	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL AGAINST MEM DEVICE T_read T_embed T_big \
+	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL NEIGHBOURS AGAINST MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA RUN WORK CONF
@@ -190,9 +191,10 @@ $(foreach v,SIZE TRAIN_SIZE MAX_TASKS,$(call whole,$v))
 # What a device or a size is the tools know; preflight asks them. Here it is one word that no shell takes apart.
 plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash),$(findstring $c,$($1))))),$(error $1 is '$($1)': it must be one plain word))
 $(foreach v,MEM DEVICE,$(call plain_word,$v))
-$(foreach v,LOCK PREFLIGHT,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
+$(foreach v,LOCK PREFLIGHT NEIGHBOURS,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(if $(filter local slurm,$(LAUNCH)),,$(error LAUNCH is '$(LAUNCH)': it must be local or slurm))
 $(if $(and $(filter slurm,$(LAUNCH)),$(filter-out 0,$(VIEWS))),$(error VIEWS is $(VIEWS): with LAUNCH=slurm the teacher's views are not made; VIEWS must be 0))
+$(if $(and $(filter slurm,$(LAUNCH)),$(filter yes,$(NEIGHBOURS))),$(error NEIGHBOURS is yes: with LAUNCH=slurm the teacher's rows of EVAL_SETS are not made; NEIGHBOURS must be no))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,AGAINST)$(call plain_path,STUDENTS)
 RESERVED := index embed against keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp suggest remote slurm cancel submit
@@ -247,7 +249,7 @@ Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
 export CID_NFS_WAIT := $(NFS_WAIT)
-log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight view-%,$1),-,$@),$(not_here))
+log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight view-% rows-%,$1),-,$@),$(not_here))
 not_here = @echo "$@ is to be made before" >&2; [ -z "$${CID_EARLY:-}" ] || : >"$$CID_EARLY"; exit 1;
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
@@ -349,7 +351,7 @@ STAMP_balance := 1 $(BALANCE) $(PROBE)$(if $(AGAINST), against $(AGAINST))
 FILES_balance := $(AGAINST)
 STAMP_cluster := 1 $(K) $(KMEANS) $(SEED)
 FILES_cluster := $(call files_in,$(KMEANS))
-STAMP_eval := 2 $(EVAL_SETS) $(EVAL)
+STAMP_eval := 2 $(EVAL_SETS) $(EVAL) $(if $(filter yes,$(NEIGHBOURS)),neighbours)
 FILES_eval := $(EVAL_SETS) $(call files_in,$(EVAL))
 define student
 STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts) $$(if $$(filter-out 0,$$(VIEWS)),$$(VIEWS) views)
@@ -551,9 +553,18 @@ $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDE
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
 	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEWED),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
 
-$(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval | $(BIN)/zs-eval
+# The teacher's rows of the evaluation sets, for the neighbours that a student shares with it.
+ROWED :=
+ifeq ($(NEIGHBOURS),yes)
+ROWED := $(foreach s,$(EVAL_SETS),$(W)/eval/rows/$(notdir $(s:%/=%)).done)
+$(ROWED): $(W)/eval/rows/%.done: $(W)/params/teacher $(W)/params/eval | $(TEACHER_CONFIG) $(BIN)/teacher-embed
+	@mkdir -p $(@D) && printf '%s\n' $(wildcard $(addsuffix /test/*.tar,$(filter $* $*/ %/$* %/$*/,$(EVAL_SETS)))) >$(@D)/$*.list
+	$(call log,rows-$*,1) $(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --shards-from $(@D)/$*.list --image-dir $(@D)/$* $(strip $(WORDS) $(ON)) -t $(T_big)
+	@touch $@
+endif
+$(STUDENTS:%=$(W)/eval/%.json): $(W)/eval/%.json: $(W)/%/$(MODEL_FILE) $(W)/params/eval $(ROWED) | $(BIN)/zs-eval
 	@mkdir -p $(@D)
-	$(call log,eval-$*,1) $(RUN_eval) $(BIN)/zs-eval -m $(W)/$* $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
+	$(call log,eval-$*,1) $(RUN_eval) $(BIN)/zs-eval -m $(W)/$* $(if $(ROWED),--teacher-image $(W)/eval/rows) $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)
 $(W)/eval/teacher.json: $(W)/params/teacher $(W)/params/eval | $(TEACHER_CONFIG) $(FIRST) $(BIN)/zs-eval
 	@mkdir -p $(@D)
 	$(call log,eval-teacher,1) $(RUN_eval) $(BIN)/zs-eval -m $(TEACHER) $(WORDS) $(ON) $(EVAL) -t $(T_big) -o $@ $(EVAL_SETS)

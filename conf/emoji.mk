@@ -14,4 +14,5 @@ TRAIN := --steps 400 --batch 128 --lr 1e-3 --warmup 40 --tokenizer conf/tokenize
 TRAIN_student :=# distill-train's defaults: instance=1,clip=1,cluster=0.1
 TRAIN_clip-only := --loss clip=1
 EVAL_SETS := $(DEMO)/eval/wds_heldout $(DEMO)/eval/wds_openmoji
+NEIGHBOURS := yes
 T_big := 0

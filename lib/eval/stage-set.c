@@ -2,6 +2,7 @@
 // One set of zs-eval: its task, its features, its result.
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "eval/inputs.h"
@@ -17,7 +18,10 @@ static int choose_task(const struct eval_job *job, const struct eval_set *s, str
     bool retrieval = s->type == EVAL_RETRIEVAL;
     if (job->o->task == EVAL_TASK_AUTO)
         return retrieval ? EVAL_TASK_RETRIEVAL : EVAL_TASK_ZEROSHOT;
+    if (job->o->task == EVAL_TASK_NEIGHBOURS)
+        return job->o->task;
     if ((job->o->task == EVAL_TASK_RETRIEVAL) != retrieval ||
+        (job->o->task == EVAL_TASK_INSTANCE && s->type != EVAL_CLASSES) ||
         (job->o->task == EVAL_TASK_PROBE && s->type == EVAL_MULTILABEL))
         return err_set(e, "'%s' is not a set for this task", s->folder);
     return job->o->task;
@@ -61,13 +65,62 @@ static int run_probe(struct eval_job *job, const struct eval_set *s,
     return rc;
 }
 
+// DIR/NAME of the set, where that is there, else DIR.
+static int teacher_folder(const struct eval_job *job, const struct eval_set *s,
+                          char path[PATH_BYTES], struct err *e)
+{
+    const char *dir = job->o->teacher_image;
+    if (path_join(path, dir, s->name, e))
+        return -1;
+    return access(path, F_OK) ? path_format(path, e, "%s", dir) : 0;
+}
+
+// Neighbours in common with the teacher, beside the task's figures.
+static int add_neighbours(struct eval_job *job, const struct eval_set *s,
+                          const struct eval_features *f, struct eval_result *r, struct err *e)
+{
+    char dir[PATH_BYTES];
+    float *rows = NULL;
+    size_t n, dim;
+    int rc = teacher_folder(job, s, dir, e) ||
+                     eval_teacher_rows(s, job->o->split, dir, &rows, &n, &dim, e) ||
+                     eval_neighbours(&job->model, f, rows, n, dim, r, e)
+                 ? -1
+                 : 0;
+    free(rows);
+    return rc;
+}
+
 static int run_task(struct eval_job *job, const struct eval_set *s, const struct eval_features *f,
                     struct eval_result *r, struct err *e)
 {
     int task = choose_task(job, s, e);
-    if (task == EVAL_TASK_PROBE)
-        return run_probe(job, s, f, r, e);
-    return task < 0 ? -1 : eval_by_type(&job->model, s, f, r, e);
+    if (task < 0)
+        return -1;
+    if (task == EVAL_TASK_NEIGHBOURS)
+        *r = (struct eval_result){.task = "neighbours", .n = f->n, .failed = f->failed};
+    int rc = task == EVAL_TASK_NEIGHBOURS ? 0
+             : task == EVAL_TASK_PROBE    ? run_probe(job, s, f, r, e)
+             : task == EVAL_TASK_INSTANCE ? eval_instance(&job->model, f, r, e)
+                                          : eval_by_type(&job->model, s, f, r, e);
+    return rc || !job->o->teacher_image ? rc : add_neighbours(job, s, f, r, e);
+}
+
+// A digest of the teacher's rows, as text.
+static int add_teacher(const struct eval_job *job, const struct eval_set *s, char *text,
+                       size_t room, struct err *e)
+{
+    char dir[PATH_BYTES], hex[DIGEST_HEX];
+    float *rows = NULL;
+    size_t n, dim;
+    int rc = teacher_folder(job, s, dir, e) ||
+             eval_teacher_rows(s, job->o->split, dir, &rows, &n, &dim, e);
+    if (!rc) {
+        digest_bytes(rows, n * dim * sizeof *rows, hex);
+        snprintf(text, room, "\n%zu %s", dim, hex);
+    }
+    free(rows);
+    return rc ? -1 : 0;
 }
 
 // What a result depends on beside model and set.
@@ -82,6 +135,8 @@ static int inputs_of(struct eval_job *job, const struct eval_set *s, char hex[DI
                      job->o->max_bad.value, (int)job->o->max_bad.percent);
     if (n < 0 || (size_t)n >= sizeof text)
         return err_set(e, "path too long: '%.100s'", job->o->model);
+    if (job->o->teacher_image && add_teacher(job, s, text + n, sizeof text - (size_t)n, e))
+        return -1;
     return eval_inputs(&job->model, s, job->o->split, chosen == EVAL_TASK_PROBE ? "train" : NULL,
                        text, hex, e);
 }

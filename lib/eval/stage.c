@@ -156,6 +156,10 @@ int eval_stage_check(const struct eval_stage_options *o, const struct cli_common
     const char *outputs[] = {common->output, o->predictions};
     if (!o->model)
         return err_set(e, "-m MODEL is needed");
+    if (o->task == EVAL_TASK_NEIGHBOURS && !o->teacher_image)
+        return err_set(e, "--task neighbours needs --teacher-image DIR");
+    if (o->teacher_image && o->features == EVAL_FEATURES_TOWER)
+        return err_set(e, "--teacher-image goes with embeddings: no --features tower");
     if (o->features == EVAL_FEATURES_TOWER && o->task != EVAL_TASK_PROBE)
         return err_set(e, "--features tower needs --task linear-probe");
     return io_check_apart(outputs, 2, NULL, 0, e);

@@ -11,14 +11,22 @@
 #include "system/log.h"
 
 // The choices of --task and --features.
-enum { EVAL_TASK_AUTO, EVAL_TASK_ZEROSHOT, EVAL_TASK_RETRIEVAL, EVAL_TASK_PROBE };
+enum {
+    EVAL_TASK_AUTO,
+    EVAL_TASK_ZEROSHOT,
+    EVAL_TASK_RETRIEVAL,
+    EVAL_TASK_PROBE,
+    EVAL_TASK_NEIGHBOURS,
+    EVAL_TASK_INSTANCE
+};
 enum { EVAL_FEATURES_EMBEDDING, EVAL_FEATURES_TOWER };
 
 // The options of zs-eval(1), by their names.
 struct eval_stage_options {
     const char *model, *split, *tokenizer, *classnames, *templates, *cache, *predictions, *device;
-    int task, features; // as above
-    int dtype;          // enum dev_type
+    const char *teacher_image; // folder; NULL: no neighbours
+    int task, features;        // as above
+    int dtype;                 // enum dev_type
     uint64_t batch, confusions, seed, iterations;
     double c, min_acc1;
     bool shortcuts, min_given; // min_given: --min-acc1

@@ -52,6 +52,22 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
                       const struct eval_features *train, const struct eval_features *test, double c,
                       int max_iterations, uint64_t seed, struct eval_result *r, struct err *e);
 
+// The teacher's rows of a split, DIR/STEM.npy for shard STEM.tar: *rows [*n, *dim], the caller's to
+// free, after -1 too. 0 or -1.
+int eval_teacher_rows(const struct eval_set *s, const char *split, const char *dir, float **rows,
+                      size_t *n, size_t *dim, struct err *e);
+// Adds to r "neighbours@1", "@10" and "@100", shares of the teacher's nearest pictures that are the
+// model's too, as far as there are so many, and "mean_cosine" where the widths agree. `rows` are
+// used up. Rows of zeros on either side are left out. 0 or -1.
+int eval_neighbours(const struct eval_model *m, const struct eval_features *f, float *rows,
+                    size_t n, size_t dim, struct eval_result *r, struct err *e);
+// Instance retrieval: each picture asks for the others of its group (the set's class numbers): mAP
+// and recall@1, 5, 10. One alone in its group is no query. 0 or -1.
+int eval_instance(const struct eval_model *m, const struct eval_features *f, struct eval_result *r,
+                  struct err *e);
+// Of a ranking, best first; 0 without positives.
+double eval_average_precision(const bool *positive, size_t n);
+
 // Value of a figure by its name; NaN when there is none.
 double eval_result_figure(const struct eval_result *r, const char *name);
 // The figures as "metrics" and "intervals", and the counts, into `o`. 0 or -1.

@@ -169,4 +169,11 @@ is(planned('VIEWS=2'), '', '... once');
 is(planned('VIEWS=3'), 'eval-student report train-student view-2', 'one more is one more');
 isnt(make('VIEWS=2 LAUNCH=slurm'), 0, 'views with Slurm');
 like($said, qr/VIEWS is 2: with LAUNCH=slurm/, '... are refused');
+# ---- neighbours in common with the teacher
+is(make(), 0, 'without views once more') or diag $said;
+is(planned('NEIGHBOURS=yes'), 'eval-student eval-teacher report rows-wds_things', 'neighbours');
+is(make('NEIGHBOURS=yes'), 0, '... are counted') or diag $said;
+like(slurp("$w/eval/student.json"), qr/"neighbours\@1":/, '... among the figures of the student');
+like(slurp("$w/report.html"), qr/neighbours\@1 <b>/, '... and in the report');
+is(planned('NEIGHBOURS=yes'), '', '... once');
 done_testing();

@@ -356,6 +356,14 @@ static int open_model(struct tokenizer **t)
     return 0;
 }
 
+static void test_average_precision(void)
+{
+    const bool ranking[] = {true, false, true}, none[] = {false, false};
+    double ap = eval_average_precision(ranking, 3);
+    ok(fabs(ap - 5.0 / 6) < 1e-12, "average precision of + - +: %.4f", ap);
+    ok(eval_average_precision(none, 2) == 0, "without positives 0");
+}
+
 int main(void)
 {
     struct tokenizer *t;
@@ -370,6 +378,7 @@ int main(void)
     test_retrieval();
     test_no_picture_at_all();
     test_probe();
+    test_average_precision();
     tokenizer_free(t);
     clip_model_release(&clip);
     dev_close(&dev);
