@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Starting a model from a folder (model/weights.h).
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,8 +12,9 @@ static int differ(const char *what, double from, double to, struct err *e)
     return from == to ? 0 : err_set(e, "its %s is %g, this model's %g", what, from, to);
 }
 
+// any_head: the projection may be another.
 static int compare_tower(const struct clip_tower *a, const struct clip_tower *b, const char *name,
-                         struct err *e)
+                         bool any_head, struct err *e)
 {
     const struct {
         const char *what;
@@ -39,8 +41,8 @@ static int compare_tower(const struct clip_tower *a, const struct clip_tower *b,
         {"pool's heads", a->pool_heads, b->pool_heads},
         {"pool's MLP width", a->pool_mlp, b->pool_mlp},
         {"pool's queries", a->pool_queries, b->pool_queries},
-        {"projection", !a->no_head, !b->no_head},
-        {"projection's bias", a->head_bias, b->head_bias},
+        {"projection", any_head || !a->no_head, any_head || !b->no_head},
+        {"projection's bias", any_head || a->head_bias, any_head || b->head_bias},
         {"causal mask", !a->no_mask, !b->no_mask},
         {"kind of token that is read", a->read, b->read},
         {"class token behind the text", a->class_last, b->class_last},
@@ -58,8 +60,8 @@ static int compare(const struct clip_config *a, const struct clip_config *b, str
 {
     if (a->has_logit_bias && !b->has_logit_bias)
         return err_set(e, "it has a logit_bias, this model has none");
-    return compare_tower(&a->vision, &b->vision, "vision", e) ||
-                   compare_tower(&a->text, &b->text, "text", e) ||
+    return compare_tower(&a->vision, &b->vision, "vision", false, e) ||
+                   compare_tower(&a->text, &b->text, "text", false, e) ||
                    differ("embed_dim", a->embed_dim, b->embed_dim, e) ||
                    differ("patch_size", a->patch_size, b->patch_size, e) ||
                    differ("vocab_size", a->vocab, b->vocab, e)
@@ -111,6 +113,99 @@ int clip_weights_load_into(const char *folder, const struct clip_table *t, float
     if (clip_weights_open(&w, folder, e))
         return -1;
     int rc = compare(&w.table.cfg, &t->cfg, e) || load(&w, t, flat, e);
+    clip_weights_close(&w);
+    return rc ? err_wrap(e, "%s", folder) : 0;
+}
+
+// -- part of a folder
+
+static int compare_wanted(const struct clip_config *a, const struct clip_config *b,
+                          const struct clip_taking *k, struct err *e)
+{
+    if (k->tower[CLIP_VISION] && (compare_tower(&a->vision, &b->vision, "vision", true, e) ||
+                                  differ("patch_size", a->patch_size, b->patch_size, e)))
+        return -1;
+    return k->tower[CLIP_TEXT] && (compare_tower(&a->text, &b->text, "text", true, e) ||
+                                   differ("vocab_size", a->vocab, b->vocab, e))
+               ? -1
+               : 0;
+}
+
+static bool is_logit(const struct clip_tensor *t)
+{
+    return t->kind == CLIP_K_LOGIT_SCALE || t->kind == CLIP_K_LOGIT_BIAS;
+}
+
+static bool wanted(const struct clip_taking *k, const struct clip_tensor *t)
+{
+    return is_logit(t) ? k->logits : k->tower[t->tower];
+}
+
+static bool same_shape(const struct clip_tensor *a, const struct clip_tensor *b)
+{
+    bool same = a->rank == b->rank;
+    for (int i = 0; same && i < a->rank; i++)
+        same = a->shape[i] == b->shape[i];
+    return same;
+}
+
+static int take(const struct clip_weights *w, const struct clip_table *t, size_t k,
+                struct clip_taking *into, float *flat, struct err *e)
+{
+    const struct clip_tensor *to = &t->t[k];
+    int i = clip_table_find(&w->table, to->tower, to->kind, to->layer);
+    const struct clip_tensor *from = i < 0 ? NULL : &w->table.t[i];
+    bool head = to->kind == CLIP_K_HEAD || to->kind == CLIP_K_HEAD_B || is_logit(to);
+    int rc = 0;
+    into->how[k] = CLIP_TAKE_NEW;
+    if (from && same_shape(from, to)) {
+        if (flat)
+            clip_weights_get(w, (size_t)i, flat + to->offset);
+        into->how[k] = CLIP_TAKE_SAME;
+    } else if (from && to->kind == CLIP_K_POS && from->shape[1] == to->shape[1]) {
+        rc = flat ? load_positions(w, (size_t)i, t, to, flat + to->offset, e) : 0;
+        into->how[k] = CLIP_TAKE_RESIZED;
+    } else if (!head) {
+        rc = err_set(e, "its %s has another size", to->name);
+    }
+    if (i >= 0)
+        clip_weights_drop(w, (size_t)i);
+    return rc;
+}
+
+// Tensors of the folder that are wanted and that the model has not, or has otherwise.
+static void list_others(const struct clip_weights *w, const struct clip_table *t,
+                        struct clip_taking *k)
+{
+    for (size_t i = 0; i < w->table.n; i++) {
+        const struct clip_tensor *from = &w->table.t[i];
+        int to = clip_table_find(t, from->tower, from->kind, from->layer);
+        size_t n = strlen(k->other);
+        if (!wanted(k, from) || (to >= 0 && k->how[to] != CLIP_TAKE_NEW))
+            continue;
+        if (n + strlen(from->name) + 3 < sizeof k->other)
+            snprintf(k->other + n, sizeof k->other - n, "%s%s", n ? ", " : "", from->name);
+    }
+}
+
+int clip_weights_take(const char *folder, const struct clip_table *t, struct clip_taking *k,
+                      float *flat, struct err *e)
+{
+    struct clip_weights w;
+    if (clip_weights_open(&w, folder, e))
+        return -1;
+    int rc = compare_wanted(&w.table.cfg, &t->cfg, k, e);
+    for (size_t i = 0; i < t->n && !rc; i++) {
+        k->how[i] = CLIP_TAKE_NONE;
+        if (wanted(k, &t->t[i]))
+            rc = take(&w, t, i, k, flat, e);
+    }
+    const struct clip_preprocess *a = &w.table.cfg.preprocess, *b = &t->cfg.preprocess;
+    k->other_pictures = k->tower[CLIP_VISION] && (memcmp(a->mean, b->mean, sizeof a->mean) ||
+                                                  memcmp(a->std, b->std, sizeof a->std));
+    k->other[0] = '\0';
+    if (!rc)
+        list_others(&w, t, k);
     clip_weights_close(&w);
     return rc ? err_wrap(e, "%s", folder) : 0;
 }

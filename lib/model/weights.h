@@ -59,4 +59,18 @@ void clip_weights_drop(const struct clip_weights *w, size_t i);
 int clip_weights_load_into(const char *folder, const struct clip_table *t, float *flat,
                            struct err *e);
 
+// What became of a tensor of the model.
+enum clip_take { CLIP_TAKE_NONE, CLIP_TAKE_SAME, CLIP_TAKE_RESIZED, CLIP_TAKE_NEW };
+struct clip_taking {
+    bool tower[2], logits; // wanted: towers, logit_scale and logit_bias
+    uint8_t *how;          // [t->n], an enum clip_take; NONE: not wanted. The caller's
+    char other[256];       // names of tensors of the folder that were wanted and have no place here
+    bool other_pictures;   // its image tower was made for another mean or standard deviation
+};
+// The same for part of a model: what is wanted of a folder, into flat, which has first values
+// already (NULL: nothing is read, the report is made all the same). A projection of another width,
+// or one that the folder has not, stays new; every other size must agree. 0 or -1.
+int clip_weights_take(const char *folder, const struct clip_table *t, struct clip_taking *k,
+                      float *flat, struct err *e);
+
 #endif

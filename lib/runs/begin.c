@@ -273,7 +273,7 @@ static int load_weights(struct train_run *r, struct err *e)
     const struct train_options *o = r->plan->o;
     if (r->checkpoint[0])
         return train_checkpoint_load(r->checkpoint, &r->core, &r->state, e);
-    return train_setup_weights(&r->core, o->init, o->seed, e);
+    return train_setup_weights(&r->core, o, r->log, e);
 }
 
 // The clock continues where the earlier parts of the run stopped.

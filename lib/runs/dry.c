@@ -22,14 +22,15 @@ static int check_student(const struct train_plan *p, struct clip_config *c, stru
                          struct err *e)
 {
     const struct train_options *o = p->o;
-    struct clip_weights w;
+    struct clip_table table;
     if (train_setup_config(c, o->student, o->init, NULL, p->needs & LOSS_BIAS, e))
         return -1;
-    if (o->init) {
-        if (clip_weights_open(&w, o->init, e))
-            return -1;
-        clip_weights_close(&w);
-    }
+    if (clip_table_init(&table, c, e))
+        return -1;
+    int rc = train_init_take(&table, o, NULL, log, e);
+    clip_table_release(&table);
+    if (rc)
+        return -1;
     log_note(log, "student: %s, %d columns, pictures of %d", o->student ? o->student : o->init,
              c->embed_dim, c->image_size);
     struct tokenizer *t = clip_tokenizer_open(p->tokenizer, c, e);

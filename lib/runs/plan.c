@@ -90,10 +90,11 @@ static int parse_accumulate(struct train_plan *p, struct err *e)
 static int find_tokenizer(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
-    const char *from = o->tokenizer ? o->tokenizer : o->init ? o->init : o->student;
+    const char *folder = o->init_text ? o->init_text : o->init;
+    const char *from = o->tokenizer ? o->tokenizer : folder ? folder : o->student;
     if (snprintf(p->tokenizer, sizeof p->tokenizer, "%s", from) >= (int)sizeof p->tokenizer)
         return err_set(e, "'%s': the name is too long", from);
-    if (o->tokenizer || o->init)
+    if (o->tokenizer || folder)
         return 0;
     char *slash = strrchr(p->tokenizer, '/');
     if (slash)
@@ -120,8 +121,10 @@ static int check_schedule(const struct train_options *o, struct err *e)
 static int check_locks(const struct train_options *o, struct err *e)
 {
     const char *tower = o->lock == 1 ? "image" : "text";
-    if (o->lock && !o->init)
-        return err_set(e, "--lock %s keeps a tower as it is: it needs --init MODEL", tower);
+    if (o->lock && !o->init && !(o->lock == 1 ? o->init_image : o->init_text))
+        return err_set(e,
+                       "--lock %s keeps a tower as it is: it needs --init MODEL or --init-%s MODEL",
+                       tower, tower);
     if (o->unlock && !o->lock)
         return err_set(e, "--unlock %" PRIu64 " needs --lock image or --lock text", o->unlock);
     return 0;

@@ -20,9 +20,10 @@
 
 // The options of distill-train, as given. Names that may be absent are NULL.
 struct train_options {
-    const char *student, *init; // config of the student; model folder to start from
-    const char *tokenizer;      // NULL: beside the config, or in the folder
-    const char *output;         // folder of the model, its checkpoints and log
+    const char *student, *init;         // config of the student; model folder to start from
+    const char *init_image, *init_text; // folders that give one tower each
+    const char *tokenizer;              // NULL: beside the config, or in the folder
+    const char *output;                 // folder of the model, its checkpoints and log
     const char *path, *command; // stream of samples ("-": standard input), or what writes it
     const char *teacher_image, *teacher_text; // folders, a file a shard (train/teachers.h)
     const char *labels;                       // folder, a file a shard

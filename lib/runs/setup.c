@@ -107,20 +107,6 @@ int train_setup_centroids(struct train_core *c, const char *path, struct err *e)
     return rc;
 }
 
-int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e)
-{
-    float *flat = mem_alloc(c->table.n_flat, sizeof *flat, e);
-    if (!flat)
-        return -1;
-    for (size_t i = 0; i < c->table.n; i++)
-        clip_init_tensor(&c->table, i, seed, flat + c->table.t[i].offset);
-    int rc = init ? clip_weights_load_into(init, &c->table, flat, e) : 0;
-    if (!rc)
-        rc = train_core_load(c, flat, e);
-    free(flat);
-    return rc;
-}
-
 // A short name for a config: the digest of its JSON.
 static int config_digest(const struct clip_config *c, char hex[DIGEST_HEX], struct err *e)
 {

@@ -12,6 +12,8 @@
 #include "base/err.h"
 #include "formats/samples.h"
 #include "runs/match.h"
+#include "runs/plan.h"
+#include "system/log.h"
 #include "train/step.h"
 
 // The student's config: a file, or the config of the folder `init` when file is NULL; its
@@ -26,8 +28,13 @@ void train_setup_memory_text(const struct train_memory *m, char *text, size_t ro
 int train_setup_centroid_size(const char *path, struct train_set *s, struct err *e);
 // Then the centroids themselves, into the open core. 0 or -1.
 int train_setup_centroids(struct train_core *c, const char *path, struct err *e);
-// First weights: open_clip's initialisation, or a model folder's. 0 or -1.
-int train_setup_weights(struct train_core *c, const char *init, uint64_t seed, struct err *e);
+// First weights: open_clip's initialisation, and over it what the folders of --init, --init-image
+// and --init-text give, which is noted. 0 or -1.
+int train_setup_weights(struct train_core *c, const struct train_options *o, struct log *log,
+                        struct err *e);
+// The latter alone, into flat, which has first values; NULL: checked and noted only. 0 or -1.
+int train_init_take(const struct clip_table *t, const struct train_options *o, float *flat,
+                    struct log *log, struct err *e);
 // The options of a run that change its result, which --resume compares (train_options_same). `id`:
 // the inputs. A new object, or NULL with e set.
 cJSON *train_setup_options(const struct train_core *c, const struct clip_config *cfg,
