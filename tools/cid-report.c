@@ -9,6 +9,7 @@
 #include "system/cli.h"
 #include "system/io.h"
 #include "system/log.h"
+#include "find/set.h"
 #include "report/report.h"
 
 static const char *shards, *title;
@@ -47,7 +48,7 @@ static int write_sums(struct out *o, const char *work, struct err *e)
     struct ledger l;
     char *text = NULL;
     size_t n = 0;
-    if (report_names_get(&names, work, e))
+    if (find_names_get(&names, work, e))
         return -1;
     if (names.n == 0 && access(work, X_OK)) {
         path_names_free(&names);

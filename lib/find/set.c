@@ -8,8 +8,18 @@
 
 #include "base/mem.h"
 #include "formats/npy.h"
-#include "report/report.h"
 #include "search/dot-block.h"
+
+int find_names_get(struct path_names *s, const char *work, struct err *e)
+{
+    char path[PATH_BYTES];
+    *s = (struct path_names){0};
+    if (path_format(path, e, "%s/index", work) || path_names_of(s, path, ".tsv", e))
+        return -1;
+    for (size_t i = 0; i < s->n; i++)
+        s->names[i][strlen(s->names[i]) - 4] = '\0';
+    return 0;
+}
 
 // Takes the shards without embeddings out of the list; a path for each of the others.
 static int list_paths(struct find_set *s, const char *of, char **paths, struct err *e)
@@ -40,7 +50,7 @@ static int list_paths(struct find_set *s, const char *of, char **paths, struct e
 int find_set_open(struct find_set *s, const char *work, const char *of, int threads, struct err *e)
 {
     *s = (struct find_set){.work = work, .threads = threads};
-    if (report_names_get(&s->names, work, e))
+    if (find_names_get(&s->names, work, e))
         return -1;
     size_t n = s->names.n;
     char **paths = mem_alloc(n + 1, sizeof *paths, e);

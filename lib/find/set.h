@@ -13,6 +13,9 @@
 
 #define FIND_NONE UINT64_MAX
 
+// The names of the shards with an index in `work`, "00000", sorted; freed with path_names_free.
+int find_names_get(struct path_names *s, const char *work, struct err *e);
+
 struct find_set {
     const char *work;
     struct path_names names;      // of the shards that have embeddings; part i of files is names[i]

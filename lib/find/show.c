@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "report/html.h"
-#include "report/report.h"
+#include "page/html.h"
+#include "page/pictures.h"
 #include "system/io.h"
 
 enum { KEY_ROOM = 256 };
 
 // The pictures of a hit: its own, and that of the row it is compared with.
-static int pick_rows(const struct find_show *o, const struct find_top *top, struct report_picks *p,
+static int pick_rows(const struct find_show *o, const struct find_top *top, struct page_picks *p,
                      struct err *e)
 {
     p->pick = mem_alloc(top->n * 2 + 1, sizeof *p->pick, e);
@@ -24,10 +24,10 @@ static int pick_rows(const struct find_show *o, const struct find_top *top, stru
             uint64_t in_shard;
             size_t shard = find_set_shard(o->set, rows[k], &in_shard);
             p->pick[p->n++] =
-                (struct report_pick){.shard = (uint32_t)shard, .ordinal = in_shard, .set = (int)i};
+                (struct page_pick){.shard = (uint32_t)shard, .ordinal = in_shard, .set = (int)i};
         }
     }
-    return o->shards ? report_pick_load(o->shards, &o->set->names, p, e) : 0;
+    return o->shards ? page_picks_load(o->shards, &o->set->names, p, e) : 0;
 }
 
 // Text as a cell of a table: no TAB, no end of line.
@@ -64,7 +64,7 @@ static int put_place(const struct find_show *o, struct out *out, uint64_t row, s
 }
 
 static int put_hit(const struct find_show *o, struct out *out, const struct find_hit *h,
-                   const struct report_pick *p, struct err *e)
+                   const struct page_pick *p, struct err *e)
 {
     char cosine[32];
     snprintf(cosine, sizeof cosine, "%.6f", h->cosine);
@@ -84,7 +84,7 @@ static int put_hit(const struct find_show *o, struct out *out, const struct find
 }
 
 static int put_table(const struct find_show *o, const struct find_top *top,
-                     const struct report_picks *p, const char *output, struct err *e)
+                     const struct page_picks *p, const char *output, struct err *e)
 {
     static const char head[] = "cosine\tshard\trow\tkey\tcluster\tkept\tcaption",
                       more[] = "\tother_shard\tother_row\tother_key\tother_caption";
@@ -105,7 +105,7 @@ static int put_table(const struct find_show *o, const struct find_top *top,
 
 // ---- the page
 
-static void put_picture(const struct find_show *o, struct html *h, const struct report_pick *p)
+static void put_picture(const struct find_show *o, struct html *h, const struct page_pick *p)
 {
     char row[64];
     snprintf(row, sizeof row, " row %llu ", (unsigned long long)p->ordinal);
@@ -128,7 +128,7 @@ static void put_picture(const struct find_show *o, struct html *h, const struct 
 }
 
 static void put_figure(const struct find_show *o, struct html *h, const struct find_hit *hit,
-                       const struct report_pick *p)
+                       const struct page_pick *p)
 {
     int64_t cluster = find_set_value(o->set, "labels", hit->row),
             kept = find_set_value(o->set, "keep", hit->row);
@@ -149,7 +149,7 @@ static void put_figure(const struct find_show *o, struct html *h, const struct f
 }
 
 static int put_page(const struct find_show *o, const struct find_top *top,
-                    const struct report_picks *p, struct err *e)
+                    const struct page_picks *p, struct err *e)
 {
     struct out out;
     if (out_open(&out, o->page, e))
@@ -174,11 +174,11 @@ static int put_page(const struct find_show *o, const struct find_top *top,
 int find_show(const struct find_show *o, const struct find_top *top, const char *output,
               struct err *e)
 {
-    struct report_picks p = {0};
+    struct page_picks p = {0};
     int rc = pick_rows(o, top, &p, e) || put_table(o, top, &p, output, e) ||
                      (o->page && put_page(o, top, &p, e))
                  ? -1
                  : 0;
-    report_picks_free(&p);
+    page_picks_free(&p);
     return rc;
 }

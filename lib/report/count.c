@@ -13,17 +13,6 @@
 
 const char *const report_stages[] = {"read", "balance", "cluster", NULL};
 
-int report_names_get(struct path_names *s, const char *work, struct err *e)
-{
-    char path[PATH_BYTES];
-    *s = (struct path_names){0};
-    if (path_format(path, e, "%s/index", work) || path_names_of(s, path, ".tsv", e))
-        return -1;
-    for (size_t i = 0; i < s->n; i++)
-        s->names[i][strlen(s->names[i]) - 4] = '\0';
-    return 0;
-}
-
 // ---- one shard
 
 // What the index says of each row.

@@ -7,6 +7,7 @@
 
 #include "report/log.h"
 #include "report/parts.h"
+#include "find/set.h"
 #include "report/report.h"
 
 enum { SETS = 8, EACH = 10, LINE_BYTES = 300 };
@@ -84,7 +85,7 @@ static int put_damage(struct html *h, const char *work, struct err *e)
 
 // ---- pictures
 
-static void put_picture(struct html *h, const struct report_pick *k, const char *shard)
+static void put_picture(struct html *h, const struct page_pick *k, const char *shard)
 {
     if (!k->data)
         return;
@@ -100,7 +101,7 @@ static void put_picture(struct html *h, const struct report_pick *k, const char 
 }
 
 static void put_picks(struct html *h, const char *title, const char *what,
-                      const struct path_names *names, const struct report_picks *p)
+                      const struct path_names *names, const struct page_picks *p)
 {
     if (p->n == 0)
         return;
@@ -117,19 +118,19 @@ static void put_picks(struct html *h, const char *title, const char *what,
 }
 
 typedef int pick_fn(const char *, const struct path_names *, uint64_t, size_t, size_t,
-                    struct report_picks *, struct err *);
+                    struct page_picks *, struct err *);
 
 static int put_pictures(struct html *h, const char *work, const char *shards,
                         const struct path_names *names, uint64_t rows, pick_fn *fn,
                         const char *title, const char *what, struct err *e)
 {
-    struct report_picks p;
+    struct page_picks p;
     if (fn(work, names, rows, SETS, EACH, &p, e))
         return -1;
-    int rc = shards ? report_pick_load(shards, names, &p, e) : 0;
+    int rc = shards ? page_picks_load(shards, names, &p, e) : 0;
     if (rc == 0)
         put_picks(h, title, what, names, &p);
-    report_picks_free(&p);
+    page_picks_free(&p);
     return rc;
 }
 
@@ -220,7 +221,7 @@ int report_write(struct out *o, const char *work, const char *shards, const char
     struct html h = {.o = o, .e = e};
     struct path_names names;
     struct ledger ledger;
-    if (report_names_get(&names, work, e))
+    if (find_names_get(&names, work, e))
         return -1;
     int rc = check_folder(work, &names, e);
     rc = rc ? rc : report_ledger(work, &names, names.n > 0, &ledger, e);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "report/html.h"
+#include "page/html.h"
 #include "base/path.h"
 
 // The head of the page: data, teacher, balance, clusters, students, versions, date, from the files

@@ -101,13 +101,13 @@ struct work {
     size_t each;
     int64_t *value; // [n_sets]: the set's number
     size_t *have;   // [n_sets]
-    struct report_picks *picks;
+    struct page_picks *picks;
 };
 
 static int pick_value(void *user, const struct cell *c, struct err *e)
 {
     struct work *w = user;
-    struct report_picks *p = w->picks;
+    struct page_picks *p = w->picks;
     size_t set = 0;
     while (set < p->n_sets && w->value[set] != c->value)
         set++;
@@ -117,8 +117,7 @@ static int pick_value(void *user, const struct cell *c, struct err *e)
     if (mem_grow(&grown, &p->cap, p->n + 1, sizeof *p->pick, e))
         return -1;
     p->pick = grown;
-    p->pick[p->n++] =
-        (struct report_pick){.shard = c->shard, .ordinal = c->ordinal, .set = (int)set};
+    p->pick[p->n++] = (struct page_pick){.shard = c->shard, .ordinal = c->ordinal, .set = (int)set};
     w->have[set]++;
     return 0;
 }
@@ -156,7 +155,7 @@ static struct sized *ranking(const struct counts *k, uint32_t least, size_t *n, 
 
 static int by_set(const void *a, const void *b)
 {
-    const struct report_pick *x = a, *y = b;
+    const struct page_pick *x = a, *y = b;
     if (x->set != y->set)
         return x->set - y->set;
     if (x->shard != y->shard)
@@ -166,12 +165,12 @@ static int by_set(const void *a, const void *b)
 
 // Chooses sets among the ranking (the first ones, or evenly spread) and picks their first members.
 static int pick(const struct column *c, uint32_t least, bool spread, size_t sets, size_t each,
-                struct report_picks *p, struct err *e)
+                struct page_picks *p, struct err *e)
 {
     struct counts counts = {0};
     struct work w = {.each = each, .picks = p};
     size_t n = 0;
-    *p = (struct report_picks){0};
+    *p = (struct page_picks){0};
     int rc = column_each(c, count_value, &counts, e);
     struct sized *rank = rc == 0 ? ranking(&counts, least, &n, e) : NULL;
     counts_release(&counts);
@@ -197,19 +196,19 @@ static int pick(const struct column *c, uint32_t least, bool spread, size_t sets
     free(w.have);
     free(w.value);
     if (rc)
-        report_picks_free(p);
+        page_picks_free(p);
     return rc;
 }
 
 int report_pick_groups(const char *work, const struct path_names *s, uint64_t rows, size_t sets,
-                       size_t each, struct report_picks *p, struct err *e)
+                       size_t each, struct page_picks *p, struct err *e)
 {
     const struct column c = {work, "groups", "group", s, rows, "the index"};
     return pick(&c, 2, false, sets, each, p, e);
 }
 
 int report_pick_clusters(const char *work, const struct path_names *s, uint64_t rows, size_t sets,
-                         size_t each, struct report_picks *p, struct err *e)
+                         size_t each, struct page_picks *p, struct err *e)
 {
     char path[PATH_BYTES];
     struct npy a;
@@ -225,13 +224,4 @@ int report_pick_clusters(const char *work, const struct path_names *s, uint64_t 
         npy_close(&a);
     }
     return pick(&c, 3, true, sets, each, p, e);
-}
-
-void report_picks_free(struct report_picks *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        free(p->pick[i].data);
-    free(p->pick);
-    free(p->set_size);
-    *p = (struct report_picks){0};
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "report/html.h"
+#include "page/html.h"
 
 #include <math.h>
 #include <stdarg.h>

@@ -8,7 +8,7 @@
 
 #include "image/thumb.h"
 #include "base/mem.h"
-#include "report/report.h"
+#include "page/pictures.h"
 #include "remote/remote.h"
 #include "shards/shard.h"
 
@@ -35,7 +35,7 @@ static char *base64(const char *prefix, const uint8_t *d, size_t n, struct err *
     return out;
 }
 
-static int fill(struct report_pick *k, const struct shard_sample *s, struct thumb *t, struct err *e)
+static int fill(struct page_pick *k, const struct shard_sample *s, struct thumb *t, struct err *e)
 {
     struct err ignored; // a picture that cannot be shown is counted elsewhere
     snprintf(k->key, sizeof k->key, "%s", s->key);
@@ -48,7 +48,7 @@ static int fill(struct report_pick *k, const struct shard_sample *s, struct thum
     return k->data ? 0 : -1;
 }
 
-static bool wanted_here(const struct report_picks *p, uint32_t shard, uint64_t ordinal)
+static bool wanted_here(const struct page_picks *p, uint32_t shard, uint64_t ordinal)
 {
     for (size_t i = 0; i < p->n; i++)
         if (p->pick[i].shard == shard && p->pick[i].ordinal == ordinal)
@@ -58,7 +58,7 @@ static bool wanted_here(const struct report_picks *p, uint32_t shard, uint64_t o
 
 // All picks of one shard in one pass, other samples by their headers; what lies behind damage stays
 // without.
-static int load_shard(const char *path, uint32_t shard, struct report_picks *p, struct remote *r,
+static int load_shard(const char *path, uint32_t shard, struct page_picks *p, struct remote *r,
                       struct thumb *t, struct err *e)
 {
     uint64_t last = 0;
@@ -92,8 +92,8 @@ static int load_shard(const char *path, uint32_t shard, struct report_picks *p, 
     return rc;
 }
 
-int report_pick_load(const char *shards, const struct path_names *s, struct report_picks *p,
-                     struct err *e)
+int page_picks_load(const char *shards, const struct path_names *s, struct page_picks *p,
+                    struct err *e)
 {
     const struct remote_options o = REMOTE_DEFAULTS;
     struct remote *r = remote_new(&o, e);
@@ -107,4 +107,13 @@ int report_pick_load(const char *shards, const struct path_names *s, struct repo
     thumb_release(&t);
     remote_free(r);
     return rc;
+}
+
+void page_picks_free(struct page_picks *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        free(p->pick[i].data);
+    free(p->pick);
+    free(p->set_size);
+    *p = (struct page_picks){0};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a page looks: light and dark, on paper, on a phone. One file, no reference outside. Text has
 // a contrast of at least 4.5 with its ground, lines of 3.
-#include "report/html.h"
+#include "page/html.h"
 
 static const char head[] =
     "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
