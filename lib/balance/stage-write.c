@@ -150,12 +150,34 @@ static int add_figures(cJSON *o, const struct balance_stage *j, struct err *e)
     return 0;
 }
 
+// Pairs of a distance and the share of the usable rows that is kept at it, up to what was looked
+// at.
+static int add_shares(cJSON *o, const struct balance_stage *j, struct err *e)
+{
+    enum { STEPS = 50 };
+    const struct balance_result *r = &j->result;
+    cJSON *list = r->reach > 0 && r->usable ? json_add_array(o, "shares", e) : NULL;
+    if (!list)
+        return r->reach > 0 && r->usable ? -1 : 0;
+    size_t under = 0;
+    for (int i = 0; i <= STEPS; i++) {
+        double both[] = {r->reach * i / STEPS, 0};
+        while (under < r->n_merges && r->merges[under] < both[0])
+            under++;
+        both[1] = (double)(r->usable - under) / (double)r->usable;
+        cJSON *pair = cJSON_CreateDoubleArray(both, 2);
+        if (!pair || !cJSON_AddItemToArray(list, pair))
+            return err_set(e, "out of memory");
+    }
+    return 0;
+}
+
 static int write_report(struct balance_stage *j, struct err *e)
 {
     cJSON *o = cJSON_CreateObject();
     int r = o ? 0 : err_set(e, "out of memory");
     if (!r)
-        r = add_figures(o, j, e) ||
+        r = add_figures(o, j, e) || add_shares(o, j, e) ||
             balance_report_groups(o, &j->result, &j->files, j->o->biggest, BALANCE_MEMBERS, e) ||
             json_write_file(j->common->output, o, e);
     cJSON_Delete(o);

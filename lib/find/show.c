@@ -109,15 +109,7 @@ static void put_picture(const struct find_show *o, struct html *h, const struct 
 {
     char row[64];
     snprintf(row, sizeof row, " row %llu ", (unsigned long long)p->ordinal);
-    if (p->data) {
-        html_raw(h, "<img alt='");
-        html_text(h, p->caption);
-        html_raw(h, "' src='data:");
-        html_raw(h, p->data);
-        html_raw(h, "'>");
-    } else {
-        html_raw(h, "<div class='none'>no picture</div>");
-    }
+    page_put_picture(h, p);
     html_raw(h, "<figcaption>");
     html_text(h, p->caption[0] ? p->caption : "(no caption)");
     html_raw(h, "<small>");

@@ -63,6 +63,7 @@ int thumb_make(struct thumb *t, const uint8_t *bytes, size_t n, int side, int qu
                struct err *e)
 {
     struct image_limits limits = image_limits_default;
+    limits.alpha = IMAGE_ALPHA_WHITE; // what stands behind a transparent pixel is often noise
     struct image *im = &t->image;
     limits.fast_side = side;
     if (image_decode(im, bytes, n, &limits, e))

@@ -115,5 +115,19 @@ void page_picks_free(struct page_picks *p)
         free(p->pick[i].data);
     free(p->pick);
     free(p->set_size);
+    free(p->set_value);
     *p = (struct page_picks){0};
+}
+
+void page_put_picture(struct html *h, const struct page_pick *p)
+{
+    if (!p->data) {
+        html_raw(h, "<div class='none'>no picture</div>");
+        return;
+    }
+    html_raw(h, p->stays ? "<img class='stays' alt='" : "<img alt='");
+    html_text(h, p->caption);
+    html_raw(h, "' src='data:");
+    html_raw(h, p->data);
+    html_raw(h, "'>");
 }

@@ -3,17 +3,20 @@
 #ifndef PAGE_PICTURES_H
 #define PAGE_PICTURES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 #include "base/path.h"
+#include "page/html.h"
 
 // One sample picked for showing.
 struct page_pick {
     uint32_t shard; // in the names
     uint64_t ordinal;
     int set;    // which group or cluster it belongs to
+    bool stays; // the one that the balance keeps
     char *data; // "image/jpeg;base64,..."; owned; NULL: could not be had
     char caption[160];
     char key[100];
@@ -21,7 +24,9 @@ struct page_pick {
 struct page_picks {
     struct page_pick *pick;
     size_t n, cap;
-    uint64_t *set_size; // members of each set
+    uint64_t *set_size;      // members of each set
+    uint64_t *set_value;     // its number
+    uint64_t size_count[33]; // sets of 2^(k - 1) to 2^k - 1 members, whether picked or not
     size_t n_sets;
 };
 // Reads pictures and captions out of shards/NAME.tar and makes the pictures small, so that the page
@@ -29,5 +34,7 @@ struct page_picks {
 int page_picks_load(const char *shards, const struct path_names *s, struct page_picks *p,
                     struct err *e);
 void page_picks_free(struct page_picks *p);
+// The picture as <img>, its caption as alternative text; a box where there is none.
+void page_put_picture(struct html *h, const struct page_pick *p);
 
 #endif

@@ -19,7 +19,7 @@ static const char colours[] =
     "--c5:#b0b0b0;--c6:#5ec4c8;--c7:#cfc05a}}";
 
 static const char text[] =
-    "*{box-sizing:border-box}html{scroll-behavior:smooth;scroll-padding-top:3em}"
+    "*{box-sizing:border-box}html{scroll-padding-top:3em}"
     "body{font:15px/1.5 system-ui,sans-serif;max-width:64em;margin:0 auto;padding:0 1em 4em;"
     "background:var(--bg);color:var(--fg)}"
     "h1{font-size:1.6em;margin:1em 0 .3em}h2{margin-top:2.2em;border-bottom:1px solid var(--rule);"
@@ -50,6 +50,7 @@ static const char shapes[] =
     "overflow-wrap:anywhere}figcaption small{display:block}.none{height:112px;display:grid;"
     "place-items:center;color:var(--dim);border:1px dashed var(--rule)}"
     ".for{font-size:12px;margin-top:6px;color:var(--dim)}"
+    ".many{display:flex;flex-wrap:wrap;gap:.4em 1.4em}.many small{margin-left:4px}"
     "svg{max-width:100%;height:auto}svg .grid{stroke:var(--rule)}svg text{font-size:11px;"
     "fill:var(--dim)}svg .y{text-anchor:end}svg .x{text-anchor:middle}"
     "svg polyline{fill:none;stroke-width:1.6}svg .bar{fill:var(--in)}svg .mark{stroke:var(--out);"
@@ -81,4 +82,14 @@ void html_begin(struct html *h, const char *title)
 void html_end(struct html *h)
 {
     html_raw(h, "</body></html>\n");
+}
+
+void html_again(struct html *h, int seconds)
+{
+    html_put(h,
+             "<script>setTimeout(()=>location.reload(),%d);const k='y'+location.pathname;"
+             "addEventListener('scroll',()=>{try{sessionStorage[k]=scrollY}catch(_){}});"
+             "addEventListener('load',()=>{try{scrollTo(0,+sessionStorage[k]||0)}catch(_){}})"
+             "</script>\n",
+             1000 * seconds);
 }

@@ -2,6 +2,7 @@
 // The page's part about evaluation: results by set, confusions, floors.
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "system/io.h"
 #include "formats/json.h"
 #include "base/mem.h"
+#include "page/plot.h"
 #include "report/parts.h"
 
 enum { CONFUSIONS = 8 };
@@ -142,6 +144,53 @@ static void put_confusions(struct html *h, const char *model, const cJSON *line)
         html_raw(h, "</p>\n");
 }
 
+// The first figure of each model on one set, with its interval; n results from `first` on.
+static void put_spans(struct html *h, const struct results *r, size_t first, size_t n)
+{
+    enum { MOST = 64 };
+    struct plot_span s[MOST];
+    char title[300];
+    const char *dataset = "?";
+    double chance = NAN;
+    size_t k = 0;
+    struct err e;
+    for (size_t i = first; i < first + n && k < MOST; i++) {
+        const cJSON *line = r->result[i].line;
+        const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(line, "metrics");
+        const cJSON *figure = metrics ? metrics->child : NULL;
+        if (!figure || !cJSON_IsNumber(figure))
+            continue;
+        const cJSON *both = cJSON_GetObjectItemCaseSensitive(
+            cJSON_GetObjectItemCaseSensitive(line, "intervals"), figure->string);
+        bool has = cJSON_GetArraySize(both) == 2;
+        json_string(line, "dataset", JSON_OPTIONAL, &dataset, &e);
+        if (!strcmp(figure->string, "acc1"))
+            json_double(line, "chance", JSON_OPTIONAL, &chance, &e);
+        snprintf(title, sizeof title, "%.200s: %.60s", dataset, figure->string);
+        s[k++] = (struct plot_span){r->result[i].model, 100 * figure->valuedouble,
+                                    has ? 100 * cJSON_GetArrayItem(both, 0)->valuedouble : NAN,
+                                    has ? 100 * cJSON_GetArrayItem(both, 1)->valuedouble : NAN};
+    }
+    if (k < 2)
+        return;
+    html_raw(h, "<div><small>");
+    html_text(h, title);
+    html_raw(h, isfinite(chance) ? ", per cent; the dashed line is chance</small><br>"
+                                 : ", per cent</small><br>");
+    const struct plot p = {.title = title, .x_name = "%", .width = 620};
+    plot_spans(h, &p, s, k, 100 * chance);
+    html_raw(h, "</div>\n");
+}
+
+static bool same_set(const struct result *a, const struct result *b)
+{
+    const char *x = "", *y = "";
+    struct err e;
+    json_string(a->line, "dataset", JSON_OPTIONAL, &x, &e);
+    json_string(b->line, "dataset", JSON_OPTIONAL, &y, &e);
+    return strcmp(x, y) == 0;
+}
+
 // Rows of one set stand together, the models in the order of their names, theirs as they came.
 static int by_dataset(const void *a, const void *b)
 {
@@ -154,9 +203,10 @@ static int by_dataset(const void *a, const void *b)
     return order ? order : strcmp(p->model, q->model);
 }
 
-static int read_all(struct results *r, const char *work, struct err *e)
+// prefix: stands before the names of the models; NULL: nothing does.
+static int read_all(struct results *r, const char *work, const char *prefix, struct err *e)
 {
-    char folder[PATH_BYTES], path[PATH_BYTES];
+    char folder[PATH_BYTES], path[PATH_BYTES], name[PATH_BYTES];
     struct path_names l = {0};
     int rc = path_format(folder, e, "%s/eval", work);
     rc = rc ? rc : path_names_of(&l, folder, ".json", e);
@@ -164,7 +214,10 @@ static int read_all(struct results *r, const char *work, struct err *e)
     for (size_t i = 0; rc == 0 && i < l.n; i++) {
         rc = path_format(path, e, "%s/%s", folder, l.names[i]);
         l.names[i][strlen(l.names[i]) - (strrchr(l.names[i], '.')[5] ? 6 : 5)] = '\0';
-        rc = rc ? rc : read_results(r, path, l.names[i], e);
+        rc = rc ? rc
+                : path_format(name, e, "%s%s%s", prefix ? prefix : "", prefix ? ": " : "",
+                              l.names[i]);
+        rc = rc ? rc : read_results(r, path, name, e);
     }
     path_names_free(&l);
     return rc;
@@ -199,20 +252,29 @@ static int put_floors(struct html *h, const char *work, struct err *e)
     return 0;
 }
 
-int report_put_evaluation(struct html *h, const char *work, struct err *e)
+int report_put_evaluation(struct html *h, const char *const *works, const char *const *prefixes,
+                          size_t n_works, struct err *e)
 {
     struct results r = {.n = 0};
-    int rc = read_all(&r, work, e);
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n_works; i++)
+        rc = read_all(&r, works[i], prefixes ? prefixes[i] : NULL, e);
     if (rc == 0 && r.n) {
         qsort(r.result, r.n, sizeof *r.result, by_dataset);
-        html_raw(h, "<h2>Evaluation</h2>\n<p>Per cent, with 95 % intervals.</p><table><tr><th>set"
-                    "</th><th>model</th><th>samples</th><th>figures</th><th>chance</th></tr>\n");
+        html_raw(h, "<h2 id='evaluation'>Evaluation</h2>\n<p>Per cent, with 95 % intervals.</p>"
+                    "<table><tr><th>set</th><th>model</th><th>samples</th><th>figures</th>"
+                    "<th>chance</th></tr>\n");
         for (size_t i = 0; i < r.n; i++)
             put_result(h, r.result[i].model, r.result[i].line);
         html_raw(h, "</table>\n");
-        for (size_t i = 0; i < r.n; i++)
+        for (size_t i = 0, n; i < r.n; i += n) {
+            for (n = 1; i + n < r.n && same_set(&r.result[i], &r.result[i + n]); n++)
+                ;
+            put_spans(h, &r, i, n);
+        }
+        for (size_t i = 0; i < r.n && n_works == 1; i++)
             put_confusions(h, r.result[i].model, r.result[i].line);
     }
     results_free(&r);
-    return rc ? rc : put_floors(h, work, e);
+    return rc ? rc : put_floors(h, works[0], e);
 }

@@ -206,8 +206,27 @@ static int grow(struct report_training *t, struct err *e)
             return -1;
         t->value[k] = p;
     }
+    for (size_t k = 0; k < REPORT_MORE; k++) {
+        size_t c = t->cap;
+        p = t->more[k];
+        if (mem_grow(&p, &c, t->n + 1, sizeof *t->step, e))
+            return -1;
+        t->more[k] = p;
+    }
     t->cap = cap;
     return 0;
+}
+
+// What a step tells beside its losses.
+static void add_more(struct report_training *t, const cJSON *line)
+{
+    static const char *const names[REPORT_MORE] = {"lr", "logit_scale", "grad_norm",
+                                                   "samples_per_second", "memory"};
+    static const double unit[REPORT_MORE] = {1, 1, 1, 1, 1e9};
+    for (size_t k = 0; k < REPORT_MORE; k++) {
+        const cJSON *v = number(line, names[k]);
+        t->more[k][t->n] = v ? v->valuedouble / unit[k] : NAN;
+    }
 }
 
 // The time of a step's samples at the rate that its line gives.
@@ -306,6 +325,7 @@ static int add_line(struct report_training *t, const char *line, size_t n, struc
     t->step[t->n] = step->valuedouble;
     add_time(t, o, step->valuedouble);
     add_parts(t, o);
+    add_more(t, o);
     for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
         const cJSON *v = number(o, shown[k]);
         if (v)
@@ -342,6 +362,8 @@ void report_training_free(struct report_training *t)
     free(t->step);
     for (size_t k = 0; k < REPORT_TERMS_MAX; k++)
         free(t->value[k]);
+    for (size_t k = 0; k < REPORT_MORE; k++)
+        free(t->more[k]);
     for (size_t k = 0; k < t->n_looks; k++) {
         free(t->look[k].step);
         free(t->look[k].value);

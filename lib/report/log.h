@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-enum { REPORT_STAGES_MAX = 64, REPORT_TERMS_MAX = 16, REPORT_LOOKS_MAX = 64 };
+enum { REPORT_STAGES_MAX = 64, REPORT_TERMS_MAX = 16, REPORT_LOOKS_MAX = 64, REPORT_MORE = 5 };
 
 struct report_cost {
     char stage[48];
@@ -40,6 +40,8 @@ struct report_training {
     char term[REPORT_TERMS_MAX][32]; // "loss", "instance", ...
     double *step;                    // [n]
     double *value[REPORT_TERMS_MAX]; // [n]; NaN where a line has none
+    double *more[REPORT_MORE];       // the same of lr, logit_scale, grad_norm, samples_per_second
+                                     // and memory in GB
     size_t n_looks;
     struct report_look look[REPORT_LOOKS_MAX];
     double look_seconds; // of all evaluations

@@ -10,13 +10,13 @@
 #include "find/set.h"
 #include "report/report.h"
 
-enum { SETS = 8, EACH = 10, LINE_BYTES = 300 };
+enum { LINE_BYTES = 300 };
 
 // ---- what happened to the samples
 
 static void flow_row(struct html *h, const struct ledger_row *r, uint64_t all)
 {
-    double width = all ? 600.0 / (double)all : 0;
+    double width = all ? 440.0 / (double)all : 0;
     html_put(h, "<div class='flow'><b style='width:%.1fpx'></b><i style='width:%.1fpx'></i><span>",
              (double)r->out * width, (double)(r->in - r->out) * width);
     html_text(h, r->stage);
@@ -31,7 +31,7 @@ static void flow_row(struct html *h, const struct ledger_row *r, uint64_t all)
 static int put_ledger(struct html *h, const struct ledger *l, struct err *e)
 {
     uint64_t all = 0;
-    html_raw(h, "<h2>Samples</h2>\n");
+    html_raw(h, "<h2 id='samples'>Samples</h2>\n");
     for (size_t k = 0; report_stages[k]; k++) {
         struct ledger_row sum;
         int rc = ledger_sum(l, report_stages[k], &sum, e);
@@ -83,57 +83,6 @@ static int put_damage(struct html *h, const char *work, struct err *e)
     return rc;
 }
 
-// ---- pictures
-
-static void put_picture(struct html *h, const struct page_pick *k, const char *shard)
-{
-    if (!k->data)
-        return;
-    html_raw(h, "<img alt='' title='");
-    html_text(h, shard);
-    html_raw(h, " ");
-    html_text(h, k->key);
-    html_raw(h, ": ");
-    html_text(h, k->caption);
-    html_raw(h, "' src='data:");
-    html_raw(h, k->data);
-    html_raw(h, "'>");
-}
-
-static void put_picks(struct html *h, const char *title, const char *what,
-                      const struct path_names *names, const struct page_picks *p)
-{
-    if (p->n == 0)
-        return;
-    html_put(h, "<h2>%s</h2>\n", title);
-    for (size_t i = 0; i < p->n;) {
-        int set = p->pick[i].set;
-        html_put(h, "<div class='set'><small>%" PRIu64 " %s: ", p->set_size[set], what);
-        html_text(h, p->pick[i].caption);
-        html_raw(h, "</small>");
-        for (; i < p->n && p->pick[i].set == set; i++)
-            put_picture(h, &p->pick[i], names->names[p->pick[i].shard]);
-        html_raw(h, "</div>\n");
-    }
-}
-
-typedef int pick_fn(const char *, const struct path_names *, uint64_t, size_t, size_t,
-                    struct page_picks *, struct err *);
-
-static int put_pictures(struct html *h, const char *work, const char *shards,
-                        const struct path_names *names, uint64_t rows, pick_fn *fn,
-                        const char *title, const char *what, struct err *e)
-{
-    struct page_picks p;
-    if (fn(work, names, rows, SETS, EACH, &p, e))
-        return -1;
-    int rc = shards ? page_picks_load(shards, names, &p, e) : 0;
-    if (rc == 0)
-        put_picks(h, title, what, names, &p);
-    page_picks_free(&p);
-    return rc;
-}
-
 // ---- cost
 
 static int put_costs(struct html *h, const char *work, struct err *e)
@@ -144,7 +93,7 @@ static int put_costs(struct html *h, const char *work, struct err *e)
         return -1;
     if (n == 0)
         return 0;
-    html_raw(h, "<h2>Time and memory</h2>\n<table><tr><th>stage</th><th>runs</th><th>failed</th>"
+    html_raw(h, "<h3>Time and memory</h3>\n<table><tr><th>stage</th><th>runs</th><th>failed</th>"
                 "<th>cut off</th><th>seconds</th><th>with other settings</th><th>peak MB</th>"
                 "</tr>\n");
     for (size_t i = 0; i < n; i++) {
@@ -170,24 +119,54 @@ static int put_costs(struct html *h, const char *work, struct err *e)
 
 // ---- the page
 
-static int put_body(struct html *h, const char *work, const char *shards,
-                    const struct path_names *names, const struct ledger *ledger, struct err *e)
+// Links to the sections that the folder has something for.
+static int put_contents(struct html *h, const char *work, struct err *e)
+{
+    static const struct {
+        const char *id, *name, *path;
+    } sections[] = {{"samples", "Samples", "index"},      {"balance", "Balance", "balance.json"},
+                    {"clusters", "Clusters", "labels"},   {"training", "Training", NULL},
+                    {"evaluation", "Evaluation", "eval"}, {"provenance", "Provenance", ""}};
+    struct path_names models = {0}, logs = {0};
+    char path[PATH_BYTES];
+    int rc = report_models(&models, work, e) || path_names_of(&logs, work, ".jsonl", e) ? -1 : 0;
+    html_raw(h, "<nav aria-label='Sections'>");
+    for (size_t i = 0; rc == 0 && i < sizeof sections / sizeof *sections; i++) {
+        bool there = models.n + logs.n > 0;
+        if (sections[i].path) {
+            rc = path_format(path, e, "%s/%s", work, sections[i].path);
+            there = rc == 0 && access(path, F_OK) == 0;
+        }
+        if (there)
+            html_put(h, "<a href='#%s'>%s</a>", sections[i].id, sections[i].name);
+    }
+    html_raw(h, "</nav>\n");
+    path_names_free(&models);
+    path_names_free(&logs);
+    return rc;
+}
+
+static int put_body(struct html *h, const struct report_page *p, const struct path_names *names,
+                    const struct ledger *ledger, struct err *e)
 {
     struct ledger_row sum = {0};
+    const char *work = p->work;
     if (ledger_sum(ledger, report_stages[0], &sum, e) < 0)
         return -1;
     uint64_t rows = sum.in;
     ledger_row_release(&sum);
-    if (report_put_about(h, work, names->n, rows, e) || put_damage(h, work, e) ||
-        (names->n && put_ledger(h, ledger, e)) || report_put_evaluation(h, work, e) ||
-        report_put_training(h, work, e))
+    if (put_contents(h, work, e) || put_damage(h, work, e) ||
+        (names->n && put_ledger(h, ledger, e)) ||
+        report_put_lost(h, work, p->shards, names, ledger, e) || report_put_balance(h, work, e) ||
+        report_put_groups(h, work, p->shards, names, rows, e) ||
+        report_put_clusters(h, work, p->shards, names, rows, p->log, e) ||
+        report_put_training(h, work, e) || report_put_evaluation(h, &work, NULL, 1, e))
         return -1;
-    if (put_pictures(h, work, shards, names, rows, report_pick_groups,
-                     "The largest groups of near duplicates", "alike, one kept", e) ||
-        put_pictures(h, work, shards, names, rows, report_pick_clusters,
-                     "Some clusters, from the largest to the smallest", "in a cluster", e))
-        return -1;
-    return put_costs(h, work, e);
+    html_raw(h, "<h2 id='provenance'>Provenance</h2>\n");
+    return report_put_about(h, work, names->n, rows, e) || report_put_settings(h, &work, 1, e) ||
+                   put_costs(h, work, e)
+               ? -1
+               : 0;
 }
 
 // 0 if there are results to show, or -1.
@@ -215,25 +194,26 @@ static int check_folder(const char *work, const struct path_names *names, struct
     return rc;
 }
 
-int report_write(struct out *o, const char *work, const char *shards, const char *title,
-                 struct err *e)
+int report_write(struct out *o, const struct report_page *p, struct err *e)
 {
     struct html h = {.o = o, .e = e};
     struct path_names names;
     struct ledger ledger;
-    if (find_names_get(&names, work, e))
+    if (find_names_get(&names, p->work, e))
         return -1;
-    int rc = check_folder(work, &names, e);
-    rc = rc ? rc : report_ledger(work, &names, names.n > 0, &ledger, e);
+    int rc = check_folder(p->work, &names, e);
+    rc = rc ? rc : report_ledger(p->work, &names, names.n > 0, &ledger, e);
     if (rc) {
         path_names_free(&names);
         return -1;
     }
-    html_begin(&h, title);
+    html_begin(&h, p->title);
+    if (p->watched)
+        html_again(&h, p->watched);
     html_raw(&h, "<h1>clip-cid: ");
-    html_text(&h, title);
+    html_text(&h, p->title);
     html_raw(&h, "</h1>\n");
-    rc = put_body(&h, work, shards, &names, &ledger, e);
+    rc = put_body(&h, p, &names, &ledger, e);
     html_end(&h);
     ledger_release(&ledger);
     path_names_free(&names);

@@ -7,14 +7,30 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "formats/ledger.h"
 #include "page/html.h"
+#include "system/log.h"
 #include "base/path.h"
 
 // The head of the page: data, teacher, balance, clusters, students, versions, date, from the files
 // (sidecars, balance.json, configs, state.json). 0 or -1.
 int report_put_about(struct html *h, const char *work, size_t shards, uint64_t rows, struct err *e);
-int report_put_evaluation(struct html *h, const char *work, struct err *e);
+// Of n_works folders; prefixes: a name of each before its models, or NULL.
+int report_put_evaluation(struct html *h, const char *const *works, const char *const *prefixes,
+                          size_t n_works, struct err *e);
 int report_put_training(struct html *h, const char *work, struct err *e);
+int report_put_balance(struct html *h, const char *work, struct err *e);
+// Examples of what was lost in reading, a few of each reason. shards: as of report_write.
+int report_put_lost(struct html *h, const char *work, const char *shards,
+                    const struct path_names *names, const struct ledger *ledger, struct err *e);
+// The settings of one run, or of two where they differ.
+int report_put_settings(struct html *h, const char *const *works, size_t n, struct err *e);
+// Pictures: the largest groups, and clusters with those nearest to their centroids.
+int report_put_groups(struct html *h, const char *work, const char *shards,
+                      const struct path_names *names, uint64_t rows, struct err *e);
+int report_put_clusters(struct html *h, const char *work, const char *shards,
+                        const struct path_names *names, uint64_t rows, struct log *l,
+                        struct err *e);
 
 // Names of the models in `work`: its folders that hold a model's config, checkpoints or a log.
 int report_models(struct path_names *l, const char *work, struct err *e);

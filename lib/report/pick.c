@@ -163,6 +163,17 @@ static int by_set(const void *a, const void *b)
     return (x->ordinal > y->ordinal) - (x->ordinal < y->ordinal);
 }
 
+static void count_sizes(const struct counts *k, struct page_picks *p)
+{
+    for (size_t v = 0; v < k->n * BLOCK; v++) {
+        uint32_t count = k->block[v / BLOCK] ? k->block[v / BLOCK][v % BLOCK] : 0;
+        int bin = 0;
+        for (; count; count >>= 1)
+            bin++;
+        p->size_count[bin] += bin > 0;
+    }
+}
+
 // Chooses sets among the ranking (the first ones, or evenly spread) and picks their first members.
 static int pick(const struct column *c, uint32_t least, bool spread, size_t sets, size_t each,
                 struct page_picks *p, struct err *e)
@@ -173,19 +184,22 @@ static int pick(const struct column *c, uint32_t least, bool spread, size_t sets
     *p = (struct page_picks){0};
     int rc = column_each(c, count_value, &counts, e);
     struct sized *rank = rc == 0 ? ranking(&counts, least, &n, e) : NULL;
+    count_sizes(&counts, p);
     counts_release(&counts);
     rc = rank ? 0 : -1;
     if (rc == 0) {
         size_t n_sets = n < sets ? n : sets;
         p->set_size = mem_alloc(n_sets, sizeof *p->set_size, e);
+        p->set_value = p->set_size ? mem_alloc(n_sets, sizeof *p->set_value, e) : NULL;
         w.have = mem_alloc(n_sets, sizeof *w.have, e);
         w.value = mem_alloc(n_sets, sizeof *w.value, e);
-        rc = p->set_size && w.have && w.value ? 0 : -1;
+        rc = p->set_value && w.have && w.value ? 0 : -1;
         p->n_sets = rc ? 0 : n_sets;
     }
     for (size_t k = 0; k < p->n_sets; k++) {
         const struct sized *r = &rank[spread ? k * n / p->n_sets : k];
         w.value[k] = (int64_t)r->value;
+        p->set_value[k] = r->value;
         p->set_size[k] = r->count;
     }
     if (rc == 0)

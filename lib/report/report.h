@@ -13,6 +13,7 @@
 #include "formats/ledger.h"
 #include "base/path.h"
 #include "page/pictures.h"
+#include "system/log.h"
 
 // The stages of the ledger, in order; NULL-terminated: read, balance, cluster.
 extern const char *const report_stages[];
@@ -38,8 +39,18 @@ int report_pick_clusters(const char *work, const struct path_names *s, uint64_t 
                          size_t each, struct page_picks *p, struct err *e);
 // ---- the page
 
-// Writes the page, one file without any reference outside. `title` names the data set. 0 or -1.
-int report_write(struct out *o, const char *work, const char *shards, const char *title,
-                 struct err *e);
+struct report_page {
+    const char *work, *title;
+    const char *shards; // folder of the tar files, NULL: no pictures
+    struct log *log;    // progress
+    int watched;        // the page loads itself again after so many seconds; 0: it does not
+};
+// Writes the page, one file without any reference outside. 0 or -1.
+int report_write(struct out *o, const struct report_page *p, struct err *e);
+// A number that is another one after a file of the folder was made, changed or removed. Logs and
+// what this page itself writes do not count.
+uint64_t report_stamp(const char *work);
+// The same about two runs, side by side: settings that differ, samples, training, evaluation.
+int report_compare(struct out *o, const char *const works[2], const char *title, struct err *e);
 
 #endif

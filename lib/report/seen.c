@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "report/report.h"
 #include "report/seen.h"
 
 #include <stdio.h>
@@ -145,4 +146,25 @@ void report_seen_release(struct report_seen *s)
         free(s->shard[i].name);
     free(s->shard);
     *s = (struct report_seen){0};
+}
+
+uint64_t report_stamp(const char *work)
+{
+    struct path_names l = {0};
+    struct err ignored;
+    char path[PATH_BYTES];
+    uint64_t stamp = 1;
+    if (path_names_of(&l, work, "", &ignored))
+        return 0;
+    for (size_t i = 0; i < l.n; i++) {
+        struct stat st;
+        const char *name = l.names[i];
+        if (!strcmp(name, "log") || !strncmp(name, "ledger", 6) || !strncmp(name, "report.", 7) ||
+            path_format(path, &ignored, "%s/%s", work, name) || stat(path, &st))
+            continue;
+        stamp = stamp * 1000003 + (uint64_t)st.st_mtim.tv_sec * 1000000007 +
+                (uint64_t)st.st_mtim.tv_nsec + (uint64_t)st.st_size * 31 + (uint64_t)st.st_ino;
+    }
+    path_names_free(&l);
+    return stamp;
 }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page's part about training: what each model's training took, and its curves.
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "page/plot.h"
 #include "report/log.h"
 #include "report/parts.h"
 
@@ -37,11 +39,38 @@ int report_models(struct path_names *l, const char *work, struct err *e)
     return rc;
 }
 
+// What else a step tells: small plots side by side.
+static void put_more(struct html *h, const struct report_training *t)
+{
+    static const char *const titles[REPORT_MORE] = {"Learning rate", "Logit scale, as a logarithm",
+                                                    "Gradient norm", "Samples a second",
+                                                    "Memory, GB"};
+    html_raw(h, "<div class='many'>");
+    for (size_t k = 0; k < REPORT_MORE; k++) {
+        const struct plot p = {.title = titles[k],
+                               .x_name = "step",
+                               .width = 360,
+                               .height = 170,
+                               .from_zero = k == 4,
+                               .whole_x = true};
+        const struct plot_series s = {titles[k], t->step, t->more[k], t->n};
+        bool some = false;
+        for (size_t i = 0; i < t->n; i++)
+            some |= isfinite(t->more[k][i]);
+        if (!some)
+            continue;
+        html_put(h, "<div><small>%s, by step</small><br>", titles[k]);
+        plot_curves(h, &p, &s, 1);
+        html_raw(h, "</div>");
+    }
+    html_raw(h, "</div>\n");
+}
+
 static void put_curves(struct html *h, const char *name, const struct report_training *t)
 {
-    struct html_series s[REPORT_TERMS_MAX];
+    struct plot_series s[REPORT_TERMS_MAX];
     for (size_t k = 0; k < t->n_terms; k++)
-        s[k] = (struct html_series){t->term[k], t->step, t->value[k], t->n};
+        s[k] = (struct plot_series){t->term[k], t->step, t->value[k], t->n};
     html_raw(h, "<h3>");
     html_text(h, name);
     html_put(h, "</h3>\n<p>%.0f steps, %.0f samples", t->step[t->n - 1], t->samples);
@@ -52,13 +81,15 @@ static void put_curves(struct html *h, const char *name, const struct report_tra
     if (t->parts > 1)
         html_put(h, ", in %zu parts", t->parts);
     html_raw(h, "</p>\n");
-    html_curves(h, s, t->n_terms, "step");
+    const struct plot p = {.title = "Loss by term", .x_name = "step", .whole_x = true};
+    plot_curves(h, &p, s, t->n_terms);
+    put_more(h, t);
 }
 
 // The last figures of the evaluations in training, and their curves.
 static void put_looks(struct html *h, const struct report_training *t)
 {
-    struct html_series s[REPORT_LOOKS_MAX];
+    struct plot_series s[REPORT_LOOKS_MAX];
     if (!t->n_looks)
         return;
     html_raw(h, "<p>Evaluated while it trained");
@@ -68,13 +99,14 @@ static void put_looks(struct html *h, const struct report_training *t)
     html_raw(h, ": ");
     for (size_t k = 0; k < t->n_looks; k++) {
         const struct report_look *l = &t->look[k];
-        s[k] = (struct html_series){l->name, l->step, l->value, l->n};
+        s[k] = (struct plot_series){l->name, l->step, l->value, l->n};
         html_raw(h, k ? ", " : "");
         html_text(h, l->name);
         html_put(h, " %.4f (step %.0f)", l->value[l->n - 1], l->step[l->n - 1]);
     }
     html_raw(h, "</p>\n");
-    html_curves(h, s, t->n_looks, "step");
+    const struct plot p = {.title = "Evaluations in training", .x_name = "step", .whole_x = true};
+    plot_curves(h, &p, s, t->n_looks);
 }
 
 static int put_log(struct html *h, const char *path, const char *name, size_t *shown, struct err *e)
@@ -84,7 +116,7 @@ static int put_log(struct html *h, const char *path, const char *name, size_t *s
         return -1;
     if (t.n) {
         if ((*shown)++ == 0)
-            html_raw(h, "<h2>Training</h2>\n");
+            html_raw(h, "<h2 id='training'>Training</h2>\n");
         put_curves(h, name, &t);
         put_looks(h, &t);
     }

@@ -78,9 +78,10 @@ cp embed/image/0000[012].npy* emb/; ls emb/*.npy >list; ls shards/*.tar >shards.
 sem-balance -q --remove 0.3 --keep-dir keep --groups-dir groups -o /dev/null embed/image/*.npy
 kmeans-cluster -q -k 3 -o centroids.npy --labels-dir labels embed/image/*.npy
 kmeans-cluster -q -k 2 -o cells.npy emb/*.npy
-for d in work/laion400m; do mkdir -p $d/index $d/embed data/laion400m; cp -r embed/image embed/text $d/embed/; cp -r keep groups labels centroids.npy $d/; done
+for d in work/laion400m work/laion400m-k2000; do mkdir -p $d/index $d/embed data/laion400m; cp -r embed/image embed/text $d/embed/; cp -r keep groups labels centroids.npy $d/; done
 cp shards/*.tar data/laion400m/
 for s in shards/*.tar; do shard-read -q --images no --index work/laion400m/index/$(basename $s .tar).tsv -o /dev/null $s; done
+cp work/laion400m/index/* work/laion400m-k2000/index/
 EOT
 }
 is(layout(), 0, 'small inputs under the names of the pages') or BAIL_OUT($said);

@@ -87,6 +87,6 @@ for my $text (@blocks) {
 is((split /\n/, slurp('curve.tsv'))[0], "distance\tkept\tshare", 'a curve');
 is(inode('work/mine-k2000/embed/image/00000.npy'), inode('work/mine/embed/image/00000.npy'), 'another K embeds nothing again');
 isnt(slurp('work/mine-k2000/student/open_clip_model.safetensors'), slurp('work/mine/student/open_clip_model.safetensors'), '... and is another student');
-like(slurp('work/mine-k2000/report.html'), qr/wds_cifar10.*first-k.*student.*teacher/s, '... beside the first one in the report');
+like(slurp('beside.html'), qr/Settings that differ.*<td>cluster<.*wds_cifar10.*mine: student.*mine-k2000: student/s, '... beside the first one on a page');
 like(slurp('near/ledger.tsv'), qr{in-evaluation=[1-9]}, 'training pictures that are evaluation pictures are counted');
 done_testing();
