@@ -271,7 +271,7 @@ static struct report_look *look_of(struct report_training *t, const char *name)
 static int add_look(struct report_training *t, const cJSON *o, struct err *e)
 {
     struct err ignored;
-    const char *set, *weights = "";
+    const char *set, *weights = "", *task = "";
     const cJSON *metrics = cJSON_GetObjectItemCaseSensitive(o, "metrics");
     const cJSON *first = cJSON_IsObject(metrics) ? metrics->child : NULL;
     const cJSON *all = cJSON_GetObjectItemCaseSensitive(o, "eval_seconds");
@@ -289,6 +289,8 @@ static int add_look(struct report_training *t, const cJSON *o, struct err *e)
     struct report_look *l = look_of(t, name);
     if (!l)
         return 1;
+    json_string(o, "task", JSON_OPTIONAL, &task, &ignored);
+    l->loss = !strcmp(task, "held_out_loss");
     size_t cap = l->cap;
     void *steps = l->step, *values = l->value;
     if (mem_grow(&steps, &cap, l->n + 1, sizeof *l->step, e))

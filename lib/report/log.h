@@ -3,6 +3,7 @@
 #ifndef REPORT_LOG_H
 #define REPORT_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,6 +26,7 @@ int report_costs(const char *work, struct report_cost cost[REPORT_STAGES_MAX], s
 // The first figure of a set at each evaluation in training, of the weights or of their average.
 struct report_look {
     char name[96];        // "cifar10 acc1", "ema/cifar10 acc1"
+    bool loss;            // of held-out samples: lower is better
     double *step, *value; // [n]; owned
     size_t n, cap;
 };

@@ -86,10 +86,26 @@ static void put_curves(struct html *h, const char *name, const struct report_tra
     put_more(h, t);
 }
 
+// Shares and losses have not one axis.
+static void put_look_curves(struct html *h, const struct report_training *t, bool loss)
+{
+    const struct plot p = {.title = loss ? "Losses of held-out samples" : "Evaluations in training",
+                           .x_name = "step",
+                           .whole_x = true};
+    struct plot_series s[REPORT_LOOKS_MAX];
+    size_t n = 0;
+    for (size_t k = 0; k < t->n_looks; k++) {
+        const struct report_look *l = &t->look[k];
+        if (l->loss == loss)
+            s[n++] = (struct plot_series){l->name, l->step, l->value, l->n};
+    }
+    if (n)
+        plot_curves(h, &p, s, n);
+}
+
 // The last figures of the evaluations in training, and their curves.
 static void put_looks(struct html *h, const struct report_training *t)
 {
-    struct plot_series s[REPORT_LOOKS_MAX];
     if (!t->n_looks)
         return;
     html_raw(h, "<p>Evaluated while it trained");
@@ -99,14 +115,13 @@ static void put_looks(struct html *h, const struct report_training *t)
     html_raw(h, ": ");
     for (size_t k = 0; k < t->n_looks; k++) {
         const struct report_look *l = &t->look[k];
-        s[k] = (struct plot_series){l->name, l->step, l->value, l->n};
         html_raw(h, k ? ", " : "");
         html_text(h, l->name);
         html_put(h, " %.4f (step %.0f)", l->value[l->n - 1], l->step[l->n - 1]);
     }
     html_raw(h, "</p>\n");
-    const struct plot p = {.title = "Evaluations in training", .x_name = "step", .whole_x = true};
-    plot_curves(h, &p, s, t->n_looks);
+    put_look_curves(h, t, false);
+    put_look_curves(h, t, true);
 }
 
 static int put_log(struct html *h, const char *path, const char *name, size_t *shown, struct err *e)
