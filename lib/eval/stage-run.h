@@ -3,6 +3,7 @@
 #ifndef EVAL_STAGE_RUN_H
 #define EVAL_STAGE_RUN_H
 
+#include "eval/table.h"
 #include "eval/results.h"
 #include "eval/stage.h"
 #include "eval/tasks.h"
@@ -14,6 +15,7 @@ struct eval_job {
     const struct cli_common *common;
     struct log *log;
     struct progress progress;
+    struct eval_table table; // with --csv
     struct eval_results results;
     struct out predictions;
     struct eval_model model;

@@ -166,10 +166,11 @@ static void judge(struct eval_job *job, const struct eval_set *s, const cJSON *r
     job->missed = true;
 }
 
-// Hands a result to the output. 0, or -1: no further set can be.
-static int keep_line(struct eval_job *job, char *line, struct err *e)
+// Hands a result to the output, and to the table. 0, or -1: no further set can be.
+static int keep_line(struct eval_job *job, char *line, const cJSON *o, struct err *e)
 {
-    if (eval_results_add(&job->results, line, e) == 0)
+    if (eval_results_add(&job->results, line, e) == 0 &&
+        (!job->o->csv || eval_table_add(&job->table, o, e) == 0))
         return 0;
     job->cut_short = true;
     return -1;
@@ -187,7 +188,7 @@ static int write_result(struct eval_job *job, const struct eval_set *s, struct e
     if (line) {
         memcpy(line, text, n);
         line[n] = '\n';
-        rc = keep_line(job, line, e);
+        rc = keep_line(job, line, o, e);
     }
     if (rc == 0)
         judge(job, s, o);
@@ -211,7 +212,7 @@ static int take_result(struct eval_job *job, const struct eval_set *s, const cha
     }
     log_note(job->log, "%s: taken from '%s', where nothing has changed", s->name,
              job->results.path);
-    int rc = keep_line(job, line, e);
+    int rc = keep_line(job, line, o, e);
     if (rc == 0)
         judge(job, s, o);
     cJSON_Delete(o);

@@ -50,6 +50,8 @@ static int finish(struct eval_job *job, struct err *e)
 {
     if (job->o->predictions && out_commit(&job->predictions, e))
         return -1;
+    if (job->o->csv && eval_table_write(&job->table, job->o->csv, e))
+        return -1;
     return eval_results_finish(&job->results, e);
 }
 
@@ -71,6 +73,7 @@ static int run_sets(struct eval_job *job, struct err *e)
         }
     }
     out_abort(&job->predictions);
+    eval_table_release(&job->table);
     eval_results_release(&job->results);
     return rc;
 }
@@ -153,7 +156,7 @@ static int with_model(struct eval_job *job, struct dev *d, struct err *e)
 int eval_stage_check(const struct eval_stage_options *o, const struct cli_common *common,
                      struct err *e)
 {
-    const char *outputs[] = {common->output, o->predictions};
+    const char *outputs[] = {common->output, o->predictions, o->csv};
     if (!o->model)
         return err_set(e, "-m MODEL is needed");
     if (o->task == EVAL_TASK_NEIGHBOURS && !o->teacher_image)
@@ -162,16 +165,16 @@ int eval_stage_check(const struct eval_stage_options *o, const struct cli_common
         return err_set(e, "--teacher-image goes with embeddings: no --features tower");
     if (o->features == EVAL_FEATURES_TOWER && o->task != EVAL_TASK_PROBE)
         return err_set(e, "--features tower needs --task linear-probe");
-    return io_check_apart(outputs, 2, NULL, 0, e);
+    return io_check_apart(outputs, 3, NULL, 0, e);
 }
 
 int eval_stage_run(const struct eval_stage_options *o, const struct cli_common *common,
                    struct log *l, bool *missed, struct err *e)
 {
     struct eval_job job = {.o = o, .common = common, .log = l, .progress = {.log = l}};
-    const char *outputs[] = {common->output, o->predictions};
+    const char *outputs[] = {common->output, o->predictions, o->csv};
     struct dev d;
-    if (io_check_outputs(outputs, 2, e) ||
+    if (io_check_outputs(outputs, 3, e) ||
         dev_open(&d, o->device, (enum dev_type)o->dtype, (int)common->threads, false, e))
         return -1;
     if (o->dtype == DEV_AUTO)

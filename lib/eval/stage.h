@@ -23,7 +23,8 @@ enum { EVAL_FEATURES_EMBEDDING, EVAL_FEATURES_TOWER };
 
 // The options of zs-eval(1), by their names.
 struct eval_stage_options {
-    const char *model, *split, *tokenizer, *classnames, *templates, *cache, *predictions, *device;
+    const char *model, *split, *tokenizer, *classnames, *templates, *cache, *predictions, *csv,
+        *device;
     const char *teacher_image; // folder; NULL: no neighbours
     int task, features;        // as above
     int dtype;                 // enum dev_type

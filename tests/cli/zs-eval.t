@@ -157,6 +157,26 @@ like($said, qr/^zs-eval: .*cls: .* C = 10000 is not at its minimum after 3 itera
 $got = decode_json(slurp('lp4.json'));
 ok(!$got->{converged} && $got->{iterations} == 3, '... in the JSON too');
 is(run('-m model --predictions p.tsv cls > /dev/null'), 0, 'predictions');
+# ---- CLIP_benchmark's table
+is(run('-m model --csv t.csv cls ret > t.json'), 0, 'a table') or diag $said;
+{
+    my @rows = map { decode_json($_) } split /\n/, slurp('t.json');
+    my ($head, @lines) = map { [split /,/, $_, -1] } split /\n/, slurp('t.csv');
+    my @metrics;
+    for my $r (@rows) { my %have = map { $_ => 1 } @metrics; push @metrics, grep { !$have{$_} } slurp('t.json') =~ /"($_)":/g ? $_ : () for keys %{ $r->{metrics} } }
+    is(join(' ', sort @$head), join(' ', sort(@metrics, qw(dataset language model model_fullname pretrained task))), 'its columns') or diag "@$head";
+    my $wrong = 0;
+    for my $i (0 .. $#rows) {
+        my %cell;
+        @cell{@$head} = @{ $lines[$i] };
+        $wrong += grep { ($cell{$_} eq '' ? 'none' : $cell{$_} + 0) ne (defined $rows[$i]{metrics}{$_} ? $rows[$i]{metrics}{$_} + 0 : 'none') } @metrics;
+        $wrong += grep { $cell{$_} ne $rows[$i]{$_} } qw(dataset model pretrained task language);
+        $wrong += $cell{model_fullname} ne "$rows[$i]{model} $rows[$i]{pretrained}";
+    }
+    is($wrong, 0, 'its cells are those of the lines');
+    is(scalar @lines, scalar @rows, 'a line for each');
+}
+is(run('-m model --csv /dev/full cls > /dev/null'), 1, 'a full disk for the table');
 is(scalar(() = slurp('p.tsv') =~ /^cls\t\d+\t[01]\.tar\/\S+\t\d\t\d(,\d){4}\t-?[\d.]+\t(?:red|round|small|a large blue square|an old dark thing)\t\w[\w ]*$/mg), 20, 'a line each') or diag slurp('p.tsv');
 
 # ---- refusals
