@@ -107,7 +107,7 @@ static int check_labels(const struct match *m, const char *centroids, struct err
                  "was not made over the embeddings of --teacher-image (digests %.8s, %.8s); "
                  "kmeans-cluster --assign makes labels for them",
                  l->over, x ? x->data : "");
-        if (x && *l->over && *x->data && strcmp(l->over, x->data))
+        if (x && !m->in->views && *l->over && *x->data && strcmp(l->over, x->data))
             return file_error(e, m, LABELS, l->name, why);
     }
     return 0;

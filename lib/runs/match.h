@@ -20,6 +20,7 @@ struct train_inputs {
     const char *image, *text, *labels; // folders
     const char *centroids;             // NPY
     const char *tokenizer;             // file or folder
+    bool views;         // the images are of views, and labels of the usual pictures fit them too
     const char *shards;                // file with a line a shard: no others count; NULL: all
 };
 

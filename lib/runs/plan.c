@@ -207,6 +207,7 @@ void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
     in->image = p->needs & LOSS_TEACHER_IMAGE ? teacher_dir(&p->dirs[0], 0, 0) : NULL;
     in->text = p->needs & LOSS_TEACHER_TEXT ? teacher_dir(&p->dirs[1], 0, 0) : NULL;
     in->labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL;
+    in->views = o->views > 0;
 }
 
 void train_plan_set(const struct train_plan *p, struct train_set *s)

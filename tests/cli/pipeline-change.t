@@ -160,7 +160,7 @@ my $mask = slurp("$dir/w2/test/keep/a.npy");
 is(join(' ', unpack 'C*', substr $mask, -6), '0 0 0 0 1 0', 'the one with a caption survives');
 like($said, qr/balance: warning: more than MAX_DROPPED, 80 %.*--curve.*\nbalance: done, .*83\.3 % of the rows dropped/, 'the share is told, and warned of');
 # ---- views of the teacher
-conf('AUGMENT := --scale 0.2,0.6', 'TRAIN := --epochs 2 --batch 4 --loss feature');
+conf('AUGMENT := --scale 0.2,0.6', 'TRAIN := --epochs 2 --batch 4');
 is(make(), 0, 'without views') or diag $said;
 is(planned('VIEWS=2'), 'eval-student report train-student view-0 view-1', 'with two');
 is(make('VIEWS=2'), 0, '... they are made, and trained with') or diag $said;

@@ -53,6 +53,11 @@ is(run("$train -o b --teacher-image image --teacher-text text --data '" . $read 
 my @far = map { $_->{feature} } log_lines('b/log.jsonl');
 is(scalar(grep { $_ < 1e-6 } @far), 0, '... it is not') or diag "@far";
 
+# Clusters and labels are those of the usual pictures.
+make_path('labels');
+is(run("$bin/kmeans-cluster -q -k 3 -o c.npy --labels-dir labels image/*.npy"), 0, 'clusters') or diag $said;
+is(run("$train -o e $views --labels labels --centroids c.npy --loss instance,clip,cluster --data '$read'"), 0, 'the default terms with views') or diag $said;
+
 # Resumed in the middle of the third epoch, and by parts.
 my $moves = "$bin/distill-train -q --init T --tokenizer $vocab --batch 16 --seed 3 --loss feature,clip --epochs 4 --checkpoint-every 7";
 is(run("$moves -o c $views --data '$read'"), 0, 'a run') or diag $said;
