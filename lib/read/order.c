@@ -30,6 +30,14 @@ uint64_t read_order_window(const struct read_order *o, uint64_t w, uint64_t n, u
     return rng_permute(o->order_key, w + 1, n, i);
 }
 
+// Windows are counted far below it.
+#define RUN_STREAM (UINT64_C(1) << 62)
+
+uint64_t read_order_run(const struct read_order *o, uint64_t w, uint64_t n, uint64_t i)
+{
+    return rng_permute(o->order_key, RUN_STREAM + w, n, i);
+}
+
 void read_order_sample(const struct read_order *o, const char *shard_name, uint64_t ordinal,
                        struct rng *r)
 {

@@ -19,6 +19,8 @@ void read_order_init(struct read_order *o, uint64_t seed, uint64_t epoch, uint64
 uint64_t read_order_shard(const struct read_order *o, uint64_t n, uint64_t i);
 // Which of the n samples of window w comes as number i.
 uint64_t read_order_window(const struct read_order *o, uint64_t w, uint64_t n, uint64_t i);
+// Which of n runs of window w comes as number i, where samples are grouped (read/group.h).
+uint64_t read_order_run(const struct read_order *o, uint64_t w, uint64_t n, uint64_t i);
 // The generator of a sample's own choices (crop, flip, colours).
 void read_order_sample(const struct read_order *o, const char *shard_name, uint64_t ordinal,
                        struct rng *r);

@@ -39,7 +39,9 @@ struct read_options {
         view; // of the pictures' random choices, as an epoch is: the same view, the same pictures
     uint64_t part, n_parts; // part 0 .. n_parts - 1 of the output sequence, in nearly equal slices
     uint64_t skip, limit;   // samples of that slice left out at its start; then at most so many
-    const char *keep;       // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
+    const char *group_labels; // folder of labels, one file per shard (read/group.h); or NULL
+    uint64_t group;           // so many of one label in a row
+    const char *keep;         // folder of keep masks, NPY |u1, one per shard: 00000.npy; or NULL
     const char *counts; // with parts: folder of files that give the counts (read/count.h), or NULL
     struct remote *remote;       // reads URLs
     atomic_ullong *bytes;        // gets what is read of the shards added, while it is read; or NULL

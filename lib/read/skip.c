@@ -26,13 +26,16 @@ static void forget(struct read_skip *s)
     s->n_keys = 0;
 }
 
-void read_skip_window(struct read_skip *s, const struct read_order *o, uint64_t number, uint64_t at)
+void read_skip_window(struct read_skip *s, const struct read_order *o, uint64_t number, uint64_t at,
+                      const uint32_t *turn)
 {
     for (uint64_t i = 0; i < s->n_keys; i++) {
         if (at + i < s->from || at + i >= s->to)
             continue;
-        digest_chain(s->chain,
-                     s->keys[s->n_keys > 1 ? read_order_window(o, number, s->n_keys, i) : 0]);
+        size_t which = turn            ? turn[i]
+                       : s->n_keys > 1 ? read_order_window(o, number, s->n_keys, i)
+                                       : 0;
+        digest_chain(s->chain, s->keys[which]);
         s->n++;
     }
     s->done = at + s->n_keys >= s->to;

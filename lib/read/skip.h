@@ -25,8 +25,9 @@ struct read_skip {
 // The next sample's key. Nothing once it is done, or where nothing is skipped. 0 or -1.
 int read_skip_key(struct read_skip *s, const char *key, struct err *e);
 // The window with this number, whose first sample has place `at`, is read.
-void read_skip_window(struct read_skip *s, const struct read_order *o, uint64_t number,
-                      uint64_t at);
+// turn: the order of its samples where they are grouped (read/group.h), or NULL.
+void read_skip_window(struct read_skip *s, const struct read_order *o, uint64_t number, uint64_t at,
+                      const uint32_t *turn);
 void read_skip_release(struct read_skip *s);
 
 #endif

@@ -5,6 +5,7 @@
 #define READ_SOURCE_RUN_H
 
 #include "read/order.h"
+#include "read/group.h"
 #include "read/keep.h"
 #include "read/source.h"
 #include "shards/shard.h"
@@ -23,6 +24,10 @@ struct read_source {
     struct read_shard *cur;
     bool announced; // cur
     struct read_keep keep;
+    struct read_group group;
+    int32_t *labels; // of the samples of the window that is being read
+    size_t n_labels, cap_labels, cap_turn;
+    uint32_t *turn;    // [n_labels] their order, once it is read; with o->group_labels
     size_t cur_at;     // of cur in the list
     uint64_t cur_read; // bytes of cur that o->bytes has
     uint64_t *counts;  // of each shard of the list, or NULL

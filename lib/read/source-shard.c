@@ -82,7 +82,7 @@ static int open_shard(struct read_source *s, bool pass, struct err *e)
     read_ahead(s);
     if (s->o->keep && read_keep_open(&s->keep, s->o->keep, cur->name, e))
         return -1;
-    return 0;
+    return s->o->group_labels ? read_group_open(&s->group, s->o->group_labels, cur->name, e) : 0;
 }
 
 // The end of a shard goes before the window's samples where it can: its files may be closed then.
@@ -106,7 +106,13 @@ static int close_shard(struct read_source *s, bool ended, struct err *e)
         if (rc)
             err_wrap(e, "%s", cur->path);
     }
+    if (!rc && s->o->group_labels && ended && !cur->damaged) {
+        rc = read_group_check(&s->group, cur->rows, cur->keys, e);
+        if (rc)
+            err_wrap(e, "%s", cur->path);
+    }
     read_keep_close(&s->keep);
+    read_group_close(&s->group);
     shard_close(s->shard);
     struct read_events *place = end_place(s);
     s->shard = NULL;
@@ -249,6 +255,17 @@ static int judge(struct read_source *s, const struct shard_sample *from, enum sa
     return 0;
 }
 
+static int take_label(struct read_source *s, uint64_t row, struct err *e)
+{
+    void *p = s->labels;
+    int rc = mem_grow(&p, &s->cap_labels, s->n_labels + 1, sizeof *s->labels, e);
+    s->labels = p;
+    if (rc || read_group_label(&s->group, row, &s->labels[s->n_labels], e))
+        return rc ? -1 : err_wrap(e, "%s", s->cur->path);
+    s->n_labels++;
+    return 0;
+}
+
 int read_take(struct read_source *s, bool pass, struct err *e)
 {
     for (;;) {
@@ -282,6 +299,8 @@ int read_take(struct read_source *s, bool pass, struct err *e)
             continue;
         }
         s->seen++;
+        if (s->o->group_labels && take_label(s, from.index, e))
+            return -1;
         if (read_skip_key(&s->skip, from.key, e))
             return -1;
         if (pass)

@@ -21,6 +21,9 @@ void read_source_free(struct read_source *s)
         return;
     shard_close(s->shard);
     read_keep_close(&s->keep);
+    read_group_close(&s->group);
+    free(s->labels);
+    free(s->turn);
     while (s->shards) {
         struct read_shard *next = s->shards->next;
         read_shard_free(s->shards);
@@ -35,6 +38,21 @@ void read_source_free(struct read_source *s)
     free(s);
 }
 
+// The window is read: the order of its samples where they are grouped, and what of them is skipped.
+static int end_window(struct read_source *s, uint64_t number, uint64_t at, struct err *e)
+{
+    bool groups = s->o->group_labels;
+    void *p = s->turn;
+    int rc = groups ? mem_grow(&p, &s->cap_turn, s->n_labels, sizeof *s->turn, e) : 0;
+    s->turn = p;
+    if (rc || (groups && read_group_order(&s->order, number, s->labels, s->n_labels,
+                                          (size_t)s->o->group, s->turn, e)))
+        return -1;
+    read_skip_window(&s->skip, &s->order, number, at, groups ? s->turn : NULL);
+    s->n_labels = 0;
+    return 0;
+}
+
 // Passes over a window before the slice. 1, 0 when the samples end in it, -1.
 static int pass_window(struct read_source *s, uint64_t size, struct err *e)
 {
@@ -42,9 +60,7 @@ static int pass_window(struct read_source *s, uint64_t size, struct err *e)
     int rc = 1;
     for (uint64_t i = 0; i < size && rc > 0; i++)
         rc = read_take(s, true, e);
-    if (rc >= 0)
-        read_skip_window(&s->skip, &s->order, at / size, at);
-    return rc;
+    return rc >= 0 && end_window(s, at / size, at, e) ? -1 : rc;
 }
 
 // Passes over shards that lie before the part without opening them, and over samples up to the next
@@ -62,9 +78,7 @@ static int jump(struct read_source *s, uint64_t size, struct err *e)
     uint64_t at = s->seen;
     while (s->seen % size && rc > 0)
         rc = read_take(s, true, e);
-    if (rc >= 0 && s->seen > at)
-        read_skip_window(&s->skip, &s->order, at / size, at);
-    return rc;
+    return rc >= 0 && s->seen > at && end_window(s, at / size, at, e) ? -1 : rc;
 }
 
 // Reads the next window, passing over those before the slice. 1, 0 at the end, -1.
@@ -92,8 +106,8 @@ static int fill(struct read_source *s, struct err *e)
         return read_stop(s, e) ? -1 : s->before.n > 0;
     while (s->window.n < size && rc > 0)
         rc = read_take(s, false, e);
-    if (rc >= 0)
-        read_skip_window(&s->skip, &s->order, s->number, s->at);
+    if (rc >= 0 && end_window(s, s->number, s->at, e))
+        return -1;
     if (rc == 0)
         s->stopped = true;
     return rc < 0 ? -1 : s->before.n || s->window.n || s->after.n;
@@ -106,7 +120,9 @@ static struct read_event *next_event(struct read_source *s)
     while (s->i_window < s->window.n) {
         size_t i = s->i_window++, n = s->window.n;
         if (read_in_slice(s, s->at + i))
-            return &s->window.at[n > 1 ? read_order_window(&s->order, s->number, n, i) : 0];
+            return &s->window.at[s->o->group_labels ? s->turn[i]
+                                 : n > 1            ? read_order_window(&s->order, s->number, n, i)
+                                                    : 0];
     }
     if (s->i_after < s->after.n)
         return &s->after.at[s->i_after++];

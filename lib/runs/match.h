@@ -21,7 +21,7 @@ struct train_inputs {
     const char *centroids;             // NPY
     const char *tokenizer;             // file or folder
     bool views;         // the images are of views, and labels of the usual pictures fit them too
-    const char *shards;                // file with a line a shard: no others count; NULL: all
+    const char *shards; // file with a line a shard: no others count; NULL: all
 };
 
 // Digests of the inputs, which a resumed run compares; "" = not used.

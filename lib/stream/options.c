@@ -66,6 +66,8 @@ static int make_options(struct stream *t, struct err *e)
                                .skip = t->o->skip,
                                .limit = t->o->limit,
                                .counts = t->o->counts,
+                               .group_labels = t->o->group_labels,
+                               .group = t->o->group,
                                .keep = t->o->keep};
     struct crop_params *c = &r->picture.crop;
     *c = crop_params_default;
@@ -93,6 +95,10 @@ static int make_options(struct stream *t, struct err *e)
                             r->n_parts > 1 || t->o->index || t->o->pixels))
         return err_set(e, "--index-dir is of whole shards in their order, and goes with no other "
                           "output");
+    if (!t->o->group_labels != !t->o->group)
+        return err_set(e, "--group-labels and --group go together");
+    if (t->o->group && !t->o->shuffle)
+        return err_set(e, "--group needs --shuffle, in whose windows samples are grouped");
     if (t->o->resume && !t->o->index_dir)
         return err_set(e, "--resume needs --index-dir");
     if (t->o->pixels && t->o->images != IMAGES_YES)
