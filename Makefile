@@ -147,8 +147,14 @@ cuda: $(CUDA_NV)
 ## bench: the benchmark programs, not run (bench/README.md)
 bench: $(BENCH)
 
-$(BUILD)/libclipcid.a: $(LIB_OBJ)
-	$(say)rm -f $@; $(AR) rcs $@ $^
+# The list of objects: the archive is made again when one is gone, too.
+ifneq ($(strip $(file <$(BUILD)/objects)),$(strip $(LIB_OBJ)))
+$(BUILD)/objects: FORCE
+endif
+$(BUILD)/objects:
+	@mkdir -p $(@D) && printf '%s\n' '$(strip $(LIB_OBJ))' >$@
+$(BUILD)/libclipcid.a: $(LIB_OBJ) $(BUILD)/objects
+	$(say)rm -f $@; $(AR) rcs $@ $(LIB_OBJ)
 $(BUILD)/%.o: %.c $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(COMPILE) -MMD -MP -c -o $@ $<

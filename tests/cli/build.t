@@ -30,6 +30,14 @@ for my $change ('CFLAGS=-O1', 'CPPFLAGS=-DX=1', 'LDFLAGS=-Wl,-z,now', 'FAISS=0')
 is(run("$make FAISS=0 werror=1 $object"), 0, 'other warnings');
 is(lines(qr/ -c -o /), 0, '... are no reason to compile') or diag $said;
 
+# ---- a source that is gone
+my ($archive, $other) = ("$dir/b/libclipcid.a", $object =~ s/err\.o$/half.o/r);
+is(run("$make 'LIB_OBJ=$object $other' $archive"), 0, 'an archive of two objects') or diag $said;
+is(run("$make LIB_OBJ=$object $archive && ar t $archive"), 0, '... of one of them') or diag $said;
+unlike($said, qr/^half\.o$/m, '... without the other');
+is(run("$make LIB_OBJ=$object $archive"), 0, 'again');
+unlike($said, qr/ rcs /, '... is not made again');
+
 # ---- what is given, in the environment and on the command line
 for my $how ('CC=mycc AR=myar CFLAGS=-Dmine CPPFLAGS=-Ipre LDFLAGS=-Lmine LDLIBS=-lmine make V=1', 'make V=1 CC=mycc AR=myar CFLAGS=-Dmine CPPFLAGS=-Ipre LDFLAGS=-Lmine LDLIBS=-lmine') {
     my ($where) = $how =~ /^(\w+)/;
