@@ -95,7 +95,8 @@ endif
 
 # Ranks over MPI: a plug-in, so that no tool needs an MPI (plugins/comm-mpi.c).
 MPICC ?= mpicc
-PLUGINS := $(if $(MPI),$(BIN)/comm-mpi.so)
+# NCCL=1, with CUDA=1: from GPU to GPU (plugins/comm-nccl.c).
+PLUGINS := $(if $(MPI),$(BIN)/comm-mpi.so) $(if $(NCCL),$(BIN)/comm-nccl.so)
 
 # The flags that everything was built with, warnings left out: other flags, and all is built again.
 FLAGS := $(strip $(filter-out -W%,$(COMPILE) $(COMPILE_CXX) $(EMULATE)) $(LDFLAGS) $(LIBS) $(AR) $(if $(CUDA),$(COMPILE_CUDA)))
@@ -133,7 +134,7 @@ CUDA_TOOLS := $(patsubst %,$(BUILD)/cuda-tools/%,teacher-embed distill-train kme
 JOBS := $(shell nproc)
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
-## all: the tools, into bin/; MPI=1: also comm-mpi.so, by MPICC
+## all: the tools, into bin/; MPI=1: also comm-mpi.so, by MPICC; CUDA=1 NCCL=1: also comm-nccl.so
 all: $(TOOLS) $(PLUGINS)
 ## tests: the test programs and fuzzers, not run
 tests: $(UNIT) $(FUZZ) $(GOLDEN) $(CUDA_TOOLS)
@@ -180,12 +181,16 @@ $(BUILD)/golden-cuda/%.o: tests/golden/%.c $(MADE_WITH)
 $(BIN)/golden-cuda: $(patsubst tests/golden/%.c,$(BUILD)/golden-cuda/%.o,$(wildcard tests/golden/*.c)) $(CUDA_TEST) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
 	$(say)$(LINK) -o $@ $^ $(LIBS)
+# A plug-in for NCCL finds the stand-in's functions in the tool.
 $(BUILD)/cuda-tools/%: $(BUILD)/tools/%.o $(CUDA_TEST) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
-	$(say)$(LINK) -o $@ $^ $(LIBS)
+	$(say)$(LINK) -rdynamic -o $@ $^ $(LIBS)
 $(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/commit.o $(TOOL_CUDA) $(BUILD)/libclipcid.a
 	@mkdir -p $(@D)
 	$(say)$(LINK) -o $@ $^ $(LIBS)
+$(BIN)/comm-nccl.so: plugins/comm-nccl.c lib/comm/backend.h $(MADE_WITH)
+	@mkdir -p $(@D)
+	$(say)$(CC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -isystem $(CUDA_HOME)/include -o $@ $< -L$(CUDA_HOME)/lib64 -L$(CUDA_HOME)/lib -lnccl
 $(BIN)/%.so: plugins/%.c lib/comm/backend.h $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(MPICC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -o $@ $<

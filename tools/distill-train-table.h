@@ -352,7 +352,7 @@ static const struct cli_option options[] = {
     {.name = "seed", .type = CLI_UINT, .to = &o.seed, .arg = "S", .help = "of all random choices"},
     DTYPE_OPTION(o.dtype),
     DEVICE_OPTION(o.device),
-    COMM_OPTION(&o.comm),
+    COMM_DEVICE_OPTION(&o.comm),
     {.name = "recompute",
      .type = CLI_FLAG,
      .to = &o.recompute,

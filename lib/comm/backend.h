@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What moves bytes between ranks. A back end does no arithmetic, so it cannot change a result. A
-// plug-in (comm-mpi.so) includes this header alone and can be compiled on the machine that it is
-// for.
+// plug-in (comm-mpi.so, comm-nccl.so) includes this header alone and can be compiled on the machine
+// that it is for.
 #ifndef COMM_BACKEND_H
 #define COMM_BACKEND_H
 
@@ -39,5 +39,15 @@ struct comm_backend {
 typedef int comm_plugin_fn(int version, struct comm_backend *b);
 #define COMM_PLUGIN_NAME "clip_cid_comm"
 int clip_cid_comm(int version, struct comm_backend *b);
+
+// What a plug-in exports that moves bytes from device to device. All pointers of its functions are
+// then the device's, and its calls are queued on `stream` (the device's own type of it), in order
+// with everything else there. `host` opens it: all ranks call this together, and it outlives *b.
+// *b has neither barrier nor abort.
+typedef int comm_device_fn(int version, struct comm_backend *host, void *stream,
+                           struct comm_backend *b);
+#define COMM_DEVICE_NAME "clip_cid_comm_device"
+int clip_cid_comm_device(int version, struct comm_backend *host, void *stream,
+                         struct comm_backend *b);
 
 #endif

@@ -21,10 +21,13 @@
 struct comm {
     int rank, size;
     struct comm_backend *backend; // NULL: one rank
-    uint64_t sent;                // bytes that this rank gave to others
-    bool owned;                   // the back end is freed with it
-    bool alike;                   // comm_agree has said -1: all ranks know the failure
-    int near;                     // ranks of this host, this one too; 0: not asked (comm_near)
+    struct comm_backend *device;  // of memory of the rank's device (comm/open.h); NULL: none
+    void *device_room;            // in that memory, for what others send (losses/ranks.h)
+    size_t device_room_bytes;
+    uint64_t sent; // bytes that this rank gave to others
+    bool owned;    // the back end is freed with it
+    bool alike;    // comm_agree has said -1: all ranks know the failure
+    int near;      // ranks of this host, this one too; 0: not asked (comm_near)
 };
 #define COMM_ALONE                                                                                 \
     {                                                                                              \

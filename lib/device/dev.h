@@ -146,6 +146,8 @@ struct dev_ops {
     uint64_t (*fetch)(struct dev *, void *host, const void *src, size_t bytes);
     int (*fetched)(struct dev *, uint64_t number, struct err *);
     int (*sync)(struct dev *, struct err *);
+    // The queue of a device that works by itself, a cudaStream_t; NULL: the device is the host.
+    void *(*stream)(struct dev *);
     void (*zero)(struct dev *, void *dst, size_t bytes);
     // Records operations that are repeated with the same memory and sizes:
     //     while (record(d, &r)) {

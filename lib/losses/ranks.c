@@ -37,17 +37,78 @@ static int end(struct dev *d, void *p, void *host, size_t bytes, int rc, struct 
     return rc;
 }
 
+// The ranks with the device's memory in place of the host's.
+static struct comm on_device(const struct comm *c)
+{
+    struct comm device = *c;
+    device.backend = c->device;
+    return device;
+}
+
+static bool halves(const struct comm *c)
+{
+    return (c->size & (c->size - 1)) == 0;
+}
+
+size_t ranks_bytes(const struct comm *c, size_t n)
+{
+    return c && c->device && halves(c) ? comm_tree_room(c, n, sizeof(float)) : 0;
+}
+
+static void *room(struct dev *d, struct comm *c, size_t bytes, struct err *e)
+{
+    if (c->device_room_bytes >= bytes)
+        return c->device_room;
+    ranks_release(d, c);
+    c->device_room = d->op->alloc(d, bytes, e);
+    c->device_room_bytes = c->device_room ? bytes : 0;
+    return c->device_room;
+}
+
+void ranks_release(struct dev *d, struct comm *c)
+{
+    if (c->device_room)
+        d->op->free(d, c->device_room);
+    c->device_room = NULL;
+    c->device_room_bytes = 0;
+}
+
 int ranks_gather(struct dev *d, struct comm *c, const char *what, void *all, size_t bytes,
                  struct err *e)
 {
     if (alone(c))
         return 0;
-    size_t total = bytes * (size_t)c->size;
+    size_t total = bytes * (size_t)c->size, mine = (size_t)c->rank * bytes;
+    if (c->device) {
+        struct comm direct = on_device(c);
+        int rc = comm_gather(&direct, what, (char *)all + mine, bytes, all, e);
+        c->sent = direct.sent;
+        return rc;
+    }
     char *host = begin(d, all, total, e);
     if (!host)
         return -1;
-    int rc = comm_gather(c, what, host + (size_t)c->rank * bytes, bytes, host, e);
+    int rc = comm_gather(c, what, host + mine, bytes, host, e);
     return end(d, all, host, total, rc, e);
+}
+
+static void add(void *ctx, void *x, const void *y, size_t n)
+{
+    struct dev *d = ctx;
+    d->op->axpy(d, n, 1, y, x);
+}
+
+static int sum_on_device(struct dev *d, struct comm *c, const char *what, float *x, size_t n,
+                         bool share, struct err *e)
+{
+    void *taken = room(d, c, ranks_bytes(c, n), e);
+    if (!taken)
+        return -1;
+    struct comm direct = on_device(c);
+    int rc = (share ? comm_tree_scatter : comm_tree_all)(&direct, what, x, n, sizeof *x, add, d,
+                                                         taken, e);
+    c->sent = direct.sent;
+    return rc;
 }
 
 int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t n, bool share,
@@ -55,13 +116,15 @@ int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t 
 {
     if (alone(c))
         return 0;
+    if (c->device && halves(c)) // else the tree copies memory by itself
+        return sum_on_device(d, c, what, x, n, share, e);
     size_t bytes = n * sizeof *x;
     float *host = begin(d, x, bytes, e);
-    void *room = host ? mem_alloc(comm_tree_room(c, n, sizeof *x), 1, e) : NULL;
-    int rc = room ? 0 : -1;
+    void *taken = host ? mem_alloc(comm_tree_room(c, n, sizeof *x), 1, e) : NULL;
+    int rc = taken ? 0 : -1;
     if (!rc)
         rc = (share ? comm_tree_scatter : comm_tree_all)(c, what, host, n, sizeof *x, comm_add_f32,
-                                                         NULL, room, e);
-    free(room);
+                                                         NULL, taken, e);
+    free(taken);
     return host ? end(d, x, host, bytes, rc, e) : -1;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What ranks exchange of a device's memory (comm/comm.h). `c` NULL or of one rank: nothing is done.
-// Where the device's memory is not the host's it goes by way of the host.
+// Where the device's memory is not the host's it goes from device to device, if the ranks have a
+// back end for that (comm_open_device), else by way of the host.
 #ifndef LOSSES_RANKS_H
 #define LOSSES_RANKS_H
 
@@ -26,5 +27,9 @@ int ranks_gather(struct dev *d, struct comm *c, const char *what, void *all, siz
 // with `share` only in its own share of x, and the rest of x is lost. 0 or -1.
 int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t n, bool share,
               struct err *e);
+// Bytes that ranks_sum keeps on the device for sums of up to n values.
+size_t ranks_bytes(const struct comm *c, size_t n);
+// Frees them; before the device is closed.
+void ranks_release(struct dev *d, struct comm *c);
 
 #endif

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/mem.h"
+#include "comm/open.h"
 #include "formats/json.h"
 #include "model/folder.h"
 #include "system/io.h"
@@ -362,8 +363,12 @@ static int open_device(struct train_run *r, struct err *e)
     const char *was = cJSON_GetStringValue(cJSON_GetObjectItem(r->state.options, "dtype"));
     if (type == DEV_AUTO && was)
         type = strcmp(was, "bf16") ? DEV_F32 : DEV_BF16;
-    if (dev_open(&r->dev, o->device, type, o->threads, false, e))
+    int rc = dev_open(&r->dev, o->device, type, o->threads, false, e);
+    if (comm_agree(r->comm, rc, e) ||
+        comm_open_device(r->comm, o->comm, r->dev.op->stream(&r->dev), e))
         return -1;
+    if (r->comm->device)
+        log_note(r->log, "NCCL moves rows and gradients from GPU to GPU");
     if (o->dtype == DEV_AUTO)
         log_note(r->log, "--dtype auto: %s%s", dev_dtype(&r->dev), was ? ", as before" : "");
     return 0;

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "comm/open.h"
+#include "losses/ranks.h"
 #include "system/signals.h"
 #include "runs/begin.h"
 #include "runs/settle.h"
@@ -393,7 +394,10 @@ void train_run_release(struct train_run *r)
     free(r->prior);
     free(r->shards);
     free(r->places);
-    if (r->dev.op)
+    if (r->dev.op) {
+        ranks_release(&r->dev, r->comm);
+        comm_close_device(r->comm);
         dev_close(&r->dev);
+    }
     train_output_release(&r->output);
 }

@@ -73,7 +73,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
                      2 * levels * dim * s->dim_t * sizeof(float);
     if (s->k)
         m->clusters = cluster_head_bytes(&cluster, s->k, s->dim_t, s->batch, s->n_label);
-    m->own = d->own_bytes;
+    size_t summed = clip_locks_n_grad(&s->locks, t), clusters = s->k * s->dim_t;
+    m->own = d->own_bytes + ranks_bytes(s->comm, summed > clusters ? summed : clusters);
     if (d->reserve && s->accumulate == 1) // the next step's pictures
         m->activations += piece * clip_config_picture_bytes(c);
     if (d->reserve) // what operations take for sums over rows and for attention's statistics

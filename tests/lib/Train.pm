@@ -11,6 +11,7 @@ use JSON::PP;
 our @EXPORT = qw($bin $data $vocab $said slurp spew run said_last shard embed clusters mask steps log_lines start wait_for alive tensors);
 
 our $bin = abs_path($ENV{BIN} // 'bin');
+our $build = abs_path($ENV{BUILD} // "build/release");
 our $data = abs_path('tests/data');
 our $vocab = "$data/tokenizer/openai";
 our $said;

@@ -105,6 +105,12 @@ static int cpu_download(struct dev *d, void *host, const void *src, size_t bytes
     return cpu_sync(d, e);
 }
 
+static void *cpu_stream(struct dev *d)
+{
+    (void)d;
+    return NULL;
+}
+
 static uint64_t cpu_fetch(struct dev *d, void *host, const void *src, size_t bytes)
 {
     (void)d;
@@ -174,6 +180,7 @@ static const struct dev_ops ops = {
     .fetch = cpu_fetch,
     .fetched = cpu_fetched,
     .sync = cpu_sync,
+    .stream = cpu_stream,
     .zero = cpu_zero,
     .record = cpu_record,
     .recorded = cpu_recorded,

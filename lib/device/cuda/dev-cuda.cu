@@ -7,6 +7,9 @@
 #include <cstdlib>
 
 #include "device/cuda/cuda.h"
+extern "C" {
+#include "base/launch.h"
+}
 
 // ViT-bigG-14: 127 pictures, whose smallest product is 257 x 13 tiles of 128, 25 rounds of 132
 // multiprocessors.
@@ -98,6 +101,11 @@ static void cuda_close(struct dev *d)
     d->impl = NULL;
 }
 
+static void *cuda_stream(struct dev *d)
+{
+    return cuda_of(d)->stream;
+}
+
 static const struct dev_ops ops = {
     .memory = cuda_memory,
     .alloc = cuda_alloc,
@@ -108,6 +116,7 @@ static const struct dev_ops ops = {
     .fetch = cuda_fetch,
     .fetched = cuda_fetched,
     .sync = cuda_sync,
+    .stream = cuda_stream,
     .zero = cuda_zero,
     .record = cuda_record,
     .recorded = cuda_recorded,
@@ -182,6 +191,7 @@ static int ordinal_of(const char *name, int *n, struct err *e)
     return 0;
 }
 
+// "cuda" alone: of several devices the tasks of a host take one each, in turn.
 static int find_device(const char *name, int *n, struct err *e)
 {
     int count = 0, major = 0;
@@ -191,6 +201,8 @@ static int find_device(const char *name, int *n, struct err *e)
     if (s != cudaSuccess || !count)
         return err_set(e, "device %s: no GPU can be used here: %s", name,
                        s == cudaSuccess ? "none is there" : cudaGetErrorString(s));
+    if (!strcmp(name, "cuda"))
+        *n = launch_local_rank() % count;
     if (*n >= count)
         return err_set(e, "device %s: there are %d GPUs, numbered from 0", name, count);
     s = cudaSetDevice(*n);
