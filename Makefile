@@ -283,11 +283,17 @@ bundle:
 	$(MAKE) -j$(JOBS) BIN=$(BUILD)/bundle/tools all
 	$(MAKE) -o all BIN=$(BUILD)/bundle/tools install DESTDIR= PREFIX=$(CURDIR)/$(BUILD)/bundle/clip-cid
 	scripts/bundle $(if $(CUDA),--cuda) $(BUILD)/bundle/clip-cid build/clip-cid-$(VERSION)-linux-$(shell uname -m)$(if $(CUDA),-cuda).tar.xz
+## pages: the man pages as HTML, into build/pages (needs mandoc)
+pages:
+	@mkdir -p build/pages
+	@for m in man/*.[157]; do n=$${m#man/}; mandoc -T html -O style=mandoc.css,man=%N.%S.html,toc "$$m" >"build/pages/$$n.html"; done
+	@printf 'body{font:15px/1.5 system-ui,sans-serif;max-width:52em;margin:2em auto;padding:0 1em}pre,code{font-family:monospace}table.head,table.foot{width:100%%}\n' >build/pages/mandoc.css
+	@echo build/pages/clip-cid-tutorial.7.html
 ## clean: remove everything built
 clean:
 	rm -rf build bin
 ## help: this list
 help:
 	@sed -n 's/^## //p' Makefile
-.PHONY: all tests tsan plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
+.PHONY: pages all tests tsan plants gpu-kit cuda bench deps syntax check demo format install bundle clean help
 -include $(shell find build -path build/ci -prune -o -type f -name '*.d' -print 2>/dev/null)

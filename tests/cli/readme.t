@@ -81,12 +81,13 @@ ok(@blocks >= 5, 'the tutorial has commands');
 sub inode { return (stat $_[0])[1] }
 for my $text (@blocks) {
     my ($first) = split /\n/, $text;
-    spew('block.sh', "set -eu -o pipefail; PATH=$bin:\$PATH BIN=$bin\nexport BIN\n" . $text =~ s/^make .*/$& BIN=$bin/mr =~ s/K=2000/K=4/r);
+    spew('block.sh', "set -eu -o pipefail; PATH=$bin:\$PATH BIN=$bin\nexport BIN\n" . smaller($text) =~ s/^make .*/$& BIN=$bin/mgr =~ s/K=2000/K=4/r);
     is(system('bash block.sh >out 2>said'), 0, "tutorial: $first") or diag slurp('said');
 }
 is((split /\n/, slurp('curve.tsv'))[0], "distance\tkept\tshare", 'a curve');
 is(inode('work/mine-k2000/embed/image/00000.npy'), inode('work/mine/embed/image/00000.npy'), 'another K embeds nothing again');
 isnt(slurp('work/mine-k2000/student/open_clip_model.safetensors'), slurp('work/mine/student/open_clip_model.safetensors'), '... and is another student');
 like(slurp('beside.html'), qr/Settings that differ.*<td>cluster<.*wds_cifar10.*mine: student.*mine-k2000: student/s, '... beside the first one on a page');
+like(slurp($_), qr/<figure>/, "pictures in $_") for qw(find.html dropped.html);
 like(slurp('near/ledger.tsv'), qr{in-evaluation=[1-9]}, 'training pictures that are evaluation pictures are counted');
 done_testing();
