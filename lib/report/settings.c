@@ -42,6 +42,31 @@ static const char *words(const char *text)
     return digits && text[digits] == ' ' ? text + digits + 1 : text;
 }
 
+// Without the digest of the files' contents at its end, which says nothing to a reader.
+static void drop_digest(char *text)
+{
+    char *space = strrchr(text, ' ');
+    if (space && strlen(space + 1) >= 16 &&
+        strspn(space + 1, "0123456789abcdef") == strlen(space + 1))
+        *space = '\0';
+}
+
+// The texts of one setting for showing. False: there is nothing to show.
+static bool shown_texts(char text[2][SETTING], const char *const *works, size_t n, const char *name)
+{
+    for (size_t k = 0; k < n; k++)
+        read_setting(text[k], works[k], name);
+    if (n == 2 && !strcmp(text[0], text[1]))
+        return false;
+    for (size_t k = 0; k < n; k++)
+        drop_digest(text[k]);
+    if (n == 2 && !strcmp(text[0], text[1])) { // it is the contents that differ
+        for (size_t k = 0; k < n; k++)
+            read_setting(text[k], works[k], name);
+    }
+    return true;
+}
+
 int report_put_settings(struct html *h, const char *const *works, size_t n, struct err *e)
 {
     char path[PATH_BYTES], text[2][SETTING];
@@ -53,9 +78,7 @@ int report_put_settings(struct html *h, const char *const *works, size_t n, stru
     for (size_t i = 0; i < names.n; i++) {
         if (!is_setting(names.names[i]) || (i && !strcmp(names.names[i], names.names[i - 1])))
             continue;
-        for (size_t k = 0; k < n; k++)
-            read_setting(text[k], works[k], names.names[i]);
-        if (n == 2 && !strcmp(text[0], text[1]))
+        if (!shown_texts(text, works, n, names.names[i]))
             continue;
         if (!shown++)
             html_raw(h, n == 2 ? "<h2 id='settings'>Settings that differ</h2>\n<div class='wide'>"

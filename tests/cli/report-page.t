@@ -50,6 +50,7 @@ like($section{balance}, qr/usable rows stay.*Share kept.*<svg.*<svg.*rows in a g
 like($section{clusters}, qr/by their size.*<svg.*nearest to the centroid.*<img/s, 'clusters: sizes and a wall');
 like($section{training}, qr/student.*Learning rate.*Logit scale.*Gradient norm.*Samples a second.*Memory/s, 'training');
 like($section{evaluation}, qr/95 % intervals.*wds_things: acc1.*class='span'/s, 'evaluation: intervals as a plot');
+unlike($section{provenance}, qr/<td class='text'>[^<]* [0-9a-f]{24}</, 'no digests of contents');
 like($section{provenance}, qr/K = 3.*Settings of the stages.*<td>cluster<\/td><td class='text'>3 .*--steps 4 --batch 4.*Time and memory/s, 'provenance: every setting');
 unlike($page, qr/(?:src|href)='(?!data:|#)|https?:|<script|\@import|url\(/, 'no request, no script');
 
