@@ -12,18 +12,40 @@ static int differ(const char *what, double from, double to, struct err *e)
     return from == to ? 0 : err_set(e, "its %s is %g, this model's %g", what, from, to);
 }
 
+// Sizes that may be greater where a tower is inherited, and what is then needed besides.
+static int compare_sizes(const struct clip_tower *a, const struct clip_tower *b, bool inherit,
+                         struct err *e)
+{
+    const struct {
+        const char *what;
+        int from, to;
+    } sizes[] = {{"layers", a->layers, b->layers},
+                 {"width", a->width, b->width},
+                 {"heads", a->heads, b->heads},
+                 {"MLP width", a->mlp, b->mlp}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        if (!inherit && differ(sizes[i].what, sizes[i].from, sizes[i].to, e))
+            return -1;
+        if (sizes[i].from < sizes[i].to)
+            return err_set(e, "its %s is %d, less than this model's %d", sizes[i].what,
+                           sizes[i].from, sizes[i].to);
+    }
+    if (inherit && differ("width of a head", a->head_width, b->head_width, e))
+        return -1;
+    bool attends = b->pool == CLIP_POOL_MAP || b->pool == CLIP_POOL_QUERY;
+    return inherit && attends && a->width != b->width
+               ? err_set(e, "a pool with attention is not inherited by another width")
+               : 0;
+}
+
 // any_head: the projection may be another.
 static int compare_tower(const struct clip_tower *a, const struct clip_tower *b, const char *name,
-                         bool any_head, struct err *e)
+                         bool any_head, bool inherit, struct err *e)
 {
     const struct {
         const char *what;
         double from, to;
     } same[] = {
-        {"layers", a->layers, b->layers},
-        {"width", a->width, b->width},
-        {"heads", a->heads, b->heads},
-        {"MLP width", a->mlp, b->mlp},
         {"layer norm eps", a->eps, b->eps},
         {"layer scale", a->ls_init != 0, b->ls_init != 0},
         {"gated MLP", a->swiglu, b->swiglu},
@@ -50,6 +72,8 @@ static int compare_tower(const struct clip_tower *a, const struct clip_tower *b,
     if (a->act != b->act)
         return err_set(e, "its %s tower has %s, this model's %s", name, clip_act_name(a->act),
                        clip_act_name(b->act));
+    if (compare_sizes(a, b, inherit, e))
+        return err_wrap(e, "%s tower", name);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (differ(same[i].what, same[i].from, same[i].to, e))
             return err_wrap(e, "%s tower", name);
@@ -60,8 +84,8 @@ static int compare(const struct clip_config *a, const struct clip_config *b, str
 {
     if (a->has_logit_bias && !b->has_logit_bias)
         return err_set(e, "it has a logit_bias, this model has none");
-    return compare_tower(&a->vision, &b->vision, "vision", false, e) ||
-                   compare_tower(&a->text, &b->text, "text", false, e) ||
+    return compare_tower(&a->vision, &b->vision, "vision", false, false, e) ||
+                   compare_tower(&a->text, &b->text, "text", false, false, e) ||
                    differ("embed_dim", a->embed_dim, b->embed_dim, e) ||
                    differ("patch_size", a->patch_size, b->patch_size, e) ||
                    differ("vocab_size", a->vocab, b->vocab, e)
@@ -122,10 +146,11 @@ int clip_weights_load_into(const char *folder, const struct clip_table *t, float
 static int compare_wanted(const struct clip_config *a, const struct clip_config *b,
                           const struct clip_taking *k, struct err *e)
 {
-    if (k->tower[CLIP_VISION] && (compare_tower(&a->vision, &b->vision, "vision", true, e) ||
-                                  differ("patch_size", a->patch_size, b->patch_size, e)))
+    if (k->tower[CLIP_VISION] &&
+        (compare_tower(&a->vision, &b->vision, "vision", true, k->inherit, e) ||
+         differ("patch_size", a->patch_size, b->patch_size, e)))
         return -1;
-    return k->tower[CLIP_TEXT] && (compare_tower(&a->text, &b->text, "text", true, e) ||
+    return k->tower[CLIP_TEXT] && (compare_tower(&a->text, &b->text, "text", true, k->inherit, e) ||
                                    differ("vocab_size", a->vocab, b->vocab, e))
                ? -1
                : 0;
@@ -149,11 +174,76 @@ static bool same_shape(const struct clip_tensor *a, const struct clip_tensor *b)
     return same;
 }
 
+// The block of the folder's tower that block `layer` is.
+static int inherited_layer(const struct clip_weights *w, const struct clip_table *t,
+                           const struct clip_tensor *to)
+{
+    bool text = to->tower == CLIP_TEXT;
+    int from = text ? w->table.cfg.text.layers : w->table.cfg.vision.layers;
+    int own = text ? t->cfg.text.layers : t->cfg.vision.layers;
+    return to->layer < 0      ? to->layer
+           : to->layer == own ? from // the pool
+                              : (int)((int64_t)to->layer * from / own);
+}
+
+// Parts that lie one below the other in a tensor, each of which is cut.
+static size_t pieces_of(const struct clip_tensor *t, const struct clip_tower *tower)
+{
+    if (t->kind == CLIP_K_QKV_W || t->kind == CLIP_K_QKV_B)
+        return 3;
+    bool gated = tower->swiglu && (t->kind == CLIP_K_FC_W || t->kind == CLIP_K_FC_B);
+    return gated || t->kind == CLIP_K_KV_W ? 2 : 1;
+}
+
+static size_t rows_of(const struct clip_tensor *t)
+{
+    return t->rank ? t->shape[0] : 1;
+}
+
+// The leading rows and columns of each piece of `from`, whose values are in x.
+static void cut(const float *x, size_t rows, size_t cols, size_t pieces, float *out, size_t to_rows,
+                size_t to_cols)
+{
+    for (size_t p = 0; p < pieces; p++)
+        for (size_t r = 0; r < to_rows / pieces; r++)
+            memcpy(out + (p * (to_rows / pieces) + r) * to_cols,
+                   x + (p * (rows / pieces) + r) * cols, to_cols * sizeof *out);
+}
+
+// Tensor k from the larger model's tensor i.
+static int take_cut(const struct clip_weights *w, const struct clip_table *t, size_t k, size_t i,
+                    float *out, struct err *e)
+{
+    const struct clip_tensor *to = &t->t[k], *from = &w->table.t[i];
+    size_t rows = rows_of(from), to_rows = rows_of(to);
+    size_t cols = from->numel / rows, to_cols = to->numel / to_rows;
+    bool positions = to->kind == CLIP_K_POS;
+    if (from->rank != to->rank || cols < to_cols || (!positions && rows < to_rows))
+        return err_set(e, "its %s is smaller", to->name);
+    if (!out)
+        return 0;
+    size_t most = (rows > to_rows ? rows : to_rows) * cols;
+    float *x = mem_alloc(most, sizeof *x, e);
+    struct clip_tensor resized = *from;
+    resized.shape[0] = to_rows;
+    int rc = x ? 0 : -1;
+    if (!rc && positions && rows != to_rows)
+        rc = load_positions(w, i, t, &resized, x, e);
+    else if (!rc)
+        clip_weights_get(w, i, x);
+    const struct clip_tower *tower = to->tower == CLIP_TEXT ? &t->cfg.text : &t->cfg.vision;
+    if (!rc)
+        cut(x, positions ? to_rows : rows, cols, pieces_of(to, tower), out, to_rows, to_cols);
+    free(x);
+    return rc;
+}
+
 static int take(const struct clip_weights *w, const struct clip_table *t, size_t k,
                 struct clip_taking *into, float *flat, struct err *e)
 {
     const struct clip_tensor *to = &t->t[k];
-    int i = clip_table_find(&w->table, to->tower, to->kind, to->layer);
+    int layer = into->inherit ? inherited_layer(w, t, to) : to->layer;
+    int i = clip_table_find(&w->table, to->tower, to->kind, layer);
     const struct clip_tensor *from = i < 0 ? NULL : &w->table.t[i];
     bool head = to->kind == CLIP_K_HEAD || to->kind == CLIP_K_HEAD_B || is_logit(to);
     int rc = 0;
@@ -162,6 +252,9 @@ static int take(const struct clip_weights *w, const struct clip_table *t, size_t
         if (flat)
             clip_weights_get(w, (size_t)i, flat + to->offset);
         into->how[k] = CLIP_TAKE_SAME;
+    } else if (from && into->inherit) {
+        rc = take_cut(w, t, k, (size_t)i, flat ? flat + to->offset : NULL, e);
+        into->how[k] = CLIP_TAKE_CUT;
     } else if (from && to->kind == CLIP_K_POS && from->shape[1] == to->shape[1]) {
         rc = flat ? load_positions(w, (size_t)i, t, to, flat + to->offset, e) : 0;
         into->how[k] = CLIP_TAKE_RESIZED;
@@ -204,7 +297,7 @@ int clip_weights_take(const char *folder, const struct clip_table *t, struct cli
     k->other_pictures = k->tower[CLIP_VISION] && (memcmp(a->mean, b->mean, sizeof a->mean) ||
                                                   memcmp(a->std, b->std, sizeof a->std));
     k->other[0] = '\0';
-    if (!rc)
+    if (!rc && !k->inherit)
         list_others(&w, t, k);
     clip_weights_close(&w);
     return rc ? err_wrap(e, "%s", folder) : 0;

@@ -60,9 +60,10 @@ int clip_weights_load_into(const char *folder, const struct clip_table *t, float
                            struct err *e);
 
 // What became of a tensor of the model.
-enum clip_take { CLIP_TAKE_NONE, CLIP_TAKE_SAME, CLIP_TAKE_RESIZED, CLIP_TAKE_NEW };
+enum clip_take { CLIP_TAKE_NONE, CLIP_TAKE_SAME, CLIP_TAKE_RESIZED, CLIP_TAKE_CUT, CLIP_TAKE_NEW };
 struct clip_taking {
     bool tower[2], logits; // wanted: towers, logit_scale and logit_bias
+    bool inherit;          // the folder's model is larger: see clip_weights_take
     uint8_t *how;          // [t->n], an enum clip_take; NONE: not wanted. The caller's
     char other[256];       // names of tensors of the folder that were wanted and have no place here
     bool other_pictures;   // its image tower was made for another mean or standard deviation
@@ -70,6 +71,9 @@ struct clip_taking {
 // The same for part of a model: what is wanted of a folder, into flat, which has first values
 // already (NULL: nothing is read, the report is made all the same). A projection of another width,
 // or one that the folder has not, stays new; every other size must agree. 0 or -1.
+// With `inherit` (TinyCLIP, ICCV 2023) the folder's towers may have more blocks, heads, channels
+// and columns: block i is its block floor(i L / l), and of each tensor the leading heads, channels
+// and columns are taken. Heads must be as wide. The same config: the same weights.
 int clip_weights_take(const char *folder, const struct clip_table *t, struct clip_taking *k,
                       float *flat, struct err *e);
 

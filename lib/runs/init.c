@@ -31,15 +31,18 @@ static size_t names(const struct clip_table *t, const struct clip_taking *k, enu
 static void say(const struct clip_table *t, const struct clip_taking *k, const char *option,
                 const char *folder, struct log *log)
 {
-    char same[8], resized[200], made[200];
+    char same[8], resized[200], made[200], cut[24] = "";
     size_t n = names(t, k, CLIP_TAKE_SAME, same, sizeof same), tensors = 0;
     size_t n_resized = names(t, k, CLIP_TAKE_RESIZED, resized, sizeof resized);
+    size_t n_cut = names(t, k, CLIP_TAKE_CUT, same, sizeof same);
+    if (n_cut)
+        snprintf(cut, sizeof cut, ", %zu of them cut", n_cut);
     size_t n_made = names(t, k, CLIP_TAKE_NEW, made, sizeof made);
     for (size_t i = 0; i < t->n; i++)
         tensors += k->how[i] != CLIP_TAKE_NONE;
-    log_note(log, "%s '%s': %zu of %zu tensors taken%s%s%s%s%s%s", option, folder, n + n_resized,
-             tensors, n_resized ? ", resized: " : "", resized, n_made ? ", new: " : "", made,
-             k->other[0] ? ", not taken: " : "", k->other);
+    log_note(log, "%s '%s': %zu of %zu tensors taken%s%s%s%s%s%s%s", option, folder,
+             n + n_resized + n_cut, tensors, cut, n_resized ? ", resized: " : "", resized,
+             n_made ? ", new: " : "", made, k->other[0] ? ", not taken: " : "", k->other);
     if (k->other_pictures)
         log_warn(log, "%s '%s': its pictures had another mean or standard deviation", option,
                  folder);
@@ -62,6 +65,7 @@ int train_init_take(const struct clip_table *t, const struct train_options *o, f
         k.tower[CLIP_VISION] = from[i].image;
         k.tower[CLIP_TEXT] = from[i].text;
         k.logits = !i;
+        k.inherit = o->inherit;
         if ((rc = clip_weights_take(from[i].folder, t, &k, flat, e)))
             err_wrap(e, "%s", from[i].option);
         else

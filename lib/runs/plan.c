@@ -181,6 +181,8 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
         return err_set(e, "missing -o DIR");
     if (!o->student && !o->init)
         return err_set(e, "missing --student CONFIG (or --init MODEL)");
+    if (o->inherit && (!o->student || !(o->init || o->init_image || o->init_text)))
+        return err_set(e, "--inherit needs --student CONFIG and --init MODEL");
     if (losses_parse(&p->losses, o->losses, e))
         return err_wrap(e, "--loss");
     p->losses.cluster_warmup = o->cluster_warmup;

@@ -28,6 +28,7 @@ struct train_options {
     const char *teacher_image, *teacher_text; // folders, a file a shard (train/teachers.h)
     const char *labels;                       // folder, a file a shard
     const char *teacher_scale;                // NULL: as the sidecars say
+    bool inherit;                             // of a larger --init
     uint64_t views;                           // of the pictures, by epoch; 0: none
     const char *keep, *shards; // masks that CMD uses, and the list of shards that it reads
     const char *teacher;       // model folder: the width of embeddings that are not made yet
