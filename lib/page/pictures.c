@@ -35,7 +35,8 @@ static char *base64(const char *prefix, const uint8_t *d, size_t n, struct err *
     return out;
 }
 
-static int fill(struct page_pick *k, const struct shard_sample *s, struct thumb *t, struct err *e)
+int page_pick_fill(struct page_pick *k, const struct shard_sample *s, struct thumb *t,
+                   struct err *e)
 {
     struct err ignored; // a picture that cannot be shown is counted elsewhere
     snprintf(k->key, sizeof k->key, "%s", s->key);
@@ -81,7 +82,7 @@ static int load_shard(const char *path, uint32_t shard, struct page_picks *p, st
             break;
         for (size_t i = 0; rc == 0 && i < p->n; i++)
             if (p->pick[i].shard == shard && p->pick[i].ordinal == sample.index)
-                rc = fill(&p->pick[i], &sample, t, e);
+                rc = page_pick_fill(&p->pick[i], &sample, t, e);
     }
     if (s)
         shard_close(s);

@@ -9,7 +9,9 @@
 
 #include "base/err.h"
 #include "base/path.h"
+#include "image/thumb.h"
 #include "page/html.h"
+#include "shards/shard.h"
 
 // One sample picked for showing.
 struct page_pick {
@@ -33,6 +35,10 @@ struct page_picks {
 // has a bound; one that is not there or cannot be decoded stays without.
 int page_picks_load(const char *shards, const struct path_names *s, struct page_picks *p,
                     struct err *e);
+// Key, caption and small picture of a sample; a picture that cannot be decoded leaves data NULL. t:
+// buffers. 0 or -1.
+int page_pick_fill(struct page_pick *k, const struct shard_sample *s, struct thumb *t,
+                   struct err *e);
 void page_picks_free(struct page_picks *p);
 // The picture as <img>, its caption as alternative text; a box where there is none.
 void page_put_picture(struct html *h, const struct page_pick *p);

@@ -109,28 +109,37 @@ static void put_result(struct html *h, const char *model, const cJSON *line)
     html_raw(h, "</td></tr>\n");
 }
 
-// The most frequent pairs. A pair that occurred once says nothing about the model.
-static void put_confusions(struct html *h, const char *model, const cJSON *line)
+// The names and the number of a pair that was met at least twice. A pair that was met once says
+// nothing about the model.
+static bool pair_of(const cJSON *pair, const char **label, const char **predicted, double *count)
 {
-    const cJSON *pair, *list = cJSON_GetObjectItemCaseSensitive(line, "confusions");
-    const char *dataset = "?", *label, *predicted;
     struct err e;
+    *count = 0;
+    return json_string(pair, "label", JSON_REQUIRED, label, &e) > 0 &&
+           json_string(pair, "predicted", JSON_REQUIRED, predicted, &e) > 0 &&
+           json_double(pair, "count", JSON_OPTIONAL, count, &e) >= 0 && *count >= 2;
+}
+
+// The most frequent pairs, the first one with pictures of both classes.
+static int put_confusions(struct html *h, const char *work, const struct result *r, struct err *e)
+{
+    const cJSON *pair, *list = cJSON_GetObjectItemCaseSensitive(r->line, "confusions");
+    const char *dataset = "?", *label, *predicted, *first[2] = {NULL, NULL};
+    double count;
+    struct err ignored;
     int n = 0;
-    json_string(line, "dataset", JSON_OPTIONAL, &dataset, &e);
+    json_string(r->line, "dataset", JSON_OPTIONAL, &dataset, &ignored);
     cJSON_ArrayForEach(pair, list)
     {
-        double count = 0;
-        if (n == CONFUSIONS || json_string(pair, "label", JSON_REQUIRED, &label, &e) < 1 ||
-            json_string(pair, "predicted", JSON_REQUIRED, &predicted, &e) < 1)
-            break;
-        json_double(pair, "count", JSON_OPTIONAL, &count, &e);
-        if (count < 2)
+        if (n == CONFUSIONS || !pair_of(pair, &label, &predicted, &count))
             break;
         if (n++ == 0) {
+            first[0] = label;
+            first[1] = predicted;
             html_raw(h, "<p><b>");
             html_text(h, dataset);
             html_raw(h, ", ");
-            html_text(h, model);
+            html_text(h, r->model);
             html_raw(h, "</b>, taken for: ");
         } else {
             html_raw(h, "; ");
@@ -140,8 +149,10 @@ static void put_confusions(struct html *h, const char *model, const cJSON *line)
         html_text(h, predicted);
         html_put(h, " (%.0f)", count);
     }
-    if (n)
-        html_raw(h, "</p>\n");
+    if (!n)
+        return 0;
+    html_raw(h, "</p>\n");
+    return report_put_confused(h, work, dataset, first[0], first[1], e);
 }
 
 // The first figure of each model on one set, with its interval; n results from `first` on.
@@ -272,8 +283,8 @@ int report_put_evaluation(struct html *h, const char *const *works, const char *
                 ;
             put_spans(h, &r, i, n);
         }
-        for (size_t i = 0; i < r.n && n_works == 1; i++)
-            put_confusions(h, r.result[i].model, r.result[i].line);
+        for (size_t i = 0; i < r.n && n_works == 1 && rc == 0; i++)
+            rc = put_confusions(h, works[0], &r.result[i], e);
     }
     results_free(&r);
     return rc ? rc : put_floors(h, works[0], e);

@@ -23,6 +23,11 @@ int report_put_balance(struct html *h, const char *work, struct err *e);
 // Examples of what was lost in reading, a few of each reason. shards: as of report_write.
 int report_put_lost(struct html *h, const char *work, const char *shards,
                     const struct path_names *names, const struct ledger *ledger, struct err *e);
+// Pictures of two classes of an evaluation set of the run: of the class that was meant, and of the
+// one that was taken for it. Nothing where the set's folder, which WORK/params/eval names, is not
+// to be found. 0 or -1.
+int report_put_confused(struct html *h, const char *work, const char *dataset, const char *label,
+                        const char *predicted, struct err *e);
 // The settings of one run, or of two where they differ.
 int report_put_settings(struct html *h, const char *const *works, size_t n, struct err *e);
 // Pictures: the largest groups, and clusters with those nearest to their centroids.

@@ -51,6 +51,7 @@ like($section{clusters}, qr/by their size.*<svg.*nearest to the centroid.*<img/s
 like($section{training}, qr/student.*Learning rate.*Logit scale.*Gradient norm.*Samples a second.*Memory/s, 'training');
 like($section{evaluation}, qr/95 % intervals.*wds_things: acc1.*class='span'/s, 'evaluation: intervals as a plot');
 unlike($section{provenance}, qr/<td class='text'>[^<]* [0-9a-f]{24}</, 'no digests of contents');
+like($section{evaluation}, qr/<b>wds_things, \w+<\/b>, taken for: [^<]*<\/p>\n<div class='set many'><div><small>\w+ thing<\/small><img alt/, 'the most frequent confusion, with pictures of both classes') or diag $section{evaluation} =~ s/base64,[^']*//gr;
 like($section{provenance}, qr/K = 3.*Settings of the stages.*<td>cluster<\/td><td class='text'>3 .*--steps 4 --batch 4.*Time and memory/s, 'provenance: every setting');
 unlike($page, qr/(?:src|href)='(?!data:|#)|https?:|<script|\@import|url\(/, 'no request, no script');
 
