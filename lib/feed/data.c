@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "feed/data.h"
+#include "feed/data-run.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,80 +11,8 @@
 #include "model/tokenizer-check.h"
 #include "base/mem.h"
 #include "system/signals.h"
-#include "train/drop.h"
-#include "train/names.h"
-#include "train/usable.h"
 
-// Folders with rows: images and texts of each teacher, then labels.
-enum { ROWS_LABELS = 2 * LOSS_TEACHERS_MAX, ROWS_FOLDERS };
-enum { SLOTS = 2, TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
-
-struct batch_slot {
-    struct train_batch b;
-    struct train_place *places; // of this rank's streams, after the batch
-    uint8_t *pixels;            // of this rank's rows
-    int32_t *tokens;            // the same, and one row more
-    int32_t *labels;            // of all rows
-    uint64_t *draw;             // of this rank's rows: train/drop.h
-    char *keys;                 // of the samples read
-    size_t n_keys, cap_keys;
-    float *teacher[ROWS_LABELS];
-    bool full;
-};
-
-// A stream of samples and the rows of the batch that it fills.
-struct data_part {
-    struct train_source source;
-    struct train_rows rows[ROWS_FOLDERS];
-    bool has[ROWS_FOLDERS];
-    struct train_names names;
-    size_t row, end;
-    struct train_counts counts;
-    struct train_usable usable; // of the epoch
-    uint64_t epoch;             // which it is
-    char epoch_name[96];        // for messages
-};
-
-struct train_data {
-    struct train_data_set set;
-    struct data_part *parts; // of this rank
-    size_t n_parts, first_part;
-    size_t first, own; // rows of the batch that this rank has
-    bool has[ROWS_FOLDERS];
-    struct tokenizer *tok;
-    struct clip_config cfg;
-    size_t dim[ROWS_FOLDERS], picture; // columns of the rows; 0: there are none
-
-    pthread_t thread;
-    pthread_mutex_t lock;
-    pthread_cond_t moved;
-    bool started, stop, done; // done: the thread has ended
-    int rc;                   // 0 at the end of the data, -1 with `failure`
-    struct err failure;
-    size_t left;
-    struct batch_slot slots[SLOTS];
-    size_t in, out; // batches made, taken
-};
-
-static int sweep_all(void *ctx, const struct samples_reader *stream, struct err *e)
-{
-    struct data_part *p = ctx;
-    if (train_names_check(&p->names, stream, e))
-        return -1;
-    for (int i = 0; i < ROWS_FOLDERS; i++)
-        if (p->has[i] && train_rows_sweep(&p->rows[i], stream, e))
-            return -1;
-    return 0;
-}
-
-// NULL: it is not used. Pictures of another epoch may be seen otherwise by the teacher too.
-static const char *folder_of(const struct train_data *d, int k, uint64_t epoch)
-{
-    if (k == ROWS_LABELS)
-        return d->set.labels;
-    const struct teacher_dirs *dirs = d->set.dirs[k % 2];
-    return dirs ? teacher_dir(dirs, (size_t)k / 2, dirs->views ? epoch % dirs->views : 0) : NULL;
-}
+enum { TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
 // The next part of this rank.
 static int open_part(struct train_data *d, struct data_part *p, const struct train_place *place,
@@ -93,10 +20,11 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
 {
     const struct train_data_set *set = &d->set;
     size_t i = d->n_parts++, rows = set->parts ? set->batch / set->parts : set->batch;
+    bool goes_on = set->parts || data_mixed(d);
     struct train_source_set s = {.path = set->path,
-                                 .command = set->command,
+                                 .command = data_mixed(d) ? set->streams[i].command : set->command,
                                  .seed = set->seed,
-                                 .epochs = set->parts ? UINT64_MAX : set->epochs,
+                                 .epochs = goes_on ? UINT64_MAX : set->epochs,
                                  .part = set->parts ? d->first_part + i + 1 : 0,
                                  .parts = set->parts,
                                  .views = set->views};
@@ -107,11 +35,11 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
     p->epoch = place->pos.epoch;
     for (int k = 0; k < ROWS_FOLDERS; k++) {
         p->has[k] = d->has[k];
-        train_rows_open(&p->rows[k], folder_of(d, k, p->epoch), k == ROWS_LABELS, d->dim[k]);
+        train_rows_open(&p->rows[k], data_folder(d, i, k, p->epoch), k == ROWS_LABELS, d->dim[k]);
     }
     if (train_source_open(&p->source, &s, &place->pos, e))
         return -1;
-    p->source.ended = sweep_all;
+    p->source.ended = data_sweep;
     p->source.ctx = p;
     return 0;
 }
@@ -127,10 +55,10 @@ struct train_data *train_data_open(const struct train_data_set *set,
     pthread_cond_init(&d->moved, NULL);
     d->own = set->batch / set->ranks;
     d->first = d->own * set->rank;
-    size_t n = set->parts ? set->parts / set->ranks : 1;
+    size_t n = set->parts ? set->parts / set->ranks : data_mixed(d) ? data_mixed(d) : 1;
     d->first_part = set->parts ? n * set->rank : 0;
     for (int k = 0; k < ROWS_FOLDERS; k++) {
-        d->has[k] = folder_of(d, k, 0) != NULL;
+        d->has[k] = data_folder(d, 0, k, 0) != NULL;
         d->dim[k] = !d->has[k] ? 0 : k == ROWS_LABELS ? set->n_label : set->dim_of[k / 2];
     }
     int rc = (d->parts = mem_alloc(n, sizeof *d->parts, e)) ? 0 : -1;
@@ -212,124 +140,6 @@ static int alloc_slots(struct train_data *d, struct err *e)
     return 0;
 }
 
-// "00000.tar\t17\tKEY"
-static int add_key(struct batch_slot *s, const struct samples_record *r, struct err *e)
-{
-    void *p = s->keys;
-    size_t n = strlen(r->shard_name) + strlen(r->key) + 24;
-    if (mem_grow(&p, &s->cap_keys, s->n_keys + n, 1, e))
-        return -1;
-    s->keys = p;
-    s->n_keys += (size_t)snprintf(s->keys + s->n_keys, n, "%s\t%llu\t%s\n", r->shard_name,
-                                  (unsigned long long)r->ordinal, r->key);
-    return 0;
-}
-
-static int lacks(struct data_part *p, enum train_lack what)
-{
-    p->usable.lack[what]++;
-    *(what == LACK_LABEL          ? &p->counts.no_label
-      : what <= LACK_TEACHER_TEXT ? &p->counts.no_teacher
-                                  : &p->counts.incomplete) += 1;
-    return 0;
-}
-
-// Sample into row i: 1, or 0 when it lacks something. Of other ranks' rows the picture is not kept.
-static int take(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
-                const struct samples_record *r, struct err *e)
-{
-    size_t context = (size_t)d->cfg.context, n;
-    bool own = i >= d->first && i - d->first < d->own;
-    if (!r->image || !r->caption)
-        return lacks(p, r->image ? LACK_CAPTION : LACK_PICTURE);
-    for (int k = 0; k < ROWS_FOLDERS; k++) {
-        size_t at = i * d->dim[k];
-        void *to = k == ROWS_LABELS ? (void *)(s->labels + at) : s->teacher[k] + at;
-        int rc = d->has[k] ? train_rows_get(&p->rows[k], r, to, e) : 1;
-        if (rc < 0)
-            return -1;
-        if (!rc)
-            return lacks(p, k == ROWS_LABELS ? LACK_LABEL : (enum train_lack)(k % 2));
-    }
-    if (r->image_bytes != d->picture)
-        return err_set(e, "a picture of %zu bytes where the model takes %zu", r->image_bytes,
-                       d->picture);
-    enum text_status t =
-        tokenizer_encode(d->tok, r->caption, r->caption_bytes, context,
-                         s->tokens + (own ? i - d->first : d->own) * context, &n, e);
-    if (t == TEXT_ERROR)
-        return -1;
-    if (t != TEXT_OK)
-        return lacks(p, LACK_UTF8);
-    if (own)
-        s->draw[i - d->first] = train_drop_draw(d->set.seed, p->source.pos.epoch, r->key);
-    if (own)
-        memcpy(s->pixels + (i - d->first) * d->picture, r->image, d->picture);
-    return 1;
-}
-
-// The next sample, as train_source_next gives it; an epoch that is over must have had a usable one.
-static int next_sample(struct data_part *p, struct samples_record *r, bool *fresh, struct err *e)
-{
-    int rc = train_source_next(&p->source, r, fresh, e);
-    if (rc >= 0 && p->source.pos.epoch != p->epoch &&
-        train_usable_end(&p->usable, p->epoch_name, e))
-        return -1;
-    p->epoch = p->source.pos.epoch;
-    if (rc > 0 && *fresh)
-        snprintf(p->epoch_name, sizeof p->epoch_name, "%s", p->source.name);
-    return rc;
-}
-
-// Fills the part's rows: 1, 0 at the end of the data, -1.
-static int fill_part(struct train_data *d, struct data_part *p, struct batch_slot *s, struct err *e)
-{
-    uint32_t shards = 0;
-    for (size_t i = p->row; i < p->end;) {
-        struct samples_record r;
-        bool fresh;
-        int rc = next_sample(p, &r, &fresh, e);
-        if (rc <= 0) {
-            d->left = i - p->row;
-            return rc;
-        }
-        if (fresh)
-            train_names_restart(&p->names);
-        for (int k = 0; k < ROWS_FOLDERS && fresh; k++)
-            if (d->has[k]) {
-                train_rows_restart(&p->rows[k]);
-                p->rows[k].dir = folder_of(d, k, p->epoch);
-            }
-        if ((fresh || r.shard >= shards) && sweep_all(p, p->source.reader, e))
-            return -1;
-        shards = r.shard + 1;
-        p->counts.read++;
-        if ((rc = take(d, p, s, i, &r, e)) < 0 || (rc && add_key(s, &r, e)))
-            return err_wrap(e, "%s: record %llu (%s)", r.shard_name, (unsigned long long)r.ordinal,
-                            r.key);
-        p->counts.used += rc > 0;
-        p->usable.used += rc > 0;
-        i += rc > 0;
-    }
-    return 1;
-}
-
-static int fill(struct train_data *d, struct batch_slot *s, struct err *e)
-{
-    s->n_keys = 0;
-    for (size_t i = 0; i < d->n_parts; i++) {
-        struct data_part *p = &d->parts[i];
-        int rc = fill_part(d, p, s, e);
-        if (rc <= 0)
-            return rc;
-        train_source_pos(&p->source, &s->places[i].pos);
-        s->places[i].counts = p->counts;
-    }
-    s->b.keys = s->keys;
-    s->b.n_keys = s->n_keys;
-    return 1;
-}
-
 static void *work(void *arg)
 {
     struct train_data *d = arg;
@@ -340,7 +150,7 @@ static void *work(void *arg)
         bool stop = d->stop;
         pthread_mutex_unlock(&d->lock);
         struct err e = {.text = ""};
-        int rc = stop ? 0 : fill(d, &d->slots[d->in % SLOTS], &e);
+        int rc = stop ? 0 : data_fill(d, &d->slots[d->in % SLOTS], &e);
         pthread_mutex_lock(&d->lock);
         if (rc > 0)
             d->in++;

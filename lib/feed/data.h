@@ -20,6 +20,7 @@
 #include "config/config.h"
 #include "text/tokenizer.h"
 #include "train/rows.h"
+#include "feed/mix.h"
 #include "feed/source.h"
 #include "train/teachers.h"
 #include "train/step.h"
@@ -38,8 +39,17 @@ struct train_place {
     struct train_counts counts;
 };
 
+// A set of a mixture, with what its samples need.
+struct train_stream {
+    const char *command, *labels;
+    const struct teacher_dirs *dirs[2];
+};
+
 struct train_data_set {
-    const char *path, *command; // train_source_open
+    const struct mix
+        *mix; // NULL: one command, or parts; else a stream a set, which every rank reads
+    const struct train_stream *streams; // [mix->n]
+    const char *path, *command;         // train_source_open
     uint64_t seed, epochs;
     uint64_t views; // of the pictures; 0: none
     size_t parts;   // 0: one stream, of which every rank reads all; else the ranks divide it

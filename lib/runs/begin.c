@@ -128,16 +128,63 @@ static int set_damaged_aside(struct train_run *r, struct err *e)
     return 0;
 }
 
+static int match_set(const struct train_plan *p, const struct lines *known,
+                     struct train_identity *id, char **names, struct err *e)
+{
+    struct train_inputs in;
+    train_plan_inputs(p, &in);
+    return train_match(&in, known, id, names, e) ||
+                   teacher_dirs_match(p->dirs, &in, known, *names, id, e)
+               ? -1
+               : 0;
+}
+
+// All sets of a mixture: what they are together, and one kind of teacher.
+static int match_sets(const struct train_plan *p, struct train_identity *id, struct err *e)
+{
+    const struct lines none = {0};
+    struct train_identity one;
+    struct digest *sum[4] = {digest_new(e), digest_new(e), digest_new(e), digest_new(e)};
+    char *const to[4] = {id->image, id->text, id->labels, id->others};
+    int rc = sum[0] && sum[1] && sum[2] && sum[3] ? 0 : -1;
+    for (size_t i = 0; i < p->mix.n && !rc; i++) {
+        char *names = NULL;
+        if ((rc = match_set(train_plan_of(p, i), &none, &one, &names, e)))
+            err_wrap(e, "--data '%s'", p->mix.set[i].name);
+        free(names);
+        if (!rc && i && memcmp(one.scale, id->scale, sizeof one.scale))
+            rc = err_set(e,
+                         "--data '%s': its teacher's logits have another scale than those of '%s'",
+                         p->mix.set[i].name, p->mix.set[0].name);
+        const char *const from[4] = {one.image, one.text, one.labels, one.others};
+        for (int k = 0; k < 4 && !rc; k++)
+            digest_key(sum[k], from[k]);
+        uint64_t n = rc || !i ? 0 : id->n;
+        if (!rc && !i)
+            *id = one;
+        if (!rc)
+            id->n = n + one.n;
+    }
+    for (int k = 0; k < 4; k++) {
+        if (sum[k] && !rc)
+            digest_hex(sum[k], to[k]);
+        if (sum[k])
+            digest_free(sum[k]);
+    }
+    return rc;
+}
+
 // Refuses inputs that do not belong together, before anything is started.
 static int match_inputs(struct train_run *r, struct err *e)
 {
-    struct train_inputs in;
     struct lines known = {0};
-    train_plan_inputs(r->plan, &in);
+    if (r->plan->mix.n) {
+        r->shards = mem_strdup("", e);
+        return r->shards ? match_sets(r->plan, &r->inputs, e) : -1;
+    }
     int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
     if (!rc)
-        rc = train_match(&in, &known, &r->inputs, &r->shards, e) ||
-             teacher_dirs_match(r->plan->dirs, &in, &known, r->shards, &r->inputs, e);
+        rc = match_set(r->plan, &known, &r->inputs, &r->shards, e);
     lines_release(&known);
     return rc ? -1 : 0;
 }
@@ -165,7 +212,17 @@ static int open_places(struct train_run *r, struct err *e)
 {
     if (train_settle_parts(r->plan, r->state.options, &r->set, &r->parts, e))
         return -1;
-    size_t was = r->state.n_places;
+    size_t was = r->state.n_places, n = r->plan->mix.n;
+    if (n && r->state.options && was != n)
+        return err_set(e,
+                       "--resume: the checkpoint was made with %zu sets in --data, now there are "
+                       "%zu",
+                       was, n);
+    r->streams = n ? n : r->parts;
+    if (n) {
+        r->places = mem_alloc(n, sizeof *r->places, e);
+        return !r->places || (!was && train_state_parts(&r->state, n, e)) ? -1 : 0;
+    }
     if (r->state.options && was != r->parts && was && r->parts)
         return err_set(e, "--resume: the checkpoint was made with --accumulate %zu, now it is %zu",
                        was, r->parts);
@@ -194,6 +251,10 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
                                  .batch = o->batch,
                                  .dim_of = r->set.dim_of,
                                  .n_label = r->set.n_label};
+    if (r->plan->mix.n) {
+        s->mix = &r->plan->mix;
+        s->streams = r->plan->streams;
+    }
     s->dirs[0] = needs & LOSS_TEACHER_IMAGE ? &r->plan->dirs[0] : NULL;
     s->dirs[1] = needs & LOSS_TEACHER_TEXT ? &r->plan->dirs[1] : NULL;
     s->labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
@@ -206,7 +267,7 @@ static int open_data(struct train_run *r, struct err *e)
         return -1;
     const struct train_place one = {r->state.pos, r->state.counts};
     train_begin_data_set(r, &s);
-    r->data = train_data_open(&s, r->parts ? r->state.places : &one, e);
+    r->data = train_data_open(&s, r->streams ? r->state.places : &one, e);
     return r->data ? 0 : -1;
 }
 
@@ -242,10 +303,14 @@ static int open_core(struct train_run *r, struct err *e)
 }
 
 // The options of this run; a checkpoint with other options is refused.
-// --spike decides which steps are taken.
-static int add_spike(cJSON *j, const struct train_options *o, struct err *e)
+// --spike decides which steps are taken, a mixture of what they are made.
+static int add_more(cJSON *j, const struct train_options *o, const struct mix *m, struct err *e)
 {
     static const char *const names[] = {"stop", "skip", "rewind"};
+    char mix[MIX_MOST * (MIX_NAME + 32)];
+    mix_text(m, mix, sizeof mix);
+    if (m->n && json_add_string(j, "data", mix, e))
+        return -1;
     if (!(o->spike > 0))
         return 0;
     return json_add_double(j, "spike", o->spike, e) ||
@@ -258,7 +323,7 @@ static int settle_options(struct train_run *r, struct err *e)
 {
     struct err why;
     cJSON *is = train_setup_options(&r->core, &r->cfg, &r->inputs, e);
-    if (!is || add_spike(is, r->plan->o, e)) {
+    if (!is || add_more(is, r->plan->o, &r->plan->mix, e)) {
         cJSON_Delete(is);
         return -1;
     }

@@ -58,13 +58,17 @@ static int check_inputs(const struct train_plan *p, struct err *e)
     const struct lines none = {0};
     struct train_inputs in;
     struct train_identity id;
-    char *names = NULL;
+    int rc = 0;
     if (p->o->teacher) // some of it may be missing
         return 0;
-    train_plan_inputs(p, &in);
-    int rc = train_match(&in, &none, &id, &names, e) ||
-             teacher_dirs_match(p->dirs, &in, &none, names, &id, e);
-    free(names);
+    for (size_t i = 0; i < (p->mix.n ? p->mix.n : 1) && !rc; i++) {
+        const struct train_plan *one = train_plan_of(p, i);
+        char *names = NULL;
+        train_plan_inputs(one, &in);
+        rc = train_match(&in, &none, &id, &names, e) ||
+             teacher_dirs_match(one->dirs, &in, &none, names, &id, e);
+        free(names);
+    }
     return rc;
 }
 

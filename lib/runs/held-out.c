@@ -65,6 +65,13 @@ static int read_all(struct train_run *r, struct held_out *h, struct err *why, st
     s.command = r->plan->o->val_data;
     s.epochs = 1;
     s.parts = 0;
+    s.mix = NULL;
+    if (r->plan->mix.n) {
+        const struct train_stream *own = &r->plan->streams[r->plan->mix.n];
+        s.dirs[0] = own->dirs[0];
+        s.dirs[1] = own->dirs[1];
+        s.labels = own->labels;
+    }
     struct train_data *d = train_data_open(&s, &start, why);
     int rc = d ? train_data_start(d, &r->cfg, why) : -1;
     if (comm_agree(r->comm, rc, why))

@@ -75,6 +75,16 @@ int train_log_line(struct train_log *l, const cJSON *o, struct err *e)
     return rc;
 }
 
+// Samples of each set of a mixture so far.
+static int add_mix(cJSON *j, const struct train_line *s, struct err *e)
+{
+    cJSON *o = s->mix->n ? json_add_object(j, "sets", e) : NULL;
+    int rc = s->mix->n && !o ? -1 : 0;
+    for (size_t i = 0; i < s->mix->n && !rc; i++)
+        rc = json_add_u64(o, s->mix->set[i].name, s->state->places[i].counts.used, e);
+    return rc;
+}
+
 static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
 {
     const struct losses *l = &s->core->set.losses;
@@ -93,7 +103,7 @@ static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
            json_add_double(j, "samples_per_second", (double)s->core->set.batch / s->seconds, e) ||
            json_add_double(j, "data_wait", s->wait, e) || json_add_u64(j, "memory", s->memory, e) ||
            json_add_u64(j, "part", s->state->parts, e) ||
-           json_add_double(j, "seconds", s->state->seconds, e) ||
+           json_add_double(j, "seconds", s->state->seconds, e) || add_mix(j, s, e) ||
            (s->skipped && json_add_bool(j, "skipped", true, e));
 }
 

@@ -31,7 +31,8 @@ struct train_line {
     double loss, norm, lr;
     double seconds, wait; // the step took, of that waiting for data
     uint64_t memory;      // peak, bytes
-    bool skipped;         // not finite, passed over
+    const struct mix *mix;
+    bool skipped; // not finite, passed over
 };
 // Writes step, epoch, samples, loss, each term, lr, logit_scale, grad_norm, samples_per_second,
 // data_wait, memory, and the part of the run (1 before it was first resumed) with the seconds that

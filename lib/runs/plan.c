@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+#include "feed/source.h"
+
 // All classes up to this many, above it a share of them (Partial FC: An et al., 2022).
 enum { ALL_CLASSES = 65536, WARMUP_MAX = 2000 };
 static const double LARGE_RATE = 0.1;
@@ -163,6 +166,71 @@ static int check_clusters(const struct train_plan *p, struct err *e)
     return 0;
 }
 
+// The plan of one set.
+static int plan_set(const struct train_plan *p, struct plan_sub *s, const char *name,
+                    struct train_stream *stream, struct err *e)
+{
+    s->o = *p->o;
+    const char **const names[PLAN_NAMES] = {&s->o.teacher_image, &s->o.teacher_text, &s->o.labels,
+                                            &s->o.keep, &s->o.shards};
+    for (int k = 0; k < PLAN_NAMES; k++) {
+        if (!*names[k])
+            continue;
+        if (!(s->own[k] = mix_name(*names[k], name, e)))
+            return -1;
+        *names[k] = s->own[k];
+    }
+    s->plan = (struct train_plan){.o = &s->o, .losses = p->losses, .needs = p->needs};
+    snprintf(s->plan.tokenizer, sizeof s->plan.tokenizer, "%s", p->tokenizer);
+    if (find_teachers(&s->plan, e))
+        return -1;
+    *stream = (struct train_stream){.command = s->o.command};
+    stream->dirs[0] = p->needs & LOSS_TEACHER_IMAGE ? &s->plan.dirs[0] : NULL;
+    stream->dirs[1] = p->needs & LOSS_TEACHER_TEXT ? &s->plan.dirs[1] : NULL;
+    stream->labels = p->needs & LOSS_CLUSTERS ? s->o.labels : NULL;
+    return 0;
+}
+
+static int refuse_mixed(const struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const uint64_t value[N_NUMBERS] = {0};
+    if (!o->steps_given && !o->epoch_samples)
+        return err_set(e, "--data: sets of a mixture end apart: give the length by --steps, or "
+                          "--epoch-samples");
+    if (o->cluster_prior > 0)
+        return err_set(e, "--cluster-prior has no meaning for a mixture");
+    for (size_t i = 0; i < p->mix.n; i++) {
+        bool used[N_NUMBERS] = {false};
+        char **words = train_words(p->mix.set[i].command, value, used, e);
+        if (!words)
+            return err_wrap(e, "--data '%s'", p->mix.set[i].name);
+        train_words_free(words);
+        if (used[NUMBER_PART] || used[NUMBER_PARTS])
+            return err_set(e, "--data '%s': {part} has no meaning in a mixture",
+                           p->mix.set[i].name);
+    }
+    return 0;
+}
+
+// The plans of the sets, and of held-out samples, whose {set} is their name in the log.
+static int plan_sets(struct train_plan *p, struct err *e)
+{
+    size_t n = p->mix.n;
+    if (!n)
+        return 0;
+    if (refuse_mixed(p, e) || find_tokenizer(p, e) ||
+        !(p->sub = mem_alloc(n + 1, sizeof *p->sub, e)) ||
+        !(p->streams = mem_alloc(n + 1, sizeof *p->streams, e)))
+        return -1;
+    for (size_t i = 0; i <= n; i++) {
+        if (plan_set(p, &p->sub[i], i < n ? p->mix.set[i].name : WATCH_HELD_OUT, &p->streams[i], e))
+            return -1;
+        p->streams[i].command = i < n ? p->mix.set[i].command : NULL;
+    }
+    return 0;
+}
+
 static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
@@ -189,14 +257,28 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->needs = losses_needs(&p->losses);
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
-    if (!parse_all(p, e))
+    if (!mix_parse(&p->mix, o->data.items, o->data.n, e) && !plan_sets(p, e) && !parse_all(p, e))
         return 0;
     train_plan_release(p);
     return -1;
 }
 
+const struct train_plan *train_plan_of(const struct train_plan *p, size_t i)
+{
+    return p->sub ? &p->sub[i].plan : p;
+}
+
 void train_plan_release(struct train_plan *p)
 {
+    for (size_t i = 0; p->sub && i <= p->mix.n; i++) {
+        for (int k = 0; k < PLAN_NAMES; k++)
+            free(p->sub[i].own[k]);
+        train_plan_release(&p->sub[i].plan);
+    }
+    free(p->sub);
+    free(p->streams);
+    p->sub = NULL;
+    p->streams = NULL;
     teacher_dirs_release(&p->dirs[0]);
     teacher_dirs_release(&p->dirs[1]);
 }

@@ -11,6 +11,8 @@
 
 #include "config/config.h"
 #include "base/err.h"
+#include "feed/data.h"
+#include "feed/mix.h"
 #include "runs/match.h"
 #include "runs/checkpoint-dir.h"
 #include "train/teachers.h"
@@ -24,6 +26,7 @@ struct train_options {
     const char *init_image, *init_text; // folders that give one tower each
     const char *tokenizer;              // NULL: beside the config, or in the folder
     const char *output;                 // folder of the model, its checkpoints and log
+    struct cli_list data;               // --data, each a command or NAME=WEIGHT:CMD
     const char *path, *command; // stream of samples ("-": standard input), or what writes it
     const char *teacher_image, *teacher_text; // folders, a file a shard (train/teachers.h)
     const char *labels;                       // folder, a file a shard
@@ -82,6 +85,7 @@ struct train_options {
     bool eval_every_given, eval_share_given;
 };
 
+struct plan_sub;
 struct train_plan {
     const struct train_options *o;
     struct losses losses;
@@ -93,8 +97,21 @@ struct train_plan {
     bool last_checkpoint;        // one at the end of the run
     struct teacher_dirs dirs[2]; // image, text: those that the losses need
     struct watch_plan watch;
+    struct mix mix;
+    struct plan_sub *sub;         // [mix.n]: the plan of each set, and one of held-out samples
+    struct train_stream *streams; // [mix.n + 1]: the same for their data
     char tokenizer[PATH_MAX];
 };
+
+// A set of a mixture: the options with its name in place of {set}, and their plan.
+enum { PLAN_NAMES = 5 };
+struct plan_sub {
+    struct train_options o;
+    char *own[PLAN_NAMES];
+    struct train_plan plan;
+};
+// The plan of set i of a mixture (mix.n: of held-out samples); without one p itself.
+const struct train_plan *train_plan_of(const struct train_plan *p, size_t i);
 
 // Refuses options that do not go together (wrong usage); `o` must last as long as the plan. 0 or
 // -1.

@@ -145,8 +145,8 @@ static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
     r->state.seconds = log_seconds(r->log);
     r->sent += r->comm->sent - sent;
     struct train_line line = {
-        &r->core, &r->state,         loss, norm, rate, clock_seconds() - start + before,
-        wait,     log_peak_memory(), bad};
+        &r->core, &r->state,         loss,          norm, rate, clock_seconds() - start + before,
+        wait,     log_peak_memory(), &r->plan->mix, bad};
     int rc = train_run_first(r) ? train_log_step(&r->lines, &line, e) : 0;
     if (!comm_agree(r->comm, rc, e))
         return 0;
@@ -248,6 +248,9 @@ static void footer(struct train_run *r)
                  (double)r->sent / 1e6 / (double)(r->state.step - r->begun));
     if (r->bad_steps)
         log_warn(r->log, "%" PRIu64 " steps went wrong and were skipped", r->bad_steps);
+    for (size_t i = 0; i < r->plan->mix.n; i++)
+        log_note(r->log, "%s: %" PRIu64 " samples, epoch %" PRIu64, r->plan->mix.set[i].name,
+                 r->state.places[i].counts.used, r->state.places[i].pos.epoch);
     train_watch_say(r);
     log_footer(r->log, r->state.samples, text);
 }

@@ -38,6 +38,7 @@ struct train_run {
     struct train_watch watch; // on rank 0
     struct train_state state;
     size_t parts;               // streams of samples, by {part} of --data; 0: one, of all ranks
+    size_t streams;             // those, or of the sets of a mixture; 0: one
     struct train_place *places; // of the streams after the batch at hand; owned
     struct train_identity inputs;
     float *prior;              // of the clusters, with --cluster-prior; owned

@@ -100,6 +100,26 @@ static int ask_teacher(const struct train_plan *p, struct train_set *s, struct e
     return 0;
 }
 
+// The other sets of a mixture have the first's columns.
+static int same_columns(const struct train_plan *p, const struct train_count *first, struct err *e)
+{
+    for (size_t i = 1; i < p->mix.n; i++) {
+        struct train_folders f;
+        struct train_count c;
+        folders_of(train_plan_of(p, i), &f);
+        if (train_count_read(&f, false, p->o->threads, &c, e))
+            return -1;
+        if (c.dim_t != first->dim_t || c.n_label != first->n_label ||
+            memcmp(c.dim_others, first->dim_others, sizeof c.dim_others))
+            return err_set(e,
+                           "--data '%s': its embeddings have %zu columns and its samples %zu "
+                           "labels, those of '%s' %zu and %zu",
+                           p->mix.set[i].name, c.dim_t, c.n_label, p->mix.set[0].name, first->dim_t,
+                           first->n_label);
+    }
+    return 0;
+}
+
 int train_settle_data(const struct train_plan *p, const cJSON *was, struct train_set *s,
                       struct log *log, struct err *e)
 {
@@ -107,10 +127,12 @@ int train_settle_data(const struct train_plan *p, const cJSON *was, struct train
     struct train_folders f;
     struct train_count c;
     uint64_t epoch = train_settle_was(was, "epoch-samples"), steps = train_settle_was(was, "steps");
-    folders_of(p, &f);
+    folders_of(train_plan_of(p, 0), &f);
     if (same_unit(o, was, e))
         return -1;
     if (train_count_read(&f, !o->steps_given && !o->epoch_samples && !steps, o->threads, &c, e))
+        return -1;
+    if (same_columns(p, &c, e))
         return -1;
     s->dim_t = p->needs & (LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT) ? c.dim_t : 0;
     s->n_label = c.n_label;
@@ -179,6 +201,8 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
     const uint64_t value[N_NUMBERS] = {0};
     bool used[N_NUMBERS] = {false};
     *parts = 0;
+    if (p->mix.n) // read whole
+        return 0;
     char **words = p->o->command ? train_words(p->o->command, value, used, e) : NULL;
     if (p->o->command && !words)
         return -1;

@@ -90,6 +90,12 @@ for my $ranks (2, 4) {
     }
 }
 
+# A mixture: every rank reads all of it.
+my $mixed = "$train --accumulate 4 --steps 12 --checkpoint-every 12 --data 'A=2:cat s.samples' --data 'B=1:cat s.samples'";
+is(run("$mixed -o mix1"), 0, 'a mixture') or diag $said;
+is(mpi(2, "$mixed -o mix2"), 0, '... on two ranks') or diag $said;
+ok(made('mix2') eq made('mix1') && made('mix1') =~ /A=2,B=1/, '... the same bytes');
+
 # Losses that jump: every rank decides alike, and the samples of all are in the file.
 sub spikes { my ($dir) = @_; return join "\0", map { s{^\Q$dir\E/}{}r . "\n" . slurp($_) } sort glob "$dir/spikes/*.tsv"; }
 for my $way ('skip', 'rewind') {
