@@ -156,9 +156,11 @@ $(BUILD)/objects:
 	@mkdir -p $(@D) && printf '%s\n' '$(strip $(LIB_OBJ))' >$@
 $(BUILD)/libclipcid.a: $(LIB_OBJ) $(BUILD)/objects
 	$(say)rm -f $@; $(AR) rcs $@ $(LIB_OBJ)
+# TEST_CFLAGS are the tests' alone.
+$(BUILD)/tests/%.o: ONLY_TESTS = $(TEST_CFLAGS)
 $(BUILD)/%.o: %.c $(MADE_WITH)
 	@mkdir -p $(@D)
-	$(say)$(COMPILE) -MMD -MP -c -o $@ $<
+	$(say)$(COMPILE) $(ONLY_TESTS) -MMD -MP -c -o $@ $<
 $(BUILD)/lib/%.o: lib/%.cc $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(COMPILE_CXX) -MMD -MP -c -o $@ $<

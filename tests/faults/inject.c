@@ -2,11 +2,12 @@
 // Preloaded into a tool (LD_PRELOAD), lets one call of the C library fail, so that a test can look
 // at what the tool does then.
 //
-//   INJECT=KIND:N        the Nth call of that kind since main() fails, or, for `short` and `die`,
-//   is
-//                        cut to one byte or ends the process as kill -9 does
+//   INJECT=KIND:N        the Nth call of that kind since main() fails; for `short` it is cut to one
+//                        byte, for `die` it ends the process as kill -9 does
 //   INJECT=KIND:N:ERRNO  with that errno, a number; EIO without
 //   INJECT_TOOL=NAME     in processes of that name only
+//   INJECT_BUT=TEXT      files whose path has TEXT in it are left alone: those that are written at
+//                        times which no run repeats
 //   INJECT_COUNT=FILE    appends "KIND CALLS" for each kind when the process ends
 //
 // Built by tests/cli/faults.t: cc -shared -fPIC -o inject.so inject.c
@@ -53,7 +54,10 @@ static atomic_ulong calls[KINDS];
 static enum kind chosen = KINDS;
 static unsigned long nth;
 static int with = EIO;
-static bool armed; // from main() on
+static bool armed;      // from main() on
+static const char *but; // INJECT_BUT
+enum { FILES = 1024 };
+static atomic_bool spared[FILES]; // by number of an open file
 
 // The next definition of a function behind this one.
 #define REAL(f)                                                                                    \
@@ -94,9 +98,23 @@ ssize_t pread(int fd, void *to, size_t n, off_t at)
     return fails(READ) ? -1 : real(fd, to, moved(n), at);
 }
 
+static bool spares(const char *path)
+{
+    return but && strstr(path, but);
+}
+
+static int opened(const char *path, int fd)
+{
+    if (fd >= 0 && fd < FILES)
+        spared[fd] = spares(path);
+    return fd;
+}
+
 ssize_t write(int fd, const void *from, size_t n)
 {
     REAL(write);
+    if (fd >= 0 && fd < FILES && spared[fd])
+        return real(fd, from, n);
     return changes_fail(WRITE) ? -1 : real(fd, from, moved(n));
 }
 
@@ -127,7 +145,7 @@ int fdatasync(int fd)
 int rename(const char *from, const char *to)
 {
     REAL(rename);
-    return changes_fail(NAME) ? -1 : real(from, to);
+    return !spares(to) && changes_fail(NAME) ? -1 : real(from, to);
 }
 
 int link(const char *from, const char *to)
@@ -151,7 +169,7 @@ int ftruncate(int fd, off_t n)
 int unlink(const char *path)
 {
     REAL(unlink);
-    return fails(REMOVE) ? -1 : real(path);
+    return !spares(path) && fails(REMOVE) ? -1 : real(path);
 }
 
 int mkdir(const char *path, mode_t mode)
@@ -184,7 +202,7 @@ int open(const char *path, int flags, ...)
     va_start(more, flags);
     mode_t mode = mode_of(flags, more);
     va_end(more);
-    return changes_fail(OPEN) ? -1 : real(path, flags, mode);
+    return !spares(path) && changes_fail(OPEN) ? -1 : opened(path, real(path, flags, mode));
 }
 
 int openat(int dir, const char *path, int flags, ...)
@@ -194,7 +212,7 @@ int openat(int dir, const char *path, int flags, ...)
     va_start(more, flags);
     mode_t mode = mode_of(flags, more);
     va_end(more);
-    return changes_fail(OPEN) ? -1 : real(dir, path, flags, mode);
+    return !spares(path) && changes_fail(OPEN) ? -1 : opened(path, real(dir, path, flags, mode));
 }
 
 // dlsym allocates, so the allocator is reached by the names that glibc has for it.
@@ -267,6 +285,7 @@ __attribute__((constructor)) static void arm(void)
         nth = strtoul(strchr(what, ':') + 1, &end, 10);
         with = *end == ':' ? atoi(end + 1) : EIO;
     }
+    but = getenv("INJECT_BUT");
     if (getenv("INJECT_COUNT"))
         atexit(tell);
     armed = true;
