@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     log_init(&log, stderr, &cli, &common);
     o.threads = (int)common.threads;
     o.resume |= o.extend || o.resume_from_given;
-    o.command = o.data.n ? o.data.items[0] : NULL;
+    o.command = o.data.n ? o.data.items[o.data.n - 1] : NULL;
     if (common.n_operands)
         o.path = common.operands[0];
     if (train_plan_init(&plan, &o, &e)) {

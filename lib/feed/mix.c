@@ -45,10 +45,11 @@ int mix_parse(struct mix *m, const char *const *items, size_t n, struct err *e)
         int rc = parse_set(&m->set[i], items[i], e);
         if (rc < 0)
             return -1;
-        if (!rc && n > 1)
-            return err_set(e, "--data '%s': of several sets each is NAME=WEIGHT:CMD", items[i]);
+        if (i && !rc != !m->n)
+            return err_set(e, "--data '%s': of several sets each is NAME=WEIGHT:CMD",
+                           rc ? items[0] : items[i]);
         m->n += (size_t)rc;
-        for (size_t k = 0; k < i; k++)
+        for (size_t k = 0; k < i && rc; k++)
             if (!strcmp(m->set[k].name, m->set[i].name))
                 return err_set(e, "--data: two sets are called '%s'", m->set[i].name);
     }

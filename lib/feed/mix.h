@@ -23,7 +23,8 @@ struct mix {
     struct mix_set set[MIX_MOST];
 };
 
-// Of the items of --data; one that is a command alone is no mixture. 0 or -1: a wrong one.
+// Of the items of --data; commands alone are no mixture, and the last one counts. 0 or -1: a wrong
+// one.
 int mix_parse(struct mix *m, const char *const *items, size_t n, struct err *e);
 // A name with {set} replaced by the set's; heap, NULL with e set.
 char *mix_name(const char *text, const char *set, struct err *e);

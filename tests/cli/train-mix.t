@@ -98,7 +98,8 @@ ok(model('together') eq model('labelled'), '... the same bytes');
 # ---- a plan, and what does not go together
 is(run("$train $mix $teacher --steps 4 --dry-run"), 0, 'a plan') or diag $said;
 embed('C', 'A/00000.tar', model => "$data/models/quick");
-for (["$mix $teacher", 'give the length by --steps'], ["--data 'cat A.samples' --data 'cat B.samples' --steps 2", 'each is NAME=WEIGHT:CMD'],
+for (["$mix $teacher", 'give the length by --steps'], ["--data 'A=1:cat A.samples' --data 'cat B.samples' --steps 2", "'cat B.samples': of several sets each is NAME=WEIGHT:CMD"],
+    ["--data 'cat A.samples' --data 'B=1:cat B.samples' --steps 2", "'cat A.samples': of several sets each is NAME=WEIGHT:CMD"],
     ["--data 'A=1:cat A.samples' --data 'A=2:cat B.samples' --steps 2", "two sets are called 'A'"], ["--data 'A=0:cat A.samples' --steps 2", 'its weight is not above 0'],
     ["--data 'A=1:' --steps 2", "'A' has no command"], ["--data 'A=1:x {part}' --steps 2", '{part} has no meaning in a mixture'], ["--data 'A=1:x \"' --steps 2", "--data 'A': "]) {
     is(run("$train --loss clip $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
