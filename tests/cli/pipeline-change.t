@@ -176,4 +176,16 @@ is(make('NEIGHBOURS=yes'), 0, '... are counted') or diag $said;
 like(slurp("$w/eval/student.json"), qr/"neighbours\@1":/, '... among the figures of the student');
 like(slurp("$w/report.html"), qr/neighbours\@1 <b>/, '... and in the report');
 is(planned('NEIGHBOURS=yes'), '', '... once');
+# ---- captions and caps in the balance
+conf('BALANCE := --distance 0.1 --keep-score 0.5 --survivor score --cap 3', 'CELLS := 2');
+is(make('balance'), 0, 'by scores, and capped') or diag $said;
+my $balance = slurp("$w/balance.json");
+like($balance, qr/"survivor":\s*"score"/, '... the best captions stay');
+like($balance, qr/"cap":\s*3/, '... three of a cell');
+conf('BALANCE := --distance 0.1 --cap 3');
+isnt(make(), 0, 'a cap without cells');
+like($said, qr/BALANCE: sem-balance: --cap goes with --cells/, '... is known before the first stage');
+conf('VIEWS := 2', 'AUGMENT := --fast');
+isnt(make(), 0, 'pictures that the teacher cannot be shown');
+like($said, qr/AUGMENT: teacher-embed:/, '... are known before the first stage') or diag $said;
 done_testing();
