@@ -171,6 +171,7 @@ struct dev_ops {
                                       bool transposed, struct err *);
     void (*weight_refresh)(struct dev *, struct dev_weight *);
     void (*weight_free)(struct dev *, struct dev_weight *);
+    size_t (*weight_values)(const struct dev_weight *); // out times in
     // y is act, or float32 with y_f32; ignored with a residual. The epilogue may be NULL. x is act.
     void (*linear)(struct dev *, size_t rows, const void *x, size_t x_ld, const struct dev_weight *,
                    const struct dev_epilogue *, void *y, bool y_f32);
@@ -360,16 +361,17 @@ struct dev_ops {
 
 struct dev {
     const struct dev_ops *op;
-    enum dev_type act;  // type of activations
-    size_t act_size;    // bytes of one
-    int threads;        // CPU
-    size_t pass_rows;   // rows of a pass that fill the device; 0: the model chooses
-    bool reserve;       // allocate once, for the largest batch
-    int weight_copies;  // act copies that weight_view holds
-    size_t own_bytes;   // device memory that it takes itself at most, for any model
-    void *impl;         // the device's own
-    struct err failure; // first failure, text[0] == 0 when none
-    const char *name;   // "cpu", "cuda:0"
+    enum dev_type act;           // type of activations
+    size_t act_size;             // bytes of one
+    int threads;                 // CPU
+    size_t pass_rows;            // rows of a pass that fill the device; 0: the model chooses
+    bool reserve;                // allocate once, for the largest batch
+    int weight_copies;           // act copies that weight_view holds
+    size_t own_bytes;            // device memory that it takes itself at most, for any model
+    void *impl;                  // the device's own
+    struct dev_profile *profile; // device/profile.h; NULL: operations are not timed
+    struct err failure;          // first failure, text[0] == 0 when none
+    const char *name;            // "cpu", "cuda:0"
 };
 
 // 0 for a name that dev_open knows, whether this machine has the device or not; else -1.

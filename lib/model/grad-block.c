@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One transformer block, or the pool, backward (tower-block.c has it forward).
 #include "model/grad.h"
+#include "device/profile.h"
 #include "model/tower-block.h"
 
 // The backward pass of a block: what forward kept, and where gradients go.
@@ -221,6 +222,7 @@ void clip_block_back(struct clip_grad *g, struct clip_tape *t, int layer)
     float *dx = k->split ? s->dxs : s->dx;
     if (t->recompute && layer + 1 < clip_tower_blocks(k->c))
         clip_block_forward(g->d, t, layer, t->x[layer + 1]);
+    dev_profile_at(g->d, clip_tower_name(t->net->id), layer, true);
     if (k->M)
         mlp_back(&b, dx);
     out_back(&b, dx);

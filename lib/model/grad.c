@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "device/profile.h"
 
 float *clip_param_grad(const struct clip_grad *g, enum clip_tower_id t, enum clip_kind k, int layer)
 {
@@ -296,11 +297,13 @@ int clip_grad_back(struct clip_grad *g, struct clip_tape *t, const float *dz, st
         return 0;
     if (clip_scratch_room(g, t->n, t->rows, e))
         return -1;
+    dev_profile_at(g->d, clip_head_name(t->net->id), -1, true);
     head_back(g, t, dz);
     if (t->end)
         mean_back(g, t);
     for (int l = clip_tower_blocks(t->net->cfg) - 1; l >= 0 && l >= lowest; l--)
         clip_block_back(g, t, l);
+    dev_profile_at(g->d, clip_stem_name(t->net->id), -1, true);
     if (lowest < 0)
         stem_back(g, t);
     return 0;

@@ -8,6 +8,7 @@
 // attention's.
 #include "model/tower-block.h"
 
+#include "device/profile.h"
 #include "model/text-class.h"
 
 enum dev_act clip_dev_act(enum clip_act a)
@@ -236,6 +237,7 @@ static void mlp_branch(const struct clip_block *k, float *y)
 void clip_block_forward(struct dev *d, struct clip_tape *t, int layer, float *y)
 {
     struct clip_block k = clip_block_of(d, t, layer);
+    dev_profile_at(d, clip_tower_name(t->net->id), layer, false);
     if (k.post)
         to_act(&k, k.rows, k.W, k.x, k.b->h1);
     else

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way through a whole tower.
+#include "device/profile.h"
 #include "model/text-class.h"
 
 #include <string.h>
@@ -133,6 +134,21 @@ void clip_tape_texts(struct dev *d, struct clip_tape *t, const int32_t *tokens, 
     d->op->upload(d, t->token, flat, at * sizeof *flat);
 }
 
+const char *clip_tower_name(enum clip_tower_id id)
+{
+    return id == CLIP_VISION ? "image" : "text";
+}
+
+const char *clip_stem_name(enum clip_tower_id id)
+{
+    return id == CLIP_VISION ? "image stem" : "text stem";
+}
+
+const char *clip_head_name(enum clip_tower_id id)
+{
+    return id == CLIP_VISION ? "image head" : "text head";
+}
+
 static void image_stem(struct dev *d, struct clip_tape *t)
 {
     const struct clip_config *c = t->net->model;
@@ -215,6 +231,7 @@ static void pool_rows(struct dev *d, struct clip_tape *t, float *x)
 void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float *z)
 {
     int blocks = clip_tower_blocks(t->net->cfg);
+    dev_profile_at(d, clip_stem_name(t->net->id), -1, false);
     if (t->net->id == CLIP_VISION)
         image_stem(d, t);
     else
@@ -227,5 +244,6 @@ void clip_tower_forward(struct dev *d, struct clip_tape *t, bool headless, float
         clip_block_forward(d, t, blocks - 1, t->end);
         pool_rows(d, t, t->end);
     }
+    dev_profile_at(d, clip_head_name(t->net->id), -1, false);
     head(d, t, headless, z);
 }

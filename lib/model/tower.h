@@ -53,6 +53,10 @@ int clip_net_open(struct clip_net *n, const struct clip_table *t, const struct c
                   struct err *e);
 // Frees matrices, and with `vectors` those too; no-op on a zeroed net.
 void clip_net_close(struct clip_net *n, struct dev *d, bool vectors);
+// "image" or "text"; with its stem and its head, for profiles.
+const char *clip_tower_name(enum clip_tower_id id);
+const char *clip_stem_name(enum clip_tower_id id);
+const char *clip_head_name(enum clip_tower_id id);
 // Calls f for each matrix.
 void clip_net_weights(struct clip_net *n, struct dev *d,
                       void (*f)(struct dev *, struct dev_weight *));

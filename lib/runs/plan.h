@@ -70,6 +70,7 @@ struct train_options {
     bool lock_norms;
     double layer_decay; // 1: none
     double ema;         // 0: none
+    uint64_t profile;   // steps; 0: none
     double spike;       // times the mean loss; 0: none
     int on_spike;       // an enum spike_action
     bool on_spike_given;

@@ -9,11 +9,13 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "comm/open.h"
 #include "losses/ranks.h"
 #include "system/signals.h"
 #include "runs/begin.h"
 #include "runs/settle.h"
+#include "train/profile.h"
 
 // -- the steps
 
@@ -204,6 +206,26 @@ static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
     return !ended;
 }
 
+// --profile: of the steps behind the first, in which memory is allocated and pages are touched.
+static int profile(struct train_run *r, struct err *e)
+{
+    uint64_t steps = r->plan->o->profile, step = r->state.step;
+    dev_profile_at(&r->dev, "data, log, checkpoints", -1, false);
+    if (!steps)
+        return 0;
+    if (!r->profile && step == r->begun + 1) {
+        if (!(r->profile = mem_alloc(1, sizeof *r->profile, e)))
+            return -1;
+        dev_profile_begin(&r->dev, r->profile);
+        r->profiled = step;
+    } else if (r->dev.profile && step >= r->profiled + steps) {
+        dev_profile_end(&r->dev);
+        if (train_run_first(r))
+            train_profile_say(r->profile, step - r->profiled, r->log);
+    }
+    return 0;
+}
+
 // 0 done, 1 stopped by a signal, -1.
 static int train(struct train_run *r, struct err *e)
 {
@@ -217,7 +239,7 @@ static int train(struct train_run *r, struct err *e)
         int rc = next_turn(r, &t, e);
         if (rc <= 0)
             return rc < 0 ? -1 : r->stopping ? 1 : data_ended(r, e);
-        if (one_step(r, &t, e) || train_watch_look(r, save, e) ||
+        if (one_step(r, &t, e) || train_watch_look(r, save, e) || profile(r, e) ||
             (r->state.step < n && save_when_due(r, e)))
             return -1;
     }
@@ -401,6 +423,7 @@ void train_run_release(struct train_run *r)
         ranks_release(&r->dev, r->comm);
         comm_close_device(r->comm);
         dev_close(&r->dev);
+        free(r->profile);
     }
     train_output_release(&r->output);
 }

@@ -10,6 +10,7 @@
 #include "comm/comm.h"
 #include "config/config.h"
 #include "device/dev.h"
+#include "device/profile.h"
 #include "base/err.h"
 #include "system/log.h"
 #include "system/progress.h"
@@ -53,6 +54,8 @@ struct train_run {
     bool only_model; // with --resume: a finished model, and no checkpoint
     uint64_t bad_steps;
     struct train_spike spike;
+    struct dev_profile *profile; // of the steps at hand; NULL: none
+    uint64_t profiled;           // step after which it began
     uint64_t begun, sent; // step that this part began with; bytes to other ranks in its steps
     bool stopping;        // a signal to some rank asked for the end
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "device/profile.h"
 #include "losses/ranks.h"
 #include "train/drop.h"
 #include "train/groups.h"
@@ -154,6 +155,7 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     l.step = c->optim.step;
     l.w = c->head.d ? &c->head : NULL;
     *g = (struct loss_grads){.dv = c->du[0], .dt = c->du[1], .dpv = c->du[0], .dpt = c->du[1]};
+    dev_profile_at(c->d, "losses", -1, false);
     upload_teacher(c, b);
     for (int i = 0; i < 2 && p; i++) {
         for (size_t at = c->first; at < rows_end(c, b); at += c->piece)
@@ -201,6 +203,7 @@ static int sum_ranks(struct train_core *c, struct err *e)
 {
     struct comm *comm = c->set.comm;
     size_t map = c->project.dim * c->project.dim_t;
+    dev_profile_at(c->d, "sums", -1, false);
     if (ranks_sum(c->d, comm, "gradients", c->model.grad, c->model.n_grad, false, e))
         return -1;
     for (int i = 0; i < 2 && c->project.d; i++)
@@ -235,6 +238,7 @@ static int queue_gradient(struct train_core *c, const struct train_batch *b, str
 
 static int queue_update(struct train_core *c, struct err *e)
 {
+    dev_profile_at(c->d, "update", -1, false);
     struct optim_slot *s = c->head.d ? optim_find(&c->optim, "centroids") : NULL;
     const double *check;
     size_t n_check = losses_checks(&c->set.losses, &check);

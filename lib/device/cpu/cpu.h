@@ -118,6 +118,7 @@ struct dev_weight *cpu_weight_new(struct dev *, const void *, enum dev_type, siz
 struct dev_weight *cpu_weight_view(struct dev *, const float *, size_t, size_t, bool, struct err *);
 void cpu_weight_refresh(struct dev *, struct dev_weight *);
 void cpu_weight_free(struct dev *, struct dev_weight *);
+size_t cpu_weight_values(const struct dev_weight *);
 void cpu_linear(struct dev *, size_t, const void *, size_t, const struct dev_weight *,
                 const struct dev_epilogue *, void *, bool);
 void cpu_gemm(struct dev *, bool, bool, size_t, size_t, size_t, float, const float *, size_t,

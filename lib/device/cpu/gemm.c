@@ -52,6 +52,11 @@ void cpu_weight_refresh(struct dev *d, struct dev_weight *w)
         cpu_fail(d, &e);
 }
 
+size_t cpu_weight_values(const struct dev_weight *w)
+{
+    return w->out * w->in;
+}
+
 void cpu_weight_free(struct dev *d, struct dev_weight *w)
 {
     (void)d;

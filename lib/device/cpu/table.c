@@ -190,6 +190,7 @@ static const struct dev_ops ops = {
     .weight_view = cpu_weight_view,
     .weight_refresh = cpu_weight_refresh,
     .weight_free = cpu_weight_free,
+    .weight_values = cpu_weight_values,
     .linear = cpu_linear,
     .linear_dx = cpu_linear_dx,
     .linear_dw = cpu_linear_dw,

@@ -181,6 +181,7 @@ struct dev_weight *cuda_weight_view(struct dev *, const float *, size_t, size_t,
                                     struct err *);
 void cuda_weight_refresh(struct dev *, struct dev_weight *);
 void cuda_weight_free(struct dev *, struct dev_weight *);
+size_t cuda_weight_values(const struct dev_weight *);
 void cuda_linear(struct dev *, size_t, const void *, size_t, const struct dev_weight *,
                  const struct dev_epilogue *, void *, bool);
 void cuda_linear_dx(struct dev *, size_t, const void *, const struct dev_weight *, void *);

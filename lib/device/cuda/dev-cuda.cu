@@ -126,6 +126,7 @@ static const struct dev_ops ops = {
     .weight_view = cuda_weight_view,
     .weight_refresh = cuda_weight_refresh,
     .weight_free = cuda_weight_free,
+    .weight_values = cuda_weight_values,
     .linear = cuda_linear,
     .linear_dx = cuda_linear_dx,
     .linear_dw = cuda_linear_dw,

@@ -318,6 +318,8 @@ void cuda_weight_refresh(struct dev *d, struct dev_weight *w)
         cuda_each(d, "weights", w->out * w->in, convert_op<float, bf16>{w->view, (bf16 *)w->own});
 }
 
+size_t cuda_weight_values(const struct dev_weight *w) { return w->out * w->in; }
+
 void cuda_weight_free(struct dev *d, struct dev_weight *w)
 {
     if (!w)
