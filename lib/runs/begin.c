@@ -218,6 +218,11 @@ static int open_places(struct train_run *r, struct err *e)
                        "--resume: the checkpoint was made with %zu sets in --data, now there are "
                        "%zu",
                        was, n);
+    if (!n && r->state.options && cJSON_HasObjectItem(r->state.options, "data"))
+        return err_set(e,
+                       "--resume: the checkpoint was made with a mixture of %zu sets in --data: "
+                       "give the same",
+                       was);
     r->streams = n ? n : r->parts;
     if (n) {
         r->places = mem_alloc(n, sizeof *r->places, e);

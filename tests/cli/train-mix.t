@@ -70,6 +70,9 @@ like($said, qr/made with --data A=1,B=0\.5, now it is A=1,B=0\.5999/, '... are r
 is(run("$train --data 'A=1:cat A.samples' $teacher $keep -o parts --resume-from 12"), 1, 'a set fewer');
 like($said, qr/made with 2 sets in --data, now there are 1/, '... is refused');
 
+is(run("$train --data 'cat A.samples' $teacher $keep -o parts --resume-from 12" =~ s/\{set\}/A/gr), 1, 'no mixture');
+like($said, qr/made with a mixture of 2 sets in --data: give the same/, '... is refused') or diag $said;
+
 # ---- the samples of a step that went wrong tell their set; held-out samples have folders of their own
 is(run("$train $mix $teacher --steps 4 -o wild --lr 1000 --warmup 0 --clip-grad 0 --weight-decay 1000 --on-spike skip"), 0, 'a step that goes wrong') or diag $said;
 my ($file) = glob 'wild/spikes/*.tsv';
