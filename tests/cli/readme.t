@@ -81,6 +81,11 @@ ok(@blocks >= 5, 'the tutorial has commands');
 sub inode { return (stat $_[0])[1] }
 for my $text (@blocks) {
     my ($first) = split /\n/, $text;
+    if ($text !~ /^(?!\w+ :=)/m) { # lines of a conf file: the preflight takes them
+        spew('conf/more.mk', "include conf/mine.mk\n$text");
+        is(system("make -f pipeline.mk DATA=more BIN=$bin preflight >out 2>said"), 0, "tutorial: $first") or diag slurp('said');
+        next;
+    }
     spew('block.sh', "set -eu -o pipefail; PATH=$bin:\$PATH BIN=$bin\nexport BIN\n" . smaller($text) =~ s/^make .*/$& BIN=$bin/mgr =~ s/K=2000/K=4/r);
     is(system('bash block.sh >out 2>said'), 0, "tutorial: $first") or diag slurp('said');
 }
