@@ -198,7 +198,7 @@ $(BIN)/%.so: plugins/%.c lib/comm/backend.h $(MADE_WITH)
 	$(say)$(MPICC) -std=c11 -O2 -g $(WARN) -fPIC -shared -Ilib -o $@ $<
 ## tsan: programs of tests/cli/tsan.t: what threads and ranks share, under the thread sanitizer; other rooms as they are
 TSAN := $(patsubst %,$(BUILD)/tsan/%,tools/distill-train $(patsubst %,tests/unit/%-test,comm/comm losses/losses train/ranks))
-TSAN_OBJ := $(patsubst lib/%.c,$(BUILD)/tsan/lib/%.o,$(wildcard $(patsubst %,lib/%/*.c,comm losses runs system train)))
+TSAN_OBJ := $(patsubst lib/%.c,$(BUILD)/tsan/lib/%.o,$(wildcard $(patsubst %,lib/%/*.c,comm feed losses runs system train)))
 $(BUILD)/tsan/%.o: %.c $(MADE_WITH)
 	@mkdir -p $(@D)
 	$(say)$(COMPILE) -fsanitize=thread -MMD -MP -c -o $@ $<

@@ -1,6 +1,6 @@
 #!/usr/bin/env perl
 # Threads and ranks under the thread sanitizer: comm, losses, a step of training by threads as ranks, and distill-train with
-# the thread that reads its parts. `make tsan` compiles five rooms for it; a race in the others is not seen.
+# the thread that reads its parts. `make tsan` compiles six rooms for it; a race in the others is not seen.
 use strict;
 use warnings;
 use lib 'tests/lib';
