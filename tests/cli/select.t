@@ -88,6 +88,7 @@ STUDENT := $dir/student.json
 SELECT := $select
 K := 1
 BALANCE := --distance 0.0000001
+MAX_DROPPED := 90
 TRAIN := --steps 2 --batch 2
 T_big := 1
 MEM := 256M

@@ -65,7 +65,8 @@ static void ends(struct dev *d, struct world *w, const float *x)
             for (int k = 0; k < K; k++)
                 entropy -= exp(y[k] - lse(y, K)) * (y[k] - lse(y, K)) / N;
         }
-        ok(good && fabs(soft.value - other.value - entropy) < 1e-5 && apart(&soft, &other) < 2e-6,
+        // 2.03e-6 where sums have no fused products: aarch64.
+        ok(good && fabs(soft.value - other.value - entropy) < 1e-5 && apart(&soft, &other) < 3e-6,
            "all clusters are cluster_kl and the entropy: %.7g, %.7g + %.7g, gradients within %g",
            soft.value, other.value, entropy, apart(&soft, &other));
     }
