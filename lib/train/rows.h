@@ -26,8 +26,9 @@ struct train_rows {
     size_t dim;               // columns
     struct train_file *files; // by the number of the shard in the stream
     size_t n, cap;
-    uint64_t no_sidecar; // files that had none
-    uint64_t partial;    // opened, of a part of a shard (sidecar.h), and keys not compared (yet)
+    _Atomic uint64_t no_sidecar; // files that had none
+    _Atomic uint64_t
+        partial; // opened, of a part of a shard (sidecar.h), and keys not compared (yet)
 };
 
 // Files of `dim` columns in `dir` (train/count.h).
