@@ -242,7 +242,7 @@ syntax:
 # The longest tests begin first, and one more runs at a time than there are processors, because some wait.
 SLOW_TESTS := $(patsubst %,tests/cli/%.t,fuzz unit pipeline-slurm golden-teachers pipeline-stop golden-cuda distill-train \
 	pipeline-teachers ranks embed-shards pipeline)
-PROVE := prove --timer -j$(shell expr $(JOBS) + 1) $(SLOW_TESTS) $(filter-out $(SLOW_TESTS),$(wildcard tests/cli/*.t))
+PROVE := env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL prove --timer -j$(shell expr $(JOBS) + 1) $(SLOW_TESTS) $(filter-out $(SLOW_TESTS),$(wildcard tests/cli/*.t))
 ## check: set up, build, and run every test, the sanitizer build included
 check: deps
 	$(MAKE) -j$(JOBS) --output-sync=target werror=1 all tests bench plants

@@ -264,7 +264,7 @@ UNIT_labels := 1
 SBATCH_centroids = $(SBATCH_cluster)
 KEEP_GOING := $(if $(findstring k,$(firstword -$(MAKEFLAGS))),yes)
 CLUSTER_KNOWS := KEEP_GOING SBATCH $(foreach s,index embed cells balance centroids labels train eval report,SBATCH_$s) BLOCK_index BLOCK_embed \
-	BLOCK_labels UNIT_index UNIT_embed UNIT_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY NFS_WAIT PREFLIGHT JOB_SETUP
+	BLOCK_labels UNIT_index UNIT_embed UNIT_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY NFS_WAIT PREFLIGHT JOB_SETUP MAX_DROPPED BALANCE
 ifneq ($(filter submit,$(GOALS)),)
 ## submit: LAUNCH=slurm whose waiting is a job too; the goals beside it, or all
 .PHONY: $(GOALS)

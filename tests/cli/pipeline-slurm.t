@@ -172,6 +172,12 @@ like((split /\n/, slurp("$dir/said"))[-1], qr/index: shard-read: the reason is s
 unlink "$dir/bad-index";
 is(run(@slurm, "BIN=$bin", 'embed'), 0, 'put right') or diag slurp("$dir/said");
 
+# ---- a balance that drops more than expected is looked at once
+my @much = (@slurm, "BIN=$bin", "BALANCE='--distance 1.5'", 'MAX_DROPPED=20', 'K=1', 'cluster');
+is(run(@much), 2, 'a balance that drops more than MAX_DROPPED');
+like((split /\n/, slurp("$dir/said"))[-1], qr/the balance drops \d+\.\d % of the rows, more than MAX_DROPPED, 20 %/, 'stops the run, and says so last');
+is(run(@much), 0, 'the same again goes on') or diag slurp("$dir/said");
+
 # ---- waiting as a job; cancelled
 unlink "$dir/in-embed";
 unlink glob "$w/embed/image/00009.npy";
