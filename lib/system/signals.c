@@ -236,6 +236,8 @@ void signals_remove_guarded(void)
     for (int i = 0; i < 1000; i++) {
         if (!atomic_flag_test_and_set(&lock)) {
             remove_guarded();
+            // A library's thread that exit() waits for may get a signal.
+            atomic_flag_clear(&lock);
             return;
         }
         sched_yield();

@@ -4,7 +4,10 @@
 // its signal.
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -34,6 +37,32 @@ static void by_abort(void)
 }
 
 // The status of a child that guards the path and ends in `how`.
+// A library with a thread of its own, which exit() waits for: OpenBLAS.
+static pthread_t helper;
+static atomic_bool ending;
+
+static void *help(void *unused)
+{
+    while (!atomic_load(&ending))
+        sched_yield();
+    return unused;
+}
+
+static void shut_down(void)
+{
+    pthread_kill(helper, SIGTERM);
+    pthread_join(helper, NULL);
+}
+
+static void by_signal_in_exit(void)
+{
+    alarm(20);
+    atexit(shut_down); // before signals_install, so it runs behind what that leaves for the end
+    signals_install();
+    pthread_create(&helper, NULL, help, NULL);
+    exit(3);
+}
+
 static int run(void (*how)(void))
 {
     int status = -1, fd = open(path, O_CREAT | O_WRONLY, 0600);
@@ -66,6 +95,9 @@ int main(void)
     ok(access(path, F_OK) != 0, "its guarded file is gone");
     status = run(by_abort);
     ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "another abort keeps its signal");
+    status = run(by_signal_in_exit);
+    ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM,
+       "a signal to a library's thread in exit()");
     unlink(path);
     return tap_done();
 }
