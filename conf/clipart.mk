@@ -10,7 +10,7 @@ BALANCE := --remove 0.15
 K := 256
 # Two students of equal cost: against the teacher, and with captions alone.
 STUDENTS := student clip-only
-TRAIN := --steps 400 --batch 128 --lr 1e-3 --warmup 40 --tokenizer conf/tokenizer/clip
+TRAIN := --steps 400 --batch 128 --lr 1e-3 --warmup 40 --tokenizer $(HOUSE)conf/tokenizer/clip
 TRAIN_student :=# distill-train's defaults: instance=1,clip=1,cluster=0.1
 TRAIN_clip-only := --loss clip=1
 EVAL_SETS := $(DEMO)/eval/wds_folders

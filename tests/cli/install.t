@@ -118,4 +118,9 @@ is(complete('kmeans-cluster', '--engine', 'f'), 'faiss', '... those that begin s
 is(complete('clip-cid', 'd'), 'doctor', "the command's words");
 is(complete('clip-cid', 'run', 'DATA=t'), 'DATA=tiny', 'data sets that are here');
 is(complete('clip-cid', 'run', 'pre'), 'preflight', 'stages');
+# What a data set's file takes from conf/ is found from any folder: configs by pipeline.mk, the rest by $(HOUSE).
+for my $conf (glob 'conf/*.mk') {
+    my @lines = grep { !/^\s*#/ } split /\n/, slurp($conf);
+    is(join('', grep { s/\s#.*//r =~ m{(?<!\$\(HOUSE\))\bconf/(?!models/)} } @lines), '', "$conf takes files from where they are installed");
+}
 done_testing();
