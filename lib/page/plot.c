@@ -117,6 +117,20 @@ static void put_x(struct html *h, const struct axis *x, const struct plot *p, in
 // ---- curves
 
 // One series, thinned to POINTS_MAX means.
+// Begins the picture, `width` by `height`, with both axes at their places and `right` free beside
+// them.
+static void put_axes(struct html *h, const struct plot *p, struct axis *x, struct axis *y,
+                     int width, int height, int right)
+{
+    x->from = LEFT;
+    x->to = width - right;
+    y->from = height - BOTTOM;
+    y->to = TOP;
+    begin(h, p, width, height);
+    put_y(h, y, x->from, x->to);
+    put_x(h, x, p, height);
+}
+
 static void curve(struct html *h, const struct plot_series *s, size_t k, const struct axis *x,
                   const struct axis *y)
 {
@@ -161,13 +175,7 @@ void plot_curves(struct html *h, const struct plot *p, const struct plot_series 
         widen(&y, 0);
     if (!settle(&x, INFINITY) || !settle(&y, PLOT_DECADES))
         return;
-    x.from = LEFT;
-    x.to = width - right;
-    y.from = height - BOTTOM;
-    y.to = TOP;
-    begin(h, p, width, height);
-    put_y(h, &y, x.from, x.to);
-    put_x(h, &x, p, height);
+    put_axes(h, p, &x, &y, width, height, right);
     if (n_series > 1)
         html_put(h, "<text x='%.0f' y='%d'>%s</text>", x.to + 12, height - 10, p->x_name);
     for (size_t k = 0; k < n_series; k++)
@@ -192,13 +200,7 @@ void plot_bars(struct html *h, const struct plot *p, const double *edge, const d
     }
     if (!n || !settle(&x, p->log_x ? 0 : PLOT_DECADES) || !settle(&y, INFINITY))
         return;
-    x.from = LEFT;
-    x.to = w - RIGHT;
-    y.from = t - BOTTOM;
-    y.to = TOP;
-    begin(h, p, w, t);
-    put_y(h, &y, x.from, x.to);
-    put_x(h, &x, p, t);
+    put_axes(h, p, &x, &y, w, t, RIGHT);
     html_put(h, "<text x='%.0f' y='%d'>%s</text>", x.to + 12, t - 10, p->x_name);
     for (size_t i = 0; i < n; i++) {
         double left = at(&x, edge[i]), right = at(&x, edge[i + 1]), top = at(&y, height[i]);

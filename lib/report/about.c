@@ -94,14 +94,10 @@ static int put_teacher(struct html *h, const char *work, struct err *e)
 
 static int put_balance(struct html *h, const char *work, struct err *e)
 {
-    char path[PATH_BYTES];
-    if (path_format(path, e, "%s/balance.json", work))
-        return -1;
-    if (access(path, F_OK))
-        return 0;
-    cJSON *o = json_read_file(path, &(struct json_limits){.bytes = (size_t)1 << 30}, e);
-    if (!o)
-        return -1;
+    cJSON *o;
+    int there = report_read_balance(work, &o, e);
+    if (there <= 0)
+        return there;
     const char *rule = "?";
     double distance = 0, share = 0, kept = 0, usable = 0, groups = 0;
     int rc = json_string(o, "rule", JSON_OPTIONAL, &rule, e) < 0 ||
@@ -110,7 +106,7 @@ static int put_balance(struct html *h, const char *work, struct err *e)
                      json_double(o, "kept", JSON_OPTIONAL, &kept, e) < 0 ||
                      json_double(o, "usable", JSON_OPTIONAL, &usable, e) < 0 ||
                      json_double(o, "groups", JSON_OPTIONAL, &groups, e) < 0
-                 ? err_wrap(e, "%s", path)
+                 ? err_wrap(e, "%s/balance.json", work)
                  : 0;
     if (rc == 0) {
         row_begin(h, "balance");

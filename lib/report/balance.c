@@ -83,16 +83,23 @@ static int put_sizes(struct html *h, const cJSON *o, struct err *e)
     return i ? 0 : -1;
 }
 
-int report_put_balance(struct html *h, const char *work, struct err *e)
+int report_read_balance(const char *work, cJSON **o, struct err *e)
 {
     char path[PATH_BYTES];
     if (path_format(path, e, "%s/balance.json", work))
         return -1;
     if (access(path, F_OK))
         return 0;
-    cJSON *o = json_read_file(path, &(struct json_limits){.bytes = (size_t)1 << 30}, e);
-    if (!o)
-        return -1;
+    *o = json_read_file(path, &(struct json_limits){.bytes = (size_t)1 << 30}, e);
+    return *o ? 1 : -1;
+}
+
+int report_put_balance(struct html *h, const char *work, struct err *e)
+{
+    cJSON *o;
+    int there = report_read_balance(work, &o, e);
+    if (there <= 0)
+        return there;
     html_raw(h, "<h2 id='balance'>Balance</h2>\n");
     html_put(h,
              "<p>%.0f of %.0f usable rows stay: of the rows within a cosine distance of %.4g, one "

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "formats/json.h"
 #include "formats/ledger.h"
 #include "page/html.h"
 #include "system/log.h"
@@ -20,6 +21,8 @@ int report_put_evaluation(struct html *h, const char *const *works, const char *
                           size_t n_works, struct err *e);
 int report_put_training(struct html *h, const char *work, struct err *e);
 int report_put_balance(struct html *h, const char *work, struct err *e);
+// Reads WORK/balance.json: 1, *o belongs to the caller; 0: there is none; -1.
+int report_read_balance(const char *work, cJSON **o, struct err *e);
 // Examples of what was lost in reading, a few of each reason. shards: as of report_write.
 int report_put_lost(struct html *h, const char *work, const char *shards,
                     const struct path_names *names, const struct ledger *ledger, struct err *e);
