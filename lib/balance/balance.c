@@ -86,6 +86,8 @@ static int check(const struct balance_run *b, struct err *e)
         return err_set(e, "parts are of cells: --cells is missing");
     if ((o->found || o->n_taken) && o->remove >= 0)
         return err_set(e, "the distance that removes a share is not to be found in parts");
+    if (o->hard && (o->parts > 1 || o->found || o->n_taken || !o->texts))
+        return err_set(e, "partners are not to be found in parts, or without texts");
     if (o->remove > 1 || (o->rule == BALANCE_SEMDEDUP && o->survivor == BALANCE_CENTER))
         return err_set(e, "wrong share or order of rows");
     return 0;
@@ -192,12 +194,17 @@ static int run(struct balance_run *b, struct balance_forest *forest, struct err 
         return -1;
     balance_unload(b);
     b->r->seconds[1] = clock_seconds() - began - b->r->seconds[0];
+    double paired = clock_seconds();
+    if (b->o->hard && balance_hard(b, e))
+        return -1;
+    b->r->seconds[3] = clock_seconds() - paired;
     if (b->o->found || (c->rank > 0 && b->o->rule == BALANCE_SEMDEDUP))
         return 0; // who stays is known where all joins are
     if (balance_groups(b, e) ||
         (b->rows.parts && b->source->unchanged && b->source->unchanged(b->source->ctx, e)))
         return -1;
-    b->r->seconds[2] = clock_seconds() - began - b->r->seconds[0] - b->r->seconds[1];
+    b->r->seconds[2] =
+        clock_seconds() - began - b->r->seconds[0] - b->r->seconds[1] - b->r->seconds[3];
     return 0;
 }
 
@@ -217,6 +224,10 @@ int balance_run(const struct row_source *rows, const struct balance_options *o,
     if (o->rule == BALANCE_UNION && o->centroids)
         b.probe = o->probe < o->n_cells ? o->probe : o->n_cells - 1;
     int status = run(&b, &forest, e);
+    if (o->hard) {
+        r->place = b.place;
+        b.place = NULL;
+    }
     balance_unload(&b);
     balance_forest_release(&forest);
     union_find_release(&b.sets);
@@ -243,5 +254,7 @@ void balance_release(struct balance_result *r)
     free(r->keep);
     free(r->group);
     free(r->merges);
+    free(r->hard);
+    free(r->place);
     *r = (struct balance_result){0};
 }

@@ -47,6 +47,11 @@ struct balance_options {
     // the greatest cap with which at most this share of those that stay is left. With centroids.
     uint64_t cap;
     double cap_share;
+    // So many hard partners of each row (balance/hard.c), 0: none; by the rows of its cell. texts:
+    // a row for each of the source's, neither zero nor without finite values where the row takes
+    // part. Not in parts by files.
+    size_t hard;
+    const struct row_source *texts;
     uint64_t seed; // of `random` and cap
     uint64_t mem;  // bytes that may be used, all in all
     int threads;
@@ -84,13 +89,16 @@ struct balance_result {
     double distance;                                   // that was used
     uint8_t *keep;                                     // per row: 1 stays
     uint32_t *group; // per row: the kept row of its group, BALANCE_NONE for failed rows
+    // With hard: per place `hard` rows, greatest value first, BALANCE_NONE behind the last; per row
+    // its place, BALANCE_NONE for failed rows.
+    uint32_t *hard, *place;
     // With curve_to or remove: the distances at which one more row goes, ascending; so of `usable`
     // rows usable - (those under d) are left at distance d <= reach.
     double *merges;
     size_t n_merges;
     double reach;
     const char *kernel; // what made the products: "float32", "bfloat16", "int8", or the device's
-    double seconds[3];  // finding cells; comparing, with the search; picking the rows that stay
+    double seconds[4];  // finding cells; comparing, with the search; picking what stays; partners
 };
 
 // Works out keep and group. 0 or -1.

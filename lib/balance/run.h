@@ -153,6 +153,8 @@ int balance_joins_collect(struct balance_run *b, int status, struct err *e);
 int balance_joins_share(struct balance_run *b, struct err *e);
 // balance/groups.c: picks the rows that stay, from `sets` or `earlier`.
 int balance_groups(struct balance_run *b, struct err *e);
+// balance/hard.c: the partners of all rows, into r->hard, once blocks are unloaded.
+int balance_hard(struct balance_run *b, struct err *e);
 // balance/cap.c: at most so many of a cell stay.
 int balance_cap(struct balance_run *b, struct err *e);
 

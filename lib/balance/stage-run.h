@@ -22,6 +22,7 @@ struct balance_stage {
     uint64_t mem; // that may be used now
     int survivor; // with the default of the rule
     struct embedding_files files;
+    struct embedding_files texts; // with --hard
     struct embeddings_origin origin;
     struct dev dev; // with --device
     struct search_device sim;
@@ -38,7 +39,7 @@ struct balance_stage {
     uint64_t part, parts; // parts 0: all
     struct balance_tag tag;
     struct balance_joins_file joins; // that is open
-    bool made_keep_dir, made_groups_dir;
+    bool made_keep_dir, made_groups_dir, made_hard_dir;
 };
 
 // stage-parts.c: fills tag; the callbacks of balance_options; are these all parts?

@@ -81,6 +81,8 @@ void balance_stage_tell(struct balance_stage *j)
                r->seconds[0], r->seconds[1], r->kernel,
                2e-9 * (double)r->compared * (double)j->files.set.dim / fmax(r->seconds[1], 1e-9),
                r->seconds[2]);
+    if (j->o->hard)
+        log_detail(j->log, "hard partners %.2f s", r->seconds[3]);
     log_note(j->log, "%llu of %llu usable rows kept, %.4f removed", (unsigned long long)r->kept,
              (unsigned long long)r->usable,
              r->usable ? 1 - (double)r->kept / (double)r->usable : 0.0);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "base/path.h"
 #include "balance/report.h"
 #include "balance/stage-run.h"
@@ -59,6 +60,37 @@ static int write_groups(struct balance_stage *j, size_t part, struct err *e)
     return r;
 }
 
+static int write_hard(struct balance_stage *j, size_t part, struct err *e)
+{
+    const struct npy_part *p = &j->files.set.parts[part];
+    const struct balance_result *r = &j->result;
+    struct npy_writer w;
+    uint64_t top = j->o->hard;
+    char *path = embedding_files_path(&j->files, part, j->o->hard_dir, e);
+    int64_t *row = path ? mem_alloc(top, sizeof *row, e) : NULL;
+    if (!row || npy_create(&w, path, NPY_I8, 1, &top, p->rows, e)) {
+        free(row);
+        free(path);
+        return -1;
+    }
+    int status = 0;
+    for (uint64_t i = p->first; i < p->first + p->rows && !status; i++) {
+        for (uint64_t k = 0; k < top; k++) {
+            uint32_t place = r->place[i];
+            uint32_t of = place == BALANCE_NONE ? BALANCE_NONE : r->hard[place * top + k];
+            row[k] = of == BALANCE_NONE ? -1 : (int64_t)of;
+        }
+        status = npy_write(&w, row, 1, e);
+    }
+    if (status)
+        npy_abort(&w);
+    else
+        status = embedding_files_commit(&j->files, part, path, &w, &j->origin, e);
+    free(row);
+    free(path);
+    return status;
+}
+
 static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
 {
     const struct npy_part *p = &j->files.set.parts[part];
@@ -90,6 +122,15 @@ static int write_ledger(struct balance_stage *j, size_t part, struct err *e)
     return r ? -1 : 0;
 }
 
+// Usable rows without a hard partner.
+static uint64_t alone(const struct balance_stage *j)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < j->result.usable; i++)
+        n += j->result.hard[i * j->o->hard] == BALANCE_NONE;
+    return n;
+}
+
 // What the options for the choice of rows have done; nothing without them.
 static int add_selection(cJSON *o, const struct balance_stage *j, struct err *e)
 {
@@ -102,6 +143,9 @@ static int add_selection(cJSON *o, const struct balance_stage *j, struct err *e)
     if (j->o->targets && json_add_u64(o, "far_from_targets", s->n[BALANCE_FAR], e))
         return -1;
     if (j->o->against && json_add_u64(o, "in_evaluation", s->n[BALANCE_EVALUATED], e))
+        return -1;
+    if (j->o->hard &&
+        (json_add_u64(o, "hard", j->o->hard, e) || json_add_u64(o, "without_partner", alone(j), e)))
         return -1;
     if (!j->result.cap)
         return 0;
@@ -191,7 +235,8 @@ int balance_stage_write(struct balance_stage *j, struct err *e)
     j->origin.with_hex = j->cells_hex;
     for (size_t i = 0; i < j->files.set.n_parts; i++) {
         if ((j->o->keep_dir && write_keep(j, i, e)) ||
-            (j->o->groups_dir && write_groups(j, i, e)) || (j->o->ledger && write_ledger(j, i, e)))
+            (j->o->groups_dir && write_groups(j, i, e)) ||
+            (j->o->hard_dir && write_hard(j, i, e)) || (j->o->ledger && write_ledger(j, i, e)))
             return -1;
         if (signals_stop_wanted())
             return err_set(e, "stopped");

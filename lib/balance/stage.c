@@ -51,7 +51,8 @@ static int open_device(struct balance_stage *j, struct err *e)
 static uint64_t may_bytes(const struct balance_stage *j)
 {
     uint64_t n = j->files.set.rows;
-    uint64_t bytes = (j->may ? n : 0) + balance_select_bytes(&j->select, n);
+    uint64_t bytes = (j->may ? n : 0) + balance_select_bytes(&j->select, n) +
+                     n * j->o->hard * sizeof *j->result.hard;
     return bytes < j->mem ? bytes : 0;
 }
 
@@ -66,6 +67,10 @@ static bool tells_shares(const struct balance_stage *j, const struct balance_opt
 
 static int set_options(struct balance_stage *j, struct balance_options *o, struct err *e)
 {
+    uint64_t partners = j->files.set.rows * j->o->hard * sizeof *j->result.hard;
+    if (partners >= j->mem)
+        return err_set(e, "--hard %llu needs %llu MiB: see --mem", (unsigned long long)j->o->hard,
+                       (unsigned long long)(partners >> 20));
     if (open_device(j, e))
         return -1;
     *o = (struct balance_options){.rule = j->o->rule ? BALANCE_SEMDEDUP : BALANCE_UNION,
@@ -78,6 +83,8 @@ static int set_options(struct balance_stage *j, struct balance_options *o, struc
                                   .may_survive = j->may,
                                   .left_out = j->selected.why,
                                   .score = j->selected.score,
+                                  .hard = j->o->hard,
+                                  .texts = j->o->hard ? &j->texts.source : NULL,
                                   .cap = j->o->cap,
                                   .cap_share = j->o->cap_share,
                                   .seed = j->o->seed,
@@ -126,16 +133,25 @@ static int check_outputs(struct balance_stage *j, struct err *e)
     if (io_check_outputs(files, sizeof files / sizeof *files, e))
         return -1;
     return (j->o->keep_dir && io_make_folder(j->o->keep_dir, &j->made_keep_dir, e)) ||
-                   (j->o->groups_dir && io_make_folder(j->o->groups_dir, &j->made_groups_dir, e))
+                   (j->o->groups_dir && io_make_folder(j->o->groups_dir, &j->made_groups_dir, e)) ||
+                   (j->o->hard_dir && io_make_folder(j->o->hard_dir, &j->made_hard_dir, e))
                ? -1
                : 0;
+}
+
+// No output may replace one of the texts.
+static int check_apart(struct balance_stage *j, const struct embedding_files *texts, struct err *e)
+{
+    const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
+    const char *dirs[] = {j->o->keep_dir, j->o->groups_dir, j->o->hard_dir};
+    return embedding_files_check_outputs(texts, files, 4, dirs, 3, e);
 }
 
 static int open_inputs(struct balance_stage *j, struct err *e)
 {
     const char *files[] = {j->common->output, j->o->curve, j->o->pairs, j->o->ledger};
-    const char *dirs[] = {j->o->keep_dir, j->o->groups_dir};
-    return embeddings_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 2, j->log,
+    const char *dirs[] = {j->o->keep_dir, j->o->groups_dir, j->o->hard_dir};
+    return embeddings_stage_open(&j->files, j->common, j->o->files_from, files, 4, dirs, 3, j->log,
                                  e);
 }
 
@@ -181,7 +197,12 @@ static int select_rows(struct balance_stage *j, struct err *e)
     };
     if (!balance_selects(&j->select))
         return 0;
-    return balance_select(&j->files, &j->select, &j->selected, e);
+    if (balance_select(&j->files, &j->select, &j->selected, e))
+        return -1;
+    return o->text_dir && (embedding_files_open_texts(&j->texts, &j->files, o->text_dir, e) ||
+                           check_apart(j, &j->texts, e))
+               ? -1
+               : 0;
 }
 
 // Everything before rows are read.
@@ -229,6 +250,8 @@ static int check_parts(const struct balance_stage_options *o, const struct cli_c
     bool outputs = o->keep_dir || o->groups_dir || o->pairs || o->curve || o->ledger;
     if (!o->part && !o->merge.n)
         return 0;
+    if (o->hard)
+        return err_set(e, "--hard goes with one run or with ranks, not with --part or --merge");
     if (o->part && !balance_part_parse(o->part, &part, &parts))
         return err_set(e, "--part needs A/B with 1 <= A <= B, not '%s'", o->part);
     if (o->part && (o->merge.n || outputs || !strcmp(common->output, "-")))
@@ -255,6 +278,8 @@ static int check_selection(const struct balance_stage_options *o, struct err *e)
         return err_set(e, "--targets and --min-similarity go together");
     if (o->against_distance_given && !o->against)
         return err_set(e, "--against-distance goes with --against");
+    if (!o->hard != !o->hard_dir || (o->hard && !o->text_dir))
+        return err_set(e, "--hard, --hard-dir and --text-dir go together");
     if (o->cap_given && o->cap_share_given)
         return err_set(e, "only one of --cap and --cap-share");
     if ((o->cap_given || o->cap_share_given) && !o->cells)
@@ -310,6 +335,7 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
     search_device_release(&j->sim);
     dev_close(&j->dev);
     embedding_files_close(&j->files);
+    embedding_files_close(&j->texts);
     free(j->centroids);
     free(j->may);
     balance_selected_release(&j->selected);
@@ -317,6 +343,8 @@ int balance_stage_run(const struct balance_stage_options *o, const struct cli_co
         rmdir(o->keep_dir); // where nothing is in it
     if (r && j->made_groups_dir)
         rmdir(o->groups_dir);
+    if (r && j->made_hard_dir)
+        rmdir(o->hard_dir);
     free(j);
     return r;
 }

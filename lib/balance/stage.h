@@ -27,10 +27,11 @@ struct balance_stage_options {
     double min_score, max_score, keep_score, min_similarity;
     bool min_score_given, max_score_given, keep_score_given, min_similarity_given,
         against_distance_given;
+    uint64_t hard; // partners of each row
     uint64_t cap;
     double cap_share;
     bool cap_given, cap_share_given;
-    const char *keep_dir, *groups_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
+    const char *keep_dir, *groups_dir, *hard_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
     const char *files_from, *ledger, *device, *comm, *part;
     struct cli_list merge;
     bool distance_given, euclidean_given, share_given, survivor_given, mem_given;

@@ -313,3 +313,23 @@ int embedding_files_scores(const struct embedding_files *f, const char *dir, uin
                ? -1
                : 0;
 }
+
+int embedding_files_open_texts(struct embedding_files *texts, const struct embedding_files *f,
+                               const char *dir, struct err *e)
+{
+    size_t n = f->set.n_parts;
+    char **paths = mem_alloc(n, sizeof *paths, e);
+    int r = paths ? 0 : -1;
+    for (size_t i = 0; i < n && !r; i++)
+        r = (paths[i] = embedding_files_path(f, i, dir, e)) ? 0 : -1;
+    if (!r)
+        r = embedding_files_open(texts, (const char *const *)paths, n, e);
+    if (!r && (texts->set.rows != f->set.rows || texts->set.dim != f->set.dim)) {
+        embedding_files_close(texts);
+        r = err_set(e, "%s: not the texts of these rows", dir);
+    }
+    for (size_t i = 0; paths && i < n; i++)
+        free(paths[i]);
+    free(paths);
+    return r;
+}

@@ -99,6 +99,11 @@ uint32_t *embedding_files_kept(const struct embedding_files *f, const char *dir,
 uint8_t *embedding_files_may(const struct embedding_files *f, const char *dir, uint64_t *n,
                              struct err *e);
 
+// Opens the text embeddings DIR/NAME.npy of the rows of f as a set of rows of its own. For files
+// that embedding_files_scores has checked. 0 or -1.
+int embedding_files_open_texts(struct embedding_files *texts, const struct embedding_files *f,
+                               const char *dir, struct err *e);
+
 // The cosine of each row of [first, first + count) with its text embedding in DIR/NAME.npy (<f2 or
 // <f4), into score[row]; NaN where the text is zero or not finite, infinite where the picture is.
 // Files that are missing, of other samples, of another model, of another width or of image
