@@ -89,6 +89,24 @@ struct dev_given {
     float *grad;                   // may be the logits
     float *loss, *entropy, *slope; // device [rows], NULL: not wanted
 };
+// For `label_least` and `label_margin`: similarities of rows with columns, which have labels. A
+// row's least is that of the columns of its own label, the lowest of equal ones; share_i = 1 / (the
+// number of the others), 0 where there are none.
+struct dev_margin {
+    const float *sims;                // device [rows, cols]
+    size_t ld;                        // of sims and grad
+    const int32_t *row_label, *label; // device [rows], [cols]
+    const float *row_share, *share;   // device [rows], [cols]: the columns' are of their columns
+    // What label_least found of the rows, and of the columns as rows of the transposed matrix.
+    float *least, *back;                   // device [rows]
+    int32_t *at;                           // device [rows]
+    const float *other_least, *other_back; // device [cols]
+    const int32_t *other_at;               // device [cols]
+    size_t row0;                           // number of the first row, as other_at has them
+    float weight;                          // of label_margin
+    float *loss;                           // device [rows]: of label_least
+    float *grad;                           // device: of label_margin; may be the sims
+};
 // What `clip` finds.
 struct dev_clip {
     double norm;  // of all gradients
@@ -310,6 +328,13 @@ struct dev_ops {
     void (*margin_filter)(struct dev *, size_t rows, size_t cols, const float *cosine, size_t ld,
                           const int32_t *target, float scale, float margin, float filter,
                           float *logits);
+    // least_i, its column at_i (-1: none); with d_ij = max(0, sims_ij - least_i) of the columns of
+    // other labels: loss_i = share_i sum_j d_ij, back_i = share_i times the number of d_ij > 0.
+    void (*label_least)(struct dev *, size_t rows, size_t cols, const struct dev_margin *);
+    // The gradient of weight times the losses of the rows and of the columns: grad_ij = weight
+    // ([labels differ] (share_i [d_ij > 0] + share_j [d_ji > 0]) - [j == at_i] back_i - [i == at_j]
+    // back_j).
+    void (*label_margin)(struct dev *, size_t rows, size_t cols, const struct dev_margin *);
     // out[i * n + l] = scale * x_i . y_j, j = index[i * n + l], summed in float64 in the order of
     // the columns; 0 where j is -1. x [rows, dim], y [.., dim], index and out [rows, n].
     void (*pick_dots)(struct dev *, size_t rows, size_t n, size_t dim, float scale, const float *x,

@@ -93,7 +93,8 @@ void loss_soft_add(struct loss_run *r, const struct loss_soft_block *b, float ea
               "cross entropy against the teacher's nearest clusters")                              \
     LOSS_TERM(relation, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 0, 2,                              \
               "the teacher's similarities within a modality")                                      \
-    LOSS_TERM(align, 0, 0, 1, "distance of the pairs alone")
+    LOSS_TERM(align, 0, 0, 1, "distance of the pairs alone")                                       \
+    LOSS_TERM(margin, LOSS_GROUPS, 2, 0, "samples of a label nearer than those of others")
 
 // A term's function: loss_kind.run.
 #define LOSS_DECLARE(name, needs, rows, sums, help)                                                \

@@ -171,7 +171,8 @@ size_t losses_bytes(const struct losses *l, size_t n, size_t n_label)
     size_t rows, sums;
     struct loss_plan p = plan_of(l, n);
     count_values(l, n_label, &rows, &sums);
-    return p.n_mat * p.rows * n * sizeof(float) + (7 + rows) * n * sizeof(float) +
+    size_t at = losses_needs(l) & LOSS_GROUPS ? 2 : 0;
+    return p.n_mat * p.rows * n * sizeof(float) + (7 + at + rows) * n * sizeof(float) +
            (l->parts ? l->parts : 1) * sums * sizeof(double);
 }
 
@@ -212,6 +213,9 @@ static int open_matrices(struct losses *l, struct err *e)
     for (size_t i = 0; i < sizeof r->lse / sizeof *r->lse; i++)
         if (!(r->lse[i] = d->op->alloc(d, r->n * sizeof(float), e)))
             return -1;
+    for (int i = 0; i < 2 && losses_needs(l) & LOSS_GROUPS; i++)
+        if (!(r->at[i] = d->op->alloc(d, r->n * sizeof(int32_t), e)))
+            return -1;
     return (r->row = d->op->alloc(d, r->n * sizeof(float), e)) &&
                    (r->row2 = d->op->alloc(d, r->n * sizeof(float), e)) &&
                    (r->diagonal = d->op->alloc(d, r->n * sizeof(int32_t), e)) &&
@@ -247,8 +251,9 @@ void losses_close(struct losses *l)
     struct loss_room *r = &l->room;
     if (!r->d)
         return;
-    void *dev[] = {r->mat[0], r->mat[1], r->mat[2], r->mat[3], r->lse[0],   r->lse[1], r->lse[2],
-                   r->lse[3], r->row,    r->row2,   r->rows,   r->diagonal, r->sums};
+    void *dev[] = {r->mat[0], r->mat[1],   r->mat[2], r->mat[3], r->lse[0],
+                   r->lse[1], r->lse[2],   r->lse[3], r->row,    r->row2,
+                   r->rows,   r->diagonal, r->sums,   r->at[0],  r->at[1]};
     for (size_t i = 0; i < sizeof dev / sizeof *dev; i++)
         if (dev[i])
             r->d->op->free(r->d, dev[i]);

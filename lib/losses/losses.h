@@ -86,6 +86,7 @@ struct loss_room {
     float *lse[4];            // device [n]: sums of the rows of a term's softmaxes
     float *row, *row2;        // device [n]
     int32_t *diagonal;        // device [n]: 0, 1, 2 ...
+    int32_t *at[2];           // device [n], with LOSS_GROUPS: columns
     float *host;              // [n]
     float *rows, *host_rows;  // [max_rows, batch's n]: losses of samples, a row a part
     double *sums, *host_sums; // [parts, max_sums]: a part's sums; device, host
@@ -104,7 +105,9 @@ enum {
     LOSS_BIAS = 8,     // a learned logit_bias
     LOSS_LABELS = 32,  // its rows are counted for each label
     LOSS_EACH = 64,    // its rows are counted for each teacher
-    LOSS_WIDTH = 16,   // the student's rows are set against the teacher's: one width
+    LOSS_GROUPS = 128, // labels, of which the first is a sample's group
+    LOSS_BY_LABEL = LOSS_CLUSTERS | LOSS_GROUPS,
+    LOSS_WIDTH = 16, // the student's rows are set against the teacher's: one width
 };
 
 struct loss_run; // loss-terms.h

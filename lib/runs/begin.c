@@ -262,7 +262,7 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
     }
     s->dirs[0] = needs & LOSS_TEACHER_IMAGE ? &r->plan->dirs[0] : NULL;
     s->dirs[1] = needs & LOSS_TEACHER_TEXT ? &r->plan->dirs[1] : NULL;
-    s->labels = needs & LOSS_CLUSTERS ? o->labels : NULL;
+    s->labels = needs & LOSS_BY_LABEL ? o->labels : NULL;
 }
 
 static int open_data(struct train_run *r, struct err *e)

@@ -43,9 +43,11 @@ static int check_clusters(const struct train_plan *p, struct train_set *s, struc
 {
     const struct train_options *o = p->o;
     const char *path = train_plan_centroids(p);
-    if (!(p->needs & LOSS_CLUSTERS))
+    if (!(p->needs & LOSS_BY_LABEL))
         return 0;
     s->n_label = s->n_label ? s->n_label : 1;
+    if (!(p->needs & LOSS_CLUSTERS))
+        return 0;
     if (!o->clusters || (path && !access(path, F_OK)))
         return train_setup_centroid_size(path, s, e);
     s->k = o->clusters;

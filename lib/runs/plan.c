@@ -66,12 +66,9 @@ static int check_needs(const struct train_plan *p, struct err *e)
         return -1;
     if ((p->needs & LOSS_TEACHER_TEXT) && need(teacher || o->teacher_text, "--teacher-text DIR", e))
         return -1;
-    if (!(p->needs & LOSS_CLUSTERS))
-        return 0;
-    return need(clusters || o->labels, "--labels DIR", e) ||
-                   need(clusters || o->centroids, "--centroids FILE", e)
-               ? -1
-               : 0;
+    if ((p->needs & LOSS_BY_LABEL) && need(clusters || o->labels, "--labels DIR", e))
+        return -1;
+    return p->needs & LOSS_CLUSTERS ? need(clusters || o->centroids, "--centroids FILE", e) : 0;
 }
 
 static int parse_accumulate(struct train_plan *p, struct err *e)
@@ -187,7 +184,7 @@ static int plan_set(const struct train_plan *p, struct plan_sub *s, const char *
     *stream = (struct train_stream){.command = s->o.command};
     stream->dirs[0] = p->needs & LOSS_TEACHER_IMAGE ? &s->plan.dirs[0] : NULL;
     stream->dirs[1] = p->needs & LOSS_TEACHER_TEXT ? &s->plan.dirs[1] : NULL;
-    stream->labels = p->needs & LOSS_CLUSTERS ? s->o.labels : NULL;
+    stream->labels = p->needs & LOSS_BY_LABEL ? s->o.labels : NULL;
     return 0;
 }
 
@@ -290,7 +287,7 @@ void train_plan_inputs(const struct train_plan *p, struct train_inputs *in)
         .centroids = train_plan_centroids(p), .tokenizer = p->tokenizer, .shards = o->shards};
     in->image = p->needs & LOSS_TEACHER_IMAGE ? teacher_dir(&p->dirs[0], 0, 0) : NULL;
     in->text = p->needs & LOSS_TEACHER_TEXT ? teacher_dir(&p->dirs[1], 0, 0) : NULL;
-    in->labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL;
+    in->labels = p->needs & LOSS_BY_LABEL ? o->labels : NULL;
     in->views = o->views > 0;
 }
 

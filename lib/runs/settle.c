@@ -26,7 +26,7 @@ static void folders_of(const struct train_plan *p, struct train_folders *f)
     const struct train_options *o = p->o;
     *f = (struct train_folders){.image = teacher_dir(&p->dirs[0], 0, 0),
                                 .text = teacher_dir(&p->dirs[1], 0, 0),
-                                .labels = p->needs & LOSS_CLUSTERS ? o->labels : NULL,
+                                .labels = p->needs & LOSS_BY_LABEL ? o->labels : NULL,
                                 .keep = o->keep,
                                 .shards = o->shards,
                                 .partial = o->dry_run && o->teacher};

@@ -252,6 +252,8 @@ void cuda_given_ce(struct dev *, size_t, size_t, const struct dev_given *);
 void cuda_sigmoid_ce(struct dev *, size_t, size_t, const float *, size_t, float, float *, float *);
 void cuda_margin_filter(struct dev *, size_t, size_t, const float *, size_t, const int32_t *, float,
                         float, float, float *);
+void cuda_label_least(struct dev *, size_t, size_t, const struct dev_margin *);
+void cuda_label_margin(struct dev *, size_t, size_t, const struct dev_margin *);
 void cuda_pick_dots(struct dev *, size_t, size_t, size_t, float, const float *, const float *,
                     const int32_t *, float *);
 // gemm.cu, search.cu

@@ -228,6 +228,81 @@ void cuda_margin_filter(struct dev *d, size_t rows, size_t cols, const float *co
               margin_op{cols, ld, cosine, target, scale, margin, filter, logits});
 }
 
+// The greatest value of a block, the same in all threads; NaN is passed over.
+__device__ float block_greatest(float v, double *room)
+{
+    float *tops = (float *)(room + WARPS);
+    v = warp_max(v);
+    if (threadIdx.x % CUDA_WARP == 0)
+        tops[threadIdx.x / CUDA_WARP] = v;
+    __syncthreads();
+    for (int i = 0; i < WARPS; i++)
+        v = fmaxf(v, tops[i]);
+    __syncthreads();
+    return v;
+}
+
+// Columns are counted in floats, exact up to 2^24.
+__global__ void __launch_bounds__(CUDA_BLOCK) least_kernel(size_t cols, dev_margin m)
+{
+    double *room = shared_memory<double>();
+    size_t r = blockIdx.x;
+    const float *x = m.sims + r * m.ld;
+    int32_t own = m.row_label[r];
+    float least = INFINITY, at = -INFINITY;
+    double sum = 0, above = 0;
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        if (x[c] != x[c])
+            sum = NAN;
+        if (m.label[c] == own && x[c] < least)
+            least = x[c];
+    }
+    least = -block_greatest(-least, room);
+    for (size_t c = threadIdx.x; c < cols; c += CUDA_BLOCK) {
+        if (m.label[c] == own && x[c] == least && least < INFINITY)
+            at = fmaxf(at, -(float)c);
+        if (m.label[c] != own && x[c] > least) {
+            sum += (double)(x[c] - least);
+            above++;
+        }
+    }
+    at = block_greatest(at, room);
+    sum = block_sum(sum, room);
+    above = block_sum(above, room);
+    if (threadIdx.x)
+        return;
+    m.least[r] = least;
+    m.at[r] = at == -INFINITY ? -1 : (int32_t)-at;
+    m.loss[r] = (float)(sum * (double)m.row_share[r]);
+    m.back[r] = (float)(above * (double)m.row_share[r]);
+}
+
+void cuda_label_least(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m)
+{
+    cuda_launch(d, "least of a label", least_kernel, rows, CUDA_BLOCK, ROOM, cols, *m);
+}
+
+struct label_op {
+    size_t cols;
+    dev_margin m;
+    __device__ void operator()(size_t i) const
+    {
+        size_t r = quotient(i, cols), c = i - r * cols;
+        bool other = m.label[c] != m.row_label[r];
+        float v = m.sims[r * m.ld + c], sum = 0;
+        sum += other && v > m.least[r] ? m.row_share[r] : 0;
+        sum += other && v > m.other_least[c] ? m.share[c] : 0;
+        sum -= m.at[r] == (int32_t)c ? m.back[r] : 0;
+        sum -= m.other_at[c] == (int32_t)(m.row0 + r) ? m.other_back[c] : 0;
+        m.grad[r * m.ld + c] = m.weight * sum;
+    }
+};
+
+void cuda_label_margin(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m)
+{
+    cuda_each(d, "margins of labels", rows * cols, label_op{cols, *m});
+}
+
 struct pick_op {
     size_t n, dim;
     float scale;

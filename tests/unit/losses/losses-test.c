@@ -88,7 +88,7 @@ static void few_products(struct dev *d, struct world *w, const float *x)
         const char *term;
         int most;
     } cases[] = {{"clip", 4},    {"instance", 6}, {"affinity", 6}, {"siglip", 4},
-                 {"feature", 0}, {"relation", 6}, {"align", 0}};
+                 {"feature", 0}, {"relation", 6}, {"align", 0},    {"margin", 4}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct got got;
         w->term = cases[i].term;

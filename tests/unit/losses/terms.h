@@ -152,6 +152,27 @@ static inline double cluster_kl(const struct world *w, const double *v, const do
     return sum / N;
 }
 
+// Rows of a with columns of b. A row's own are those of its label, itself among them.
+static inline double margin(const struct world *w, const double *a, const double *b)
+{
+    double sum = 0;
+    for (size_t i = 0; i < N; i++) {
+        double least = INFINITY, over = 0;
+        size_t others = 0;
+        int32_t own = w->label[i * w->n_label];
+        for (size_t j = 0; j < N; j++)
+            if (w->label[j * w->n_label] == own)
+                least = fmin(least, dot(a + i * D, b + j * D));
+        for (size_t j = 0; j < N; j++)
+            if (w->label[j * w->n_label] != own) {
+                over += fmax(0, dot(a + i * D, b + j * D) - least);
+                others++;
+            }
+        sum += others ? over / (double)others : 0;
+    }
+    return sum / (2 * N);
+}
+
 // By the unit rows v, t as they are (the losses' own inputs); W goes through its normalisation.
 static inline double value(const struct world *w, const double *x, const double *start)
 {
@@ -197,6 +218,8 @@ static inline double value(const struct world *w, const double *x, const double 
             sum += (1 - dot(v + i * D, t + i * D)) / N;
         return sum;
     }
+    if (!strcmp(w->term, "margin"))
+        return margin(w, v, t) + margin(w, t, v);
     if (!strcmp(w->term, "siglip")) {
         for (int i = 0; i < N; i++)
             for (int j = 0; j < N; j++)

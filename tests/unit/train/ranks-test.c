@@ -251,6 +251,7 @@ int main(void)
          false},
         {&w, "affinity,feature,siglip,cluster_kl", "the other terms", 0.5, DIM, false, false},
         {&w, "relation,align,clip", "relations", 0.5, 6, false, false},
+        {&w, "margin,clip", "margins of labels", 0.5, DIM, false, false},
         {&w, "cluster_soft,cluster_ce", "nearest clusters, a prior", 0.4, DIM, false, false},
         {&w, "instance,feature,clip,cluster", "maps to another width", 0.5, 6, false, false}};
     for (size_t i = 0; i < sizeof scenes / sizeof *scenes; i++)

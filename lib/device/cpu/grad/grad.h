@@ -46,6 +46,8 @@ void dev_cpu_sigmoid_ce(struct dev *d, size_t rows, size_t cols, const float *lo
 void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float *cosine, size_t ld,
                            const int32_t *target, float scale, float margin, float filter,
                            float *logits);
+void dev_cpu_label_least(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m);
+void dev_cpu_label_margin(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m);
 void dev_cpu_pick_dots(struct dev *d, size_t rows, size_t n, size_t dim, float scale,
                        const float *x, const float *y, const int32_t *index, float *out);
 double dev_cpu_dot(struct dev *d, size_t n, const float *x, const float *y);

@@ -157,6 +157,73 @@ void dev_cpu_margin_filter(struct dev *d, size_t rows, size_t cols, const float 
     dev_par(d, blocks_of(rows, ROWS), margin_block, &j);
 }
 
+struct label_job {
+    size_t rows, cols;
+    const struct dev_margin *m;
+};
+
+static void least_of_row(const struct dev_margin *m, size_t cols, size_t r)
+{
+    const float *x = m->sims + r * m->ld;
+    float least = INFINITY;
+    double sum = 0, above = 0;
+    m->at[r] = -1;
+    for (size_t c = 0; c < cols; c++) {
+        if (x[c] != x[c])
+            sum = (double)NAN;
+        if (m->label[c] == m->row_label[r] && x[c] < least) {
+            least = x[c];
+            m->at[r] = (int32_t)c;
+        }
+    }
+    for (size_t c = 0; c < cols; c++)
+        if (m->label[c] != m->row_label[r] && x[c] > least) {
+            sum += (double)(x[c] - least);
+            above++;
+        }
+    m->least[r] = least;
+    m->loss[r] = (float)(sum * (double)m->row_share[r]);
+    m->back[r] = (float)(above * (double)m->row_share[r]);
+}
+
+static void least_block(void *ctx, size_t b)
+{
+    const struct label_job *j = ctx;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++)
+        least_of_row(j->m, j->cols, r);
+}
+
+void dev_cpu_label_least(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m)
+{
+    struct label_job j = {rows, cols, m};
+    dev_par(d, blocks_of(rows, ROWS), least_block, &j);
+}
+
+static void label_block(void *ctx, size_t b)
+{
+    const struct label_job *j = ctx;
+    const struct dev_margin *m = j->m;
+    for (size_t r = b * ROWS; r < size_min(j->rows, (b + 1) * ROWS); r++) {
+        const float *x = m->sims + r * m->ld;
+        float *g = m->grad + r * m->ld;
+        for (size_t c = 0; c < j->cols; c++) {
+            bool other = m->label[c] != m->row_label[r];
+            float v = x[c], sum = 0;
+            sum += other && v > m->least[r] ? m->row_share[r] : 0;
+            sum += other && v > m->other_least[c] ? m->share[c] : 0;
+            sum -= m->at[r] == (int32_t)c ? m->back[r] : 0;
+            sum -= m->other_at[c] == (int32_t)(m->row0 + r) ? m->other_back[c] : 0;
+            g[c] = m->weight * sum;
+        }
+    }
+}
+
+void dev_cpu_label_margin(struct dev *d, size_t rows, size_t cols, const struct dev_margin *m)
+{
+    struct label_job j = {rows, cols, m};
+    dev_par(d, blocks_of(rows, ROWS), label_block, &j);
+}
+
 struct pick_job {
     size_t rows, n, dim;
     float scale;

@@ -308,6 +308,7 @@ int main(void)
         training(&w, "instance,cluster,clip", 1, false, 0, 0);
         training(&w, "cluster_soft,clip", 4, false, 0, 0);
         training(&w, "relation,align,clip", 1, false, 0, 0);
+        training(&w, "margin,clip", 4, false, 0, 0);
         training(&w, "siglip,affinity,feature", 4, true, 0, 0);
         training(&w, "instance,clip", 1, false, 0.5, 0);
         training(&w, "instance,clip", 2, false, 0.5, 2);

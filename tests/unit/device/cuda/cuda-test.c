@@ -379,6 +379,8 @@ static int run_type(enum dev_type type)
     test_inputs();
     test_losses(3);
     test_losses(1000);
+    test_labels(3);
+    test_labels(1000);
     test_optim();
     test_rows_alone();
     if (type == DEV_F32)

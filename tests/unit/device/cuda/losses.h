@@ -5,6 +5,48 @@
 
 #include "unit/device/cuda/both.h"
 
+// Margins of labels: similarities of ties and of a row without others.
+static void test_labels(size_t cols)
+{
+    enum { ROWS = 11 };
+    size_t ld = cols + 5;
+    int32_t *of = malloc((cols + ROWS) * sizeof *of);
+    for (size_t i = 0; i < cols + ROWS; i++)
+        of[i] = (int32_t)rng_below(&rng, 4);
+    struct buf x = floats(ROWS * ld), g = floats(ROWS * ld), share = floats(cols + ROWS);
+    struct buf label = ints(of, cols + ROWS), at = ints(of, ROWS), other_at = ints(of, cols);
+    struct buf least = floats(ROWS), back = floats(ROWS), loss = floats(ROWS);
+    struct buf other = floats(cols), other_back = floats(cols);
+    file = "loss";
+    for (int k = 0; k < 2; k++) {
+        struct dev_margin m = {.sims = x.p[k], .ld = ld, .row0 = 1, .weight = 0.3f};
+        m.label = label.p[k];
+        m.row_label = m.label + cols;
+        m.share = share.p[k];
+        m.row_share = m.share + cols;
+        m.least = least.p[k];
+        m.back = back.p[k];
+        m.at = at.p[k];
+        m.other_least = other.p[k];
+        m.other_back = other_back.p[k];
+        m.other_at = other_at.p[k];
+        m.loss = loss.p[k];
+        m.grad = g.p[k];
+        dev[k].op->label_least(&dev[k], ROWS, cols, &m);
+        dev[k].op->label_margin(&dev[k], ROWS, cols, &m);
+    }
+    same(&least, 0, 0, "margins of labels, the least");
+    float *want = fetch(&at, 0), *got = fetch(&at, 1);
+    ok(!memcmp(want, got, ROWS * sizeof *want), "loss:   its column, %zu columns", cols);
+    free(want);
+    free(got);
+    same(&back, 1e-6, 1e-6, "  how many are above");
+    same(&loss, 1e-6, 1e-6, "  loss");
+    same(&g, 1e-6, 1e-6, "  gradient");
+    RELEASE(x, g, share, label, at, other_at, least, back, loss, other, other_back);
+    free(of);
+}
+
 static void test_losses(size_t cols)
 {
     enum { ROWS = 11 };
