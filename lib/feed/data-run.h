@@ -41,9 +41,9 @@ struct data_part {
 
 struct train_data {
     struct train_data_set set;
-    struct data_part *parts; // of this rank
-    size_t n_parts, first_part;
-    size_t first, own; // rows of the batch that this rank has
+    struct data_part *parts;    // of this rank
+    size_t n_parts, first_part; // streams; of all ranks' streams, the first of these
+    size_t first, own;          // rows of the batch that this rank has
     bool has[ROWS_FOLDERS];
     struct tokenizer *tok;
     struct clip_config cfg;
@@ -60,8 +60,8 @@ struct train_data {
     size_t in, out; // batches made, taken
 };
 
-// Folder k of part i; NULL: it is not used. Pictures of another epoch may be seen otherwise by the
-// teacher too.
+// Folder k of stream i; NULL: it is not used. Pictures of another epoch may be seen otherwise by
+// the teacher too.
 const char *data_folder(const struct train_data *d, size_t i, int k, uint64_t epoch);
 // Sets of a mixture; 0: none.
 size_t data_mixed(const struct train_data *d);

@@ -20,15 +20,17 @@ static int open_part(struct train_data *d, struct data_part *p, const struct tra
 {
     const struct train_data_set *set = &d->set;
     size_t i = d->n_parts++, rows = set->parts ? set->batch / set->parts : set->batch;
+    size_t sets = data_mixed(d) ? data_mixed(d) : 1, part = (d->first_part + i) / sets;
     bool goes_on = set->parts || data_mixed(d);
     struct train_source_set s = {.path = set->path,
-                                 .command = data_mixed(d) ? set->streams[i].command : set->command,
+                                 .command =
+                                     data_mixed(d) ? set->streams[i % sets].command : set->command,
                                  .seed = set->seed,
                                  .epochs = goes_on ? UINT64_MAX : set->epochs,
-                                 .part = set->parts ? d->first_part + i + 1 : 0,
+                                 .part = set->parts ? part + 1 : 0,
                                  .parts = set->parts,
                                  .views = set->views};
-    p->row = (d->first_part + i) * rows;
+    p->row = part * rows;
     p->end = p->row + rows;
     p->counts = place->counts;
     p->usable.earlier = place->pos.records > 0;
@@ -55,7 +57,7 @@ struct train_data *train_data_open(const struct train_data_set *set,
     pthread_cond_init(&d->moved, NULL);
     d->own = set->batch / set->ranks;
     d->first = d->own * set->rank;
-    size_t n = set->parts ? set->parts / set->ranks : data_mixed(d) ? data_mixed(d) : 1;
+    size_t n = (set->parts ? set->parts / set->ranks : 1) * (data_mixed(d) ? data_mixed(d) : 1);
     d->first_part = set->parts ? n * set->rank : 0;
     for (int k = 0; k < ROWS_FOLDERS; k++) {
         d->has[k] = data_folder(d, 0, k, 0) != NULL;

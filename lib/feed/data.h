@@ -8,7 +8,8 @@
 // not the parts of train/step.h, in which gradients are summed. A rank reads its parts alone, one
 // after another; teacher rows and labels of the others come from their ranks. So the batch is the
 // same for any number of ranks. A part whose samples have ended goes on into its next epoch by
-// itself and never ends the data.
+// itself and never ends the data. A part of a mixture is a mixture itself, by the same weights; its
+// streams are those of its sets, one after another.
 #ifndef FEED_DATA_H
 #define FEED_DATA_H
 
@@ -47,12 +48,12 @@ struct train_stream {
 
 struct train_data_set {
     const struct mix
-        *mix; // NULL: one command, or parts; else a stream a set, which every rank reads
+        *mix; // NULL: one command; else a stream a set, and with parts one a set of each part
     const struct train_stream *streams; // [mix->n]
     const char *path, *command;         // train_source_open
     uint64_t seed, epochs;
     uint64_t views; // of the pictures; 0: none
-    size_t parts;   // 0: one stream, of which every rank reads all; else the ranks divide it
+    size_t parts;   // 0: every rank reads all samples; else the ranks divide them
     size_t rank, ranks;
     const struct teacher_dirs *dirs[2]; // image, text; or NULL
     const char *labels;                 // folder, or NULL
@@ -64,7 +65,7 @@ struct train_data_set {
 
 struct train_data;
 
-// Opens the streams of this rank at their places (of all parts; one without parts) and the folders;
+// Opens the streams of this rank at their places (of all sets of all parts) and the folders;
 // the tokenizer is opened and the thread starts at train_data_start. NULL with e set.
 struct train_data *train_data_open(const struct train_data_set *set,
                                    const struct train_place *places, struct err *e);
@@ -78,7 +79,7 @@ int train_data_start(struct train_data *d, const struct clip_config *c, struct e
 // asked for the end while waiting. With parts, teacher rows and labels are this rank's alone.
 int train_data_next(struct train_data *d, struct train_batch *b, struct err *e);
 // All ranks, before they use the batch that train_data_next gave each: with parts, teacher rows and
-// labels of the others. places[parts, or 1]: where the streams stand after this batch. 0 or -1.
+// labels of the others. places[of all streams]: where the streams stand after this batch. 0 or -1.
 int train_data_share(struct train_data *d, struct comm *comm, struct train_place *places,
                      struct err *e);
 // The number of samples of the last batch that was not filled. Valid after train_data_next has

@@ -26,7 +26,7 @@ size_t data_mixed(const struct train_data *d)
 
 const char *data_folder(const struct train_data *d, size_t i, int k, uint64_t epoch)
 {
-    const struct train_stream *of = data_mixed(d) ? &d->set.streams[i] : NULL;
+    const struct train_stream *of = data_mixed(d) ? &d->set.streams[i % data_mixed(d)] : NULL;
     if (k == ROWS_LABELS)
         return of ? of->labels : d->set.labels;
     const struct teacher_dirs *dirs = of ? of->dirs[k % 2] : d->set.dirs[k % 2];
@@ -108,7 +108,8 @@ static int next_sample(struct data_part *p, struct samples_record *r, bool *fres
 static int fill_part(struct train_data *d, struct data_part *p, struct batch_slot *s, struct err *e)
 {
     uint32_t shards = 0;
-    const char *set = data_mixed(d) ? d->set.mix->set[p - d->parts].name : "";
+    size_t sets = data_mixed(d);
+    const char *set = sets ? d->set.mix->set[(size_t)(p - d->parts) % sets].name : "";
     for (size_t i = p->row; i < p->end;) {
         struct samples_record r;
         bool fresh;
@@ -138,24 +139,30 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
     return 1;
 }
 
-// Rows of each set in the next batch, one set after the other.
-static void deal_rows(struct train_data *d)
+// Rows of each set in the next batch, or in one part of it, from row `at`; one set after the other.
+static void deal_rows(const struct mix *m, struct data_part *streams, size_t at, size_t n)
 {
     uint64_t used[MIX_MOST];
-    size_t rows[MIX_MOST], at = 0;
-    for (size_t i = 0; i < d->n_parts; i++)
-        used[i] = d->parts[i].counts.used;
-    mix_deal(d->set.mix, used, d->set.batch, rows);
-    for (size_t i = 0; i < d->n_parts; i++) {
-        d->parts[i].row = at;
-        d->parts[i].end = at += rows[i];
+    size_t rows[MIX_MOST];
+    for (size_t i = 0; i < m->n; i++)
+        used[i] = streams[i].counts.used;
+    mix_deal(m, used, n, rows);
+    for (size_t i = 0; i < m->n; i++) {
+        streams[i].row = at;
+        streams[i].end = at += rows[i];
     }
+}
+
+static void deal_parts(struct train_data *d)
+{
+    size_t sets = data_mixed(d), n = d->set.parts ? d->set.batch / d->set.parts : d->set.batch;
+    for (size_t i = 0; sets && i < d->n_parts; i += sets)
+        deal_rows(d->set.mix, &d->parts[i], (d->first_part + i) / sets * n, n);
 }
 
 int data_fill(struct train_data *d, struct batch_slot *s, struct err *e)
 {
-    if (data_mixed(d))
-        deal_rows(d);
+    deal_parts(d);
     s->n_keys = 0;
     for (size_t i = 0; i < d->n_parts; i++) {
         struct data_part *p = &d->parts[i];

@@ -140,18 +140,17 @@ static int match_set(const struct train_plan *p, const struct lines *known,
 }
 
 // All sets of a mixture: what they are together, and one kind of teacher.
-static int match_sets(const struct train_plan *p, struct train_identity *id, struct err *e)
+static int match_sets(struct train_run *r, struct train_identity *id, struct err *e)
 {
+    const struct train_plan *p = r->plan;
     const struct lines none = {0};
     struct train_identity one;
     struct digest *sum[4] = {digest_new(e), digest_new(e), digest_new(e), digest_new(e)};
     char *const to[4] = {id->image, id->text, id->labels, id->others};
     int rc = sum[0] && sum[1] && sum[2] && sum[3] ? 0 : -1;
     for (size_t i = 0; i < p->mix.n && !rc; i++) {
-        char *names = NULL;
-        if ((rc = match_set(train_plan_of(p, i), &none, &one, &names, e)))
+        if ((rc = match_set(train_plan_of(p, i), &none, &one, &r->shards_of[i], e)))
             err_wrap(e, "--data '%s'", p->mix.set[i].name);
-        free(names);
         if (!rc && i && memcmp(one.scale, id->scale, sizeof one.scale))
             rc = err_set(e,
                          "--data '%s': its teacher's logits have another scale than those of '%s'",
@@ -180,7 +179,7 @@ static int match_inputs(struct train_run *r, struct err *e)
     struct lines known = {0};
     if (r->plan->mix.n) {
         r->shards = mem_strdup("", e);
-        return r->shards ? match_sets(r->plan, &r->inputs, e) : -1;
+        return r->shards ? match_sets(r, &r->inputs, e) : -1;
     }
     int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
     if (!rc)
@@ -207,36 +206,53 @@ static int settle_scales(struct train_run *r, struct err *e)
     return 0;
 }
 
-// Streams by parts: restores the place of each, or begins at 0.
+// Sets of the mixture that a checkpoint was made with, "A=1,B=0.5"; 0: none.
+static size_t sets_before(const cJSON *was)
+{
+    const cJSON *data = cJSON_GetObjectItemCaseSensitive(was, "data");
+    size_t n = cJSON_IsString(data) ? 1 : 0;
+    for (const char *p = n ? data->valuestring : ""; *p; p++)
+        n += *p == ',';
+    return n;
+}
+
+// Refuses to go on with other streams than those of the checkpoint. 0 or -1.
+static int check_places(const struct train_run *r, struct err *e)
+{
+    size_t n = r->plan->mix.n, sets = sets_before(r->state.options), was = r->state.n_places;
+    if (!r->state.options)
+        return 0;
+    if (n && sets != n)
+        return err_set(e,
+                       "--resume: the checkpoint was made with %zu sets in --data, now there are "
+                       "%zu",
+                       sets, n);
+    if (sets != n)
+        return err_set(e,
+                       "--resume: the checkpoint was made with a mixture of %zu sets in --data: "
+                       "give the same",
+                       sets);
+    if (was == r->streams)
+        return 0;
+    size_t parts = n && was == n ? 0 : was / (n ? n : 1);
+    if (parts && r->parts)
+        return err_set(e, "--resume: the checkpoint was made with --accumulate %zu, now it is %zu",
+                       parts, r->parts);
+    return err_set(e, "--resume: the checkpoint was made with%s {part} in --data, give %s",
+                   parts ? "" : "out", parts ? "the same" : "none");
+}
+
+// Streams by parts and sets: restores the place of each, or begins at 0.
 static int open_places(struct train_run *r, struct err *e)
 {
     if (train_settle_parts(r->plan, r->state.options, &r->set, &r->parts, e))
         return -1;
-    size_t was = r->state.n_places, n = r->plan->mix.n;
-    if (n && r->state.options && was != n)
-        return err_set(e,
-                       "--resume: the checkpoint was made with %zu sets in --data, now there are "
-                       "%zu",
-                       was, n);
-    if (!n && r->state.options && cJSON_HasObjectItem(r->state.options, "data"))
-        return err_set(e,
-                       "--resume: the checkpoint was made with a mixture of %zu sets in --data: "
-                       "give the same",
-                       was);
-    r->streams = n ? n : r->parts;
-    if (n) {
-        r->places = mem_alloc(n, sizeof *r->places, e);
-        return !r->places || (!was && train_state_parts(&r->state, n, e)) ? -1 : 0;
-    }
-    if (r->state.options && was != r->parts && was && r->parts)
-        return err_set(e, "--resume: the checkpoint was made with --accumulate %zu, now it is %zu",
-                       was, r->parts);
-    if (r->state.options && was != r->parts)
-        return err_set(e, "--resume: the checkpoint was made with%s {part} in --data, give %s",
-                       was ? "" : "out", was ? "the same" : "none");
-    if (r->parts && !was && train_state_parts(&r->state, r->parts, e))
+    size_t n = r->plan->mix.n;
+    r->streams = n ? n * (r->parts ? r->parts : 1) : r->parts;
+    if (check_places(r, e) ||
+        (r->streams && !r->state.n_places && train_state_parts(&r->state, r->streams, e)))
         return -1;
-    r->places = mem_alloc(r->parts ? r->parts : 1, sizeof *r->places, e);
+    r->places = mem_alloc(r->streams ? r->streams : 1, sizeof *r->places, e);
     return r->places ? 0 : -1;
 }
 
@@ -278,10 +294,18 @@ static int open_data(struct train_run *r, struct err *e)
 
 static int find_prior(struct train_run *r, struct err *e)
 {
-    const struct train_options *o = r->plan->o;
-    size_t k = r->set.k;
+    size_t k = r->set.k, n = r->plan->mix.n ? r->plan->mix.n : 1;
+    struct prior_set sets[MIX_MOST];
+    for (size_t i = 0; i < n; i++) {
+        const struct train_options *o = train_plan_of(r->plan, i)->o;
+        sets[i] = (struct prior_set){o->labels, o->keep, r->shards, 1};
+        if (r->plan->mix.n) {
+            sets[i].names = r->shards_of[i];
+            sets[i].weight = r->plan->mix.set[i].weight;
+        }
+    }
     r->prior = mem_alloc(k, sizeof *r->prior, e);
-    if (!r->prior || train_prior(o->labels, o->keep, r->shards, o->cluster_prior, k, r->prior, e))
+    if (!r->prior || train_prior(sets, n, r->plan->o->cluster_prior, k, r->prior, e))
         return -1;
     r->set.cluster.prior = r->prior;
     return 0;

@@ -81,7 +81,7 @@ static int add_mix(cJSON *j, const struct train_line *s, struct err *e)
     cJSON *o = s->mix->n ? json_add_object(j, "sets", e) : NULL;
     int rc = s->mix->n && !o ? -1 : 0;
     for (size_t i = 0; i < s->mix->n && !rc; i++)
-        rc = json_add_u64(o, s->mix->set[i].name, s->state->places[i].counts.used, e);
+        rc = json_add_u64(o, s->mix->set[i].name, train_state_used(s->state, s->mix->n, i), e);
     return rc;
 }
 

@@ -188,24 +188,37 @@ static int plan_set(const struct train_plan *p, struct plan_sub *s, const char *
     return 0;
 }
 
-static int refuse_mixed(const struct train_plan *p, struct err *e)
+// The commands of a mixture are of one kind, and its length is given.
+static int check_mixed(const struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     const uint64_t value[N_NUMBERS] = {0};
     if (!o->steps_given && !o->epoch_samples)
         return err_set(e, "--data: sets of a mixture end apart: give the length by --steps, or "
                           "--epoch-samples");
-    if (o->cluster_prior > 0)
-        return err_set(e, "--cluster-prior has no meaning for a mixture");
+    bool parts = false;
     for (size_t i = 0; i < p->mix.n; i++) {
+        const char *name = p->mix.set[i].name;
         bool used[N_NUMBERS] = {false};
         char **words = train_words(p->mix.set[i].command, value, used, e);
         if (!words)
-            return err_wrap(e, "--data '%s'", p->mix.set[i].name);
+            return err_wrap(e, "--data '%s'", name);
         train_words_free(words);
-        if (used[NUMBER_PART] || used[NUMBER_PARTS])
-            return err_set(e, "--data '%s': {part} has no meaning in a mixture",
-                           p->mix.set[i].name);
+        if (used[NUMBER_PARTS] && !used[NUMBER_PART])
+            return err_set(e, "--data '%s': {parts} without {part}: all parts would be the same",
+                           name);
+        if (i && used[NUMBER_PART] != parts)
+            return err_set(e,
+                           "--data '%s': {part} is in the commands of some sets only: all of "
+                           "them are read by part, or none",
+                           name);
+        if (used[NUMBER_VIEW] != (o->views > 0))
+            return err_set(e,
+                           used[NUMBER_VIEW]
+                               ? "--data '%s': {view} needs --views A, their number"
+                               : "--views: --data '%s' needs {view}, for shard-read --view",
+                           name);
+        parts = used[NUMBER_PART];
     }
     return 0;
 }
@@ -216,7 +229,7 @@ static int plan_sets(struct train_plan *p, struct err *e)
     size_t n = p->mix.n;
     if (!n)
         return 0;
-    if (refuse_mixed(p, e) || find_tokenizer(p, e) ||
+    if (check_mixed(p, e) || find_tokenizer(p, e) ||
         !(p->sub = mem_alloc(n + 1, sizeof *p->sub, e)) ||
         !(p->streams = mem_alloc(n + 1, sizeof *p->streams, e)))
         return -1;

@@ -272,7 +272,7 @@ static void footer(struct train_run *r)
         log_warn(r->log, "%" PRIu64 " steps went wrong and were skipped", r->bad_steps);
     for (size_t i = 0; i < r->plan->mix.n; i++)
         log_note(r->log, "%s: %" PRIu64 " samples, epoch %" PRIu64, r->plan->mix.set[i].name,
-                 r->state.places[i].counts.used, r->state.places[i].pos.epoch);
+                 train_state_used(&r->state, r->plan->mix.n, i), r->state.places[i].pos.epoch);
     train_watch_say(r);
     log_footer(r->log, r->state.samples, text);
 }
@@ -417,6 +417,8 @@ void train_run_release(struct train_run *r)
     train_state_release(&r->state);
     checkpoint_list_release(&r->found);
     free(r->prior);
+    for (size_t i = 0; i < MIX_MOST; i++)
+        free(r->shards_of[i]);
     free(r->shards);
     free(r->places);
     if (r->dev.op) {

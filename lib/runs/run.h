@@ -38,12 +38,13 @@ struct train_run {
     struct train_log lines;
     struct train_watch watch; // on rank 0
     struct train_state state;
-    size_t parts;               // streams of samples, by {part} of --data; 0: one, of all ranks
-    size_t streams;             // those, or of the sets of a mixture; 0: one
+    size_t parts;               // parts of the samples, by {part} of --data; 0: all ranks read all
+    size_t streams;             // streams: one of each set of each part; 0: one, without a place
     struct train_place *places; // of the streams after the batch at hand; owned
     struct train_identity inputs;
     float *prior;              // of the clusters, with --cluster-prior; owned
     char *shards;              // names of their files, a line each; owned
+    char *shards_of[MIX_MOST]; // of a mixture, those of each set; owned
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];
     double last_checkpoint; // seconds, monotonic

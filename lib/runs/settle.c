@@ -201,15 +201,14 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
     const uint64_t value[N_NUMBERS] = {0};
     bool used[N_NUMBERS] = {false};
     *parts = 0;
-    if (p->mix.n) // read whole
-        return 0;
-    char **words = p->o->command ? train_words(p->o->command, value, used, e) : NULL;
-    if (p->o->command && !words)
+    const char *command = p->mix.n ? p->mix.set[0].command : p->o->command; // all are of one kind
+    char **words = command ? train_words(command, value, used, e) : NULL;
+    if (command && !words)
         return -1;
     train_words_free(words);
     if (used[NUMBER_PARTS] && !used[NUMBER_PART])
         return err_set(e, "--data: {parts} without {part}: all parts would be the same");
-    if (used[NUMBER_VIEW] != (p->o->views > 0) && p->o->command)
+    if (used[NUMBER_VIEW] != (p->o->views > 0) && command)
         return err_set(e, used[NUMBER_VIEW]
                               ? "--data: {view} needs --views A, their number"
                               : "--views: --data needs {view}, for shard-read --view");

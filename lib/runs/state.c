@@ -85,6 +85,14 @@ void train_state_take(struct train_state *s, const struct train_place *places)
     }
 }
 
+uint64_t train_state_used(const struct train_state *s, size_t n, size_t i)
+{
+    uint64_t used = 0;
+    for (; i < s->n_places; i += n)
+        used += s->places[i].counts.used;
+    return used;
+}
+
 // -- writing
 
 static int put_place(cJSON *j, const struct train_pos *p, const struct train_counts *c,

@@ -41,6 +41,8 @@ void train_state_release(struct train_state *s);
 int train_state_parts(struct train_state *s, size_t n, struct err *e);
 // Copies the places of all parts, or of the one stream, into pos, counts and places.
 void train_state_take(struct train_state *s, const struct train_place *places);
+// Samples of set i of a mixture of n that were trained on, over all parts.
+uint64_t train_state_used(const struct train_state *s, size_t n, size_t i);
 // Writes state.json and time.json of the folder, whose other files must all exist. 0 or -1.
 int train_state_write(const char *dir, const struct train_state *s, struct err *e);
 // Reads them and compares every file with its digest: 0 read, 1 the folder is damaged (e says

@@ -49,29 +49,46 @@ static int count_file(const char *labels, const char *keep, const char *name, si
     return rc;
 }
 
-int train_prior(const char *labels, const char *keep, const char *names, double tau, size_t k,
-                float *prior, struct err *e)
+// count[k]: labels of the set; *all: their sum. 0 or -1.
+static int count_set(const struct prior_set *s, size_t k, uint64_t *count, uint64_t *all,
+                     struct err *e)
 {
-    uint64_t *count = mem_alloc(k, sizeof *count, e), all = 0;
-    int rc = count ? 0 : -1;
-    for (const char *p = names; *p && !rc;) {
+    memset(count, 0, k * sizeof *count);
+    for (const char *p = s->names; *p;) {
         char name[NAME_MAX + 1];
         size_t n = strcspn(p, "\n");
         if (n >= sizeof name)
-            rc = err_set(e, "a name of a file is too long");
-        if (!rc) {
-            memcpy(name, p, n);
-            name[n] = '\0';
-            rc = count_file(labels, keep, name, k, count, e);
-        }
+            return err_set(e, "a name of a file is too long");
+        memcpy(name, p, n);
+        name[n] = '\0';
+        if (count_file(s->labels, s->keep, name, k, count, e))
+            return -1;
         p += n + (p[n] == '\n');
     }
+    *all = 0;
+    for (size_t i = 0; i < k; i++)
+        *all += count[i];
+    return *all ? 0 : err_set(e, "--cluster-prior: no sample of '%s' has a label", s->labels);
+}
+
+int train_prior(const struct prior_set *sets, size_t n, double tau, size_t k, float *prior,
+                struct err *e)
+{
+    uint64_t *count = mem_alloc(k, sizeof *count, e), all;
+    double *share = mem_alloc(k, sizeof *share, e), sum = 0, half = 0;
+    int rc = count && share ? 0 : -1;
+    for (size_t i = 0; i < n; i++)
+        sum += sets[i].weight;
+    for (size_t s = 0; s < n && !rc; s++) {
+        rc = count_set(&sets[s], k, count, &all, e);
+        double w = sets[s].weight / sum;
+        for (size_t i = 0; i < k && !rc; i++)
+            share[i] += w * ((double)count[i] / (double)all);
+        half += rc ? 0 : w * (0.5 / (double)all);
+    }
     for (size_t i = 0; i < k && !rc; i++)
-        all += count[i];
-    if (!rc && !all)
-        rc = err_set(e, "--cluster-prior: no sample has a label");
-    for (size_t i = 0; i < k && !rc; i++)
-        prior[i] = (float)(tau * log((count[i] ? (double)count[i] : 0.5) / (double)all));
+        prior[i] = (float)(tau * log(share[i] > 0 ? share[i] : half));
     free(count);
+    free(share);
     return rc;
 }

@@ -95,6 +95,10 @@ my $mixed = "$train --accumulate 4 --steps 12 --checkpoint-every 12 --data 'A=2:
 is(run("$mixed -o mix1"), 0, 'a mixture') or diag $said;
 is(mpi(2, "$mixed -o mix2"), 0, '... on two ranks') or diag $said;
 ok(made('mix2') eq made('mix1') && made('mix1') =~ /A=2,B=1/, '... the same bytes');
+my $both = join ' ', map { "--data '$_:$read a/00000.tar a/00001.tar'" } 'A=2', 'B=1';
+is(run("$train --accumulate 4 --steps 12 --checkpoint-every 12 -o mixp1 $both"), 0, 'a mixture by parts') or diag $said;
+is(mpi(2, "$train --accumulate 4 --steps 12 --checkpoint-every 12 -o mixp2 $both"), 0, '... on two ranks') or diag $said;
+ok(made('mixp2') eq made('mixp1') && made('mixp1') ne made('mix1'), '... the same bytes');
 
 # Losses that jump: every rank decides alike, and the samples of all are in the file.
 sub spikes { my ($dir) = @_; return join "\0", map { s{^\Q$dir\E/}{}r . "\n" . slurp($_) } sort glob "$dir/spikes/*.tsv"; }

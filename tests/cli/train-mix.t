@@ -98,13 +98,65 @@ system('cp image-A/* image-E/* image-AE');
 is(run("$train --data 'A=1:cat A.samples' --data 'E=0.5:cat E.samples' " . $clusters =~ s/image-\{set\}/image-AE/r =~ s/labels-\{set\}/labels/r . ' -o together'), 0, '... of folders that both share') or diag $said;
 ok(model('together') eq model('labelled'), '... the same bytes');
 
+# ---- by parts: each piece of a batch is a mixture of its parts of the sets, as laid by hand
+my @keys;
+for my $set ('P', 'Q') {
+    for my $part (1, 2) {
+        shard("$set/0000$part.tar", 12, lc($set) . $part . '-');
+        embed($set, "$set/0000$part.tar");
+        is(run("$bin/shard-read -q --size 29 -o $set$part.samples $set/0000$part.tar"), 0, "part $part of $set") or diag $said;
+        my $tar = Archive::Tar->new("$set/0000$part.tar");
+        for ($tar->get_files) { my ($key) = $_->name =~ /^([^.]+)\./; push @{ $of{$key} }, $_; }
+    }
+}
+my $by_part = "--data 'P=1:cat P{part}.samples' --data 'Q=0.5:cat Q{part}.samples' --accumulate 2";
+is(run("$train $by_part $teacher --steps 6 -o by-part"), 0, 'a mixture by parts') or diag $said;
+is(join(' ', map { "$_->{sets}{P}:$_->{sets}{Q}" } log_lines('by-part/log.jsonl')), join(' ', map { 4 * $_ . ':' . 2 * $_ } 1 .. 6), '... counts of each set over all parts');
+my $laid = Archive::Tar->new;
+for my $step (0 .. 5) {
+    for my $part (1, 2) {
+        for my $key (map({ "p$part-" . (2 * $step + $_) } 0, 1), "q$part-$step") { $laid->add_data($_->name, $_->get_content) for @{ $of{$key} }; }
+    }
+}
+mkdir 'laid';
+$laid->write('laid/00000.tar');
+embed('laid', 'laid/00000.tar');
+is(run("$bin/shard-read -q --size 29 -o laid.samples laid/00000.tar"), 0, 'the samples in that order') or diag $said;
+is(run("$train --data 'cat laid.samples' --accumulate 2 --loss instance=1,clip=1 --teacher-image image-laid --teacher-text text-laid --steps 6 -o by-hand2"), 0, '... a run on them') or diag $said;
+ok(model('by-part') eq model('by-hand2'), '... is the same to the byte');
+my $long = "$train $teacher --steps 20 --checkpoint-every 3 --keep-checkpoints all --accumulate 2";
+my $parted = "--data 'P=1:cat P{part}.samples' --data 'Q=0.5:bash part.sh {epoch} Q{part}.samples'";
+spew('part.sh', "#!/bin/bash\nwhile [ \$1 = 1 ] && [ ! -e gone ]; do sleep 0.05; done\ncat \$2\n");
+$pid = start("$long $parted -o p-parts", 'said-parts');
+ok(wait_for(sub { -d step('p-parts', 9) }), 'under way, over the ends of parts') or diag slurp('said-parts');
+kill 'KILL', $pid;
+waitpid $pid, 0;
+spew('gone', '');
+is(run("$long $parted -o p-parts --resume"), 0, '... killed, gone on') or diag $said;
+is(run("$long $parted -o p-once"), 0, '... and without a stop') or diag $said;
+ok(made('p-parts') eq made('p-once'), '... the same bytes');
+for (["$by_part --accumulate 3", 'made with --accumulate 2, now it is 3'], ["--data 'P=1:cat P1.samples' --data 'Q=0.5:cat Q1.samples' --accumulate 2", 'made with {part} in --data, give the same']) {
+    is(run("$train $_->[0] $teacher --steps 6 -o by-part --resume"), 1, "other streams: $_->[1]");
+    like($said, qr/\Q$_->[1]/, '... are refused') or diag $said;
+}
+
+# ---- the prior of the clusters: the mean of the sets' shares by weight.
+my $prior = '--loss clip=1,cluster_ce=0.5 --teacher-image image-{set} --labels labels-{set} --centroids c.npy --steps 6';
+is(run("$train --data 'A=1:cat A.samples' $prior --cluster-prior 1 -o prior-one"), 0, 'the prior of one set') or diag $said;
+is(run("$train --data 'cat A.samples' " . $prior =~ s/\{set\}/A/gr . ' --cluster-prior 1 -o prior-plain'), 0, '... and without a mixture') or diag $said;
+ok(model('prior-one') eq model('prior-plain'), '... the same bytes');
+is(run("$train --data 'A=1:cat A.samples' --data 'E=0.5:cat E.samples' $prior --cluster-prior $_ -o prior-$_"), 0, "prior $_ of a mixture") or diag $said for 0, 1;
+ok(model('prior-0') ne model('prior-1'), '... has an effect');
+
 # ---- a plan, and what does not go together
 is(run("$train $mix $teacher --steps 4 --dry-run"), 0, 'a plan') or diag $said;
 embed('C', 'A/00000.tar', model => "$data/models/quick");
 for (["$mix $teacher", 'give the length by --steps'], ["--data 'A=1:cat A.samples' --data 'cat B.samples' --steps 2", "'cat B.samples': of several sets each is NAME=WEIGHT:CMD"],
     ["--data 'cat A.samples' --data 'B=1:cat B.samples' --steps 2", "'cat A.samples': of several sets each is NAME=WEIGHT:CMD"],
     ["--data 'A=1:cat A.samples' --data 'A=2:cat B.samples' --steps 2", "two sets are called 'A'"], ["--data 'A=0:cat A.samples' --steps 2", 'its weight is not above 0'],
-    ["--data 'A=1:' --steps 2", "'A' has no command"], ["--data 'A=1:x {part}' --steps 2", '{part} has no meaning in a mixture'], ["--data 'A=1:x \"' --steps 2", "--data 'A': "]) {
+    ["--data 'A=1:' --steps 2", "'A' has no command"], ["--data 'A=1:x {part}' --data 'B=1:x' --steps 2", "--data 'B': {part} is in the commands of some sets only"],
+    ["--data 'A=1:x {parts}' --steps 2", "--data 'A': {parts} without {part}"], ["--data 'A=1:x {view}' --steps 2", "--data 'A': {view} needs --views"],
+    ["--data 'A=1:x' --steps 2 --views 2", "--data 'A' needs {view}"], ["--data 'A=1:x \"' --steps 2", "--data 'A': "]) {
     is(run("$train --loss clip $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
     like($said, qr/\Q$_->[1]/, '... says why') or diag $said;
 }
