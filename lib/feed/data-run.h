@@ -68,6 +68,8 @@ size_t data_mixed(const struct train_data *d);
 // Compares the shards that have ended with their files; ctx: struct data_part. 0 or -1.
 int data_sweep(void *ctx, const struct samples_reader *stream, struct err *e);
 // The next batch of this rank: 1, 0 at the end of the data, -1.
+// Whether samples are read for a tower (enum clip_tower_id).
+bool data_takes(const struct train_data *d, int tower);
 int data_fill(struct train_data *d, struct batch_slot *s, struct err *e);
 
 #endif

@@ -111,9 +111,10 @@ size_t train_data_left(const struct train_data *d)
 }
 
 size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
-                        size_t n_label)
+                        size_t n_label, enum loss_towers towers)
 {
-    size_t picture = clip_config_picture_bytes(c), own = batch / ranks;
+    size_t picture = towers == LOSS_TEXT_TOWER ? 0 : clip_config_picture_bytes(c);
+    size_t own = batch / ranks;
     return SLOTS * (own * (picture + (size_t)c->context * 4) + batch * (2 * dim_t + n_label) * 4);
 }
 
@@ -122,7 +123,7 @@ static int alloc_slots(struct train_data *d, struct err *e)
     size_t b = d->set.batch, context = (size_t)d->cfg.context;
     for (int i = 0; i < SLOTS; i++) {
         struct batch_slot *s = &d->slots[i];
-        if (!(s->pixels = mem_alloc(d->own, d->picture, e)) ||
+        if ((data_takes(d, CLIP_VISION) && !(s->pixels = mem_alloc(d->own, d->picture, e))) ||
             !(s->tokens = mem_alloc(d->own + 1, context * sizeof *s->tokens, e)) ||
             !(s->labels = mem_alloc(b, d->dim[ROWS_LABELS] * sizeof *s->labels, e)) ||
             !(s->draw = mem_alloc(d->own, sizeof *s->draw, e)) ||
@@ -171,9 +172,11 @@ static void *work(void *arg)
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e)
 {
     const struct samples_header *h = train_data_header(d);
-    if (h->images != SAMPLES_PIXELS || !h->captions)
-        return err_set(e, "training needs a stream of pixels and captions");
-    if (h->size != (uint32_t)c->image_size)
+    bool pictures = data_takes(d, CLIP_VISION), captions = data_takes(d, CLIP_TEXT);
+    if ((pictures && h->images != SAMPLES_PIXELS) || (captions && !h->captions))
+        return err_set(e, "training needs a stream of %s%s%s", pictures ? "pixels" : "",
+                       pictures && captions ? " and " : "", captions ? "captions" : "");
+    if (pictures && h->size != (uint32_t)c->image_size)
         return err_set(e, "the samples are %u pixels a side, the student's image_size is %d",
                        (unsigned)h->size, c->image_size);
     if (!(d->tok = clip_tokenizer_open(d->set.tokenizer, c, e)))

@@ -59,8 +59,9 @@ struct train_data_set {
     const char *labels;                 // folder, or NULL
     const char *tokenizer;
     size_t batch;
-    const size_t *dim_of; // columns of the teachers' embeddings
-    size_t n_label;       // columns of the labels
+    const size_t *dim_of;    // columns of the teachers' embeddings
+    size_t n_label;          // columns of the labels
+    enum loss_towers towers; // a sample needs only what these take: its picture, its caption
 };
 
 struct train_data;
@@ -90,6 +91,6 @@ size_t train_data_left(const struct train_data *d);
 void train_data_close(struct train_data *d);
 // Bytes of host memory of the two batches on one of so many ranks; dim_t: columns of all teachers.
 size_t train_data_bytes(const struct clip_config *c, size_t batch, size_t ranks, size_t dim_t,
-                        size_t n_label);
+                        size_t n_label, enum loss_towers towers);
 
 #endif

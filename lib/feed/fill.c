@@ -33,6 +33,12 @@ const char *data_folder(const struct train_data *d, size_t i, int k, uint64_t ep
     return dirs ? teacher_dir(dirs, (size_t)k / 2, dirs->views ? epoch % dirs->views : 0) : NULL;
 }
 
+bool data_takes(const struct train_data *d, int tower)
+{
+    enum loss_towers only = d->set.towers;
+    return !only || (only == LOSS_IMAGE_TOWER) == (tower == CLIP_VISION);
+}
+
 // "00000.tar\t17\tKEY", of a mixture "SET/00000.tar..."
 static int add_key(struct batch_slot *s, const char *set, const struct samples_record *r,
                    struct err *e)
@@ -57,14 +63,30 @@ static int lacks(struct data_part *p, enum train_lack what)
     return 0;
 }
 
+// The tokens of a caption into row i: 1, 0 when it cannot be used.
+static int take_caption(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
+                        const struct samples_record *r, struct err *e)
+{
+    size_t context = (size_t)d->cfg.context, n;
+    bool own = i >= d->first && i - d->first < d->own;
+    enum text_status t =
+        tokenizer_encode(d->tok, r->caption, r->caption_bytes, context,
+                         s->tokens + (own ? i - d->first : d->own) * context, &n, e);
+    if (t == TEXT_ERROR)
+        return -1;
+    return t == TEXT_OK ? 1 : lacks(p, LACK_UTF8);
+}
+
 // Sample into row i: 1, or 0 when it lacks something. Of other ranks' rows the picture is not kept.
 static int take(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
                 const struct samples_record *r, struct err *e)
 {
-    size_t context = (size_t)d->cfg.context, n;
     bool own = i >= d->first && i - d->first < d->own;
-    if (!r->image || !r->caption)
-        return lacks(p, r->image ? LACK_CAPTION : LACK_PICTURE);
+    bool picture = data_takes(d, CLIP_VISION), caption = data_takes(d, CLIP_TEXT);
+    if (picture && !r->image)
+        return lacks(p, LACK_PICTURE);
+    if (caption && !r->caption)
+        return lacks(p, LACK_CAPTION);
     for (int k = 0; k < ROWS_FOLDERS; k++) {
         size_t at = i * d->dim[k];
         void *to = k == ROWS_LABELS ? (void *)(s->labels + at) : s->teacher[k] + at;
@@ -74,19 +96,15 @@ static int take(struct train_data *d, struct data_part *p, struct batch_slot *s,
         if (!rc)
             return lacks(p, k == ROWS_LABELS ? LACK_LABEL : (enum train_lack)(k % 2));
     }
-    if (r->image_bytes != d->picture)
+    if (picture && r->image_bytes != d->picture)
         return err_set(e, "a picture of %zu bytes where the model takes %zu", r->image_bytes,
                        d->picture);
-    enum text_status t =
-        tokenizer_encode(d->tok, r->caption, r->caption_bytes, context,
-                         s->tokens + (own ? i - d->first : d->own) * context, &n, e);
-    if (t == TEXT_ERROR)
-        return -1;
-    if (t != TEXT_OK)
-        return lacks(p, LACK_UTF8);
+    int rc = caption ? take_caption(d, p, s, i, r, e) : 1;
+    if (rc <= 0)
+        return rc;
     if (own)
         s->draw[i - d->first] = train_drop_draw(d->set.seed, p->source.pos.epoch, r->key);
-    if (own)
+    if (own && picture)
         memcpy(s->pixels + (i - d->first) * d->picture, r->image, d->picture);
     return 1;
 }

@@ -26,7 +26,9 @@ int loss_feature(struct loss_run *r, float weight, struct err *e)
 {
     const struct loss_batch *b = r->b;
     (void)e;
-    tower(r, b->pv, b->tv, r->g->dpv, weight);
-    tower(r, b->pt, b->tt, r->g->dpt, weight);
+    if (b->pv)
+        tower(r, b->pv, b->tv, r->g->dpv, weight);
+    if (b->pt)
+        tower(r, b->pt, b->tt, r->g->dpt, weight);
     return 0;
 }

@@ -7,8 +7,8 @@ int loss_instance(struct loss_run *r, float weight, struct err *e)
     const struct loss_batch *b = r->b;
     struct loss_grads *g = r->g;
     size_t dim = b->dim_t;
-    return loss_pair(r, dim, b->pt, b->tv, g->dpt, NULL, 0.25, weight, e) ||
-                   loss_pair(r, dim, b->pv, b->tt, g->dpv, NULL, 0.25, weight, e)
+    return (b->pt && loss_pair(r, dim, b->pt, b->tv, g->dpt, NULL, 0.25, weight, e)) ||
+                   (b->pv && loss_pair(r, dim, b->pv, b->tt, g->dpv, NULL, 0.25, weight, e))
                ? -1
                : 0;
 }

@@ -26,7 +26,9 @@ int loss_relation(struct loss_run *r, float weight, struct err *e)
 {
     const struct loss_batch *b = r->b;
     (void)e;
-    tower(r, b->v, b->tv, r->g->dv, weight);
-    tower(r, b->t, b->tt, r->g->dt, weight);
+    if (b->v)
+        tower(r, b->v, b->tv, r->g->dv, weight);
+    if (b->t)
+        tower(r, b->t, b->tt, r->g->dt, weight);
     return 0;
 }

@@ -77,24 +77,25 @@ void loss_soft_add(struct loss_run *r, const struct loss_soft_block *b, float ea
 // most (loss_sum, loss_part_sum, loss_by_scale). The memory of a step is summed from the rows of
 // the terms with a weight. The order is that of the log, of --help and of a checkpoint's figures.
 #define LOSS_TERMS(LOSS_TERM)                                                                      \
-    LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 2, 2,                 \
+    LOSS_TERM(instance, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH | LOSS_CROSS, 2, 2,    \
               "student against teacher, all four pairings")                                        \
     LOSS_TERM(cluster_ce, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_LABELS, 1, 0,                          \
               "cross entropy against the cluster labels")                                          \
     LOSS_TERM(cluster_kl, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 2, 0,                   \
               "KL from the teacher's clusters")                                                    \
-    LOSS_TERM(clip, 0, 1, 1, "the student's images against its texts")                             \
-    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_EACH, 1, 1,                  \
+    LOSS_TERM(clip, LOSS_PAIRS, 1, 1, "the student's images against its texts")                    \
+    LOSS_TERM(affinity, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_EACH | LOSS_PAIRS, 1, 1,     \
               "the teacher's image-text similarities as targets")                                  \
     LOSS_TERM(feature, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT | LOSS_WIDTH, 0, 6,                  \
               "squared distance to the teacher's embeddings")                                      \
-    LOSS_TERM(siglip, LOSS_BIAS, 1, 2, "each pair by itself, sigmoid loss")                        \
+    LOSS_TERM(siglip, LOSS_BIAS | LOSS_PAIRS, 1, 2, "each pair by itself, sigmoid loss")           \
     LOSS_TERM(cluster_soft, LOSS_CLUSTERS | LOSS_WIDTH | LOSS_TEACHER_IMAGE, 1, 1,                 \
               "cross entropy against the teacher's nearest clusters")                              \
     LOSS_TERM(relation, LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT, 0, 2,                              \
               "the teacher's similarities within a modality")                                      \
-    LOSS_TERM(align, 0, 0, 1, "distance of the pairs alone")                                       \
-    LOSS_TERM(margin, LOSS_GROUPS, 2, 0, "samples of a label nearer than those of others")
+    LOSS_TERM(align, LOSS_PAIRS, 0, 1, "distance of the pairs alone")                              \
+    LOSS_TERM(margin, LOSS_GROUPS | LOSS_PAIRS, 2, 0,                                              \
+              "samples of a label nearer than those of others")
 
 // A term's function: loss_kind.run.
 #define LOSS_DECLARE(name, needs, rows, sums, help)                                                \

@@ -114,13 +114,38 @@ void losses_text(const struct losses *l, char text[LOSS_TEXT])
     }
 }
 
+// Of a term that has the teacher's rows of both sides, one tower's half needs one.
+static int term_needs(const struct losses *l, size_t term)
+{
+    enum { BOTH = LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT };
+    int needs = loss_kinds[term].needs;
+    if (l->towers && (needs & BOTH) == BOTH)
+        needs &= (l->towers == LOSS_IMAGE_TOWER) != !(needs & LOSS_CROSS) ? ~LOSS_TEACHER_IMAGE
+                                                                          : ~LOSS_TEACHER_TEXT;
+    return needs & ~(LOSS_PAIRS | LOSS_CROSS);
+}
+
 int losses_needs(const struct losses *l)
 {
     int needs = 0;
     for (size_t i = 0; loss_kinds[i].name; i++)
         if (l->weight[i] > 0)
-            needs |= loss_kinds[i].needs;
+            needs |= term_needs(l, i);
     return needs;
+}
+
+int losses_check_towers(const struct losses *l, struct err *e)
+{
+    for (size_t i = 0; loss_kinds[i].name && l->towers; i++) {
+        if (l->weight[i] <= 0)
+            continue;
+        if (loss_kinds[i].needs & LOSS_PAIRS)
+            return err_set(e, "the term %s needs both towers of the student", loss_kinds[i].name);
+        if (is_cluster(i) && l->towers == LOSS_TEXT_TOWER)
+            return err_set(e, "the term %s needs the image tower of the student",
+                           loss_kinds[i].name);
+    }
+    return 0;
 }
 
 // Sums what the terms with a weight declare, and one more sum for the optimiser. With several parts

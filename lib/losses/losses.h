@@ -37,8 +37,8 @@ struct loss_batch {
     size_t n;                           // rows of the whole batch
     size_t part;                        // rows of a part, the last may have fewer; 0: all in one
     size_t dim, dim_t;                  // of the student's and the teacher's embeddings
-    const float *v, *t;                 // device [n, dim]
-    const float *pv, *pt;               // device [n, dim_t]
+    const float *v, *t;                 // device [n, dim]; NULL: that tower is not trained
+    const float *pv, *pt;               // device [n, dim_t]; likewise
     const float *tv, *tt;               // device [n, dim_t]: V, T; NULL when no term needs them
     const struct loss_teacher *teacher; // those of the affinity term, of which V, T is the first
     size_t n_teacher;                   // as many as losses.teachers
@@ -107,8 +107,16 @@ enum {
     LOSS_EACH = 64,    // its rows are counted for each teacher
     LOSS_GROUPS = 128, // labels, of which the first is a sample's group
     LOSS_BY_LABEL = LOSS_CLUSTERS | LOSS_GROUPS,
+    // How it takes one tower alone (losses.towers): with LOSS_PAIRS not at all, cluster terms the
+    // image tower's. The others have a half for each, which needs the teacher's rows of the same
+    // side, or with LOSS_CROSS those of the other.
+    LOSS_PAIRS = 256,
+    LOSS_CROSS = 512,
     LOSS_WIDTH = 16, // the student's rows are set against the teacher's: one width
 };
+
+// Which towers of the student are trained.
+enum loss_towers { LOSS_BOTH_TOWERS, LOSS_IMAGE_TOWER, LOSS_TEXT_TOWER };
 
 struct loss_run; // loss-terms.h
 struct loss_kind {
@@ -134,6 +142,7 @@ struct losses {
     size_t block;              // values of an [n, n] matrix; 0: loss-block.h's
     size_t parts;              // of a step; 0: one
     size_t teachers;           // of the affinity term; 0: one
+    enum loss_towers towers;   // whose halves of the terms there are
     struct comm *comm;         // ranks that have the parts, each as many; NULL: one
     struct loss_room room;
 };
@@ -146,8 +155,10 @@ int losses_parse(struct losses *l, const char *list, struct err *e);
 // number.
 enum { LOSS_TEXT = LOSS_MAX * (LOSS_NAME_MAX + 24) };
 void losses_text(const struct losses *l, char text[LOSS_TEXT]);
-// The union of what the terms with a weight need.
+// The union of what the terms with a weight need of l->towers; LOSS_PAIRS and LOSS_CROSS left out.
 int losses_needs(const struct losses *l);
+// Refuses terms that l->towers have no half of, by name. 0 or -1.
+int losses_check_towers(const struct losses *l, struct err *e);
 // Does cluster_soft have a weight? For cluster_set.soft.
 bool losses_soft(const struct losses *l);
 // Memory for batches of at most n rows with n_label labels each, in l->parts parts. 0 or -1.

@@ -271,7 +271,8 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
                                  .tokenizer = r->plan->tokenizer,
                                  .batch = o->batch,
                                  .dim_of = r->set.dim_of,
-                                 .n_label = r->set.n_label};
+                                 .n_label = r->set.n_label,
+                                 .towers = r->plan->losses.towers};
     if (r->plan->mix.n) {
         s->mix = &r->plan->mix;
         s->streams = r->plan->streams;
@@ -331,7 +332,6 @@ static int open_core(struct train_run *r, struct err *e)
     return path ? train_setup_centroids(&r->core, path, e) : 0;
 }
 
-// The options of this run; a checkpoint with other options is refused.
 // --spike decides which steps are taken, a mixture of what they are made.
 static int add_more(cJSON *j, const struct train_options *o, const struct mix *m, struct err *e)
 {
@@ -348,6 +348,7 @@ static int add_more(cJSON *j, const struct train_options *o, const struct mix *m
                : 0;
 }
 
+// The options of this run; a checkpoint with other options is refused.
 static int settle_options(struct train_run *r, struct err *e)
 {
     struct err why;
@@ -476,7 +477,7 @@ static int read_inputs(struct train_run *r, struct err *e)
                    train_settle_data(r->plan, o->extend ? NULL : r->state.options, &r->set, r->log,
                                      e) ||
                    open_data(r, e) ||
-                   train_setup_config(&r->cfg, o->student, o->init, train_data_header(r->data),
+                   train_setup_config(&r->cfg, o, train_data_header(r->data),
                                       r->plan->needs & LOSS_BIAS, e) ||
                    model_layouts_of(&r->cfg, o->export_hf, &unused, e) || open_core(r, e) ||
                    settle_options(r, e) || (!r->only_model && load_weights(r, e))

@@ -23,7 +23,7 @@ static int check_student(const struct train_plan *p, struct clip_config *c, stru
 {
     const struct train_options *o = p->o;
     struct clip_table table;
-    if (train_setup_config(c, o->student, o->init, NULL, p->needs & LOSS_BIAS, e))
+    if (train_setup_config(c, o, NULL, p->needs & LOSS_BIAS, e))
         return -1;
     if (clip_table_init(&table, c, e))
         return -1;

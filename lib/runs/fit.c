@@ -30,7 +30,8 @@ static void measure(struct memory_fit *f)
     size_t dim = s->dim_t; // of all teachers
     for (size_t i = 1; i < s->teachers; i++)
         dim += s->dim_of[i];
-    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), dim, s->n_label);
+    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), dim, s->n_label,
+                               s->losses.towers);
     f->data *= s->held_out ? 2 : 1;
 }
 

@@ -48,15 +48,26 @@ static void say(const struct clip_table *t, const struct clip_taking *k, const c
                  folder);
 }
 
+// All of the tower that is not trained must come from the teacher.
+static int whole_tower(const struct clip_table *t, const struct clip_taking *k, struct err *e)
+{
+    for (size_t i = 0; i < t->n; i++)
+        if (k->how[i] != CLIP_TAKE_NONE && k->how[i] != CLIP_TAKE_SAME)
+            return err_set(e, "has no %s of the student's shape", t->t[i].name);
+    return 0;
+}
+
 int train_init_take(const struct clip_table *t, const struct train_options *o, float *flat,
                     struct log *log, struct err *e)
 {
+    bool no_image = o->towers == LOSS_TEXT_TOWER, no_text = o->towers == LOSS_IMAGE_TOWER;
     const struct {
         const char *option, *folder;
-        bool image, text;
-    } from[] = {{"--init", o->init, !o->init_image, !o->init_text},
-                {"--init-image", o->init_image, true, false},
-                {"--init-text", o->init_text, false, true}};
+        bool image, text, teacher;
+    } from[] = {{"--init", o->init, !o->init_image && !no_image, !o->init_text && !no_text, false},
+                {"--init-image", o->init_image, true, false, false},
+                {"--init-text", o->init_text, false, true, false},
+                {"--teacher", o->towers ? o->teacher : NULL, no_image, no_text, true}};
     struct clip_taking k = {.how = mem_alloc(t->n, sizeof *k.how, e)};
     int rc = k.how ? 0 : -1;
     for (size_t i = 0; i < sizeof from / sizeof *from && !rc; i++) {
@@ -65,8 +76,9 @@ int train_init_take(const struct clip_table *t, const struct train_options *o, f
         k.tower[CLIP_VISION] = from[i].image;
         k.tower[CLIP_TEXT] = from[i].text;
         k.logits = !i;
-        k.inherit = o->inherit;
-        if ((rc = clip_weights_take(from[i].folder, t, &k, flat, e)))
+        k.inherit = o->inherit && !from[i].teacher;
+        if ((rc = clip_weights_take(from[i].folder, t, &k, flat, e)) ||
+            (from[i].teacher && (rc = whole_tower(t, &k, e))))
             err_wrap(e, "%s", from[i].option);
         else
             say(t, &k, from[i].option, from[i].folder, log);

@@ -90,7 +90,9 @@ static int parse_accumulate(struct train_plan *p, struct err *e)
 static int find_tokenizer(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
-    const char *folder = o->init_text ? o->init_text : o->init;
+    const char *folder = o->towers == LOSS_IMAGE_TOWER ? o->teacher
+                         : o->init_text                ? o->init_text
+                                                       : o->init;
     const char *from = o->tokenizer ? o->tokenizer : folder ? folder : o->student;
     if (snprintf(p->tokenizer, sizeof p->tokenizer, "%s", from) >= (int)sizeof p->tokenizer)
         return err_set(e, "'%s': the name is too long", from);
@@ -151,6 +153,27 @@ static int find_teachers(struct train_plan *p, struct err *e)
     float scale[LOSS_TEACHERS_MAX];
     return o->teacher_scale ? teacher_scales(o->teacher_scale, p->losses.teachers, NULL, scale, e)
                             : 0;
+}
+
+// One tower is trained, the other is the teacher's.
+static int check_towers(const struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const char *tower = o->towers == LOSS_IMAGE_TOWER ? "image" : "text";
+    const char *other = o->towers == LOSS_IMAGE_TOWER ? "text" : "image";
+    if (!o->towers)
+        return 0;
+    if (losses_check_towers(&p->losses, e))
+        return err_wrap(e, "--towers %s", tower);
+    if (!o->teacher)
+        return err_set(e, "--towers %s: the %s tower is the teacher's: give --teacher MODEL", tower,
+                       other);
+    if (o->lock || o->project_given ||
+        (o->towers == LOSS_IMAGE_TOWER ? o->init_text : o->init_image))
+        return err_set(e, "--towers %s goes without --lock, --project and --init-%s", tower, other);
+    if (o->towers == LOSS_TEXT_TOWER && (o->views || o->patch_dropout_given))
+        return err_set(e, "--towers text reads no pictures: no --views or --patch-dropout");
+    return 0;
 }
 
 static int check_clusters(const struct train_plan *p, struct err *e)
@@ -245,9 +268,9 @@ static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     return train_spike_check(o, e) || watch_plan_init(&p->watch, o, e) || check_schedule(o, e) ||
-                   check_locks(o, e) || check_needs(p, e) || find_teachers(p, e) ||
-                   check_clusters(p, e) || parse_accumulate(p, e) || parse_every(p, o->every, e) ||
-                   parse_keep(p, o, e) || find_tokenizer(p, e)
+                   check_locks(o, e) || check_towers(p, e) || check_needs(p, e) ||
+                   find_teachers(p, e) || check_clusters(p, e) || parse_accumulate(p, e) ||
+                   parse_every(p, o->every, e) || parse_keep(p, o, e) || find_tokenizer(p, e)
                ? -1
                : 0;
 }
@@ -264,6 +287,7 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     if (losses_parse(&p->losses, o->losses, e))
         return err_wrap(e, "--loss");
     p->losses.cluster_warmup = o->cluster_warmup;
+    p->losses.towers = (enum loss_towers)o->towers;
     p->needs = losses_needs(&p->losses);
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
@@ -321,6 +345,8 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->tau = p->o->cluster_prior;
     if (p->o->lock)
         s->locks.tower[p->o->lock - 1] = true;
+    if (p->o->towers)
+        s->locks.tower[p->o->towers == LOSS_IMAGE_TOWER ? CLIP_TEXT : CLIP_VISION] = true;
 }
 
 const char *train_plan_centroids(const struct train_plan *p)

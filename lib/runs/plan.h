@@ -34,6 +34,7 @@ struct train_options {
     bool inherit;                             // of a larger --init
     uint64_t views;                           // of the pictures, by epoch; 0: none
     const char *keep, *shards; // masks that CMD uses, and the list of shards that it reads
+    int towers;                // that are trained, an enum loss_towers
     const char *teacher;       // model folder: the width of embeddings that are not made yet
     uint64_t clusters;         // of centroids that are not made yet; 0: not said
     const char *centroids;     // NPY

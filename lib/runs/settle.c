@@ -24,8 +24,10 @@ uint64_t train_settle_was(const cJSON *was, const char *name)
 static void folders_of(const struct train_plan *p, struct train_folders *f)
 {
     const struct train_options *o = p->o;
-    *f = (struct train_folders){.image = teacher_dir(&p->dirs[0], 0, 0),
-                                .text = teacher_dir(&p->dirs[1], 0, 0),
+    bool all = !p->losses.towers; // else a sample needs no row but those of the losses
+    bool image = all || p->needs & LOSS_TEACHER_IMAGE, text = all || p->needs & LOSS_TEACHER_TEXT;
+    *f = (struct train_folders){.image = image ? teacher_dir(&p->dirs[0], 0, 0) : NULL,
+                                .text = text ? teacher_dir(&p->dirs[1], 0, 0) : NULL,
                                 .labels = p->needs & LOSS_BY_LABEL ? o->labels : NULL,
                                 .keep = o->keep,
                                 .shards = o->shards,

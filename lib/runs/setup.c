@@ -29,10 +29,38 @@ static void preprocess_from(struct clip_preprocess *p, const struct samples_head
     }
 }
 
-int train_setup_config(struct clip_config *c, const char *file, const char *init,
+// --towers: the shape of the tower that is not trained.
+static int other_tower(struct clip_config *c, const struct train_options *o, struct err *e)
+{
+    struct clip_config t;
+    if (clip_config_read_folder(&t, o->teacher, e))
+        return err_wrap(e, "--teacher");
+    if (t.embed_dim != c->embed_dim)
+        return err_set(e,
+                       "--towers: the student's embeddings have %d columns, those of the teacher's "
+                       "tower %d: they must be as wide",
+                       c->embed_dim, t.embed_dim);
+    if (o->towers == LOSS_IMAGE_TOWER) {
+        c->text = t.text;
+        c->context = t.context;
+        c->vocab = t.vocab;
+        c->eos_id = t.eos_id;
+        c->words = t.words;
+    } else {
+        c->vision = t.vision;
+        c->image_size = t.image_size;
+        c->patch_size = t.patch_size;
+        c->preprocess = t.preprocess;
+        c->patch_dropout = 0;
+    }
+    return 0;
+}
+
+int train_setup_config(struct clip_config *c, const struct train_options *o,
                        const struct samples_header *h, bool bias, struct err *e)
 {
-    if (file ? clip_config_read_file(c, file, e) : clip_config_read_folder(c, init, e))
+    if (o->student ? clip_config_read_file(c, o->student, e)
+                   : clip_config_read_folder(c, o->init, e))
         return -1;
     if (!c->preprocess.given && h)
         preprocess_from(&c->preprocess, h);
@@ -40,6 +68,8 @@ int train_setup_config(struct clip_config *c, const char *file, const char *init
         c->has_logit_bias = true;
         c->logit_bias = SIGLIP_BIAS;
     }
+    if (o->towers && other_tower(c, o, e))
+        return -1;
     if (c->text.class_last)
         return err_set(e, "a text tower with a class token behind the text (CoCa) is not trained");
     return clip_config_check(c, e);
@@ -162,17 +192,24 @@ static int add_numbers(cJSON *j, const struct train_set *s, struct err *e)
                : 0;
 }
 
+// Towers that are not trained, or not all of them.
+static int add_towers(cJSON *j, const struct train_set *s, struct err *e)
+{
+    const struct clip_locks *l = &s->locks;
+    const char *locked = l->tower[CLIP_VISION] ? "image" : "text";
+    if (s->losses.towers)
+        return json_add_string(j, "towers", s->losses.towers == LOSS_IMAGE_TOWER ? "image" : "text",
+                               e);
+    if ((l->tower[CLIP_VISION] || l->tower[CLIP_TEXT]) && json_add_string(j, "lock", locked, e))
+        return -1;
+    return l->unlock ? json_add_u64(j, "unlock", (uint64_t)l->unlock, e) : 0;
+}
+
 // What is trained, and how, if not everything alike; so the options of older runs stay as they
 // were.
 static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
 {
-    const struct clip_locks *l = &s->locks;
-    const char *tower = l->tower[CLIP_VISION] ? "image" : "text";
-    if ((l->tower[CLIP_VISION] || l->tower[CLIP_TEXT]) && json_add_string(j, "lock", tower, e))
-        return -1;
-    if (l->unlock && json_add_u64(j, "unlock", (uint64_t)l->unlock, e))
-        return -1;
-    if (l->norms && json_add_bool(j, "lock-norms", true, e))
+    if (add_towers(j, s, e) || (s->locks.norms && json_add_bool(j, "lock-norms", true, e)))
         return -1;
     bool decays = s->layer_decay > 0 && s->layer_decay < 1;
     if (decays && json_add_double(j, "layer-decay", s->layer_decay, e))

@@ -16,10 +16,11 @@
 #include "system/log.h"
 #include "train/step.h"
 
-// The student's config: a file, or the config of the folder `init` when file is NULL; its
+// The student's config: o->student, or the config of the folder o->init where that is NULL; its
 // preprocessing completed from the stream's header (NULL: none) where the config says nothing; with
-// `bias` (siglip) a logit_bias of -10 where it has none. 0 or -1.
-int train_setup_config(struct clip_config *c, const char *file, const char *init,
+// `bias` (siglip) a logit_bias of -10 where it has none. With --towers the tower that is not
+// trained has the teacher's shape, and embed_dim must be the teacher's. 0 or -1.
+int train_setup_config(struct clip_config *c, const struct train_options *o,
                        const struct samples_header *h, bool bias, struct err *e);
 // The parts of the memory plan as text: "4.1 GiB (weights and gradients 1.2, ...)".
 void train_setup_memory_text(const struct train_memory *m, char *text, size_t room);

@@ -59,6 +59,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
         (2 * clip_locks_n_trained(&s->locks, t) + (s->ema > 0 ? t->n_flat : 0)) * sizeof(float);
     for (int i = 0; i < 2; i++) {
         enum clip_tower_id id = (enum clip_tower_id)i;
+        if (!train_has_tower(s, i))
+            continue;
         m->activations +=
             clip_tape_bytes(c, id, piece, rows[i], i == CLIP_VISION ? keep : 0,
                             clip_locks_lowest(&s->locks, c, id), s->recompute, act_size);
@@ -75,7 +77,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
         m->clusters = cluster_head_bytes(&cluster, s->k, s->dim_t, s->batch, s->n_label);
     size_t summed = clip_locks_n_grad(&s->locks, t), clusters = s->k * s->dim_t;
     m->own = d->own_bytes + ranks_bytes(s->comm, summed > clusters ? summed : clusters);
-    if (d->reserve && s->accumulate == 1) // the next step's pictures
+    if (d->reserve && s->accumulate == 1 &&
+        train_has_tower(s, CLIP_VISION)) // the next step's pictures
         m->activations += piece * clip_config_picture_bytes(c);
     if (d->reserve) // what operations take for sums over rows and for attention's statistics
         m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +

@@ -58,6 +58,8 @@ static int reserve(struct train_core *c, struct err *e)
     const struct clip_config *cfg = &c->table.cfg;
     size_t most = 0;
     for (int i = 0; i < 2; i++) {
+        if (!train_has_tower(&c->set, i))
+            continue;
         bool drops = i == CLIP_VISION && c->keep, ends = drops && c->set.dropout_until;
         size_t rows = drops && !ends ? c->piece * clip_image_positions(cfg, c->keep)
                                      : clip_tower_rows(cfg, (enum clip_tower_id)i, c->piece);
@@ -67,7 +69,7 @@ static int reserve(struct train_core *c, struct err *e)
             (ends && clip_tape_room(&c->model, &c->tape[i], CLIP_VISION, c->piece, rows, 0, e)))
             return -1;
     }
-    if (c->piece == c->set.batch &&
+    if (c->piece == c->set.batch && train_has_tower(&c->set, CLIP_VISION) &&
         !(c->ahead = c->d->op->alloc(c->d, c->piece * clip_config_picture_bytes(cfg), e)))
         return -1;
     return clip_scratch_room(&c->model, c->piece, most, e);

@@ -97,6 +97,8 @@ static int embed(struct train_core *c, const struct train_batch *b, struct err *
 {
     size_t end = rows_end(c, b), n = end - c->first, first = c->first * c->dim;
     for (int i = 1; i >= 0; i--) {
+        if (!train_has_tower(&c->set, i))
+            continue;
         for (size_t at = c->first; at < end; at += c->piece)
             if (forward(c, b, i, at, piece_rows(c, b, at), e))
                 return -1;
@@ -141,8 +143,8 @@ static int queue_losses(struct train_core *c, const struct train_batch *b, struc
     struct train_project *p = c->project.d ? &c->project : NULL;
     struct loss_teacher teacher[LOSS_TEACHERS_MAX];
     struct loss_batch l = {.n = b->n, .part = c->part, .dim = c->dim, .dim_t = c->set.dim_t};
-    l.v = l.pv = c->u[0];
-    l.t = l.pt = c->u[1];
+    l.v = l.pv = train_has_tower(&c->set, CLIP_VISION) ? c->u[0] : NULL;
+    l.t = l.pt = train_has_tower(&c->set, CLIP_TEXT) ? c->u[1] : NULL;
     l.tv = b->tv ? c->teacher[0][0] : NULL;
     l.tt = b->tt ? c->teacher[0][1] : NULL;
     l.n_teacher = teachers_of(c, teacher);
@@ -188,7 +190,7 @@ static int piece_back(struct train_core *c, const struct train_batch *b, size_t 
     for (int i = 0; i < 2; i++) {
         if (c->project.d)
             train_project_back(&c->project, i, begins, at, n, c->u[i], c->du[i]);
-        if (!clip_grad_goes(&c->model, (enum clip_tower_id)i))
+        if (!train_has_tower(&c->set, i) || !clip_grad_goes(&c->model, (enum clip_tower_id)i))
             continue;
         d->op->unit_bwd(d, n, c->dim, c->u[i] + first, c->norm[i] + at, c->du[i] + first,
                         c->du[i] + first);

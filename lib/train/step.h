@@ -103,6 +103,14 @@ struct train_core {
     bool has_ahead;
 };
 
+// Whether a tower (enum clip_tower_id) runs in a step: with losses.towers only the one that is
+// trained.
+static inline bool train_has_tower(const struct train_set *s, int tower)
+{
+    enum loss_towers only = s->losses.towers;
+    return !only || (only == LOSS_IMAGE_TOWER) == (tower == CLIP_VISION);
+}
+
 // Parts of a step: the largest power of two that divides the pieces, where these are of one size,
 // up to parts_most or the number of ranks; of ranks that are no power of two, a part each.
 size_t train_parts(const struct train_set *s);
