@@ -27,7 +27,7 @@ struct batch_slot {
 };
 
 // A stream of samples and the rows of the batch that it fills.
-struct data_part {
+struct data_stream {
     struct train_source source;
     struct train_rows rows[ROWS_FOLDERS];
     bool has[ROWS_FOLDERS];
@@ -41,9 +41,9 @@ struct data_part {
 
 struct train_data {
     struct train_data_set set;
-    struct data_part *parts;    // of this rank
-    size_t n_parts, first_part; // streams; of all ranks' streams, the first of these
-    size_t first, own;          // rows of the batch that this rank has
+    struct data_stream *streams;    // of this rank
+    size_t n_streams, first_stream; // streams; of all ranks' streams, the first of these
+    size_t first, own;              // rows of the batch that this rank has
     bool has[ROWS_FOLDERS];
     struct tokenizer *tok;
     struct clip_config cfg;
@@ -65,7 +65,7 @@ struct train_data {
 const char *data_folder(const struct train_data *d, size_t i, int k, uint64_t epoch);
 // Sets of a mixture; 0: none.
 size_t data_mixed(const struct train_data *d);
-// Compares the shards that have ended with their files; ctx: struct data_part. 0 or -1.
+// Compares the shards that have ended with their files; ctx: struct data_stream. 0 or -1.
 int data_sweep(void *ctx, const struct samples_reader *stream, struct err *e);
 // The next batch of this rank: 1, 0 at the end of the data, -1.
 // Whether samples are read for a tower (enum clip_tower_id).

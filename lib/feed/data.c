@@ -14,23 +14,23 @@
 
 enum { TERM_WAITS = 30, KILL_WAITS = 30 }; // waits are tenths of a second
 
-// The next part of this rank.
-static int open_part(struct train_data *d, struct data_part *p, const struct train_place *place,
-                     struct err *e)
+// The next stream of this rank.
+static int open_stream(struct train_data *d, struct data_stream *p, const struct train_place *place,
+                       struct err *e)
 {
     const struct train_data_set *set = &d->set;
-    size_t i = d->n_parts++, rows = set->parts ? set->batch / set->parts : set->batch;
-    size_t sets = data_mixed(d) ? data_mixed(d) : 1, part = (d->first_part + i) / sets;
-    bool goes_on = set->parts || data_mixed(d);
+    size_t i = d->n_streams++, rows = set->dealt ? set->batch / set->dealt : set->batch;
+    size_t sets = data_mixed(d) ? data_mixed(d) : 1, piece = (d->first_stream + i) / sets;
+    bool goes_on = set->dealt || data_mixed(d);
     struct train_source_set s = {.path = set->path,
                                  .command =
                                      data_mixed(d) ? set->streams[i % sets].command : set->command,
                                  .seed = set->seed,
                                  .epochs = goes_on ? UINT64_MAX : set->epochs,
-                                 .part = set->parts ? part + 1 : 0,
-                                 .parts = set->parts,
+                                 .part = set->dealt ? piece + 1 : 0,
+                                 .parts = set->dealt,
                                  .views = set->views};
-    p->row = part * rows;
+    p->row = piece * rows;
     p->end = p->row + rows;
     p->counts = place->counts;
     p->usable.earlier = place->pos.records > 0;
@@ -57,16 +57,16 @@ struct train_data *train_data_open(const struct train_data_set *set,
     pthread_cond_init(&d->moved, NULL);
     d->own = set->batch / set->ranks;
     d->first = d->own * set->rank;
-    size_t n = (set->parts ? set->parts / set->ranks : 1) * (data_mixed(d) ? data_mixed(d) : 1);
-    d->first_part = set->parts ? n * set->rank : 0;
+    size_t n = (set->dealt ? set->dealt / set->ranks : 1) * (data_mixed(d) ? data_mixed(d) : 1);
+    d->first_stream = set->dealt ? n * set->rank : 0;
     for (int k = 0; k < ROWS_FOLDERS; k++) {
         d->has[k] = data_folder(d, 0, k, 0) != NULL;
         d->dim[k] = !d->has[k] ? 0 : k == ROWS_LABELS ? set->n_label : set->dim_of[k / 2];
     }
-    int rc = (d->parts = mem_alloc(n, sizeof *d->parts, e)) ? 0 : -1;
-    while (d->n_parts < n && !rc) {
-        const struct train_place *place = &places[d->first_part + d->n_parts];
-        rc = open_part(d, &d->parts[d->n_parts], place, e);
+    int rc = (d->streams = mem_alloc(n, sizeof *d->streams, e)) ? 0 : -1;
+    while (d->n_streams < n && !rc) {
+        const struct train_place *place = &places[d->first_stream + d->n_streams];
+        rc = open_stream(d, &d->streams[d->n_streams], place, e);
     }
     if (!rc)
         return d;
@@ -76,32 +76,32 @@ struct train_data *train_data_open(const struct train_data_set *set,
 
 const struct samples_header *train_data_header(const struct train_data *d)
 {
-    return samples_header(d->parts[0].source.reader);
+    return samples_header(d->streams[0].source.reader);
 }
 
 bool train_data_skip_unknown(const struct train_data *d)
 {
     bool unknown = false;
-    for (size_t i = 0; i < d->n_parts; i++)
-        unknown |= atomic_load(&d->parts[i].source.ever_unknown);
+    for (size_t i = 0; i < d->n_streams; i++)
+        unknown |= atomic_load(&d->streams[i].source.ever_unknown);
     return unknown;
 }
 
 uint64_t train_data_no_sidecar(const struct train_data *d)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < d->n_parts; i++)
+    for (size_t i = 0; i < d->n_streams; i++)
         for (int k = 0; k < ROWS_FOLDERS; k++)
-            n += d->parts[i].rows[k].no_sidecar;
+            n += d->streams[i].rows[k].no_sidecar;
     return n;
 }
 
 uint64_t train_data_partial(const struct train_data *d)
 {
     uint64_t n = 0;
-    for (size_t i = 0; i < d->n_parts; i++)
+    for (size_t i = 0; i < d->n_streams; i++)
         for (int k = 0; k < ROWS_FOLDERS; k++)
-            n += d->parts[i].rows[k].partial;
+            n += d->streams[i].rows[k].partial;
     return n;
 }
 
@@ -127,7 +127,7 @@ static int alloc_slots(struct train_data *d, struct err *e)
             !(s->tokens = mem_alloc(d->own + 1, context * sizeof *s->tokens, e)) ||
             !(s->labels = mem_alloc(b, d->dim[ROWS_LABELS] * sizeof *s->labels, e)) ||
             !(s->draw = mem_alloc(d->own, sizeof *s->draw, e)) ||
-            !(s->places = mem_alloc(d->n_parts, sizeof *s->places, e)))
+            !(s->places = mem_alloc(d->n_streams, sizeof *s->places, e)))
             return -1;
         for (int k = 0; k < ROWS_LABELS; k++)
             if (d->has[k] && !(s->teacher[k] = mem_alloc(b, d->dim[k] * sizeof(float), e)))
@@ -238,8 +238,8 @@ int train_data_share(struct train_data *d, struct comm *comm, struct train_place
 {
     static const char *const what[2] = {"teacher's picture rows", "teacher's text rows"};
     struct batch_slot *s = &d->slots[d->out % SLOTS];
-    size_t bytes = d->n_parts * sizeof *places;
-    if (!d->set.parts) {
+    size_t bytes = d->n_streams * sizeof *places;
+    if (!d->set.dealt) {
         memcpy(places, s->places, bytes);
         return 0;
     }
@@ -254,8 +254,8 @@ int train_data_share(struct train_data *d, struct comm *comm, struct train_place
 
 static void stop_sources(struct train_data *d, int sig)
 {
-    for (size_t i = 0; i < d->n_parts; i++)
-        train_source_stop(&d->parts[i].source, sig);
+    for (size_t i = 0; i < d->n_streams; i++)
+        train_source_stop(&d->streams[i].source, sig);
 }
 
 // True when the thread has ended.
@@ -285,15 +285,15 @@ void train_data_close(struct train_data *d)
 {
     if (!d || (d->started && !end_thread(d)))
         return;
-    for (size_t i = 0; i < d->n_parts; i++) {
-        struct data_part *p = &d->parts[i];
+    for (size_t i = 0; i < d->n_streams; i++) {
+        struct data_stream *p = &d->streams[i];
         train_source_close(&p->source);
         for (int k = 0; k < ROWS_FOLDERS; k++)
             if (p->has[k])
                 train_rows_close(&p->rows[k]);
         train_names_release(&p->names);
     }
-    free(d->parts);
+    free(d->streams);
     if (d->tok)
         tokenizer_free(d->tok);
     for (int i = 0; i < SLOTS; i++) {

@@ -3,13 +3,13 @@
 // thread prepares one batch ahead. Samples without a picture, caption, teacher row or label that
 // the losses need are skipped and counted. A batch may span epochs.
 //
-// With `parts` P the batch is in P parts of as many rows, the pieces of --accumulate, and each has
-// a stream of its own: the command with {part} of {parts}, as shard-read --part has them. They are
-// not the parts of train/step.h, in which gradients are summed. A rank reads its parts alone, one
-// after another; teacher rows and labels of the others come from their ranks. So the batch is the
-// same for any number of ranks. A part whose samples have ended goes on into its next epoch by
-// itself and never ends the data. A part of a mixture is a mixture itself, by the same weights; its
-// streams are those of its sets, one after another.
+// With `dealt` D the batch is in D pieces of as many rows, those of --accumulate, and each has a
+// stream of its own: the command with {part} of {parts}, as shard-read --part has them. (What the
+// code else calls parts are those of the gradients' sum, train/step.h.) A rank reads its pieces
+// alone, one after another; teacher rows and labels of the others come from their ranks. So the
+// batch is the same for any number of ranks. A stream whose samples have ended goes on into its
+// next epoch by itself and never ends the data. A piece of a mixture is a mixture itself, by the
+// same weights; its streams are those of its sets, one after another.
 #ifndef FEED_DATA_H
 #define FEED_DATA_H
 
@@ -47,13 +47,12 @@ struct train_stream {
 };
 
 struct train_data_set {
-    const struct mix
-        *mix; // NULL: one command; else a stream a set, and with parts one a set of each part
+    const struct mix *mix; // NULL: one command; else a stream a set, of each piece that is dealt
     const struct train_stream *streams; // [mix->n]
     const char *path, *command;         // train_source_open
     uint64_t seed, epochs;
     uint64_t views; // of the pictures; 0: none
-    size_t parts;   // 0: every rank reads all samples; else the ranks divide them
+    size_t dealt;   // pieces that the ranks divide; 0: every rank reads all samples
     size_t rank, ranks;
     const struct teacher_dirs *dirs[2]; // image, text; or NULL
     const char *labels;                 // folder, or NULL
@@ -66,7 +65,7 @@ struct train_data_set {
 
 struct train_data;
 
-// Opens the streams of this rank at their places (of all sets of all parts) and the folders;
+// Opens the streams of this rank at their places (of all ranks) and the folders;
 // the tokenizer is opened and the thread starts at train_data_start. NULL with e set.
 struct train_data *train_data_open(const struct train_data_set *set,
                                    const struct train_place *places, struct err *e);
@@ -77,10 +76,11 @@ uint64_t train_data_partial(const struct train_data *d);    // files of parts, k
 // For pictures and token rows of this model. 0 or -1: they do not fit each other.
 int train_data_start(struct train_data *d, const struct clip_config *c, struct err *e);
 // The next batch, whole, good until the next call: 1; 0 at the end of the data; -1; 2 when a signal
-// asked for the end while waiting. With parts, teacher rows and labels are this rank's alone.
+// asked for the end while waiting. Of dealt pieces, teacher rows and labels are this rank's only.
 int train_data_next(struct train_data *d, struct train_batch *b, struct err *e);
-// All ranks, before they use the batch that train_data_next gave each: with parts, teacher rows and
-// labels of the others. places[of all streams]: where the streams stand after this batch. 0 or -1.
+// All ranks, before they use the batch that train_data_next gave each: of dealt pieces, teacher
+// rows and labels of the others. places[of all streams]: where the streams stand after this batch.
+// 0 or -1.
 int train_data_share(struct train_data *d, struct comm *comm, struct train_place *places,
                      struct err *e);
 // The number of samples of the last batch that was not filled. Valid after train_data_next has

@@ -10,7 +10,7 @@
 
 int data_sweep(void *ctx, const struct samples_reader *stream, struct err *e)
 {
-    struct data_part *p = ctx;
+    struct data_stream *p = ctx;
     if (train_names_check(&p->names, stream, e))
         return -1;
     for (int i = 0; i < ROWS_FOLDERS; i++)
@@ -54,7 +54,7 @@ static int add_key(struct batch_slot *s, const char *set, const struct samples_r
     return 0;
 }
 
-static int lacks(struct data_part *p, enum train_lack what)
+static int lacks(struct data_stream *p, enum train_lack what)
 {
     p->usable.lack[what]++;
     *(what == LACK_LABEL          ? &p->counts.no_label
@@ -78,7 +78,7 @@ static int take_caption(struct train_data *d, struct data_part *p, struct batch_
 }
 
 // Sample into row i: 1, or 0 when it lacks something. Of other ranks' rows the picture is not kept.
-static int take(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
+static int take(struct train_data *d, struct data_stream *p, struct batch_slot *s, size_t i,
                 const struct samples_record *r, struct err *e)
 {
     bool own = i >= d->first && i - d->first < d->own;
@@ -110,7 +110,7 @@ static int take(struct train_data *d, struct data_part *p, struct batch_slot *s,
 }
 
 // The next sample, as train_source_next gives it; an epoch that is over must have had a usable one.
-static int next_sample(struct data_part *p, struct samples_record *r, bool *fresh, struct err *e)
+static int next_sample(struct data_stream *p, struct samples_record *r, bool *fresh, struct err *e)
 {
     int rc = train_source_next(&p->source, r, fresh, e);
     if (rc >= 0 && p->source.pos.epoch != p->epoch &&
@@ -122,12 +122,13 @@ static int next_sample(struct data_part *p, struct samples_record *r, bool *fres
     return rc;
 }
 
-// Fills the part's rows: 1, 0 at the end of the data, -1.
-static int fill_part(struct train_data *d, struct data_part *p, struct batch_slot *s, struct err *e)
+// Fills the stream's rows: 1, 0 at the end of the data, -1.
+static int fill_stream(struct train_data *d, struct data_stream *p, struct batch_slot *s,
+                       struct err *e)
 {
     uint32_t shards = 0;
     size_t sets = data_mixed(d);
-    const char *set = sets ? d->set.mix->set[(size_t)(p - d->parts) % sets].name : "";
+    const char *set = sets ? d->set.mix->set[(size_t)(p - d->streams) % sets].name : "";
     for (size_t i = p->row; i < p->end;) {
         struct samples_record r;
         bool fresh;
@@ -141,7 +142,7 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
         for (int k = 0; k < ROWS_FOLDERS && fresh; k++)
             if (d->has[k]) {
                 train_rows_restart(&p->rows[k]);
-                p->rows[k].dir = data_folder(d, (size_t)(p - d->parts), k, p->epoch);
+                p->rows[k].dir = data_folder(d, (size_t)(p - d->streams), k, p->epoch);
             }
         if ((fresh || r.shard >= shards) && data_sweep(p, p->source.reader, e))
             return -1;
@@ -157,8 +158,9 @@ static int fill_part(struct train_data *d, struct data_part *p, struct batch_slo
     return 1;
 }
 
-// Rows of each set in the next batch, or in one part of it, from row `at`; one set after the other.
-static void deal_rows(const struct mix *m, struct data_part *streams, size_t at, size_t n)
+// Rows of each set in the next batch, or in one piece of it, from row `at`; the sets one after the
+// other.
+static void deal_rows(const struct mix *m, struct data_stream *streams, size_t at, size_t n)
 {
     uint64_t used[MIX_MOST];
     size_t rows[MIX_MOST];
@@ -171,20 +173,20 @@ static void deal_rows(const struct mix *m, struct data_part *streams, size_t at,
     }
 }
 
-static void deal_parts(struct train_data *d)
+static void deal_pieces(struct train_data *d)
 {
-    size_t sets = data_mixed(d), n = d->set.parts ? d->set.batch / d->set.parts : d->set.batch;
-    for (size_t i = 0; sets && i < d->n_parts; i += sets)
-        deal_rows(d->set.mix, &d->parts[i], (d->first_part + i) / sets * n, n);
+    size_t sets = data_mixed(d), n = d->set.dealt ? d->set.batch / d->set.dealt : d->set.batch;
+    for (size_t i = 0; sets && i < d->n_streams; i += sets)
+        deal_rows(d->set.mix, &d->streams[i], (d->first_stream + i) / sets * n, n);
 }
 
 int data_fill(struct train_data *d, struct batch_slot *s, struct err *e)
 {
-    deal_parts(d);
+    deal_pieces(d);
     s->n_keys = 0;
-    for (size_t i = 0; i < d->n_parts; i++) {
-        struct data_part *p = &d->parts[i];
-        int rc = fill_part(d, p, s, e);
+    for (size_t i = 0; i < d->n_streams; i++) {
+        struct data_stream *p = &d->streams[i];
+        int rc = fill_stream(d, p, s, e);
         if (rc <= 0)
             return rc;
         train_source_pos(&p->source, &s->places[i].pos);

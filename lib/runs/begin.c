@@ -234,23 +234,23 @@ static int check_places(const struct train_run *r, struct err *e)
                        sets);
     if (was == r->streams)
         return 0;
-    size_t parts = n && was == n ? 0 : was / (n ? n : 1);
-    if (parts && r->parts)
+    size_t dealt = n && was == n ? 0 : was / (n ? n : 1);
+    if (dealt && r->dealt)
         return err_set(e, "--resume: the checkpoint was made with --accumulate %zu, now it is %zu",
-                       parts, r->parts);
+                       dealt, r->dealt);
     return err_set(e, "--resume: the checkpoint was made with%s {part} in --data, give %s",
-                   parts ? "" : "out", parts ? "the same" : "none");
+                   dealt ? "" : "out", dealt ? "the same" : "none");
 }
 
-// Streams by parts and sets: restores the place of each, or begins at 0.
+// Streams of pieces and sets: restores the place of each, or begins at 0.
 static int open_places(struct train_run *r, struct err *e)
 {
-    if (train_settle_parts(r->plan, r->state.options, &r->set, &r->parts, e))
+    if (train_settle_dealt(r->plan, r->state.options, &r->set, &r->dealt, e))
         return -1;
     size_t n = r->plan->mix.n;
-    r->streams = n ? n * (r->parts ? r->parts : 1) : r->parts;
+    r->streams = n ? n * (r->dealt ? r->dealt : 1) : r->dealt;
     if (check_places(r, e) ||
-        (r->streams && !r->state.n_places && train_state_parts(&r->state, r->streams, e)))
+        (r->streams && !r->state.n_places && train_state_places(&r->state, r->streams, e)))
         return -1;
     r->places = mem_alloc(r->streams ? r->streams : 1, sizeof *r->places, e);
     return r->places ? 0 : -1;
@@ -265,7 +265,7 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
                                  .seed = o->seed,
                                  .epochs = train_plan_epochs(o),
                                  .views = o->views,
-                                 .parts = r->parts,
+                                 .dealt = r->dealt,
                                  .rank = (size_t)r->comm->rank,
                                  .ranks = (size_t)r->comm->size,
                                  .tokenizer = r->plan->tokenizer,
@@ -372,10 +372,10 @@ static int load_weights(struct train_run *r, struct err *e)
     return train_setup_weights(&r->core, o, r->log, e);
 }
 
-// The clock continues where the earlier parts of the run stopped.
+// The clock continues where the earlier starts of the run stopped.
 static void begin_part(struct train_run *r)
 {
-    r->state.parts++;
+    r->state.starts++;
     r->saved = r->state.step;
     r->log->start -= r->state.seconds;
     if (r->checkpoint[0])

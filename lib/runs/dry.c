@@ -162,8 +162,8 @@ int train_dry_run(const struct train_plan *p, struct log *log, struct err *e)
         return -1;
     if (o->dtype == DEV_AUTO)
         log_note(log, "--dtype auto: %s", dev_dtype(&d));
-    size_t parts;
-    int rc = train_settle_parts(p, NULL, &s, &parts, e) ||
+    size_t dealt;
+    int rc = train_settle_dealt(p, NULL, &s, &dealt, e) ||
              train_settle_core(p, &cfg, NULL, &s, &d, log, e) || check_disk(p, &cfg, &s, log, e) ||
              check_open_files(e);
     dev_close(&d);

@@ -64,7 +64,7 @@ static int read_all(struct train_run *r, struct held_out *h, struct err *why, st
     s.path = NULL;
     s.command = r->plan->o->val_data;
     s.epochs = 1;
-    s.parts = 0;
+    s.dealt = 0;
     s.mix = NULL;
     if (r->plan->mix.n) {
         const struct train_stream *own = &r->plan->streams[r->plan->mix.n];

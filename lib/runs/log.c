@@ -102,7 +102,7 @@ static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
            json_add_double(j, "grad_norm", s->norm, e) ||
            json_add_double(j, "samples_per_second", (double)s->core->set.batch / s->seconds, e) ||
            json_add_double(j, "data_wait", s->wait, e) || json_add_u64(j, "memory", s->memory, e) ||
-           json_add_u64(j, "part", s->state->parts, e) ||
+           json_add_u64(j, "part", s->state->starts, e) ||
            json_add_double(j, "seconds", s->state->seconds, e) || add_mix(j, s, e) ||
            (s->skipped && json_add_bool(j, "skipped", true, e));
 }

@@ -117,7 +117,7 @@ static int get_finished(const cJSON *j, struct train_state *s, struct err *e)
     *s = (struct train_state){0};
     if (json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
         json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
-        json_u64(j, "parts", JSON_REQUIRED, &s->parts, e) < 0 ||
+        json_u64(j, "parts", JSON_REQUIRED, &s->starts, e) < 0 ||
         json_double(j, "seconds", JSON_REQUIRED, &s->seconds, e) < 0 ||
         json_object(j, "options", JSON_REQUIRED, &options, e) < 0)
         return err_wrap(e, FINISHED);
@@ -317,7 +317,7 @@ static int write_finished(const char *dir, const struct train_state *s,
                  : err_set(e, "out of memory");
     rc = rc || make_checkpoints(dir, e) || json_add_string(j, "version", CLIPCID_VERSION, e) ||
          json_add_u64(j, "step", s->step, e) || json_add_u64(j, "samples", s->samples, e) ||
-         json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e) ||
+         json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->starts, e) ||
          add_files(j, dir, before, e) || path_join(path, dir, FINISHED, e) ||
          json_write_file(path, j, e);
     cJSON_Delete(j);

@@ -264,13 +264,35 @@ static int plan_sets(struct train_plan *p, struct err *e)
     return 0;
 }
 
+// The numbers in the words of the one command.
+static int check_command(const struct train_plan *p, struct err *e)
+{
+    const struct train_options *o = p->o;
+    const uint64_t value[N_NUMBERS] = {0};
+    bool used[N_NUMBERS] = {false};
+    if (p->mix.n || !o->command)
+        return 0;
+    char **words = train_words(o->command, value, used, e);
+    if (!words)
+        return -1;
+    train_words_free(words);
+    if (used[NUMBER_PARTS] && !used[NUMBER_PART])
+        return err_set(e, "--data: {parts} without {part}: all parts would be the same");
+    if (used[NUMBER_VIEW] != (o->views > 0))
+        return err_set(e, used[NUMBER_VIEW]
+                              ? "--data: {view} needs --views A, their number"
+                              : "--views: --data needs {view}, for shard-read --view");
+    return 0;
+}
+
 static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     return train_spike_check(o, e) || watch_plan_init(&p->watch, o, e) || check_schedule(o, e) ||
                    check_locks(o, e) || check_towers(p, e) || check_needs(p, e) ||
                    find_teachers(p, e) || check_clusters(p, e) || parse_accumulate(p, e) ||
-                   parse_every(p, o->every, e) || parse_keep(p, o, e) || find_tokenizer(p, e)
+                   parse_every(p, o->every, e) || parse_keep(p, o, e) || check_command(p, e) ||
+                   find_tokenizer(p, e)
                ? -1
                : 0;
 }

@@ -250,8 +250,8 @@ static void footer(struct train_run *r)
 {
     const struct train_counts *c = &r->state.counts;
     char text[256], parts[48] = "";
-    if (r->state.parts > 1)
-        snprintf(parts, sizeof parts, " in %" PRIu64 " parts", r->state.parts);
+    if (r->state.starts > 1)
+        snprintf(parts, sizeof parts, " in %" PRIu64 " parts", r->state.starts);
     snprintf(text, sizeof text,
              "%" PRIu64 " steps, %" PRIu64 " samples%s; passed over: %" PRIu64
              " incomplete, %" PRIu64 " without teacher row, %" PRIu64 " without label",

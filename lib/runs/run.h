@@ -38,8 +38,8 @@ struct train_run {
     struct train_log lines;
     struct train_watch watch; // on rank 0
     struct train_state state;
-    size_t parts;               // parts of the samples, by {part} of --data; 0: all ranks read all
-    size_t streams;             // streams: one of each set of each part; 0: one, without a place
+    size_t dealt;   // pieces with streams of their own; 0: all ranks read all (feed/data.h)
+    size_t streams; // streams: one of each set of each such piece; 0: one, without a place
     struct train_place *places; // of the streams after the batch at hand; owned
     struct train_identity inputs;
     float *prior;              // of the clusters, with --cluster-prior; owned
@@ -48,7 +48,7 @@ struct train_run {
     char checkpoint[PATH_MAX]; // the last good one, "" = none
     char log_path[PATH_MAX];
     double last_checkpoint; // seconds, monotonic
-    uint64_t saved;         // step of the last good checkpoint, or where this part began
+    uint64_t saved;         // step of the last good checkpoint, or where this start began
     struct train_output output;
     struct checkpoint_list found; // with --resume; the first n_damaged cannot be used
     size_t n_damaged;
@@ -57,7 +57,7 @@ struct train_run {
     struct train_spike spike;
     struct dev_profile *profile; // of the steps at hand; NULL: none
     uint64_t profiled;           // step after which it began
-    uint64_t begun, sent; // step that this part began with; bytes to other ranks in its steps
+    uint64_t begun, sent; // step that this start began with; bytes to other ranks in its steps
     bool stopping;        // a signal to some rank asked for the end
 };
 

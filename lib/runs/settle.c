@@ -197,23 +197,17 @@ static void keep_pieces(const cJSON *was, struct train_set *s)
         s->parts_most = (size_t)train_settle_was(was, "parts");
 }
 
-int train_settle_parts(const struct train_plan *p, const cJSON *was, struct train_set *s,
-                       size_t *parts, struct err *e)
+int train_settle_dealt(const struct train_plan *p, const cJSON *was, struct train_set *s,
+                       size_t *dealt, struct err *e)
 {
     const uint64_t value[N_NUMBERS] = {0};
     bool used[N_NUMBERS] = {false};
-    *parts = 0;
+    *dealt = 0;
     const char *command = p->mix.n ? p->mix.set[0].command : p->o->command; // all are of one kind
     char **words = command ? train_words(command, value, used, e) : NULL;
     if (command && !words)
         return -1;
     train_words_free(words);
-    if (used[NUMBER_PARTS] && !used[NUMBER_PART])
-        return err_set(e, "--data: {parts} without {part}: all parts would be the same");
-    if (used[NUMBER_VIEW] != (p->o->views > 0) && command)
-        return err_set(e, used[NUMBER_VIEW]
-                              ? "--data: {view} needs --views A, their number"
-                              : "--views: --data needs {view}, for shard-read --view");
     if (!used[NUMBER_PART])
         return 0;
     keep_pieces(was, s);
@@ -224,7 +218,7 @@ int train_settle_parts(const struct train_plan *p, const cJSON *was, struct trai
     if (s->batch % s->accumulate)
         return err_set(e, "--data with {part}: a batch of %zu in %zu pieces, which are not equal",
                        s->batch, s->accumulate);
-    *parts = s->accumulate;
+    *dealt = s->accumulate;
     return 0;
 }
 

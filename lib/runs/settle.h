@@ -18,11 +18,11 @@
 // options of the checkpoint that the run goes on from (train_setup_options), or NULL. 0 or -1.
 int train_settle_data(const struct train_plan *p, const cJSON *was, struct train_set *s,
                       struct log *log, struct err *e);
-// *parts: the streams that the samples come in, one of each piece of a batch, where the command of
-// --data has {part}; else 0. s->accumulate is then set: as given, of the checkpoint, else one of
+// *dealt: the pieces of a batch, each of which has streams of its own, where the command of --data
+// has {part}; else 0. s->accumulate is then set: as given, of the checkpoint, else one of
 // each rank. 0 or -1: they are not of one size.
-int train_settle_parts(const struct train_plan *p, const cJSON *was, struct train_set *s,
-                       size_t *parts, struct err *e);
+int train_settle_dealt(const struct train_plan *p, const cJSON *was, struct train_set *s,
+                       size_t *dealt, struct err *e);
 // From the student's config and the centroids (s->k of s->dim_t columns): the losses, projection,
 // pieces; refuses what does not fit into memory. 0 or -1.
 int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,

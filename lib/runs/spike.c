@@ -75,7 +75,7 @@ void train_spike_release(struct train_spike *s)
 // 0 or -1.
 static int all_keys(struct train_run *r, char **keys, size_t *n, struct err *e)
 {
-    size_t mine = r->parts || train_run_first(r) ? r->spike.n : 0, sum = 0;
+    size_t mine = r->dealt || train_run_first(r) ? r->spike.n : 0, sum = 0;
     size_t ranks = (size_t)r->comm->size, *bytes = mem_alloc(ranks, sizeof *bytes, e);
     int rc = comm_agree(r->comm, bytes ? 0 : -1, e) ||
                      comm_gather(r->comm, "sizes of keys", &mine, sizeof mine, bytes, e)

@@ -39,7 +39,7 @@ void train_state_release(struct train_state *s)
     s->n_places = 0;
 }
 
-int train_state_parts(struct train_state *s, size_t n, struct err *e)
+int train_state_places(struct train_state *s, size_t n, struct err *e)
 {
     s->places = mem_alloc(n, sizeof *s->places, e);
     s->n_places = s->places ? n : 0;
@@ -106,7 +106,7 @@ static int put_place(cJSON *j, const struct train_pos *p, const struct train_cou
     return rc ? rc : json_add_string(j, "keys", p->keys, e);
 }
 
-static int put_parts(cJSON *j, const struct train_state *s, struct err *e)
+static int put_places(cJSON *j, const struct train_state *s, struct err *e)
 {
     cJSON *list = s->n_places ? json_add_array(j, "parts", e) : NULL;
     int rc = s->n_places && !list ? -1 : 0;
@@ -123,7 +123,7 @@ static int add_numbers(cJSON *j, const struct train_state *s, struct err *e)
                    json_add_u64(j, "step", s->step, e) ||
                    json_add_u64(j, "optimizer_step", s->taken, e) ||
                    json_add_u64(j, "samples", s->samples, e) ||
-                   put_place(j, &s->pos, &s->counts, e) || put_parts(j, s, e) ||
+                   put_place(j, &s->pos, &s->counts, e) || put_places(j, s, e) ||
                    (s->best_step && (json_add_u64(j, "best_step", s->best_step, e) ||
                                      json_add_double(j, "best_value", s->best_value, e))) ||
                    (s->good_steps && (json_add_u64(j, "good_steps", s->good_steps, e) ||
@@ -171,7 +171,7 @@ static int fill_time(cJSON *j, const char *dir, const struct train_state *s, str
 {
     (void)dir;
     const struct train_looks *l = &s->looks;
-    if (json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->parts, e))
+    if (json_add_double(j, "seconds", s->seconds, e) || json_add_u64(j, "parts", s->starts, e))
         return -1;
     if (!l->n && !l->passed_over)
         return 0;
@@ -221,7 +221,7 @@ static int get_place(const cJSON *j, struct train_pos *p, struct train_counts *c
     return 0;
 }
 
-static int get_parts(const cJSON *j, struct train_state *s, struct err *e)
+static int get_places(const cJSON *j, struct train_state *s, struct err *e)
 {
     const cJSON *list, *o;
     size_t i = 0;
@@ -231,7 +231,7 @@ static int get_parts(const cJSON *j, struct train_state *s, struct err *e)
     int n = cJSON_GetArraySize(list);
     if (n < 1)
         return err_set(e, "'parts' is empty");
-    if (train_state_parts(s, (size_t)n, e))
+    if (train_state_places(s, (size_t)n, e))
         return -1;
     cJSON_ArrayForEach(o, list)
     {
@@ -247,7 +247,7 @@ static int get_numbers(const cJSON *j, struct train_state *s, struct err *e)
     return json_u64(j, "step", JSON_REQUIRED, &s->step, e) < 0 ||
                    json_u64(j, "optimizer_step", JSON_REQUIRED, &s->taken, e) < 0 ||
                    json_u64(j, "samples", JSON_REQUIRED, &s->samples, e) < 0 ||
-                   get_place(j, &s->pos, &s->counts, e) || get_parts(j, s, e) ||
+                   get_place(j, &s->pos, &s->counts, e) || get_places(j, s, e) ||
                    json_u64(j, "best_step", JSON_OPTIONAL, &s->best_step, e) < 0 ||
                    json_double(j, "best_value", JSON_OPTIONAL, &s->best_value, e) < 0 ||
                    json_u64(j, "good_steps", JSON_OPTIONAL, &s->good_steps, e) < 0 ||
@@ -292,12 +292,12 @@ static void read_time(const char *dir, struct train_state *s)
     char path[PATH_MAX];
     struct err unused;
     double seconds = 0;
-    uint64_t parts = 1;
+    uint64_t starts = 1;
     cJSON *j =
         path_join(path, dir, "time.json", &unused) ? NULL : json_read_file(path, NULL, &unused);
     if (j) {
         json_double(j, "seconds", JSON_OPTIONAL, &seconds, &unused);
-        json_u64(j, "parts", JSON_OPTIONAL, &parts, &unused);
+        json_u64(j, "parts", JSON_OPTIONAL, &starts, &unused);
         json_u64(j, "eval_step", JSON_OPTIONAL, &s->looks.step, &unused);
         json_u64(j, "eval_epoch", JSON_OPTIONAL, &s->looks.epoch, &unused);
         json_u64(j, "evals", JSON_OPTIONAL, &s->looks.n, &unused);
@@ -305,7 +305,7 @@ static void read_time(const char *dir, struct train_state *s)
         json_double(j, "eval_seconds", JSON_OPTIONAL, &s->looks.seconds, &unused);
     }
     s->seconds = seconds > 0 ? seconds : 0;
-    s->parts = parts;
+    s->starts = starts;
     cJSON_Delete(j);
 }
 

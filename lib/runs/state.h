@@ -22,12 +22,12 @@ struct train_state {
     uint64_t step;        // steps done, skipped ones among them
     uint64_t taken;       // steps of the optimiser
     uint64_t samples;     // trained on
-    struct train_pos pos; // by parts: the least epoch of them
+    struct train_pos pos; // the least epoch of all streams
     struct train_counts counts;
-    struct train_place *places; // [n_places], of a run by parts; owned
+    struct train_place *places; // [n_places], of a run by {part} or a mixture; owned
     size_t n_places;            // 0: one stream
-    double seconds;             // that the run took up to here, all its parts together
-    uint64_t parts;             // times it was started
+    double seconds;             // that the run took up to here, all its starts together
+    uint64_t starts;            // times it was started
     struct train_looks looks;   // runs/watch.h
     uint64_t best_step;         // --keep-best: of the best evaluation; 0: none yet
     double best_value;
@@ -37,11 +37,11 @@ struct train_state {
 };
 
 void train_state_release(struct train_state *s);
-// Allocates the places of n parts, all at their beginning. 0 or -1.
-int train_state_parts(struct train_state *s, size_t n, struct err *e);
-// Copies the places of all parts, or of the one stream, into pos, counts and places.
+// Allocates the places of n streams, all at their beginning. 0 or -1.
+int train_state_places(struct train_state *s, size_t n, struct err *e);
+// Copies the places of all streams, or of the one stream, into pos, counts and places.
 void train_state_take(struct train_state *s, const struct train_place *places);
-// Samples of set i of a mixture of n that were trained on, over all parts.
+// Samples of set i of a mixture of n that were trained on, of all pieces.
 uint64_t train_state_used(const struct train_state *s, size_t n, size_t i);
 // Writes state.json and time.json of the folder, whose other files must all exist. 0 or -1.
 int train_state_write(const char *dir, const struct train_state *s, struct err *e);

@@ -183,7 +183,7 @@ is(mpi(3, "$how -o bad --accumulate 4 s.samples"), 1, '3 ranks for 4 pieces');
 ok((grep { /cannot be dealt to 3 ranks/ } lines()) == 1, '... are refused in one line') or diag $said;
 is(mpi(2, qq{$how -o bad --data 'sh -c "test {part} = 1 || exit 3; exec $read a/00000.tar"'}), 1, 'the data command of a part fails');
 ok((grep { /rank/ } grep { !/memory:/ } lines()) == 1 && $said =~ /rank 1 \(.*\): data of epoch 0, part 2\/2: .*status 3/, '... is told in one line') or diag $said;
-is(mpi(2, "$how -o bad --data 'cat s.{parts}'"), 1, '{parts} alone');
+is(mpi(1, "$how -o bad --data 'cat s.{parts}'"), 2, '{parts} alone is wrong usage');
 ok((grep { /parts/ } lines()) == 1 && $said =~ /\{parts\} without \{part\}/, '... is refused in one line') or diag $said;
 is(mpi(2, "sh -c 'test \$OMPI_COMM_WORLD_RANK = 0 || mv c-t.npy gone.npy; sleep 0.5; exec $how -o bad s.samples'"), 1, 'no centroids');
 ok((grep { /c-t\.npy/ } lines()) == 1, '... are told in one line') or diag $said;

@@ -73,8 +73,8 @@ is(run("$moves -o d --views 3 --teacher-image 'image-{view}' --teacher-text text
 like($said, qr/made with --views 2, now it is 3|--teachers is not what/, '... are refused') or diag $said;
 
 for my $case (
-    ["--views 2 --teacher-image 'image-{view}' --teacher-text text --data '" . $read =~ s/--view \{view\}//r . "'", 1, qr/--data needs \{view\}/],
-    ["--teacher-image image-0 --teacher-text text --data '$read'", 1, qr/\{view\} needs --views A/],
+    ["--views 2 --teacher-image 'image-{view}' --teacher-text text --data '" . $read =~ s/--view \{view\}//r . "'", 2, qr/--data needs \{view\}/],
+    ["--teacher-image image-0 --teacher-text text --data '$read'", 2, qr/\{view\} needs --views A/],
     ["--teacher-image 'image-{view}' --teacher-text text --data '$read'", 2, qr/needs --views A/],
     ["--views 2 --teacher-image image-0 --teacher-text text --data '$read'", 2, qr/--views needs \{view\}/],
     ["$views --data '" . $read =~ s/--view \{view\}/--view 1{view}/r . "'", 1, qr/pictures are of view 10, the teacher's rows of view 0/],
