@@ -64,7 +64,7 @@ static int lacks(struct data_stream *p, enum train_lack what)
 }
 
 // The tokens of a caption into row i: 1, 0 when it cannot be used.
-static int take_caption(struct train_data *d, struct data_part *p, struct batch_slot *s, size_t i,
+static int take_caption(struct train_data *d, struct data_stream *p, struct batch_slot *s, size_t i,
                         const struct samples_record *r, struct err *e)
 {
     size_t context = (size_t)d->cfg.context, n;
