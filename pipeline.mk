@@ -47,6 +47,7 @@ endif
 BIN ?= $(if $(HOUSE),$(abspath $(or $(wildcard $(HOUSE)bin),$(HOUSE)../../bin)),bin)
 SHARD_DIR :=
 SHARDS :=
+MIX :=
 TEACHER :=
 TOKENIZER :=
 STUDENT :=
@@ -129,7 +130,7 @@ CID_RUN ?=
 JOBS ?= 1
 TARGETS ?=
 ONLY ?=
-VARIABLES := BIN SHARD_DIR SHARDS TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
+VARIABLES := BIN SHARD_DIR SHARDS MIX TEACHER TEACHER_RULE TOKENIZER STUDENT STUDENTS SIZE SELECT TRAIN_SIZE EMBED CELLS CELLS_OPTIONS \
 	BALANCE PROBE K KMEANS ASSIGN BLOCK_index BLOCK_embed BLOCK_labels TRAIN SHUFFLE AUGMENT VIEWS SEED EVAL_SETS EVAL NEIGHBOURS AGAINST MEM DEVICE T_read T_embed T_big \
 	RUN_cpu RUN_gpu RUN_train RUN_index RUN_embed RUN_cells RUN_balance RUN_cluster RUN_labels RUN_eval RUN_report \
 	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
@@ -138,6 +139,9 @@ CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index
 	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
 VARIABLES += $(CLUSTER_VARIABLES)
 
+# What a mixture's sets have decided: those are no settings of it.
+OF_SETS := SHARD_DIR SHARDS SELECT SIZE EMBED CELLS CELLS_OPTIONS BALANCE PROBE AGAINST MAX_DROPPED VIEWS
+$(foreach v,$(OF_SETS),$(eval UNSET_$v := $$($v)))
 OWN := $(foreach v,$(.VARIABLES),$(if $(filter file override,$(origin $v)),$v))
 OWN_FILES := $(MAKEFILE_LIST)
 ifeq ($(LAUNCH),slurm)
@@ -170,10 +174,26 @@ ranks = $(if $(filter-out 1,$(RANKS_$1)),$(if $(filter environment,$(origin SLUR
 one_path = $(if $(word 2,$($1)),$(error $1 is '$($1)': a path with a space is not possible here; a link without one is))
 hash := \#
 empty :=
+space := $(empty) $(empty)
 backslash := \$(empty)
 unplain := % ' " ` $$ * ? [ ; & | ( ) < > $(hash) $(backslash)
 refuse_in = $(foreach c,$2,$(if $(findstring $c,$($1)),$(error $1 is '$($1)': a path with $c is not possible here; a link without it is)))
 plain_path = $(call refuse_in,$1,: $(unplain))
+
+# ---- MIX := NAME=WEIGHT ...: one training over finished folders. They are not touched: scripts/mix makes links to their files, with
+# the set's name before a shard's, so that from the clusters on a mixture is a data set like another.
+
+differs = $(if $(filter x$(subst $(space),_,$1)x,x$(subst $(space),_,$2)x),,differs)
+SETS := $(foreach m,$(MIX),$(firstword $(subst =, ,$m)))
+ifneq ($(SETS),)
+$(call plain_path,MIX)
+$(foreach v,$(OF_SETS),$(if $(or $(filter command,$(origin $v)),$(call differs,$(strip $($v)),$(strip $(UNSET_$v)))),$(error $v is set beside MIX: that was decided by the sets of the mixture, each for itself; leave it out)))
+MADE_BY_SETS := $(filter index embed balance $(W)/index/% $(W)/embed/% $(W)/keep/% $(W)/balance.json $(W)/cells.npy,$(GOALS))
+$(if $(MADE_BY_SETS),$(error $(firstword $(MADE_BY_SETS)) is made by the sets of a mixture: make -f $(HOUSE)pipeline.mk DATA=$(firstword $(SETS)) $(firstword $(MADE_BY_SETS))))
+SHARDS := $(foreach s,$(SETS),$(addprefix $s.,$(file <$(WORK)/$s/params/shards)))
+SHARD_DIR := $(W)/shards
+endif
+
 # SHARD_DIR on other machines: one folder or several.
 REMOTE := $(filter s3://% https://% http://%,$(SHARD_DIR))
 ifneq ($(REMOTE),)
@@ -213,7 +233,7 @@ TASK := $(if $(DRY),,$(filter index embed labels,$(ONLY)))
 ifneq ($(TASK),)
 override SHARDS := $(NAMED)
 endif
-QUESTIONS := help status clean-tmp cancel suggest
+QUESTIONS := help status clean-tmp cancel suggest where
 
 # ---- shards on other machines: for each a link in SHARD_DIR, with the shard's time, made and removed as the list says
 
@@ -225,12 +245,22 @@ $(error $(LISTED))
 endif
 endif
 
+ifneq ($(SETS),)
+ifeq ($(and $(filter yes,$(LOCKED)),$(if $(filter-out none preflight,$(ONLY)),,yes),$(if $(or $(DRY),$(filter $(QUESTIONS),$(GOALS))),,yes)),yes)
+LINKED := $(shell $(HOUSE)scripts/mix $(W) $(WORK) $(dir $(CONF)) $(MIX) -- $(MAKE) --no-print-directory -s -f $(HOUSE)pipeline.mk WORK=$(WORK) BIN=$(BIN) 2>&1)
+ifneq ($(LINKED),)
+$(error $(LINKED))
+endif
+endif
+endif
+
 # ---- files
 
 INDEX := $(SHARDS:%=$(W)/index/%.tsv)
 IMAGE := $(SHARDS:%=$(W)/embed/image/%.npy)
 TEXT := $(SHARDS:%=$(W)/embed/text/%.npy)
-KEEP := $(W)/balance.json# written last; keep/ and groups/ are full once it is there
+# Written last: keep/ and groups/ are full once it is there.
+KEEP := $(if $(SETS),$(SETS:%=$(WORK)/%/balance.json),$(W)/balance.json)
 LABELS := $(SHARDS:%=$(W)/labels/%.npy)
 # A student whose config is Hugging Face's is written in that layout, config.json last.
 MODEL_FILE := $(if $(and $(STUDENT),$(shell grep -s '"model_type"' $(STUDENT))),config.json,open_clip_config.json)
@@ -242,7 +272,7 @@ N := $(words $(SHARDS))
 # A shard that is not there yet has no prerequisite: its stage marks it and goes on. Once it is there
 # the mark makes its index old.
 HERE := $(patsubst $(SHARD_DIR)/%.tar,%,$(wildcard $(if $(TASK),$(SHARDS:%=$(SHARD_DIR)/%.tar),$(SHARD_DIR)/*.tar)))
-ARRIVED := $(filter $(patsubst $(W)/index/%.missing,%,$(wildcard $(W)/index/*.missing)),$(HERE))
+ARRIVED := $(if $(SETS),,$(filter $(patsubst $(W)/index/%.missing,%,$(wildcard $(W)/index/*.missing)),$(HERE)))
 PRESENT := $(filter $(HERE),$(SHARDS))
 
 Q := $(if $(V),,@)
@@ -304,7 +334,7 @@ eval: $(RESULTS)
 ## report: one page about everything; fails when the ledger does not add up or a shard is damaged
 report: $(W)/report.html
 	@$(HOUSE)scripts/verdict $(W)
-.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp suggest cancel
+.PHONY: all preflight index embed balance cluster train eval report help status clean-tmp suggest cancel where
 ifeq ($(RESULTS),)
 eval: no-eval
 $(W)/report.html: | no-eval
@@ -336,7 +366,7 @@ endef
 # $(call restamp,NAME,PATHS): the recipe's command.
 restamp = $(HOUSE)scripts/stamp $(W)/params/$1 $(DIGESTS) $(call quote,$(strip $(STAMP_$1))) $2
 files_in = $(wildcard $(filter-out -%,$(subst =, ,$1)))
-STAMPS := select teacher embed $(if $(filter-out 0,$(VIEWS)),views) cells balance cluster eval $(STUDENTS:%=train-%)
+STAMPS := $(if $(SETS),,select embed $(if $(filter-out 0,$(VIEWS)),views) cells balance) teacher cluster eval $(STUDENTS:%=train-%)
 STAMP_teacher := 2 $(TEACHER) $(TOKENIZER)
 FILES_teacher := $(TEACHER) $(TOKENIZER)
 STAMP_select := $(or $(SELECT),all)
@@ -354,7 +384,7 @@ FILES_cluster := $(call files_in,$(KMEANS))
 STAMP_eval := 2 $(EVAL_SETS) $(EVAL) $(if $(filter yes,$(NEIGHBOURS)),neighbours)
 FILES_eval := $(EVAL_SETS) $(call files_in,$(EVAL))
 define student
-STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts) $$(if $$(filter-out 0,$$(VIEWS)),$$(VIEWS) views)
+STAMP_train-$(1) := 2 $$(STUDENT) $$(TRAIN) $$(TRAIN_$(1)) $$(TRAIN_SIZE) $$(SHUFFLE) $$(SEED) $$(AUGMENT) $$(if $$(call ranks,train,),by parts) $$(if $$(filter-out 0,$$(VIEWS)),$$(VIEWS) views) $$(if $$(MIX),of $$(MIX))
 FILES_train-$(1) := $$(STUDENT) $$(call files_in,$$(TRAIN) $$(TRAIN_$(1)))
 endef
 $(foreach s,$(STUDENTS),$(eval $(call student,$s)))
@@ -385,15 +415,18 @@ CHECKS := $(strip shards $(if $(filter-out $(BEFORE_EMBED) embed balance $(W)/em
 	$(if $(filter-out $(BEFORE_TRAIN) $(W)/eval/teacher.json,$(GOALS)),student) \
 	$(if $(filter all report preflight eval $(W)/eval/% $(W)/report.html,$(GOALS)),eval))
 STAMP_preflight = 1 $(CHECKS) $(SELECT) $(or $(REMOTE),$(SHARD_DIR)) $(N) $(SIZE) $(EMBED) $(CELLS) $(CELLS_OPTIONS) $(BALANCE) $(PROBE) $(K) $(KMEANS) \
-	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM) $(AUGMENT) $(if $(filter-out 0,$(VIEWS)),$(VIEWS))
+	$(ASSIGN) $(TRAIN) $(foreach s,$(STUDENTS),$(TRAIN_$(s))) $(EVAL) $(MEM) $(AUGMENT) $(if $(filter-out 0,$(VIEWS)),$(VIEWS)) $(MIX)
 FILES_preflight := $(if $(filter teacher,$(CHECKS)),$(FILES_teacher)) $(if $(filter student,$(CHECKS)),$(STUDENT)) $(if $(filter eval,$(CHECKS)),$(FILES_eval))
-PREFLIGHT_KNOWS := CHECKS W BIN SELECT AUGMENT VIEWS SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
+PREFLIGHT_KNOWS := CHECKS W WORK MIX SETS BIN SELECT AUGMENT VIEWS SHARD_DIR REMOTE TEACHER TOKENIZER STUDENT STUDENTS SIZE TRAIN_SIZE EMBED CELLS CELLS_OPTIONS BALANCE K \
 	KMEANS ASSIGN TRAIN $(STUDENTS:%=TRAIN_%) AGAINST EVAL_SETS EVAL MEM DEVICE T_embed T_big
 $(eval $(call stamp,preflight,$(FILES_preflight)))
 ifneq ($(filter preflight,$(GOALS)),)
 $(W)/params/preflight: FORCE
 endif
 $(W)/params/preflight: $(W)/params/shards | $(W)/params $(if $(filter teacher,$(CHECKS)),$(BIN)/teacher-embed) $(if $(filter student,$(CHECKS)),$(BIN)/distill-train) $(BIN)/shard-read $(BIN)/kmeans-cluster
+ifneq ($(SETS),)
+$(W)/params/preflight: $(W)/params/teacher
+endif
 ifdef TEACHER_RULE
 $(W)/params/preflight: | $(if $(filter teacher,$(CHECKS)),$(TEACHER_CONFIG))
 endif
@@ -444,7 +477,6 @@ define newline :=
 
 
 endef
-space := $(empty) $(empty)
 # $(call run_block,STAGE,NAME,SHARDS): the process for these shards, with NAME of its log and list; a dry run writes no list, and
 # with TARGETS=yes, for scripts/cluster, it names the files.
 run_block = $(if $(filter $(or $(ONLY),%),$1),$(if $(TARGETS),$(call name_targets,$1,$3),$(call run_list,$1,$2,$3)),$(not_here))
@@ -469,6 +501,10 @@ $(foreach p,$5,$(patsubst %,$p,$3)): | $1-block-$2
 endef
 blocks_of = $(foreach r,$(call ranges,$1),$(eval $(call block_of,$1,$(firstword $(subst :, ,$r)),$(wordlist $(firstword $(subst :, ,$r)),$(lastword $(subst :, ,$r)),$(ORDERED)),$2,$3,$4)))
 
+ifneq ($(SETS),)
+# Links to what the sets have made.
+$(INDEX) $(IMAGE) $(TEXT) $(KEEP): ;
+else
 $(PRESENT:%=$(W)/index/%.tsv): $(W)/index/%.tsv: $(SHARD_DIR)/%.tar
 $(PRESENT:%=$(W)/index/./%.tsv): $(W)/index/./%.tsv: $(SHARD_DIR)/%.tar
 $(ARRIVED:%=$(W)/index/%.tsv) $(ARRIVED:%=$(W)/index/./%.tsv): FORCE
@@ -489,6 +525,7 @@ $(SHARDS:%=$(W)/embed/image/%.npy): $(W)/embed/image/%.npy: $(W)/index/%.tsv $(E
 	$(if $(call has_failed,index embed),@exit 1)
 $(SHARDS:%=$(W)/embed/text/%.npy): $(W)/embed/text/%.npy: $(W)/index/%.tsv $(EMBED_NEEDS)
 	$(if $(call has_failed,index embed),@exit 1)
+endif
 
 $(SHARDS:%=$(W)/labels/./%.npy): $(W)/labels/./%.npy: $(W)/embed/image/%.npy $(W)/centroids.npy | $(BIN)/kmeans-cluster
 $(call blocks_of,labels,$(W)/labels/./%.npy,$(W)/labels/%.npy,)
@@ -510,6 +547,7 @@ endif
 
 # ---- stages over all shards
 
+ifeq ($(SETS),)
 ifneq ($(CELLS),1)
 USE_CELLS := --cells $(W)/cells.npy --probe $(PROBE)
 $(KEEP): $(W)/cells.npy
@@ -537,21 +575,26 @@ $(KEEP): $(IMAGE) $(TEXT) $(AGAINST_FILES) $(W)/params/balance $(W)/params/image
 	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON))$(if $(AGAINST), --against $(W)/against) --mem $(MEM) -t $(T_big) $(if $(findstring score,$(BALANCE)),--text-dir,--may-survive) $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
 	@$(HOUSE)scripts/stage-end balance "$$($(HOUSE)scripts/dropped $@ $(MAX_DROPPED))"
 
+endif
+
 # A share that is greater than expected stops the run once, before the rest is built on it.
-LOOKED := $(if $(ONLY)$(filter slurm,$(LAUNCH)),,$(W)/params/looked)
+LOOKED := $(if $(SETS)$(ONLY)$(filter slurm,$(LAUNCH)),,$(W)/params/looked)
 $(W)/params/looked: $(KEEP)
 	@$(HOUSE)scripts/dropped --stop $(KEEP) $(MAX_DROPPED) $(call quote,$(BALANCE)) $@
 
-$(W)/centroids.npy: $(KEEP) $(W)/params/cluster | $(BIN)/kmeans-cluster $(LOOKED)
+$(W)/centroids.npy: $(KEEP) $(if $(SETS),$(W)/params/images.list) $(W)/params/cluster | $(BIN)/kmeans-cluster $(LOOKED) $(if $(SETS),$(FIRST))
 	$(call log,centroids,1) $(RUN_cluster) $(BIN)/kmeans-cluster -k $(K) $(strip $(ON) $(KMEANS)) --seed $(SEED) --mem $(MEM) -t $(T_big) --keep-dir $(W)/keep --checkpoint $(W)/centroids.checkpoint -o $@ --files-from $(W)/params/images.list
 
 # ---- training and evaluation
 
-READ = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} $(if $(VIEWED),--view {view}) --keep $(W)/keep --files-from $(W)/params/present.$*.list $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
-TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher embed=$(W)/params/embed shards=$(W)/params/present.$*.list balance=$(W)/balance.json centroids=$(W)/centroids.npy.json student=$(STUDENT)
+# $(call read,LIST): the samples of the shards in LIST; of a mixture each set has a list of its own.
+read = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} $(if $(VIEWED),--view {view}) --keep $(W)/keep --files-from $1 $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
+DATA_OF = $(if $(SETS),$(foreach m,$(MIX),--data $(call quote,$m:$(call read,$(W)/params/present.$*.$(firstword $(subst =, ,$m)).list))),--data $(call quote,$(call read,$(W)/params/present.$*.list)))
+TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher $(if $(SETS),$(foreach s,$(SETS),embed-$s=$(WORK)/$s/params/embed),embed=$(W)/params/embed) shards=$(W)/params/present.$*.list $(if $(SETS),$(foreach s,$(SETS),balance-$s=$(WORK)/$s/balance.json),balance=$(W)/balance.json) centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
-	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEWED),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*.list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) --data $(call quote,$(READ))
+	@$(foreach s,$(SETS),$(HOUSE)scripts/present $(W)/mix/$s $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.$s.list;)
+	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEWED),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*$(if $(SETS),.{set}).list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) $(DATA_OF)
 
 # The teacher's rows of the evaluation sets, for the neighbours that a student shares with it.
 ROWED :=
@@ -573,6 +616,10 @@ $(W)/report.html: $(RESULTS) $(MODELS) $(INDEX) $(LABELS) | $(BIN)/cid-report
 	$(call log,report,1) $(RUN_report) $(BIN)/cid-report --shards $(SHARD_DIR) -o $@ $(W)
 
 # ---- answers
+
+# For scripts/mix: the folder of the tar files.
+where:
+	@echo $(abspath $(SHARD_DIR))
 
 ## status: files done of each stage and those to do, the students' steps, damaged shards, the ledger's sums
 status:

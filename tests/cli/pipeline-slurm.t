@@ -178,6 +178,14 @@ is(run(@much), 2, 'a balance that drops more than MAX_DROPPED');
 like((split /\n/, slurp("$dir/said"))[-1], qr/the balance drops \d+\.\d % of the rows, more than MAX_DROPPED, 20 %/, 'stops the run, and says so last');
 is(run(@much), 0, 'the same again goes on') or diag slurp("$dir/said");
 
+# ---- a mixture, here of one set
+spew("$dir/mixed.mk", "MIX := test=1\nK := 1\nTRAIN := --steps 2 --batch 4\n" . join '', map { "$_\n" } grep { /^(?:TEACHER|STUDENT|SHUFFLE|T_big|MEM)/ } split /\n/, slurp("$dir/conf.mk"));
+my @mixed = map { s/DATA=test/DATA=mixed/r =~ s/conf\.mk/mixed.mk/r } @make;
+is(system("cp $dir/conf.mk $dir/test.mk; @mixed @slurm BIN=$bin train >$dir/said 2>&1"), 0, 'a mixture') or diag slurp("$dir/said");
+ok(slurp("$dir/w/mixed/centroids.npy") eq slurp("$w/centroids.npy") && slurp("$dir/w/mixed/student/open_clip_config.json"), '... has the clusters of its set') or diag slurp("$dir/said");
+is(system("@mixed BIN=$bin train >$dir/said 2>&1"), 0, '... and without Slurm');
+is(slurp("$dir/said"), '', '... there is nothing to do');
+
 # ---- waiting as a job; cancelled
 unlink "$dir/in-embed";
 unlink glob "$w/embed/image/00009.npy";
