@@ -193,13 +193,13 @@ static int settle_scales(struct train_run *r, struct err *e)
     const struct train_plan *p = r->plan;
     struct train_set *s = &r->set;
     size_t n = p->losses.teachers ? p->losses.teachers : 1;
-    if (!(p->needs & LOSS_EACH))
+    if (!(p->needs & LOSS_EACH) && !(s->select > 0))
         return 0;
     if (teacher_scales(p->o->teacher_scale, n, r->inputs.scale, s->scale_of, e))
         return -1;
     for (size_t i = 0; i < n; i++)
-        log_note(r->log, "affinity: the logits of teacher %zu are %.6g times its cosines%s", i + 1,
-                 (double)s->scale_of[i],
+        log_note(r->log, "%s: the logits of teacher %zu are %.6g times its cosines%s",
+                 p->needs & LOSS_EACH ? "affinity" : "select", i + 1, (double)s->scale_of[i],
                  p->o->teacher_scale      ? ""
                  : r->inputs.scale[i] > 0 ? ", as its sidecars say"
                                           : "; its sidecars do not say");
@@ -269,7 +269,7 @@ void train_begin_data_set(const struct train_run *r, struct train_data_set *s)
                                  .rank = (size_t)r->comm->rank,
                                  .ranks = (size_t)r->comm->size,
                                  .tokenizer = r->plan->tokenizer,
-                                 .batch = o->batch,
+                                 .batch = train_reads(&r->set),
                                  .dim_of = r->set.dim_of,
                                  .n_label = r->set.n_label,
                                  .towers = r->plan->losses.towers};

@@ -9,6 +9,7 @@
 #include "losses/ranks.h"
 #include "feed/data.h"
 #include "runs/setup.h"
+#include "train/choose.h"
 
 static const double GIB = 1024.0 * 1024 * 1024, WITH_SPARE = 0.9, ALL = 1;
 
@@ -30,9 +31,10 @@ static void measure(struct memory_fit *f)
     size_t dim = s->dim_t; // of all teachers
     for (size_t i = 1; i < s->teachers; i++)
         dim += s->dim_of[i];
-    f->data = train_data_bytes(&f->t->cfg, s->batch, ranks_size(s->comm), dim, s->n_label,
+    f->data = train_data_bytes(&f->t->cfg, train_reads(s), ranks_size(s->comm), dim, s->n_label,
                                s->losses.towers);
     f->data *= s->held_out ? 2 : 1;
+    f->data += train_choose_host(s, &f->t->cfg, dim);
 }
 
 static bool fits(struct memory_fit *f, size_t pieces, double share)

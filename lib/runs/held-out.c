@@ -62,6 +62,7 @@ static int read_all(struct train_run *r, struct held_out *h, struct err *why, st
     *h = (struct held_out){0};
     train_begin_data_set(r, &s);
     s.path = NULL;
+    s.batch = r->set.batch;
     s.command = r->plan->o->val_data;
     s.epochs = 1;
     s.dealt = 0;

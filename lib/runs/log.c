@@ -10,6 +10,7 @@
 
 #include "system/io.h"
 #include "formats/json.h"
+#include "train/choose.h"
 
 // Whether it is a line of a step up to `step`, and no evaluation or rewind after it that
 // will be made again.
@@ -85,6 +86,19 @@ static int add_mix(cJSON *j, const struct train_line *s, struct err *e)
     return rc;
 }
 
+// Of --select: samples that were read for the step, the mean score of all and of the chosen ones.
+static int add_chosen(cJSON *j, const struct train_core *c, struct err *e)
+{
+    if (!c->choose)
+        return 0;
+    const struct learnable *l = &c->choose->l;
+    return json_add_u64(j, "chosen_from", l->set.n, e) ||
+                   json_add_double(j, "score_all", l->mean, e) ||
+                   json_add_double(j, "score_chosen", l->mean_chosen, e)
+               ? -1
+               : 0;
+}
+
 static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
 {
     const struct losses *l = &s->core->set.losses;
@@ -104,7 +118,7 @@ static int add_numbers(cJSON *j, const struct train_line *s, struct err *e)
            json_add_double(j, "data_wait", s->wait, e) || json_add_u64(j, "memory", s->memory, e) ||
            json_add_u64(j, "part", s->state->starts, e) ||
            json_add_double(j, "seconds", s->state->seconds, e) || add_mix(j, s, e) ||
-           (s->skipped && json_add_bool(j, "skipped", true, e));
+           add_chosen(j, s->core, e) || (s->skipped && json_add_bool(j, "skipped", true, e));
 }
 
 int train_log_step(struct train_log *l, const struct train_line *s, struct err *e)

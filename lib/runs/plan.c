@@ -148,8 +148,8 @@ static int find_teachers(struct train_plan *p, struct err *e)
         return err_set(e, "--views needs {view} in the names of --teacher-image");
     if (p->losses.teachers > 1 && !(p->needs & LOSS_EACH))
         return err_set(e, "several teachers have a use only in the affinity term");
-    if (o->teacher_scale && !(p->needs & LOSS_EACH))
-        return err_set(e, "--teacher-scale has a use only in the affinity term");
+    if (o->teacher_scale && !(p->needs & LOSS_EACH) && !(o->select > 0))
+        return err_set(e, "--teacher-scale has a use only in the affinity term and for --select");
     float scale[LOSS_TEACHERS_MAX];
     return o->teacher_scale ? teacher_scales(o->teacher_scale, p->losses.teachers, NULL, scale, e)
                             : 0;
@@ -174,6 +174,20 @@ static int check_towers(const struct train_plan *p, struct err *e)
     if (o->towers == LOSS_TEXT_TOWER && (o->views || o->patch_dropout_given))
         return err_set(e, "--towers text reads no pictures: no --views or --patch-dropout");
     return 0;
+}
+
+static int check_select(const struct train_options *o, struct err *e)
+{
+    if (o->select_blocks_given && !(o->select > 0))
+        return err_set(e, "--select-blocks goes with --select");
+    if (!(o->select > 0))
+        return 0;
+    if (o->towers)
+        return err_set(e, "--select compares pictures with texts: no --towers");
+    return o->select_blocks_given && o->select_blocks > o->batch
+               ? err_set(e, "--select-blocks %" PRIu64 " is more than --batch %" PRIu64,
+                         o->select_blocks, o->batch)
+               : 0;
 }
 
 static int check_clusters(const struct train_plan *p, struct err *e)
@@ -289,10 +303,10 @@ static int parse_all(struct train_plan *p, struct err *e)
 {
     const struct train_options *o = p->o;
     return train_spike_check(o, e) || watch_plan_init(&p->watch, o, e) || check_schedule(o, e) ||
-                   check_locks(o, e) || check_towers(p, e) || check_needs(p, e) ||
-                   find_teachers(p, e) || check_clusters(p, e) || parse_accumulate(p, e) ||
-                   parse_every(p, o->every, e) || parse_keep(p, o, e) || check_command(p, e) ||
-                   find_tokenizer(p, e)
+                   check_locks(o, e) || check_towers(p, e) || check_select(o, e) ||
+                   check_needs(p, e) || find_teachers(p, e) || check_clusters(p, e) ||
+                   parse_accumulate(p, e) || parse_every(p, o->every, e) || parse_keep(p, o, e) ||
+                   check_command(p, e) || find_tokenizer(p, e)
                ? -1
                : 0;
 }
@@ -311,6 +325,8 @@ int train_plan_init(struct train_plan *p, const struct train_options *o, struct 
     p->losses.cluster_warmup = o->cluster_warmup;
     p->losses.towers = (enum loss_towers)o->towers;
     p->needs = losses_needs(&p->losses);
+    if (o->select > 0) // it takes both rows of every sample
+        p->needs |= LOSS_TEACHER_IMAGE | LOSS_TEACHER_TEXT;
     if (o->overwrite && o->resume)
         return err_set(e, "--overwrite starts again, --resume goes on: give one of them");
     if (!mix_parse(&p->mix, o->data.items, o->data.n, e) && !plan_sets(p, e) && !parse_all(p, e))
@@ -362,6 +378,8 @@ void train_plan_set(const struct train_plan *p, struct train_set *s)
     s->layer_decay = p->o->layer_decay;
     s->ema = p->o->ema;
     s->scale_max = p->o->scale_max;
+    s->select = p->o->select;
+    s->select_blocks = p->o->select_blocks < s->batch ? p->o->select_blocks : s->batch;
     s->held_out = p->o->val_data;
     s->views = p->o->views;
     s->tau = p->o->cluster_prior;
@@ -402,12 +420,13 @@ int train_plan_optim(const struct train_options *o, uint64_t samples, struct tra
     if (!o->steps_given && epoch > UINT64_MAX / o->epochs)
         return err_set(e, "%" PRIu64 " epochs of %" PRIu64 " samples are too many", o->epochs,
                        epoch);
-    t->steps = o->steps_given ? o->steps : epoch * o->epochs / o->batch;
+    uint64_t reads = train_reads(s);
+    t->steps = o->steps_given ? o->steps : epoch * o->epochs / reads;
     s->epochs = o->steps_given ? 0 : o->epochs;
     s->epoch_samples = o->steps_given ? 0 : epoch;
     if (!t->steps)
         return err_set(e, "%" PRIu64 " samples do not fill a batch of %" PRIu64, epoch * o->epochs,
-                       o->batch);
+                       reads);
     if (t->cooldown > t->steps)
         return err_set(e, "--cooldown %" PRIu64 " is longer than the run of %" PRIu64 " steps",
                        t->cooldown, t->steps);

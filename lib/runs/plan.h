@@ -71,9 +71,12 @@ struct train_options {
     bool lock_norms;
     double layer_decay; // 1: none
     double ema;         // 0: none
-    uint64_t profile;   // steps; 0: none
-    double spike;       // times the mean loss; 0: none
-    int on_spike;       // an enum spike_action
+    double select;      // share of the samples that are read and not trained on; 0: none
+    uint64_t select_blocks;
+    bool select_blocks_given;
+    uint64_t profile; // steps; 0: none
+    double spike;     // times the mean loss; 0: none
+    int on_spike;     // an enum spike_action
     bool on_spike_given;
     double scale_max; // of exp(logit_scale)
     double patch_dropout;

@@ -15,6 +15,7 @@
 #include "system/signals.h"
 #include "runs/begin.h"
 #include "runs/settle.h"
+#include "train/choose.h"
 #include "train/profile.h"
 
 // -- the steps
@@ -113,7 +114,9 @@ static void next_batch(struct train_run *r, struct run_turn *t, bool ahead)
 static int compute(struct train_run *r, struct run_turn *t, double *loss, double *norm,
                    struct err *e)
 {
-    if (train_spike_before(r, &t->b, e) || train_core_begin(&r->core, &t->b, e))
+    struct train_batch chosen, *b = r->core.choose ? &chosen : &t->b;
+    if ((r->core.choose && train_choose(&r->core, &t->b, b, e)) || train_spike_before(r, b, e) ||
+        train_core_begin(&r->core, b, e))
         return -1;
     t->there = false;
     if (r->dev.reserve && r->state.step + 1 < r->set.optim.steps) {
@@ -126,7 +129,7 @@ static int compute(struct train_run *r, struct run_turn *t, double *loss, double
 
 static int one_step(struct train_run *r, struct run_turn *t, struct err *e)
 {
-    size_t n = t->b.n; // the batch itself is given back before the end
+    size_t n = r->core.choose ? r->set.batch : t->b.n; // b is given back before the end
     double start = clock_seconds(), wait = t->wait, before = t->ahead ? 0 : wait;
     uint64_t sent = r->comm->sent;
     double loss, norm, rate = optim_lr(&r->set.optim, r->core.optim.step);
@@ -166,7 +169,7 @@ static int data_ended(struct train_run *r, struct err *e)
         return err_set(e,
                        "the data ended before the first step: %zu samples do not fill a batch "
                        "of %zu",
-                       left, r->set.batch);
+                       left, train_reads(&r->set));
     if (!o->steps_given)
         save_before_failing(r);
     if (!o->steps_given)

@@ -64,8 +64,11 @@ static void say_schedule(const struct train_set *s, struct log *log)
                  (double)t->lr_end);
     else if (t->schedule == OPTIM_CONST)
         snprintf(then, sizeof then, ", then a constant rate");
-    log_note(log, "schedule: %s%" PRIu64 " steps of %zu samples, %" PRIu64 " of them warm-up%s",
-             length, t->steps, s->batch, t->warmup, then);
+    char of[64] = "";
+    if (s->select > 0)
+        snprintf(of, sizeof of, " chosen from %zu", train_reads(s));
+    log_note(log, "schedule: %s%" PRIu64 " steps of %zu samples%s, %" PRIu64 " of them warm-up%s",
+             length, t->steps, s->batch, of, t->warmup, then);
 }
 
 // Takes the length of the checkpoint's run, whatever was added to the data since. A run that asks
@@ -210,6 +213,8 @@ int train_settle_dealt(const struct train_plan *p, const cJSON *was, struct trai
     train_words_free(words);
     if (!used[NUMBER_PART])
         return 0;
+    if (s->select > 0)
+        return err_set(e, "--data with {part} and --select do not go together");
     keep_pieces(was, s);
     if (!s->accumulate)
         s->accumulate = ranks_size(s->comm);

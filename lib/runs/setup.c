@@ -220,6 +220,9 @@ static int add_trained(cJSON *j, const struct train_set *s, struct err *e)
         (json_add_double(j, "patch-dropout", s->patch_dropout, e) ||
          (s->dropout_until && json_add_u64(j, "patch-dropout-until", s->dropout_until, e))))
         return -1;
+    if (s->select > 0 && (json_add_double(j, "select", s->select, e) ||
+                          json_add_u64(j, "select-blocks", s->select_blocks, e)))
+        return -1;
     return s->ema > 0 ? json_add_double(j, "ema", s->ema, e) : 0;
 }
 
@@ -238,7 +241,7 @@ static int add_teachers(cJSON *j, const struct train_set *s, const struct train_
         return -1;
     if (*id->others && json_add_string(j, "teachers", id->others, e))
         return -1;
-    if (!(losses_needs(&s->losses) & LOSS_EACH))
+    if (!(losses_needs(&s->losses) & LOSS_EACH) && !(s->select > 0))
         return 0;
     for (size_t i = 0; i < n; i++)
         at += (size_t)snprintf(scales + at, sizeof scales - at, "%s%.9g", i ? "," : "",

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "losses/ranks.h"
+#include "train/choose.h"
 #include "train/drop.h"
 #include "train/step.h"
 
@@ -83,6 +84,7 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     if (d->reserve) // what operations take for sums over rows and for attention's statistics
         m->own += longest * (4 * larger(c->vision.heads, c->text.heads) +
                              larger(c->vision.mlp, c->text.mlp) / 16);
+    m->losses += train_choose_bytes(s, c);
     m->aside = s->aside;
     m->total =
         m->parameters + m->optimiser + m->activations + m->losses + m->clusters + m->own + m->aside;

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "losses/ranks.h"
+#include "train/choose.h"
 #include "train/groups.h"
 #include "train/step.h"
 
@@ -69,7 +70,7 @@ static int reserve(struct train_core *c, struct err *e)
             (ends && clip_tape_room(&c->model, &c->tape[i], CLIP_VISION, c->piece, rows, 0, e)))
             return -1;
     }
-    if (c->piece == c->set.batch && train_has_tower(&c->set, CLIP_VISION) &&
+    if (c->piece == c->set.batch && !(c->set.select > 0) && train_has_tower(&c->set, CLIP_VISION) &&
         !(c->ahead = c->d->op->alloc(c->d, c->piece * clip_config_picture_bytes(cfg), e)))
         return -1;
     return clip_scratch_room(&c->model, c->piece, most, e);
@@ -85,6 +86,14 @@ static int open_part_sums(struct train_core *c, struct err *e)
         if (part_sum_open(&c->map_sum[i], c->d, map, parts, e))
             return -1;
     return 0;
+}
+
+static int open_choose(struct train_core *c, struct err *e)
+{
+    if (!(c->set.select > 0))
+        return 0;
+    c->choose = mem_alloc(1, sizeof *c->choose, e);
+    return c->choose ? train_choose_open(c->choose, c, e) : -1;
 }
 
 static int open_all(struct train_core *c, const struct clip_config *cfg, const float *centroids,
@@ -112,7 +121,7 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
     optim_init(&c->optim, c->d, &s->optim);
     c->optim.comm = s->comm;
     return add_slots(c, e) || open_part_sums(c, e) || alloc_rows(c, e) ||
-                   (c->d->reserve && reserve(c, e))
+                   (c->d->reserve && reserve(c, e)) || open_choose(c, e)
                ? -1
                : 0;
 }
@@ -120,6 +129,8 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
 int train_core_dealt(const struct train_set *set, struct err *e)
 {
     size_t ranks = ranks_size(set->comm);
+    if (ranks > 1 && set->select > 0)
+        return err_set(e, "--select is for one rank, not for %zu", ranks);
     if (ranks > 1 && set->accumulate && (set->accumulate % ranks || set->batch % set->accumulate))
         return err_set(e,
                        "a batch of %zu in %zu pieces cannot be dealt to %zu ranks: the ranks must "
@@ -190,6 +201,9 @@ void train_core_close(struct train_core *c)
     train_project_close(&c->project);
     train_average_close(&c->average);
     free(c->pick);
+    if (c->choose)
+        train_choose_close(c->choose);
+    free(c->choose);
     cluster_head_close(&c->head);
     losses_close(&c->set.losses);
     clip_grad_release(&c->model);

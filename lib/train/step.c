@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "device/profile.h"
 #include "losses/ranks.h"
+#include "train/choose.h"
 #include "train/drop.h"
 #include "train/groups.h"
 
@@ -58,12 +59,10 @@ static size_t draw_patches(struct train_core *c, const struct train_batch *b, si
     return keep;
 }
 
-// Runs a piece through one tower.
-static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
-                   size_t n, struct err *e)
+int train_core_forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
+                       size_t n, float *z, struct err *e)
 {
     const struct clip_config *cfg = &c->table.cfg;
-    float *z = c->z[tower] + at * c->dim;
     if (tower == CLIP_TEXT)
         return clip_grad_texts(&c->model, n, b->tokens + (at - b->first) * (size_t)cfg->context,
                                &c->tape[tower], z, e);
@@ -91,6 +90,32 @@ static size_t rows_end(const struct train_core *c, const struct train_batch *b)
     return b->n < c->first + c->own ? b->n : c->first + c->own;
 }
 
+// Runs a piece through one tower.
+static int forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
+                   size_t n, struct err *e)
+{
+    return train_core_forward(c, b, tower, at, n, c->z[tower] + at * c->dim, e);
+}
+
+// The unit embeddings of one tower for this rank's rows. Where the batch was chosen and its pieces
+// run again for their gradients, those that it was chosen by.
+static int embed_tower(struct train_core *c, const struct train_batch *b, int i, struct err *e)
+{
+    struct dev *d = c->d;
+    size_t end = rows_end(c, b), n = end - c->first, first = c->first * c->dim;
+    struct train_choose *s = c->choose;
+    if (s && s->at_hand && b->n > c->piece) {
+        d->op->gather(d, b->n, c->dim, s->u[i], c->dim, s->index, c->u[i]);
+        d->op->gather(d, b->n, 1, s->norm[i], 1, s->index, c->norm[i]);
+        return 0;
+    }
+    for (size_t at = c->first; at < end; at += c->piece)
+        if (forward(c, b, i, at, piece_rows(c, b, at), e))
+            return -1;
+    d->op->unit(d, n, c->dim, c->z[i] + first, c->u[i] + first, c->norm[i] + c->first);
+    return 0;
+}
+
 // Computes the unit embeddings of this rank's rows, then gathers those of the whole batch. Texts
 // come first: the device computes them while the pictures are uploaded.
 static int embed(struct train_core *c, const struct train_batch *b, struct err *e)
@@ -99,10 +124,8 @@ static int embed(struct train_core *c, const struct train_batch *b, struct err *
     for (int i = 1; i >= 0; i--) {
         if (!train_has_tower(&c->set, i))
             continue;
-        for (size_t at = c->first; at < end; at += c->piece)
-            if (forward(c, b, i, at, piece_rows(c, b, at), e))
-                return -1;
-        c->d->op->unit(c->d, n, c->dim, c->z[i] + first, c->u[i] + first, c->norm[i] + c->first);
+        if (embed_tower(c, b, i, e))
+            return -1;
         c->d->op->zero(c->d, c->du[i] + first, n * c->dim * sizeof(float));
         if (ranks_gather(c->d, c->set.comm, i ? "texts" : "images", c->u[i],
                          n * c->dim * sizeof(float), e))
@@ -225,6 +248,8 @@ static int queue_gradient(struct train_core *c, const struct train_batch *b, str
         return err_set(e, "patch dropout needs a draw for each sample");
     if (embed(c, b, e) || queue_losses(c, b, g, e))
         return -1;
+    if (c->choose)
+        c->choose->at_hand = false;
     for (size_t at = c->first, end = rows_end(c, b); at < end; at += c->piece) {
         bool last = end - at <= c->piece;
         if (piece_back(c, b, at, e))
@@ -287,6 +312,8 @@ int train_core_losses(struct train_core *c, const struct train_batch *b, double 
     bool ahead = c->has_ahead;
     c->has_ahead = false;
     c->whole = true;
+    if (c->choose)
+        c->choose->at_hand = false;
     int rc = wait_for(c, embed(c, b, e) || queue_losses(c, b, &g, e) ? -1 : 0, e);
     c->has_ahead = ahead;
     c->whole = false;

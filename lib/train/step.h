@@ -14,6 +14,7 @@
 #ifndef TRAIN_STEP_H
 #define TRAIN_STEP_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,8 @@ struct train_set {
     size_t batch, accumulate;       // samples of a step, pieces
     size_t parts_most;              // parts at most, but for ranks; 0: TRAIN_PARTS_MOST
     struct comm *comm;              // ranks that have the parts; NULL: one
+    double select;                  // share of the samples that are read and not trained on
+    size_t select_blocks;           // in which the others are chosen (train/choose.h)
     bool held_out;                  // a second stream of batches, on the host
     size_t aside;                   // bytes on the device for what is no part of a step
     struct memory_limit memory;     // of the host, for this rank; by "": to be read (runs/fit.h)
@@ -74,6 +77,7 @@ struct train_batch {
     const float *others[LOSS_TEACHERS_MAX - 1][2]; // [n, dim_of[1 + i]]: rows of other teachers
 };
 
+struct train_choose;
 struct train_core {
     struct dev *d;
     struct train_set set;
@@ -101,6 +105,7 @@ struct train_core {
     uint8_t *ahead;                       // device [batch, size, size, 3]: the next pictures; NULL
                                           // where they cannot overlap
     bool has_ahead;
+    struct train_choose *choose; // with set.select; owned
 };
 
 // Whether a tower (enum clip_tower_id) runs in a step: with losses.towers only the one that is
@@ -109,6 +114,12 @@ static inline bool train_has_tower(const struct train_set *s, int tower)
 {
     enum loss_towers only = s->losses.towers;
     return !only || (only == LOSS_IMAGE_TOWER) == (tower == CLIP_VISION);
+}
+
+// Samples that are read for a step.
+static inline size_t train_reads(const struct train_set *s)
+{
+    return s->select > 0 ? (size_t)ceil((double)s->batch / (1 - s->select) - 1e-9) : s->batch;
 }
 
 // Parts of a step: the largest power of two that divides the pieces, where these are of one size,
@@ -168,5 +179,9 @@ int train_core_step(struct train_core *c, const struct train_batch *b, double *l
 int train_core_begin(struct train_core *c, const struct train_batch *b, struct err *e);
 void train_core_ahead(struct train_core *c, const struct train_batch *next);
 int train_core_end(struct train_core *c, double *loss, double *norm, struct err *e);
+
+// -- inside (choose.c): rows [at, at + n) of b through one tower, to z, device [n, dim].
+int train_core_forward(struct train_core *c, const struct train_batch *b, int tower, size_t at,
+                       size_t n, float *z, struct err *e);
 
 #endif
