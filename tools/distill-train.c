@@ -36,7 +36,9 @@ int main(int argc, char **argv)
     o.command = o.data.n ? o.data.items[o.data.n - 1] : NULL;
     if (common.n_operands)
         o.path = common.operands[0];
-    if (train_plan_init(&plan, &o, &e)) {
+    if ((common.n_operands && o.data.n
+             ? err_set(&e, "SAMPLES '%s' and --data: give one of them", o.path)
+             : train_plan_init(&plan, &o, &e))) {
         log_error(&log, "%s; try --help", e.text);
         cli_release(&cli, &common);
         return CLI_WRONG_USAGE;

@@ -236,6 +236,9 @@ static int check_mixed(const struct train_plan *p, struct err *e)
     bool parts = false;
     for (size_t i = 0; i < p->mix.n; i++) {
         const char *name = p->mix.set[i].name;
+        if (o->val_data && !strcmp(name, WATCH_HELD_OUT))
+            return err_set(e, "--data: a set is called '%s', as the samples of --val-data are",
+                           name);
         bool used[N_NUMBERS] = {false};
         char **words = train_words(p->mix.set[i].command, value, used, e);
         if (!words)

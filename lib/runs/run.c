@@ -209,6 +209,13 @@ static int next_turn(struct train_run *r, struct run_turn *t, struct err *e)
     return !ended;
 }
 
+static void end_profile(struct train_run *r)
+{
+    dev_profile_end(&r->dev);
+    if (train_run_first(r))
+        train_profile_say(r->profile, r->state.step - r->profiled, r->log);
+}
+
 // --profile: of the steps behind the first, in which memory is allocated and pages are touched.
 static int profile(struct train_run *r, struct err *e)
 {
@@ -222,11 +229,24 @@ static int profile(struct train_run *r, struct err *e)
         dev_profile_begin(&r->dev, r->profile);
         r->profiled = step;
     } else if (r->dev.profile && step >= r->profiled + steps) {
-        dev_profile_end(&r->dev);
-        if (train_run_first(r))
-            train_profile_say(r->profile, step - r->profiled, r->log);
+        end_profile(r);
     }
     return 0;
+}
+
+// A run that has ended within the steps of --profile tells of those that it had.
+static void short_profile(struct train_run *r)
+{
+    uint64_t had = r->profile ? r->state.step - r->profiled : 0;
+    if (!r->plan->o->profile || (r->profile && !r->dev.profile))
+        return;
+    if (train_run_first(r))
+        log_warn(r->log,
+                 "--profile %" PRIu64 ": the run has ended after %" PRIu64
+                 " steps behind its first",
+                 r->plan->o->profile, had);
+    if (had)
+        end_profile(r);
 }
 
 // 0 done, 1 stopped by a signal, -1.
@@ -246,6 +266,7 @@ static int train(struct train_run *r, struct err *e)
             (r->state.step < n && save_when_due(r, e)))
             return -1;
     }
+    short_profile(r);
     return 0;
 }
 
@@ -367,6 +388,13 @@ static int finish(struct train_run *r, struct err *e)
 }
 
 // Refuses what can be refused without the folder, then makes the plan.
+// What is looked for beside the student would be missed first.
+static int check_student(const struct train_options *o, struct err *e)
+{
+    return o->student && access(o->student, R_OK) ? err_errno(e, "cannot open '%s'", o->student)
+                                                  : 0;
+}
+
 static int dry_run(struct train_run *r, struct err *e)
 {
     const struct train_options *o = r->plan->o;
@@ -383,7 +411,7 @@ int train_run_all(struct train_run *r, const struct train_plan *plan, struct com
     r->set.comm = comm;
     if (plan->o->dry_run)
         return train_run_first(r) ? dry_run(r, e) : 0;
-    if (train_begin(r, e)) {
+    if (check_student(plan->o, e) || train_begin(r, e)) {
         if (!signals_stop_wanted())
             return -1;
         say_stopped(r);

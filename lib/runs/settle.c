@@ -246,11 +246,29 @@ static int settle_dropout(const struct train_options *o, const struct clip_confi
     return 0;
 }
 
+// Options of the clusters in a run without: several students may have them in common, so this is
+// no wrong usage.
+static void say_unused(const struct train_options *o, int needs, struct log *log)
+{
+    const struct {
+        const char *name;
+        bool given;
+    } of[] = {{"margin", o->margin > 0},
+              {"filter", o->filter < 1},
+              {"sample-rate", o->sample_rate > 0},
+              {"cluster-warmup", o->cluster_warmup > 0},
+              {"freeze-centroids", o->freeze_centroids}};
+    for (size_t i = 0; i < sizeof of / sizeof *of && !(needs & LOSS_CLUSTERS); i++)
+        if (of[i].given)
+            log_warn(log, "--%s has no effect: no term of --loss has clusters", of[i].name);
+}
+
 int train_settle_core(const struct train_plan *p, const struct clip_config *cfg, const cJSON *was,
                       struct train_set *s, struct dev *d, struct log *log, struct err *e)
 {
     char memory[TRAIN_FIT_TEXT];
     size_t dim = (size_t)cfg->embed_dim;
+    say_unused(p->o, p->needs, log);
     if (train_groups_check(cfg, s, e) || settle_dropout(p->o, cfg, s, log, e))
         return -1;
     train_plan_clusters(p->o, s->k, &s->cluster);

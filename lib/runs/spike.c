@@ -22,6 +22,9 @@ int train_spike_check(const struct train_options *o, struct err *e)
     if (o->spike > 0 && o->spike <= 1)
         return err_set(e, "--spike %g: a loss is above its mean half of the time; give more than 1",
                        o->spike);
+    if (o->on_spike == SPIKE_REWIND && !strcmp(o->every, "0") && !o->keep_every && !o->keep_best)
+        return err_set(
+            e, "--on-spike rewind goes back to a checkpoint, and --checkpoint-every 0 saves none");
     if (o->skip_bad && o->on_spike_given && o->on_spike != SPIKE_SKIP)
         return err_set(e, "--skip-bad-steps skips, --on-spike says otherwise: give one of them");
     return 0;

@@ -155,7 +155,7 @@ for (["$mix $teacher", 'give the length by --steps'], ["--data 'A=1:cat A.sample
     ["--data 'cat A.samples' --data 'B=1:cat B.samples' --steps 2", "'cat A.samples': of several sets each is NAME=WEIGHT:CMD"],
     ["--data 'A=1:cat A.samples' --data 'A=2:cat B.samples' --steps 2", "two sets are called 'A'"], ["--data 'A=0:cat A.samples' --steps 2", 'its weight is not above 0'],
     ["--data 'A=1:' --steps 2", "'A' has no command"], ["--data 'A=1:x {part}' --data 'B=1:x' --steps 2", "--data 'B': {part} is in the commands of some sets only"],
-    ["--data 'A=1:x {parts}' --steps 2", "--data 'A': {parts} without {part}"], ["--data 'A=1:x {view}' --steps 2", "--data 'A': {view} needs --views"],
+    ["--data 'val=1:x' --val-data 'cat v.samples' --steps 2", "a set is called 'val', as the samples of --val-data are"], ["--data 'A=1:x {parts}' --steps 2", "--data 'A': {parts} without {part}"], ["--data 'A=1:x {view}' --steps 2", "--data 'A': {view} needs --views"],
     ["--data 'A=1:x' --steps 2 --views 2", "--data 'A' needs {view}"], ["--data 'A=1:x \"' --steps 2", "--data 'A': "]) {
     is(run("$train --loss clip $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
     like($said, qr/\Q$_->[1]/, '... says why') or diag $said;

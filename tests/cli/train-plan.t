@@ -231,6 +231,12 @@ is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --l
 like($said, qr/gone/, '... are named');
 is(run("$train $teacher --dry-run --teacher $data/models/tiny --steps 5"), 1, 'another teacher');
 like($said, qr/20.*models\/tiny/, '... is refused');
+is(run("$bin/distill-train --student none.json --loss clip --steps 5 -o no --data 'cat nothing'"), 1, 'a student that is not there');
+like($said, qr/cannot open 'none\.json': No such file/, '... is named, and not its tokenizer') or diag $said;
+is(run("$bin/distill-train --student fresh.json --tokenizer $vocab --loss clip --steps 5 -o no --data 'cat nothing' nothing.samples"), 2, 'samples twice');
+like($said, qr/SAMPLES 'nothing\.samples' and --data: give one of them/, '... are refused');
+is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --loss clip --steps 5 --margin 0.3 --filter 0.9 --sample-rate 0.5 --cluster-warmup 3 --freeze-centroids"), 0, 'options of clusters without clusters') or diag $said;
+is(join(' ', $said =~ /warning: --([a-z-]+) has no effect: no term of --loss has clusters/g), 'margin filter sample-rate cluster-warmup freeze-centroids', '... are told of');
 SKIP: {
     skip 'root may write everywhere', 1 if !$>;
     is(run("$bin/distill-train --dry-run --student fresh.json --tokenizer $vocab --loss clip --steps 5 -o /proc/x"), 1, 'a folder that cannot be made');

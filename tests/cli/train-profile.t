@@ -30,5 +30,8 @@ for my $more ('', '--accumulate 2 --recompute') {
 is(run("$train --profile 5 --overwrite -o profiled"), 0, 'profiled') or diag $said;
 ok(slurp('profiled/open_clip_model.safetensors') eq slurp('plain/open_clip_model.safetensors'), '... the same bytes');
 is(run("$train --profile 50 --overwrite -o profiled"), 0, 'more steps than there are') or diag $said;
+like($said, qr/warning: --profile 50: the run has ended after 7 steps behind its first\n.*profile of 7 steps: /, '... says so, and tells of those that there are') or diag $said;
+is(run("$train --profile 50 --steps 1 --overwrite -o profiled"), 0, 'none to profile') or diag $said;
+like($said, qr/--profile 50: the run has ended after 0 steps/, '... says so');
 is(run("$train --profile 0 -o wrong"), 2, 'none');
 done_testing();

@@ -92,7 +92,7 @@ spew('go', '');
 is(run("$train $rewind -o parts --resume"), 0, '... killed, gone on') or diag $said;
 ok(made('parts') eq made('back'), '... the same bytes');
 is(decided('parts'), decided('back'), '... the same log');
-is(run("$train --checkpoint-every 0 --spike $times --on-spike rewind -o none"), 1, 'no checkpoint to go back to');
+is(run("$train --checkpoint-every 1000 --spike $times --on-spike rewind -o none"), 1, 'no checkpoint to go back to');
 like($said, qr/there is no checkpoint to rewind to/, '... is told');
 
 # ---- not finite
@@ -112,7 +112,8 @@ cmp_ok(max(map { $_->{logit_scale} } log_lines('plain/log.jsonl')), '>', log 12,
 is(run("$train --scale-max 100 -o default"), 0, 'the default') or diag $said;
 ok(model('default') eq model('plain'), '... is 100');
 
-for (['--spike 1', 'give more than 1'], ['--spike x', 'spike'], ['--on-spike wait', 'on-spike'], ['--skip-bad-steps --on-spike rewind', 'give one of them'], ['--scale-max 0.5', 'scale-max']) {
+for (['--spike 1', 'give more than 1'], ['--spike x', 'spike'], ['--on-spike wait', 'on-spike'], ['--skip-bad-steps --on-spike rewind', 'give one of them'], ['--scale-max 0.5', 'scale-max'],
+    ['--on-spike rewind --checkpoint-every 0', '--checkpoint-every 0 saves none']) {
     is(run("$train $_->[0] -o wrong"), 2, "wrong usage: $_->[0]");
     like($said, qr/\Q$_->[1]/, '... says why');
 }
