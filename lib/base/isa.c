@@ -123,6 +123,12 @@ void isa_describe(char *text, size_t size)
 // There when the program has OpenBLAS.
 extern char *openblas_get_corename(void) __attribute__((weak));
 
+bool isa_blas_avx512(void)
+{
+    const char *core = openblas_get_corename ? openblas_get_corename() : "";
+    return isa_has(ISA_AVX512) && (!strcmp(core, "SkylakeX") || !strcmp(core, "Cooperlake"));
+}
+
 // The kernels OpenBLAS is to be told to take; NULL: it chose well. A processor newer than the
 // library is unknown to it and gets the oldest ones, at a tenth of the speed.
 static const char *other_kernels(void)

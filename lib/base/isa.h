@@ -33,6 +33,9 @@ void isa_describe(char *text, size_t size);
 // 0, or -1 when CLIP_CID_ISA is none of the levels (which isa_has takes for not set).
 int isa_check(struct err *e);
 
+// Whether OpenBLAS took its kernels for AVX-512: OPENBLAS_CORETYPE may name others.
+bool isa_blas_avx512(void);
+
 // The first thing of a main. OpenBLAS chooses its kernels before main runs, by OPENBLAS_CORETYPE:
 // where CLIP_CID_ISA lowers the level, or the library does not know the processor, and that
 // variable is not set, this sets it and starts the program again with the same argv. 0, or -1 when

@@ -187,6 +187,8 @@ int main(void)
     products(&one, &many, 64, 64, 20);
     products(&one, &many, 301, 530, 77);
     products(&one, &many, 256, 768, 200);
+    products(&one, &many, 900, 1700, 333);
+    products(&one, &many, 2310, 770, 61);
     dev_close(&one);
     dev_close(&many);
     return tap_done();

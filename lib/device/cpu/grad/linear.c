@@ -7,6 +7,7 @@
 #include "device/cpu/simd.h"
 #include "device/cpu/vec.h"
 #include "device/cpu/cpu.h"
+#include "base/isa.h"
 #include "base/mem.h"
 
 struct dx {
@@ -56,6 +57,8 @@ enum { DB_COLS = 256 };
 enum {
     TILE_M = 192,
     TILE_N = 384,
+    DOUBLINGS = 5, // of a tile, where its size is free
+    PACK = 50,     // time to pack a value, in multiply-additions
     RUN = 1024,
     RUN_STEP = 128,
     TURN = 64,
@@ -65,22 +68,51 @@ enum {
 
 struct dw {
     struct dev *d;
-    size_t rows, m, n, lda, ldb, col_tiles;
+    size_t rows, m, n, lda, ldb;
+    size_t tile_m, tile_n, col_tiles;
     const void *a, *b; // act [rows, m], [rows, n]
     float *dw;         // [m, n]
     uint16_t *turned;  // [m, run]
     size_t row0, run, live;
 };
 
+// OpenBLAS packs both sides of each tile anew, so large ones are faster, but few leave threads
+// without work. Its kernels for AVX-512 give a value the same bits in a tile of any size from
+// TILE_M x TILE_N on (unit/base/isa-test), the others do not: there every tile is the smallest.
+static void choose_tile(struct dw *j)
+{
+    size_t threads = (size_t)j->d->threads, least = SIZE_MAX;
+    int doublings = isa_blas_avx512() ? DOUBLINGS : 1;
+    for (int dm = 0; dm < doublings; dm++)
+        for (int dn = 0; dn < doublings; dn++) {
+            size_t m = size_min((size_t)TILE_M << dm, j->m),
+                   n = size_min((size_t)TILE_N << dn, j->n);
+            size_t tiles = blocks_of(j->m, m) * blocks_of(j->n, n);
+            size_t time = blocks_of(tiles, threads) * (m * n + PACK * (m + n));
+            if (time >= least)
+                continue;
+            least = time;
+            j->tile_m = m;
+            j->tile_n = n;
+        }
+    j->col_tiles = blocks_of(j->n, j->tile_n);
+}
+
 static void dw_tile(void *ctx, size_t i, int worker)
 {
     (void)worker;
     const struct dw *j = ctx;
-    size_t r0 = i / j->col_tiles * TILE_M, c0 = i % j->col_tiles * TILE_N;
-    size_t m = size_min(TILE_M, j->m - r0), n = size_min(TILE_N, j->n - c0);
+    size_t r0 = i / j->col_tiles * j->tile_m, c0 = i % j->col_tiles * j->tile_n;
+    size_t m = size_min(j->tile_m, j->m - r0), n = size_min(j->tile_n, j->n - c0);
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)j->rows, 1,
                 (const float *)j->a + r0, (int)j->lda, (const float *)j->b + c0, (int)j->ldb, 1,
                 j->dw + r0 * j->n + c0, (int)j->n);
+}
+
+static void dw_f32(struct dw *j)
+{
+    choose_tile(j);
+    pool_for(cpu_of(j->d)->pool, blocks_of(j->m, j->tile_m) * j->col_tiles, dw_tile, j);
 }
 
 typedef uint16_t turn_row __attribute__((vector_size(16)));
@@ -211,11 +243,10 @@ void cpu_linear_dw(struct dev *d, size_t rows, const void *dy, const void *x, si
                         .a = x,
                         .b = dy,
                         .dw = dw};
-    j.col_tiles = blocks_of(j.n, TILE_N);
     if (d->act == DEV_BF16)
         dw_bf16(&j);
     else
-        pool_for(cpu_of(d)->pool, blocks_of(j.m, TILE_M) * j.col_tiles, dw_tile, &j);
+        dw_f32(&j);
     struct db b = {d, rows, w->out, dy, db};
     if (db)
         cpu_for_runs(d, w->out, DB_COLS, db_block, &b);
