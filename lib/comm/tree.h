@@ -21,14 +21,20 @@ void *comm_tree_local(void *const *part, size_t n, size_t items, comm_join_fn *j
 // up. room: comm_tree_room bytes. Gives and takes (size - 1) / size of x. 0 or -1.
 int comm_tree_scatter(struct comm *c, const char *what, void *x, size_t items, size_t bytes,
                       comm_join_fn *join, void *ctx, void *room, struct err *e);
-// The same, and the result gathered: all of x on all ranks.
+// The same, with cut[size + 1] in place of shares: rank r's are items [cut[r], cut[r + 1]).
+int comm_tree_scatter_at(struct comm *c, const char *what, void *x, const size_t *cut, size_t bytes,
+                         comm_join_fn *join, void *ctx, void *room, struct err *e);
+// The same with equal shares, and the result gathered: all of x on all ranks.
 int comm_tree_all(struct comm *c, const char *what, void *x, size_t items, size_t bytes,
                   comm_join_fn *join, void *ctx, void *room, struct err *e);
-// Bytes of `room`; 0 with one rank.
+// Bytes of `room`; 0 with one rank. With cuts: for shares of `most` items at most.
 size_t comm_tree_room(const struct comm *c, size_t items, size_t bytes);
+size_t comm_tree_room_at(const struct comm *c, size_t most, size_t bytes);
 // Gathers the ranks' places of x, as comm_tree_scatter leaves them.
 int comm_tree_gather(struct comm *c, const char *what, void *x, size_t items, size_t bytes,
                      struct err *e);
+int comm_tree_gather_at(struct comm *c, const char *what, void *x, const size_t *cut, size_t bytes,
+                        struct err *e);
 
 // Joins: float32 sums, int64 sums.
 void comm_add_f32(void *ctx, void *x, const void *y, size_t n);

@@ -344,7 +344,12 @@ struct dev_ops {
     double (*sum)(struct dev *, size_t n, const float *x);
     // The same into *to (device), without waiting: of x * y, or of x where y is NULL.
     void (*dot_to)(struct dev *, size_t n, const float *x, const float *y, double *to);
-    // The same, added to *to.
+    // Its two halves: part[i] (device) = the sum of x * y over run i of the n values, which are of
+    // dot_run values each; *to (device) = the sum of n such parts, as dot_to adds them. So runs can
+    // be summed in several places, to the bytes of one.
+    void (*dot_runs)(struct dev *, size_t n, const float *x, const float *y, double *part);
+    void (*dot_join)(struct dev *, size_t n, const double *part, double *to);
+    // The same as dot_to, added to *to.
     void (*dot_add)(struct dev *, size_t n, const float *x, const float *y, double *to);
     // *to = sum of w[i] x[i] in float64, in order; terms of weight 0 are left out. x device, w host
     // [n], n at most DEV_WEIGH_MAX.
@@ -390,6 +395,7 @@ struct dev {
     size_t act_size;             // bytes of one
     int threads;                 // CPU
     size_t pass_rows;            // rows of a pass that fill the device; 0: the model chooses
+    size_t dot_run;              // values of a run (dot_runs)
     bool reserve;                // allocate once, for the largest batch
     int weight_copies;           // act copies that weight_view holds
     size_t own_bytes;            // device memory that it takes itself at most, for any model

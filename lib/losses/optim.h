@@ -42,6 +42,11 @@ struct optim_slot {
     float *param, *grad, *m, *v; // m and v belong to the optimiser
     bool decay;                  // weight decay applies
     double rate;                 // the learning rate is times this; 1
+    // Where ranks have a share of the vector of gradients (optim.cut): the tensor's place in it,
+    // and this rank's values of it, [first, first + count); first is a multiple of the device's
+    // dot_run. m and v are [count] then. Else all of it: first 0, count n.
+    bool dealt;
+    size_t at, first, count;
     // A tensor of rows of `cols` of which this step changes n_rows: their numbers are on the
     // device, and grad is [n_rows, cols]. rows NULL: all rows.
     size_t cols, n_rows;
@@ -62,6 +67,13 @@ struct optim {
     uint64_t step; // steps taken
     double *sums;  // device [n_sums]: squares of a tensor, or a part of one
     size_t n_sums;
+    // Ranks' shares of one vector of gradients, device [cut[ranks]], in which all tensors lie that
+    // optim_add_dealt adds: rank r has [cut[r], cut[r + 1]) of the sum and takes the step of those
+    // values alone; then the values are gathered, by way of the vector. NULL: none.
+    const size_t *cut;
+    float *vector;
+    double *runs;          // device: squares of their runs, of all ranks
+    size_t *run_cut;       // [ranks + 1]: which of them are whose
     struct dev_clip *clip; // device
     struct dev_clip found; // of the last step
 };
@@ -77,6 +89,13 @@ void optim_release(struct optim *o);
 // Adds a tensor, its moments zero. The pointer is good until the next call. NULL with e set.
 struct optim_slot *optim_add(struct optim *o, const char *name, size_t n, float *param, float *grad,
                              bool decay, struct err *e);
+// The same of a tensor at `at` of the vector, which must come before others are added; in the order
+// of their places. Without cuts it is the same as optim_add.
+struct optim_slot *optim_add_dealt(struct optim *o, const char *name, size_t at, size_t n,
+                                   float *param, bool decay, struct err *e);
+// What rank r has of a tensor that is dealt: values [*first, *first + *count).
+void optim_share(const struct optim *o, const struct optim_slot *s, size_t r, size_t *first,
+                 size_t *count);
 struct optim_slot *optim_find(const struct optim *o, const char *name);
 // Queues one step on the device, with gradients scaled down to norm `clip` if theirs is larger;
 // does not wait. If the norm or one of check[n_check] (device) is not finite, nothing changes. 0 or

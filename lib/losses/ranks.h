@@ -27,8 +27,18 @@ int ranks_gather(struct dev *d, struct comm *c, const char *what, void *all, siz
 // with `share` only in its own share of x, and the rest of x is lost. 0 or -1.
 int ranks_sum(struct dev *d, struct comm *c, const char *what, float *x, size_t n, bool share,
               struct err *e);
+// The same sums and gathers where rank r has items [cut[r], cut[r + 1]) of `bytes` each; cut[0] is
+// 0. ranks_sum_at leaves the sum there alone. 0 or -1.
+int ranks_sum_at(struct dev *d, struct comm *c, const char *what, float *x, const size_t *cut,
+                 struct err *e);
+int ranks_gather_at(struct dev *d, struct comm *c, const char *what, void *all, const size_t *cut,
+                    size_t bytes, struct err *e);
+// The most items of a rank; NULL: 0.
+size_t ranks_most(const struct comm *c, const size_t *cut);
 // Bytes that ranks_sum keeps on the device for sums of up to n values.
 size_t ranks_bytes(const struct comm *c, size_t n);
+// The same of ranks_sum_at, of `most` values a rank.
+size_t ranks_bytes_at(const struct comm *c, size_t most);
 // Frees them; before the device is closed.
 void ranks_release(struct dev *d, struct comm *c);
 

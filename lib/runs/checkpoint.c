@@ -88,6 +88,7 @@ struct state_piece {
     float *at;
     size_t n, first, whole; // values: here, before them on ranks below, of all ranks
     bool dealt;             // ranks have a share each
+    const struct optim_slot *slot;
 };
 
 static int by_name(const void *a, const void *b)
@@ -107,14 +108,32 @@ static size_t list_pieces(const struct train_core *c, struct state_piece *p)
             snprintf(p[n].name, sizeof p[n].name, "%s%s", prefix[part], s->name);
             p[n].n = p[n].whole = s->n;
             p[n].first = 0;
+            p[n].slot = s;
             if ((p[n].dealt = s->begin && ranks_size(c->set.comm) > 1)) {
                 p[n].first = c->head.k0 * c->head.dim;
                 p[n].whole = c->head.k * c->head.dim;
+            } else if (s->dealt && part != PART_AVERAGE) {
+                p[n].dealt = true;
+                p[n].first = s->first;
+                p[n].n = s->count;
             }
             n++;
         }
     qsort(p, n, sizeof *p, by_name);
     return n;
+}
+
+// The values that rank r has of a tensor that the ranks share.
+static void share_of(const struct train_core *c, const struct state_piece *p, size_t r, size_t *at,
+                     size_t *n)
+{
+    const struct cluster_head *h = &c->head;
+    if (p->slot->dealt) {
+        optim_share(&c->optim, p->slot, r, at, n);
+        return;
+    }
+    *at = cluster_head_class(h, h->own * r) * h->dim;
+    *n = cluster_head_class(h, h->own * (r + 1)) * h->dim - *at;
 }
 
 // Receives on rank 0 the next values of a tensor that the ranks share; they come from rank `from`.
@@ -137,15 +156,14 @@ static int next_share(struct train_core *c, const struct state_piece *p, int fro
 static int put_dealt(struct st_writer *w, struct train_core *c, const struct state_piece *p,
                      float *buf, struct err *e)
 {
-    const struct cluster_head *h = &c->head;
     struct err ignored;
     int rc = 0;
-    for (int r = 0; r < c->set.comm->size; r++) {
-        size_t at = cluster_head_class(h, h->own * (size_t)r) * h->dim;
-        size_t end = cluster_head_class(h, h->own * (size_t)(r + 1)) * h->dim, n;
-        for (; at < end; at += n) {
+    for (size_t r = 0; r < ranks_size(c->set.comm); r++) {
+        size_t at, n;
+        share_of(c, p, r, &at, &n);
+        for (size_t end = at + n; at < end; at += n) {
             n = end - at < CHUNK ? end - at : CHUNK;
-            if (next_share(c, p, r, at, n, buf, rc ? &ignored : e) ||
+            if (next_share(c, p, (int)r, at, n, buf, rc ? &ignored : e) ||
                 (w && !rc && st_writer_put(w, buf, n * sizeof *buf, e)))
                 rc = -1;
         }

@@ -41,8 +41,8 @@ int train_groups_slots(struct train_core *c, struct err *e)
         const struct clip_tensor *t = &c->table.t[i];
         if (clip_locked(&c->set.locks, &c->table, i))
             continue;
-        struct optim_slot *s = optim_add(&c->optim, t->name, t->numel, c->model.flat + t->offset,
-                                         c->model.grad + c->model.at[i], t->rank >= 2, e);
+        struct optim_slot *s = optim_add_dealt(&c->optim, t->name, c->model.at[i], t->numel,
+                                               c->model.flat + t->offset, t->rank >= 2, e);
         if (!s)
             return -1;
         s->rate = train_groups_rate(&c->table, i, c->set.layer_decay);

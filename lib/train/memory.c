@@ -5,6 +5,7 @@
 #include "losses/ranks.h"
 #include "train/choose.h"
 #include "train/drop.h"
+#include "train/shares.h"
 #include "train/step.h"
 
 static size_t larger(int a, int b)
@@ -56,8 +57,8 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
     memset(m, 0, sizeof *m);
     m->parameters = clip_grad_bytes(t, &s->locks, act_size, d->weight_copies);
     m->parameters += levels * clip_locks_n_grad(&s->locks, t) * sizeof(float);
-    m->optimiser =
-        (2 * clip_locks_n_trained(&s->locks, t) + (s->ema > 0 ? t->n_flat : 0)) * sizeof(float);
+    size_t share = train_share_most(t, &s->locks, ranks_size(s->comm), d->dot_run);
+    m->optimiser = (2 * share + (s->ema > 0 ? t->n_flat : 0)) * sizeof(float);
     for (int i = 0; i < 2; i++) {
         enum clip_tower_id id = (enum clip_tower_id)i;
         if (!train_has_tower(s, i))
@@ -76,8 +77,9 @@ void train_memory(const struct clip_table *t, const struct train_set *s, const s
                      2 * levels * dim * s->dim_t * sizeof(float);
     if (s->k)
         m->clusters = cluster_head_bytes(&cluster, s->k, s->dim_t, s->batch, s->n_label);
-    size_t summed = clip_locks_n_grad(&s->locks, t), clusters = s->k * s->dim_t;
-    m->own = d->own_bytes + ranks_bytes(s->comm, summed > clusters ? summed : clusters);
+    size_t summed = ranks_bytes_at(s->comm, share),
+           clusters = ranks_bytes(s->comm, s->k * s->dim_t);
+    m->own = d->own_bytes + (summed > clusters ? summed : clusters);
     if (d->reserve && s->accumulate == 1 &&
         train_has_tower(s, CLIP_VISION)) // the next step's pictures
         m->activations += piece * clip_config_picture_bytes(c);

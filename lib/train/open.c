@@ -7,11 +7,27 @@
 #include "losses/ranks.h"
 #include "train/choose.h"
 #include "train/groups.h"
+#include "train/shares.h"
 #include "train/step.h"
+
+// With ranks each steps a share of the student.
+static int deal(struct train_core *c, struct err *e)
+{
+    size_t ranks = ranks_size(c->set.comm);
+    c->optim.comm = c->set.comm;
+    c->optim.vector = c->model.grad;
+    if (ranks == 1)
+        return 0;
+    if (!(c->cut = mem_alloc(ranks + 1, sizeof *c->cut, e)))
+        return -1;
+    train_shares(&c->table, &c->set.locks, ranks, c->d->dot_run, c->cut);
+    c->optim.cut = c->cut;
+    return 0;
+}
 
 static int add_slots(struct train_core *c, struct err *e)
 {
-    if (train_groups_slots(c, e))
+    if (deal(c, e) || train_groups_slots(c, e))
         return -1;
     if (c->head.d && !c->head.set.frozen) {
         struct cluster_head *h = &c->head;
@@ -119,7 +135,6 @@ static int open_all(struct train_core *c, const struct clip_config *cfg, const f
         !(c->pick = mem_alloc(c->piece * c->keep + patches, sizeof *c->pick, e)))
         return -1;
     optim_init(&c->optim, c->d, &s->optim);
-    c->optim.comm = s->comm;
     return add_slots(c, e) || open_part_sums(c, e) || alloc_rows(c, e) ||
                    (c->d->reserve && reserve(c, e)) || open_choose(c, e)
                ? -1
@@ -204,6 +219,7 @@ void train_core_close(struct train_core *c)
     if (c->choose)
         train_choose_close(c->choose);
     free(c->choose);
+    free(c->cut);
     cluster_head_close(&c->head);
     losses_close(&c->set.losses);
     clip_grad_release(&c->model);

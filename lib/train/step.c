@@ -224,12 +224,13 @@ static int piece_back(struct train_core *c, const struct train_batch *b, size_t 
     return 0;
 }
 
+// Of the student's gradients each rank gets the sum of its own share, of the maps' all.
 static int sum_ranks(struct train_core *c, struct err *e)
 {
     struct comm *comm = c->set.comm;
     size_t map = c->project.dim * c->project.dim_t;
     dev_profile_at(c->d, "sums", -1, false);
-    if (ranks_sum(c->d, comm, "gradients", c->model.grad, c->model.n_grad, false, e))
+    if (c->cut && ranks_sum_at(c->d, comm, "gradients", c->model.grad, c->cut, e))
         return -1;
     for (int i = 0; i < 2 && c->project.d; i++)
         if (ranks_sum(c->d, comm, "gradients of maps", c->project.grad[i], map, false, e))

@@ -85,6 +85,7 @@ struct train_core {
     struct clip_grad model;
     struct clip_tape tape[2];
     struct optim optim;
+    size_t *cut; // [ranks + 1], with ranks: their shares of the gradients (train/shares.h); owned
     struct train_average average;
     size_t keep;              // patches of a picture with dropout; 0: all
     int32_t *pick;            // [piece, keep], and [patches] to draw them

@@ -232,6 +232,8 @@ static const struct dev_ops ops = {
     .dot = dev_cpu_dot,
     .sum = dev_cpu_sum,
     .dot_to = dev_cpu_dot_to,
+    .dot_runs = dev_cpu_dot_runs,
+    .dot_join = dev_cpu_dot_join,
     .dot_add = dev_cpu_dot_add,
     .weigh = dev_cpu_weigh,
     .scores = cpu_scores,
@@ -260,6 +262,7 @@ int dev_cpu_open(struct dev *d, enum dev_type act, int threads, bool emulate, st
                       .act_size = act == DEV_BF16 ? 2 : 4,
                       .threads = threads,
                       .weight_copies = 2,
+                      .dot_run = CPU_DOT_RUN,
                       .name = "cpu"};
     struct cpu *c = d->impl = mem_alloc(1, sizeof *c, e);
     if (!c)

@@ -20,6 +20,7 @@ extern "C" {
 }
 
 static constexpr int CUDA_WARP = 32, CUDA_BLOCK = 256;
+static constexpr size_t CUDA_DOT_RUN = 16384; // dev.h: dot_run
 
 // Buffers that an operation needs for itself, by what they hold.
 enum cuda_slot {
@@ -225,6 +226,8 @@ void cuda_col_sums(struct dev *, size_t rows, size_t cols, const void *x, bool x
 double cuda_dot(struct dev *, size_t, const float *, const float *);
 double cuda_sum(struct dev *, size_t, const float *);
 void cuda_dot_to(struct dev *, size_t, const float *, const float *, double *);
+void cuda_dot_runs(struct dev *, size_t, const float *, const float *, double *);
+void cuda_dot_join(struct dev *, size_t, const double *, double *);
 void cuda_dot_add(struct dev *, size_t, const float *, const float *, double *);
 void cuda_weigh(struct dev *, size_t, const double *, const double *, float *);
 // rows.cu

@@ -168,6 +168,8 @@ static const struct dev_ops ops = {
     .dot = cuda_dot,
     .sum = cuda_sum,
     .dot_to = cuda_dot_to,
+    .dot_runs = cuda_dot_runs,
+    .dot_join = cuda_dot_join,
     .dot_add = cuda_dot_add,
     .weigh = cuda_weigh,
     .scores = cuda_scores,
@@ -239,6 +241,7 @@ int dev_cuda_open(struct dev *d, const char *name, enum dev_type act, struct err
     d->reserve = true;
     d->weight_copies = act == DEV_BF16 ? 1 : 0;
     d->own_bytes = cuda_own_bytes();
+    d->dot_run = CUDA_DOT_RUN;
     d->impl = c;
     d->name = c->name;
     bool good =

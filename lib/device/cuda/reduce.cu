@@ -43,7 +43,7 @@ void cuda_gamma_bwd(struct dev *d, size_t rows, size_t cols, const float *dres, 
                   gamma_op<bf16>{cols, dres, (const bf16 *)branch}, to);
 }
 
-static constexpr size_t DOT_RUN = 16384;
+static constexpr size_t DOT_RUN = CUDA_DOT_RUN;
 
 // Block b sums its run; y may be NULL.
 __global__ void __launch_bounds__(CUDA_BLOCK)
@@ -71,6 +71,23 @@ __global__ void __launch_bounds__(CUDA_BLOCK)
 
 static constexpr size_t DOT_SHARED = CUDA_BLOCK / CUDA_WARP * sizeof(double);
 
+void cuda_dot_runs(struct dev *d, size_t n, const float *x, const float *y, double *part)
+{
+    if (n)
+        cuda_launch(d, "dot", dot_kernel, cuda_blocks(n, DOT_RUN), CUDA_BLOCK, DOT_SHARED, n, x, y,
+                    part);
+}
+
+static void join(struct dev *d, size_t n, const double *part, bool add, double *to)
+{
+    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, n, part, add, to);
+}
+
+void cuda_dot_join(struct dev *d, size_t n, const double *part, double *to)
+{
+    join(d, n, part, false, to);
+}
+
 // Into *to, or behind the partial sums: where it stands, NULL for a failure.
 static double *dot_into(struct dev *d, size_t n, const float *x, const float *y, bool add,
                         double *to)
@@ -81,8 +98,7 @@ static double *dot_into(struct dev *d, size_t n, const float *x, const float *y,
         return NULL;
     to = to ? to : part + runs;
     cuda_launch(d, "dot", dot_kernel, runs, CUDA_BLOCK, DOT_SHARED, n, x, y, part);
-    cuda_launch(d, "dot", join_kernel, 1, CUDA_BLOCK, DOT_SHARED, runs, (const double *)part, add,
-                to);
+    join(d, runs, part, add, to);
     return to;
 }
 

@@ -6,7 +6,7 @@
 #include "device/cpu/grad/grad.h"
 #include "base/mem.h"
 
-enum { BLOCK = 8192, CHUNK = 512, COLS = 64 };
+enum { BLOCK = CPU_DOT_RUN, CHUNK = 512, COLS = 64 };
 
 struct act_job {
     struct dev *d;
@@ -137,20 +137,33 @@ static void dot_block(void *ctx, size_t b)
     j->part[b] = (s[0] + s[1]) + (s[2] + s[3]);
 }
 
+void dev_cpu_dot_runs(struct dev *d, size_t n, const float *x, const float *y, double *part)
+{
+    struct line_job j = {.n = n, .x = x, .z = y, .part = part};
+    dev_par(d, blocks_of(n, BLOCK), dot_block, &j);
+}
+
+void dev_cpu_dot_join(struct dev *d, size_t n, const double *part, double *to)
+{
+    double s = 0;
+    (void)d;
+    for (size_t b = 0; b < n; b++)
+        s += part[b];
+    *to = s;
+}
+
 static double total(struct dev *d, size_t n, const float *x, const float *z)
 {
     struct err e;
     size_t n_blocks = blocks_of(n, BLOCK);
-    struct line_job j = {.n = n, .x = x, .z = z};
-    if (!(j.part = mem_alloc(n_blocks, sizeof *j.part, &e))) {
+    double s, *part = mem_alloc(n_blocks, sizeof *part, &e);
+    if (!part) {
         cpu_fail(d, &e);
         return 0;
     }
-    dev_par(d, n_blocks, dot_block, &j);
-    double s = 0;
-    for (size_t b = 0; b < n_blocks; b++)
-        s += j.part[b];
-    free(j.part);
+    dev_cpu_dot_runs(d, n, x, z, part);
+    dev_cpu_dot_join(d, n_blocks, part, &s);
+    free(part);
     return s;
 }
 

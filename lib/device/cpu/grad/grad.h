@@ -52,7 +52,10 @@ void dev_cpu_pick_dots(struct dev *d, size_t rows, size_t n, size_t dim, float s
                        const float *x, const float *y, const int32_t *index, float *out);
 double dev_cpu_dot(struct dev *d, size_t n, const float *x, const float *y);
 double dev_cpu_sum(struct dev *d, size_t n, const float *x);
+enum { CPU_DOT_RUN = 8192 }; // dev.h: dot_run
 void dev_cpu_dot_to(struct dev *d, size_t n, const float *x, const float *y, double *to);
+void dev_cpu_dot_runs(struct dev *d, size_t n, const float *x, const float *y, double *part);
+void dev_cpu_dot_join(struct dev *d, size_t n, const double *part, double *to);
 void dev_cpu_dot_add(struct dev *d, size_t n, const float *x, const float *y, double *to);
 void dev_cpu_weigh(struct dev *d, size_t n, const double *x, const double *w, float *to);
 void dev_cpu_clip(struct dev *d, size_t n, const double *squares, size_t n_check,
