@@ -94,5 +94,7 @@ cJSON *eval_result_json(struct eval_result *r, const struct eval_set *s, const c
         cJSON_Delete(o);
         return NULL;
     }
+    if (r->nearest && cJSON_AddItemToObject(o, "neighbours", r->nearest))
+        r->nearest = NULL; // o's now
     return o;
 }

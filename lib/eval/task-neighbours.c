@@ -12,16 +12,18 @@
 #include "base/mem.h"
 #include "base/path.h"
 #include "eval/work.h"
+#include "formats/json.h"
 #include "formats/npy.h"
 #include "formats/sidecar.h"
 
-enum { NEAREST = 100, SHARES = 3 };
+enum { NEAREST = 100, SHARES = 3, SHOWN = 6, EXAMPLES = 5 };
 static const size_t SHARE_AT[SHARES] = {1, 10, NEAREST};
 
 // The rows that both models have.
 struct common {
     size_t n, dim[2];
-    float *x[2]; // student, teacher: [n, dim]
+    float *x[2];  // student, teacher: [n, dim]
+    uint32_t *of; // [n]: the features' rows
 };
 
 struct best {
@@ -36,6 +38,8 @@ struct lists {
     uint8_t *mark;    // [n]
     bool compare;     // the student's turn
     double share[SHARES];
+    uint32_t *own;      // [n, SHOWN], the student's
+    struct best *order; // [n]: share at 10, or at as many as there are
 };
 
 static bool better(struct best a, struct best b)
@@ -77,7 +81,11 @@ static int on_row(void *user, size_t row, const float *scores, struct err *e)
         for (size_t i = 0; i < k; i++)
             l->mark[of[i]] = 0;
         l->share[s] += (double)hits / (double)k;
+        if (k <= 10)
+            l->order[row] = (struct best){(float)hits / (float)k, (uint32_t)row};
     }
+    for (size_t i = 0; i < SHOWN && i < l->most && l->compare; i++)
+        l->own[row * SHOWN + i] = l->top[i].row;
     return 0;
 }
 
@@ -110,7 +118,7 @@ static void keep_common(struct common *c)
             memmove(to, c->x[m] + i * c->dim[m], c->dim[m] * sizeof *to);
             make_unit(to, c->dim[m]);
         }
-        n++;
+        c->of[n++] = (uint32_t)i;
     }
     c->n = n;
 }
@@ -123,13 +131,57 @@ static double mean_cosine(const struct common *c)
     return sum / (double)c->n;
 }
 
-static int count_common(struct dev *d, const struct common *c, struct eval_result *r, struct err *e)
+static int by_score(const void *x, const void *y)
+{
+    return better(*(const struct best *)x, *(const struct best *)y) ? -1 : 1;
+}
+
+static int add_names(cJSON *o, const char *name, const struct common *c,
+                     const struct eval_features *f, const uint32_t *rows, size_t n, struct err *e)
+{
+    cJSON *list = json_add_array(o, name, e);
+    int rc = list ? 0 : -1;
+    for (size_t i = 0; i < n && !rc; i++) {
+        cJSON *item = cJSON_CreateString(f->names[c->of[rows[i]]]);
+        rc = item && cJSON_AddItemToArray(list, item) ? 0 : err_set(e, "out of memory");
+    }
+    return rc;
+}
+
+// Some pictures with their nearest by both models: those at the ends and quarters of the order by
+// what the two have in common, which says nothing better or worse than there is.
+static int add_examples(struct lists *l, const struct common *c, const struct eval_features *f,
+                        struct eval_result *r, struct err *e)
+{
+    size_t shown = l->most < SHOWN ? l->most : SHOWN, last = c->n;
+    if (!(r->nearest = cJSON_CreateArray()))
+        return err_set(e, "out of memory");
+    qsort(l->order, c->n, sizeof *l->order, by_score);
+    for (size_t k = 0; k < EXAMPLES; k++) {
+        size_t at = k * (c->n - 1) / (EXAMPLES - 1), row = l->order[at].row;
+        cJSON *o = at == last ? NULL : json_add_object(r->nearest, NULL, e);
+        if (at == last)
+            continue;
+        last = at;
+        if (!o || json_add_string(o, "of", f->names[c->of[row]], e) ||
+            json_add_double(o, "common", (double)l->order[at].score, e) ||
+            add_names(o, "teacher", c, f, l->of + row * l->most, shown, e) ||
+            add_names(o, "student", c, f, l->own + row * SHOWN, shown, e))
+            return -1;
+    }
+    return 0;
+}
+
+static int count_common(struct dev *d, const struct common *c, const struct eval_features *f,
+                        struct eval_result *r, struct err *e)
 {
     struct lists l = {.n = c->n, .most = c->n - 1 < NEAREST ? c->n - 1 : NEAREST};
     l.of = mem_alloc(c->n * l.most, sizeof *l.of, e);
     l.top = l.of ? mem_alloc(l.most, sizeof *l.top, e) : NULL;
     l.mark = l.top ? mem_alloc(c->n, 1, e) : NULL;
-    int rc = l.mark ? 0 : -1;
+    l.own = l.mark ? mem_alloc(c->n * SHOWN, sizeof *l.own, e) : NULL;
+    l.order = l.own ? mem_alloc(c->n, sizeof *l.order, e) : NULL;
+    int rc = l.order ? 0 : -1;
     for (int m = 1; m >= 0 && !rc; m--) { // the teacher first
         l.compare = m == 0;
         rc = eval_scores(d, c->x[m], c->n, c->x[m], c->n, c->dim[m], 1, on_row, &l, e);
@@ -139,9 +191,12 @@ static int count_common(struct dev *d, const struct common *c, struct eval_resul
         snprintf(name, sizeof name, "neighbours@%zu", SHARE_AT[s]);
         eval_add_figure(r, name, l.share[s] / (double)c->n);
     }
+    rc = rc ? rc : add_examples(&l, c, f, r, e);
     free(l.of);
     free(l.top);
     free(l.mark);
+    free(l.own);
+    free(l.order);
     return rc;
 }
 
@@ -202,14 +257,18 @@ int eval_neighbours(const struct eval_model *m, const struct eval_features *f, f
     struct common c = {.n = f->n, .dim = {f->dim, dim}, .x = {NULL, rows}};
     if (n != f->n)
         return err_set(e, "the teacher's files have %zu rows, the split %zu pictures", n, f->n);
-    if (!(c.x[0] = mem_alloc(f->n * f->dim, sizeof **c.x, e)))
-        return -1;
-    memcpy(c.x[0], f->x, f->n * f->dim * sizeof **c.x);
-    keep_common(&c);
-    int rc = c.n > 1 ? count_common(m->clip->dev, &c, r, e) : 0;
+    c.x[0] = mem_alloc(f->n * f->dim, sizeof **c.x, e);
+    c.of = c.x[0] ? mem_alloc(f->n, sizeof *c.of, e) : NULL;
+    int rc = c.of ? 0 : -1;
+    if (!rc) {
+        memcpy(c.x[0], f->x, f->n * f->dim * sizeof **c.x);
+        keep_common(&c);
+        rc = c.n > 1 ? count_common(m->clip->dev, &c, f, r, e) : 0;
+    }
     if (!rc && c.n && c.dim[0] == c.dim[1])
         eval_add_figure(r, "mean_cosine", mean_cosine(&c));
     free(c.x[0]);
+    free(c.of);
     return rc;
 }
 
@@ -222,11 +281,6 @@ struct instance {
     double precision;
     struct recall_metrics recall;
 };
-
-static int by_score(const void *x, const void *y)
-{
-    return better(*(const struct best *)x, *(const struct best *)y) ? -1 : 1;
-}
 
 double eval_average_precision(const bool *positive, size_t n)
 {

@@ -11,6 +11,7 @@ void eval_result_release(struct eval_result *r)
 {
     class_metrics_release(&r->of);
     free(r->top);
+    cJSON_Delete(r->nearest);
     *r = (struct eval_result){0};
 }
 

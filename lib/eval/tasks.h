@@ -30,6 +30,7 @@ struct eval_result {
     size_t captions;         // of retrieval
     struct class_metrics of; // classification only: confusions
     struct metric_top *top;  // classification: [n] predictions; owned
+    cJSON *nearest;          // eval_neighbours: examples; owned
     double probe_c;          // of the linear probe
     int probe_iterations;
     bool probe_converged;
@@ -57,8 +58,9 @@ int eval_linear_probe(const struct eval_model *m, const struct eval_set *s,
 int eval_teacher_rows(const struct eval_set *s, const char *split, const char *dir, float **rows,
                       size_t *n, size_t *dim, struct err *e);
 // Adds to r "neighbours@1", "@10" and "@100", shares of the teacher's nearest pictures that are the
-// model's too, as far as there are so many, and "mean_cosine" where the widths agree. `rows` are
-// used up. Rows of zeros on either side are left out. 0 or -1.
+// model's too, as far as there are so many, and "mean_cosine" where the widths agree; and examples,
+// {"of", "common", "teacher": [...], "student": [...]} with the names of pictures ("0.tar/KEY").
+// `rows` are used up. Rows of zeros on either side are left out. 0 or -1.
 int eval_neighbours(const struct eval_model *m, const struct eval_features *f, float *rows,
                     size_t n, size_t dim, struct eval_result *r, struct err *e);
 // Instance retrieval: each picture asks for the others of its group (the set's class numbers): mAP

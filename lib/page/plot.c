@@ -2,9 +2,12 @@
 #include "page/plot.h"
 
 #include <math.h>
+#include <stdio.h>
 
 enum { WIDTH = 760, HEIGHT = 260, LEFT = 60, BOTTOM = 28, TOP = 10, RIGHT = 130, MARGIN = 14 };
 enum { POINTS_MAX = 400, TICKS_MAX = 40, LINE = 22 };
+enum { WIDE = 500 };          // wider than a phone: the style makes its letters larger there
+enum { GAP = 12, DIGIT = 7 }; // pixels before an axis' name; at most, of a digit
 
 struct axis {
     double low, high; // of the values; of their logarithms with `log`
@@ -78,8 +81,8 @@ static size_t ticks(const struct axis *a, int most, double least, double *v)
 
 static void begin(struct html *h, const struct plot *p, int width, int height)
 {
-    html_put(h, "<svg role='img' viewBox='0 0 %d %d' width='%d' height='%d'><title>", width, height,
-             width, height);
+    html_put(h, "<svg role='img'%s viewBox='0 0 %d %d' width='%d' height='%d'><title>",
+             width > WIDE ? " class='wide'" : "", width, height, width, height);
     html_text(h, p->title);
     html_raw(h, "</title>");
 }
@@ -106,10 +109,26 @@ static void put_y(struct html *h, const struct axis *y, double left, double righ
     }
 }
 
+static size_t x_ticks(const struct axis *x, const struct plot *p, double *v)
+{
+    return ticks(x, width_of(p) > 500 ? 6 : 3, p->whole_x ? 1 : 0, v);
+}
+
+// The axis' name, behind the last number: that stands on its tick and may reach over the end.
+static void put_x_name(struct html *h, const struct axis *x, const struct plot *p, int bottom)
+{
+    double v[TICKS_MAX], left = x->to + GAP;
+    size_t n = x_ticks(x, p, v);
+    int digits = n ? snprintf(NULL, 0, "%.6g", v[n - 1]) : 0;
+    if (n)
+        left = fmax(left, at(x, v[n - 1]) + digits * DIGIT / 2.0 + GAP);
+    html_put(h, "<text x='%.0f' y='%d'>%s</text>", left, bottom - 10, p->x_name);
+}
+
 static void put_x(struct html *h, const struct axis *x, const struct plot *p, int bottom)
 {
     double v[TICKS_MAX];
-    size_t n = ticks(x, width_of(p) > 500 ? 6 : 3, p->whole_x ? 1 : 0, v);
+    size_t n = x_ticks(x, p, v);
     for (size_t i = 0; i < n; i++)
         html_put(h, "<text x='%.1f' y='%d' class='x'>%.6g</text>", at(x, v[i]), bottom - 10, v[i]);
 }
@@ -177,7 +196,7 @@ void plot_curves(struct html *h, const struct plot *p, const struct plot_series 
         return;
     put_axes(h, p, &x, &y, width, height, right);
     if (n_series > 1)
-        html_put(h, "<text x='%.0f' y='%d'>%s</text>", x.to + 12, height - 10, p->x_name);
+        put_x_name(h, &x, p, height);
     for (size_t k = 0; k < n_series; k++)
         curve(h, &s[k], k, &x, &y);
     if (n_series > 1)
@@ -201,7 +220,7 @@ void plot_bars(struct html *h, const struct plot *p, const double *edge, const d
     if (!n || !settle(&x, p->log_x ? 0 : PLOT_DECADES) || !settle(&y, INFINITY))
         return;
     put_axes(h, p, &x, &y, w, t, RIGHT);
-    html_put(h, "<text x='%.0f' y='%d'>%s</text>", x.to + 12, t - 10, p->x_name);
+    put_x_name(h, &x, p, t);
     for (size_t i = 0; i < n; i++) {
         double left = at(&x, edge[i]), right = at(&x, edge[i + 1]), top = at(&y, height[i]);
         if (height[i] > 0)
@@ -235,7 +254,7 @@ void plot_spans(struct html *h, const struct plot *p, const struct plot_span *s,
     x.to = width - 60;
     begin(h, p, width, height);
     put_x(h, &x, p, height);
-    html_put(h, "<text x='%.0f' y='%d'>%s</text>", x.to + 12, height - 10, p->x_name);
+    put_x_name(h, &x, p, height);
     if (isfinite(chance))
         html_put(h, "<line class='mark' x1='%.1f' x2='%.1f' y1='%d' y2='%d'/>", at(&x, chance),
                  at(&x, chance), TOP, height - BOTTOM);

@@ -185,7 +185,7 @@ static int put_options(struct html *h, const char *path, struct err *e)
     const char *between = "<br>trained with ";
     cJSON_ArrayForEach(v, options)
     {
-        if (cJSON_IsString(v) && digest_is_hex(v->valuestring))
+        if (cJSON_IsString(v) && (!*v->valuestring || digest_is_hex(v->valuestring)))
             continue;
         html_raw(h, between);
         between = ", ";

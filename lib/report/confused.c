@@ -11,7 +11,7 @@
 #include "report/parts.h"
 #include "system/lines.h"
 
-enum { EACH = 4, LOOK = 5000, TEXT = 8000 }; // pictures of a class; samples looked at
+enum { EACH = 4, LOOK = 5000 }; // pictures of a class; samples looked at
 
 struct confused {
     long class[2]; // numbers of the classes
@@ -20,27 +20,6 @@ struct confused {
     struct page_pick pick[2][EACH];
     struct thumb thumb;
 };
-
-// The folder of a set among the words of WORK/params/eval. False: it is not there.
-static bool find_folder(char folder[PATH_BYTES], const char *work, const char *dataset)
-{
-    char path[PATH_BYTES], text[TEXT];
-    struct err ignored;
-    FILE *f = path_format(path, &ignored, "%s/params/eval", work) ? NULL : fopen(path, "rb");
-    size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-    text[n] = '\0';
-    if (f)
-        fclose(f);
-    char *rest = NULL;
-    for (char *word = strtok_r(text, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) {
-        for (size_t k = strlen(word); k > 1 && word[k - 1] == '/'; k--)
-            word[k - 1] = '\0';
-        if (!strcmp(path_base(word), dataset) &&
-            !path_format(path, &ignored, "%s/classnames.txt", word) && !access(path, R_OK))
-            return path_format(folder, &ignored, "%s", word) == 0;
-    }
-    return false;
-}
 
 // The places of the two names among the classes. False: one is not among them.
 static bool find_classes(struct confused *t, const char *folder, const char *const names[2])
@@ -108,7 +87,7 @@ int report_put_confused(struct html *h, const char *work, const char *dataset, c
     char folder[PATH_BYTES], path[PATH_BYTES];
     const char *const names[2] = {label, predicted};
     struct confused t = {.seen = 0};
-    if (!find_folder(folder, work, dataset) || !find_classes(&t, folder, names))
+    if (!report_eval_folder(folder, work, dataset) || !find_classes(&t, folder, names))
         return 0;
     int rc = 0;
     for (unsigned i = 0; rc == 0 && !enough(&t); i++) {

@@ -285,6 +285,8 @@ int report_put_evaluation(struct html *h, const char *const *works, const char *
         }
         for (size_t i = 0; i < r.n && n_works == 1 && rc == 0; i++)
             rc = put_confusions(h, works[0], &r.result[i], e);
+        for (size_t i = 0; i < r.n && n_works == 1 && rc == 0; i++)
+            rc = report_put_near(h, works[0], r.result[i].model, r.result[i].line, e);
     }
     results_free(&r);
     return rc ? rc : put_floors(h, works[0], e);

@@ -172,6 +172,7 @@ int report_put_clusters(struct html *h, const char *work, const char *shards,
     if (rc == 0 && p.n) {
         html_raw(h, "<h2 id='clusters'>Clusters</h2>\n");
         put_sizes(h, &p);
+        rc = report_put_purity(h, work, shards, names, e);
         html_raw(h, "<h3>Some of them, from the largest to the smallest</h3>\n<p>The pictures "
                     "nearest to the centroid.</p>\n");
         put_sets(h, "in a cluster", names, &p);

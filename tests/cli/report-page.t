@@ -18,6 +18,12 @@ mkdir "$dir/stage" or die;
 spew("$dir/stage/a<i>.jpg", 'no picture');
 spew("$dir/stage/a<i>.txt", 'a caption');
 system("cp tests/data/images/palette.png $dir/stage/b.png") == 0 or die;
+# Two with a class.
+for my $k ('c', 'd') {
+    system("cp tests/data/images/palette.png $dir/stage/$k.png") == 0 or die;
+    spew("$dir/stage/$k.txt", "class $k");
+    spew("$dir/stage/$k.json", qq({"category": "$k"}));
+}
 tar_folder("$dir/stage", "$dir/shards/00002.tar");
 make_eval_set("$dir/eval/wds_things");
 make_teacher("$dir/teacher");
@@ -31,6 +37,7 @@ K := 3
 BALANCE := --remove 0.2
 TRAIN := --steps 4 --batch 4
 EVAL_SETS := $dir/eval/wds_things
+NEIGHBOURS := yes
 T_big := 1
 MEM := 512M
 EOC
@@ -48,6 +55,19 @@ like($section{samples}, qr/<h3>bad-image<\/h3>.*?<figure>.*?00002 a&lt;i&gt;/s, 
 like($section{samples}, qr/<h3>no-caption<\/h3>.*?<img alt='[^']*' src='data:image\/jpeg/s, 'lost: one without a caption, with its picture') or diag $section{samples} =~ s/base64,[^']*//gr;
 like($section{balance}, qr/usable rows stay.*Share kept.*<svg.*<svg.*rows in a group.*The largest groups.*<img class='stays'/s, 'balance: curves, sizes, groups and what stays');
 like($section{clusters}, qr/by their size.*<svg.*nearest to the centroid.*<img/s, 'clusters: sizes and a wall');
+like($section{clusters}, qr/Purity: of 2 samples of this run with a class \(category, 2 of them\), 50\.0&nbsp;% .* by chance it would be 50\.0&nbsp;%/, '... purity against the classes of samples: two of one cluster') or diag $section{clusters} =~ s/base64,[^']*//gr;
+# Of the evaluation set, by the teacher's rows: the same from labels that kmeans-cluster gives them.
+mkdir "$dir/by-hand" or die;
+is(system("$bin/kmeans-cluster -q --assign $dir/w/test/centroids.npy --labels-dir $dir/by-hand $dir/w/test/eval/rows/wds_things/0.npy"), 0, 'labels of the evaluation set');
+my @label = unpack 'l<8', substr slurp("$dir/by-hand/0.npy"), -32;
+my %of;
+$of{ $label[$_] }{ $_ % 3 }++ for 0 .. 7;
+my $pure = 0;
+for my $c (values %of) { $pure += (sort { $b <=> $a } values %$c)[0] }
+my $pure_is = sprintf '%.1f', 100 * $pure / 8;
+like($section{clusters}, qr/Purity: of 8 samples of wds_things with a class \(cls, 3 of them\), \Q$pure_is\E&nbsp;% .* of all has 37\.5&nbsp;%/, "... and of an evaluation set: $pure_is %");
+like($section{evaluation}, qr/<h3>Neighbours in wds_things, student<\/h3>.*?(?:<div class='set many near'>.*?<small>teacher<\/small><span title='0\.tar\/s\d'><img.*?<small>student, \d+ % in common<\/small>.*?){5}/s, 'neighbours: five pictures, the nearest by the teacher and by the student') or diag $section{evaluation} =~ s/base64,[^']*//gr;
+like($section{evaluation}, qr/class='set many near'>.*<img class='stays'/s, '... those that both have in a frame');
 like($section{training}, qr/student.*Learning rate.*Logit scale.*Gradient norm.*Samples a second.*Memory/s, 'training');
 like($section{evaluation}, qr/95 % intervals.*wds_things: acc1.*class='span'/s, 'evaluation: intervals as a plot');
 unlike($section{provenance}, qr/<td class='text'>[^<]* [0-9a-f]{24}</, 'no digests of contents');
@@ -72,7 +92,7 @@ for my $k (0, 1) {
 # ---- a browser
 SKIP: {
     my ($browser) = grep { system("command -v $_ >/dev/null 2>&1") == 0 } qw(chromium-headless-shell chromium chromium-browser google-chrome);
-    skip 'no Chromium here: the page is not looked at in a browser', 7 if !$browser;
+    skip 'no Chromium here: the page is not looked at in a browser', 9 if !$browser;
     my $look = sub { my ($name, $script, $width) = @_;
         spew("$dir/$name.html", $page =~ s{</body>}{<script>addEventListener('load',()=>{let r;try{r=(()=>{$script})()}catch(e){r='error '+e}document.body.dataset.seen=r})</script></body>}r);
         my $dom = `timeout 60 $browser --headless --no-sandbox --disable-gpu --enable-logging=stderr --window-size=$width,800 --virtual-time-budget=2000 --dump-dom file://$dir/$name.html 2>$dir/browser`;
@@ -88,6 +108,11 @@ SKIP: {
     ($seen) = $look->('phone', q[return innerWidth+' '+document.documentElement.scrollWidth], 500);
     my ($inner, $scroll) = $seen =~ /^(\d+) (\d+)$/ or diag $seen;
     cmp_ok($scroll // 9e9, '<=', $inner // 0, 'nothing is wider than a narrow screen');
+    for my $width (1000, 500) {
+        ($seen) = $look->('letters', q[return [...document.querySelectorAll('svg')].filter(s=>{const b=[...s.querySelectorAll('text')].map(t=>t.getBoundingClientRect());
+            return b.some((x,i)=>b.some((y,j)=>j>i&&x.left<y.right&&y.left<x.right&&x.top<y.bottom-4&&y.top<x.bottom-4))}).map(s=>s.textContent).join(';')], $width);
+        is($seen, '', "no letters of a plot lie on others, $width wide");
+    }
     ($seen) = $look->('headings', q[return [...document.querySelectorAll('svg')].every(s=>s.getAttribute('role')==='img'&&s.querySelector('title')&&s.getBoundingClientRect().height>0)], 1000);
     is($seen, 'true', 'every plot has a name and a size');
     ($seen) = $look->('colour', q[return getComputedStyle(document.body).color+getComputedStyle(document.body).backgroundColor], 1000);
@@ -102,7 +127,7 @@ my $both = slurp("$dir/both.html");
 my ($settings) = $both =~ /(<h2 id='settings'.*?)<h2/s;
 like($settings, qr/<td>cluster<\/td><td class='text'>3 [^<]*<\/td><td class='text'>2 /, 'the setting that differs');
 unlike($settings, qr/<td>embed</, 'and not those that do not');
-like($both, qr/<th>test<\/th><th>test-k2<\/th>.*<td>balance<\/td><td>\d+ of 24<\/td><td>\d+ of 24<\/td>/s, 'the account of both');
+like($both, qr/<th>test<\/th><th>test-k2<\/th>.*<td>balance<\/td><td>\d+ of 26<\/td><td>\d+ of 26<\/td>/s, 'the account of both');
 like($both, qr/test: student.*test-k2: student.*test-k2: teacher/s, 'and the models of both');
 isnt(system("$bin/cid-report -q -o $dir/x.html $dir/w/test $dir/none 2>$dir/said"), 0, 'a run that is not there');
 like(slurp("$dir/said"), qr/cannot read '\S+none'/, 'is named');

@@ -85,6 +85,23 @@ is($r->{metrics}{$_}, 1, "a rotated teacher: $_") for 'neighbours@1', 'neighbour
 cmp_ok($r->{metrics}{mean_cosine}, '<', 0.9, '... mean cosine is another');
 $r = zs('-m student --task neighbours --teacher-image rows wds_x');
 cmp_ok(abs($r->{metrics}{"neighbours\@$_"} - shared(\@t, \@s, $_)), '<', 1e-9, "a student: neighbours\@$_ " . $r->{metrics}{"neighbours\@$_"}) for 1, 10;
+# Examples: the nearest by both, of pictures from the most to the fewest in common.
+my @name = map { sprintf '%d.tar/%03d', int($_ / ($n / 2)), $_ } 0 .. $n - 1;
+my %row = map { $name[$_] => $_ } 0 .. $n - 1;
+is(scalar @{ $r->{neighbours} }, 5, 'five examples');
+my @common;
+for my $x (@{ $r->{neighbours} }) {
+    my $i = $row{ $x->{of} };
+    my @both = map { [ranking($_, $i)] } \@t, \@s;
+    is("@{ $x->{teacher} }", join(' ', map { $name[$_] } @{ $both[0] }[0 .. 5]), "$x->{of}: the teacher's nearest");
+    is("@{ $x->{student} }", join(' ', map { $name[$_] } @{ $both[1] }[0 .. 5]), '... the student\'s');
+    my %in = map { $_ => 1 } @{ $both[0] }[0 .. 9];
+    push @common, $x->{common};
+    cmp_ok(abs($x->{common} - (grep { $in{$_} } @{ $both[1] }[0 .. 9]) / 10), '<', 1e-6, "... in common: $x->{common}");
+}
+is("@common", join(' ', sort { $b <=> $a } @common), '... in this order');
+my @all = sort { $b <=> $a } map { my $i = $_; my %in = map { $_ => 1 } (ranking(\@t, $i))[0 .. 9]; scalar(grep { $in{$_} } (ranking(\@s, $i))[0 .. 9]) / 10 } 0 .. $n - 1;
+cmp_ok(abs($common[0] - $all[0]) + abs($common[-1] - $all[-1]), '<', 1e-6, '... the most and the fewest that there are');
 my $cosine = 0;
 $cosine += dot($t[$_], $s[$_]) / $n for 0 .. $n - 1;
 if (@{ $t[0] } == @{ $s[0] }) { cmp_ok(abs($r->{metrics}{mean_cosine} - $cosine), '<', 1e-5, "... mean cosine $cosine"); }
