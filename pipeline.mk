@@ -572,7 +572,7 @@ USE_CELLS ?=
 $(KEEP): $(IMAGE) $(TEXT) $(AGAINST_FILES) $(W)/params/balance $(W)/params/images.list | $(BIN)/sem-balance end-index end-embed
 	@mkdir -p $(W)/keep $(W)/groups
 	$(if $(AGAINST),@rm -f $(filter-out $(AGAINST_FILES),$(wildcard $(W)/against/*.npy)))
-	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON))$(if $(AGAINST), --against $(W)/against) --mem $(MEM) -t $(T_big) $(if $(findstring score,$(BALANCE)),--text-dir,--may-survive) $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
+	$(call log,balance,0) $(RUN_balance) $(BIN)/sem-balance $(strip $(BALANCE) $(USE_CELLS) $(ON))$(if $(AGAINST), --against $(W)/against) --mem $(MEM) -t $(T_big) $(if $(findstring --pairs,$(BALANCE)),--index-dir $(W)/index )$(if $(findstring score,$(BALANCE)),--text-dir,--may-survive) $(W)/embed/text --keep-dir $(W)/keep --groups-dir $(W)/groups -o $@ --files-from $(W)/params/images.list
 	@$(HOUSE)scripts/stage-end balance "$$($(HOUSE)scripts/dropped $@ $(MAX_DROPPED))"
 
 endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/path.h"
+#include "balance/keys.h"
 #include "balance/report.h"
 #include "system/io.h"
 #include "base/mem.h"
@@ -18,8 +19,9 @@ struct pairs {
     struct out out;
     uint64_t row[BATCH], kept[BATCH];
     size_t n;
-    float *x, *y;     // BATCH x dim
-    uint64_t *sorted; // kept rows in their order, and where each came from: 2 x BATCH
+    float *x, *y;             // BATCH x dim
+    uint64_t *sorted;         // kept rows in their order, and where each came from: 2 x BATCH
+    struct balance_keys keys; // place NULL: without keys
 };
 
 static const char *name_of(const struct embedding_files *f, uint64_t row, uint64_t *in_file)
@@ -65,6 +67,17 @@ static int put_text(struct pairs *p, const char *text, struct err *e)
     return 0;
 }
 
+static int put_keys(struct pairs *p, size_t i, struct err *e)
+{
+    char key[BALANCE_KEY];
+    const uint64_t rows[2] = {p->row[i], p->kept[i]};
+    for (int k = 0; k < 2 && p->keys.place; k++)
+        if (balance_keys_get(&p->keys, rows[k], key, e) || out_write(&p->out, "\t", 1, e) ||
+            put_text(p, key, e))
+            return -1;
+    return 0;
+}
+
 static int put_line(struct pairs *p, size_t i, struct err *e)
 {
     size_t dim = p->source->dim;
@@ -77,8 +90,11 @@ static int put_line(struct pairs *p, size_t i, struct err *e)
     int n = snprintf(figures, sizeof figures, "\t%llu\t", (unsigned long long)row);
     if (put_text(p, name, e) || out_write(&p->out, figures, (size_t)n, e) || put_text(p, other, e))
         return -1;
-    n = snprintf(figures, sizeof figures, "\t%llu\t%.6f\n", (unsigned long long)kept, cosine);
-    return out_write(&p->out, figures, (size_t)n, e);
+    n = snprintf(figures, sizeof figures, "\t%llu\t%.6f", (unsigned long long)kept, cosine);
+    return out_write(&p->out, figures, (size_t)n, e) || put_keys(p, i, e) ||
+                   out_write(&p->out, "\n", 1, e)
+               ? -1
+               : 0;
 }
 
 static int flush(struct pairs *p, struct err *e)
@@ -96,8 +112,9 @@ static int flush(struct pairs *p, struct err *e)
 
 static int put_all(struct pairs *p, const struct balance_result *r, struct err *e)
 {
-    static const char head[] = "file\trow\tkept_file\tkept_row\tcosine\n";
-    if (out_write(&p->out, head, sizeof head - 1, e))
+    const char *head = p->keys.place ? "file\trow\tkept_file\tkept_row\tcosine\tkey\tkept_key\n"
+                                     : "file\trow\tkept_file\tkept_row\tcosine\n";
+    if (out_write(&p->out, head, strlen(head), e))
         return -1;
     for (uint64_t i = 0; i < r->rows; i++) {
         if (r->group[i] == BALANCE_NONE || r->group[i] == i)
@@ -111,7 +128,7 @@ static int put_all(struct pairs *p, const struct balance_result *r, struct err *
 }
 
 int balance_report_pairs(const char *path, const struct balance_result *r,
-                         const struct embedding_files *f, struct err *e)
+                         const struct embedding_files *f, const char *index_dir, struct err *e)
 {
     struct pairs *p = mem_alloc(1, sizeof *p, e);
     if (!p)
@@ -122,7 +139,11 @@ int balance_report_pairs(const char *path, const struct balance_result *r,
     p->x = mem_alloc(BATCH * f->set.dim, sizeof *p->x, e);
     p->y = p->x ? mem_alloc(BATCH * f->set.dim, sizeof *p->y, e) : NULL;
     p->sorted = p->y ? mem_alloc(BATCH * 2, sizeof *p->sorted, e) : NULL;
-    int rc = p->sorted && !out_open(&p->out, path, e) ? put_all(p, r, e) : -1;
+    int rc = p->sorted && !(index_dir && balance_keys_open(&p->keys, index_dir, f, e)) &&
+                     !out_open(&p->out, path, e)
+                 ? put_all(p, r, e)
+                 : -1;
+    balance_keys_close(&p->keys);
     if (!rc)
         rc = out_commit(&p->out, e);
     out_abort(&p->out);

@@ -19,9 +19,10 @@ int balance_report_groups(cJSON *o, const struct balance_result *r, const struct
 // An estimate of the bytes that balance_report_groups takes for at most `rows` rows.
 uint64_t balance_report_bytes(uint64_t count, uint64_t members, uint64_t rows);
 // Writes a table of each row that goes and the row that is kept for it: file, row, kept_file,
-// kept_row, and their cosine, a line each, TAB between them, in the order of rows. 0 or -1.
+// kept_row, and their cosine, a line each, TAB between them, in the order of rows; with index_dir
+// (balance/keys.h, or NULL) also the keys of both. 0 or -1.
 int balance_report_pairs(const char *path, const struct balance_result *r,
-                         const struct embedding_files *f, struct err *e);
+                         const struct embedding_files *f, const char *index_dir, struct err *e);
 // Writes a table of distance, rows left and their share at `steps` distances up to r->reach. 0 or
 // -1.
 int balance_report_curve(const char *path, const struct balance_result *r, size_t steps,

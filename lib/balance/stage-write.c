@@ -241,7 +241,7 @@ int balance_stage_write(struct balance_stage *j, struct err *e)
         if (signals_stop_wanted())
             return err_set(e, "stopped");
     }
-    if (j->o->pairs && balance_report_pairs(j->o->pairs, &j->result, &j->files, e))
+    if (j->o->pairs && balance_report_pairs(j->o->pairs, &j->result, &j->files, j->o->index_dir, e))
         return -1;
     if (j->o->curve && balance_report_curve(j->o->curve, &j->result, CURVE_STEPS, e))
         return -1;

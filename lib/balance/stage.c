@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "balance/stage.h"
+#include "balance/keys.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -213,7 +214,8 @@ static int begin(struct balance_stage *j, struct err *e)
         return -1;
     if (embeddings_stage_begin(&j->dev, j->o->device, threads, &j->mem, j->o->mem_given, j->log,
                                e) ||
-        open_inputs(j, e) || read_cells(j, e))
+        open_inputs(j, e) ||
+        (j->o->index_dir && balance_keys_check(j->o->index_dir, &j->files, e)) || read_cells(j, e))
         return -1;
     uint64_t listing = balance_report_bytes(j->o->biggest, BALANCE_MEMBERS, j->files.set.rows);
     if (listing > j->mem)
@@ -262,6 +264,11 @@ static int check_parts(const struct balance_stage_options *o, const struct cli_c
     return 0;
 }
 
+static int check_pairs(const struct balance_stage_options *o, struct err *e)
+{
+    return o->index_dir && !o->pairs ? err_set(e, "--index-dir goes with --pairs") : 0;
+}
+
 static int check_selection(const struct balance_stage_options *o, struct err *e)
 {
     bool limits = o->min_score_given || o->max_score_given;
@@ -301,7 +308,7 @@ int balance_stage_check(const struct balance_stage_options *o, const struct cli_
         return err_set(e, "--probe goes with --cells");
     if (o->labels_dir && !o->cells)
         return err_set(e, "--labels-dir goes with --cells");
-    if (check_parts(o, common, e) || check_selection(o, e))
+    if (check_parts(o, common, e) || check_pairs(o, e) || check_selection(o, e))
         return -1;
     if (o->curve_to > 0 && !o->curve && !o->part)
         return err_set(e, "--curve-to goes with --curve");

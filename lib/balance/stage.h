@@ -31,7 +31,8 @@ struct balance_stage_options {
     uint64_t cap;
     double cap_share;
     bool cap_given, cap_share_given;
-    const char *keep_dir, *groups_dir, *hard_dir, *may_survive, *cells, *labels_dir, *curve, *pairs;
+    const char *keep_dir, *groups_dir, *hard_dir, *may_survive, *cells, *labels_dir, *curve, *pairs,
+        *index_dir;
     const char *files_from, *ledger, *device, *comm, *part;
     struct cli_list merge;
     bool distance_given, euclidean_given, share_given, survivor_given, mem_given;

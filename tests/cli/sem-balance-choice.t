@@ -141,6 +141,18 @@ my @want = map { my ($x, $y) = @rows[$_, $groups[$_]];
     sprintf "x.npy\t%d\tx.npy\t%d\t%.6f", $_, $groups[$_], $xy / sqrt($xx * $yy) } grep { $groups[$_] != $_ } 0 .. $n - 1;
 is(scalar @lines, 90, 'a line for each row that goes');
 is(join("\n", @lines), join("\n", @want), 'with the row that is kept for it, and their cosine');
+# With keys, from an index whose lines have many lengths.
+mkdir 'index';
+spew('index/x.tsv', join '', map { my $i = $_; "$i\t" . 'k' x ($i % 7) . "$i\tok\t-\n" } 0 .. $n - 1);
+is(run('-q --distance 0.05 --pairs keyed --index-dir index -o r x.npy'), 0, 'pairs with keys') or diag $said;
+sub key { return 'k' x ($_[0] % 7) . $_[0] }
+is(slurp('keyed'), join("\n", "file\trow\tkept_file\tkept_row\tcosine\tkey\tkept_key", map { my @c = split /\t/; join "\t", $_, key($c[1]), key($c[3]) } @want) . "\n", '... of both rows');
+is(run('-q --distance 0.05 --index-dir index -o r x.npy'), 2, '--index-dir alone');
+is(run('-q --distance 0.05 --pairs p --index-dir none -o r x.npy'), 1, 'an index that is not there');
+like($said, qr{--index-dir: cannot open 'none/x\.tsv'}, '... is told before anything is compared') or diag $said;
+spew('index/x.tsv', "0\tk\tok\t-\n");
+is(run('-q --distance 0.05 --pairs p --index-dir index -o r x.npy'), 1, 'an index of other rows');
+like($said, qr{'index/x\.tsv' has 1 lines, 'x\.npy' $n rows}, '... is refused') or diag $said;
 is(run('-q --pairs none/pairs -o r none.npy'), 1, 'a table that cannot be written');
 like($said, qr{'none/pairs'}, 'is refused first') or diag $said;
 is(run('-q --pairs r -o r x.npy'), 1, 'in the place of the report');
