@@ -117,6 +117,8 @@ SBATCH_balance = $(SBATCH_train)
 SBATCH_cluster = $(SBATCH_train)
 SBATCH_labels = $(SBATCH_gpu)
 SBATCH_eval = $(SBATCH_gpu)
+SBATCH_view = $(SBATCH_embed)
+SBATCH_rows = $(SBATCH_eval)
 SBATCH_report = $(SBATCH_cpu)
 SBATCH_wait :=
 JOB_SETUP :=
@@ -136,7 +138,7 @@ VARIABLES := BIN SHARD_DIR SHARDS MIX TEACHER TEACHER_RULE TOKENIZER STUDENT STU
 	RANKS RANKS_balance RANKS_cluster RANKS_train MPI \
 	NFS_WAIT MAX_DROPPED PREFLIGHT LOCK LAUNCH V DATA RUN WORK CONF
 CLUSTER_VARIABLES := SITE SBATCH SBATCH_cpu SBATCH_gpu SBATCH_train SBATCH_index SBATCH_embed SBATCH_cells SBATCH_balance SBATCH_cluster \
-	SBATCH_labels SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
+	SBATCH_labels SBATCH_view SBATCH_rows SBATCH_eval SBATCH_report SBATCH_wait JOB_SETUP ARRAY MAX_TASKS ROUNDS ASK_EVERY
 VARIABLES += $(CLUSTER_VARIABLES)
 
 # What a mixture's sets have decided: those are no settings of it.
@@ -213,8 +215,7 @@ plain_word = $(if $(or $(word 2,$($1)),$(strip $(foreach c,% ' " ` $$ * ? [ ; & 
 $(foreach v,MEM DEVICE,$(call plain_word,$v))
 $(foreach v,LOCK PREFLIGHT NEIGHBOURS,$(if $(filter yes no,$($v)),,$(error $v is '$($v)': it must be yes or no)))
 $(if $(filter local slurm,$(LAUNCH)),,$(error LAUNCH is '$(LAUNCH)': it must be local or slurm))
-$(if $(and $(filter slurm,$(LAUNCH)),$(filter-out 0,$(VIEWS))),$(error VIEWS is $(VIEWS): with LAUNCH=slurm the teacher's views are not made; VIEWS must be 0))
-$(if $(and $(filter slurm,$(LAUNCH)),$(filter yes,$(NEIGHBOURS))),$(error NEIGHBOURS is yes: with LAUNCH=slurm the teacher's rows of EVAL_SETS are not made; NEIGHBOURS must be no))
+VIEW_NUMBERS := $(if $(filter-out 0,$(VIEWS)),$(shell seq 0 $$(($(VIEWS) - 1))))
 $(call plain_path,SHARDS)$(call plain_path,EVAL_SETS)$(call plain_path,AGAINST)$(call plain_path,STUDENTS)
 RESERVED := index embed against keep groups labels eval params log teacher cells centroids balance report ledger all train cluster \
 	preflight status help clean-tmp suggest remote slurm cancel submit
@@ -228,8 +229,9 @@ $(call twice,STUDENTS)$(if $(word 100,$(SHARDS)),,$(call twice,SHARDS))
 DRY := $(or $(findstring n,$(firstword -$(MAKEFLAGS))),$(findstring q,$(firstword -$(MAKEFLAGS))))
 # Shards that goals name by one of their files. A job of scripts/cluster for a block of shards knows no others: the whole graph of
 # 41,455 shards costs make 0.8 GB and many seconds, in each of hundreds of jobs.
-NAMED := $(filter $(patsubst $(W)/index/%.tsv,%,$(patsubst $(W)/labels/%.npy,%,$(patsubst $(W)/embed/text/%.npy,%,$(patsubst $(W)/embed/image/%.npy,%,$(GOALS))))),$(SHARDS))
-TASK := $(if $(DRY),,$(filter index embed labels,$(ONLY)))
+NAMED := $(filter $(patsubst $(W)/index/%.tsv,%,$(patsubst $(W)/labels/%.npy,%,$(patsubst $(W)/embed/text/%.npy,%,$(patsubst $(W)/embed/image/%.npy,%,$(GOALS))))) \
+	$(foreach v,$(VIEW_NUMBERS),$(patsubst $(W)/embed/view-$v/%.npy,%,$(filter $(W)/embed/view-$v/%.npy,$(GOALS)))),$(SHARDS))
+TASK := $(if $(DRY),,$(filter index embed labels view,$(ONLY)))
 ifneq ($(TASK),)
 override SHARDS := $(NAMED)
 endif
@@ -279,7 +281,7 @@ Q := $(if $(V),,@)
 # $(call log,STAGE,N): the command behind it is of that stage, which has N files; N = 0: one, and stage-end tells its end.
 export CID_VERBOSE := $(V)
 export CID_NFS_WAIT := $(NFS_WAIT)
-log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight view-% rows-%,$1),-,$@),$(not_here))
+log = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(Q)$(HOUSE)scripts/logged $(W)/log/$(patsubst $(W)/%,%,$@).log $1 $2 $(if $(filter preflight,$1)$(if $(TARGETS),,$(filter rows-%,$1)),-,$@),$(not_here))
 not_here = @echo "$@ is to be made before" >&2; [ -z "$${CID_EARLY:-}" ] || : >"$$CID_EARLY"; exit 1;
 ON := $(if $(DEVICE),--device $(DEVICE))
 WORDS := $(if $(TOKENIZER),--tokenizer $(TOKENIZER))
@@ -291,10 +293,12 @@ INNER = $(MAKE) --no-print-directory -f $(HOUSE)pipeline.mk DATA=$(DATA) CONF=$(
 UNIT_index := 1
 UNIT_embed := 1
 UNIT_labels := 1
+UNIT_view := 1
+BLOCK_view = $(BLOCK_embed)
 SBATCH_centroids = $(SBATCH_cluster)
 KEEP_GOING := $(if $(findstring k,$(firstword -$(MAKEFLAGS))),yes)
-CLUSTER_KNOWS := KEEP_GOING SBATCH $(foreach s,index embed cells balance centroids labels train eval report,SBATCH_$s) BLOCK_index BLOCK_embed \
-	BLOCK_labels UNIT_index UNIT_embed UNIT_labels ARRAY MAX_TASKS ROUNDS ASK_EVERY NFS_WAIT PREFLIGHT JOB_SETUP MAX_DROPPED BALANCE
+CLUSTER_KNOWS := KEEP_GOING SBATCH $(foreach s,index embed cells balance centroids labels view train rows eval report,SBATCH_$s) BLOCK_index BLOCK_embed \
+	BLOCK_labels BLOCK_view UNIT_index UNIT_embed UNIT_labels UNIT_view ARRAY MAX_TASKS ROUNDS ASK_EVERY NFS_WAIT PREFLIGHT JOB_SETUP MAX_DROPPED BALANCE
 ifneq ($(filter submit,$(GOALS)),)
 ## submit: LAUNCH=slurm whose waiting is a job too; the goals beside it, or all
 .PHONY: $(GOALS)
@@ -479,7 +483,7 @@ define newline :=
 endef
 # $(call run_block,STAGE,NAME,SHARDS): the process for these shards, with NAME of its log and list; a dry run writes no list, and
 # with TARGETS=yes, for scripts/cluster, it names the files.
-run_block = $(if $(filter $(or $(ONLY),%),$1),$(if $(TARGETS),$(call name_targets,$1,$3),$(call run_list,$1,$2,$3)),$(not_here))
+run_block = $(if $(filter $(or $(ONLY),%) $(ONLY)-%,$1),$(if $(TARGETS),$(call name_targets,$1,$3),$(call run_list,$1,$2,$3)),$(not_here))
 name_targets = $(subst $(space)scripts/logged,$(newline)scripts/logged,$(foreach s,$2,scripts/logged - $1 - $(subst %,$s,$(word 2,$(PATHS_$1)))))
 run_list = $(if $(DRY),,$(file >$(LISTS)/$1-$2,$(subst $(space),$(newline),$(strip $3))))$(Q)$(HOUSE)scripts/logged $(W)/log/$1/$2.log $1 $(N):$(words $3):$(LISTS)/$1-$2 - $(HOUSE)scripts/block $(PATHS_$1) -- $(strip $(MAKE_$1))$(if $(KEEP_GOING), || :)
 # Shards that have failed in this run. With -k the others of their block go on, and what needs them fails.
@@ -532,17 +536,23 @@ $(call blocks_of,labels,$(W)/labels/./%.npy,$(W)/labels/%.npy,)
 $(SHARDS:%=$(W)/labels/%.npy): $(W)/labels/%.npy: $(W)/embed/image/%.npy $(W)/centroids.npy
 	$(if $(call has_failed,labels),@exit 1)
 
-# The teacher's pictures of each view: the crops of training, which it then sees as the student does. One process makes a view,
-# shard by shard, and goes on where it stopped.
-VIEWED :=
-ifneq ($(VIEWS),0)
-VIEWED := $(patsubst %,$(W)/embed/view-%.done,$(shell seq 0 $$(($(VIEWS) - 1))))
-$(W)/params/views.list: $(W)/params/shards
-	@tr ' ' '\n' <$< | sed -n 's|..*|$(SHARD_DIR)/&.tar|p' >$@.new && mv $@.new $@
-$(VIEWED): $(W)/embed/view-%.done: $(INDEX) $(W)/params/views $(W)/params/views.list $(EMBED_NEEDS) end-index
-	$(call log,view-$*,1) $(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --partial --shards-from $(W)/params/views.list --image-dir $(W)/embed/view-$* --index-dir $(W)/index $(if $(SIZE),--size $(SIZE)) $(CHOICE) $(strip $(WORDS) $(ON) $(EMBED)) --crop random $(strip $(AUGMENT)) --seed $(SEED) --view $* -t $(T_big)
-	@touch $@
-$(MODELS): $(VIEWED)
+# The teacher's pictures of each view: the crops of training, which it then sees as the student does. Each view is a stage of shards.
+VIEWED := $(foreach v,$(VIEW_NUMBERS),$(SHARDS:%=$(W)/embed/view-$v/%.npy))
+define view
+PATHS_view-$1 := $(SHARD_DIR)/%.tar $(W)/embed/view-$1/%.npy
+MAKE_view-$1 = $$(RUN_embed) $(BIN)/teacher-embed -m $(TEACHER) --partial --no-resume --shards-from {list} --image-dir $(W)/embed/view-$1 --index-dir $(W)/index $(if $(SIZE),--size $(SIZE)) $$(CHOICE) $(strip $(WORDS) $(ON) $(EMBED)) --crop random $(strip $(AUGMENT)) --seed $(SEED) --view $1 -t $(T_embed)
+BLOCK_view-$1 := $(BLOCK_view)
+$(SHARDS:%=$(W)/embed/view-$1/./%.npy): $(W)/embed/view-$1/./%.npy: $(W)/index/%.tsv $(W)/params/views $(EMBED_NEEDS)
+$(SHARDS:%=$(W)/embed/view-$1/%.npy): $(W)/embed/view-$1/%.npy: $(W)/index/%.tsv $(W)/params/views $(EMBED_NEEDS)
+	$$(if $$(call has_failed,index view-$1),@exit 1)
+endef
+$(foreach v,$(VIEW_NUMBERS),$(eval $(call view,$v)))
+$(foreach v,$(VIEW_NUMBERS),$(call blocks_of,view-$v,$(W)/embed/view-$v/./%.npy,$(W)/embed/view-$v/%.npy,index))
+ifneq ($(VIEW_NUMBERS),)
+.PHONY: end-views
+end-views: $(VIEWED)
+	@$(foreach v,$(VIEW_NUMBERS),$(HOUSE)scripts/stage-end view-$v;) :$(call failed,$(VIEW_NUMBERS:%=view-%))
+$(MODELS): $(VIEWED) | end-views
 endif
 
 # ---- stages over all shards
@@ -588,13 +598,13 @@ $(W)/centroids.npy: $(KEEP) $(if $(SETS),$(W)/params/images.list) $(W)/params/cl
 # ---- training and evaluation
 
 # $(call read,LIST): the samples of the shards in LIST; of a mixture each set has a list of its own.
-read = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} $(if $(VIEWED),--view {view}) --keep $(W)/keep --files-from $1 $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
+read = $(BIN)/shard-read -q --max-bad 100% --model $(STUDENT) $(if $(TRAIN_SIZE),--size $(TRAIN_SIZE)) --crop random $(strip $(AUGMENT)) --shuffle $(SHUFFLE) --seed {seed} --epoch {epoch} $(if $(VIEW_NUMBERS),--view {view}) --keep $(W)/keep --files-from $1 $(if $(call ranks,train,),--part {part}/{parts} --counts $(W)/index --skip {skip})
 DATA_OF = $(if $(SETS),$(foreach m,$(MIX),--data $(call quote,$m:$(call read,$(W)/params/present.$*.$(firstword $(subst =, ,$m)).list))),--data $(call quote,$(call read,$(W)/params/present.$*.list)))
 TRAIN_INPUTS = params=$(W)/params/train-$* teacher=$(W)/params/teacher $(if $(SETS),$(foreach s,$(SETS),embed-$s=$(WORK)/$s/params/embed),embed=$(W)/params/embed) shards=$(W)/params/present.$*.list $(if $(SETS),$(foreach s,$(SETS),balance-$s=$(WORK)/$s/balance.json),balance=$(W)/balance.json) centroids=$(W)/centroids.npy.json student=$(STUDENT)
 $(MODELS): $(W)/%/$(MODEL_FILE): $(LABELS) $(TEXT) $(W)/params/train-% | $(STUDENT) $(BIN)/distill-train end-labels
 	@$(HOUSE)scripts/present $(W)/params/shards $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.list
 	@$(foreach s,$(SETS),$(HOUSE)scripts/present $(W)/mix/$s $(SHARD_DIR) $(W)/index >$(W)/params/present.$*.$s.list;)
-	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEWED),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*$(if $(SETS),.{set}).list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) $(DATA_OF)
+	$(call log,train-$*,1) $(if $(call ranks,train,),,$(RUN_train)) $(HOUSE)scripts/train-student $(W)/$* $(TRAIN_INPUTS) -- $(call ranks,train,) $(BIN)/distill-train --student $(STUDENT) --tokenizer $(or $(TOKENIZER),$(TEACHER)) -o $(W)/$* --seed $(SEED) -t $(T_big) --teacher $(TEACHER) $(if $(VIEW_NUMBERS),--views $(VIEWS) --teacher-image '$(W)/embed/view-{view}',--teacher-image $(W)/embed/image) --teacher-text $(W)/embed/text --labels $(W)/labels --centroids $(W)/centroids.npy --keep $(W)/keep --shards-from $(W)/params/present.$*$(if $(SETS),.{set}).list --log $(W)/$*.jsonl $(ON) --resume $(TRAIN) $(TRAIN_$*) $(DATA_OF)
 
 # The teacher's rows of the evaluation sets, for the neighbours that a student shares with it.
 ROWED :=

@@ -167,8 +167,6 @@ is(make('VIEWS=2'), 0, '... they are made, and trained with') or diag $said;
 ok(-s "$w/embed/view-1/00001.npy" && slurp("$w/embed/view-0/00001.npy") ne slurp("$w/embed/view-1/00001.npy"), '... and differ');
 is(planned('VIEWS=2'), '', '... once');
 is(planned('VIEWS=3'), 'eval-student report train-student view-2', 'one more is one more');
-isnt(make('VIEWS=2 LAUNCH=slurm'), 0, 'views with Slurm');
-like($said, qr/VIEWS is 2: with LAUNCH=slurm/, '... are refused');
 # ---- neighbours in common with the teacher
 is(make(), 0, 'without views once more') or diag $said;
 is(planned('NEIGHBOURS=yes'), 'eval-student eval-teacher report rows-wds_things', 'neighbours');

@@ -113,6 +113,19 @@ is(scalar(() = glob "$w/slurm/embed.*.log"), 5, 'and by BLOCK_embed, three');
 cmp_ok(scalar(keys %{ { map { slurp($_) =~ /^# job \d+ on (\S+)/ ? ($1 => 1) : () } glob "$w/slurm/*.log" } }), '>', 1, 'on several hosts');
 is(run(@slurm, "BIN=$bin"), 0, 'again');
 unlike(slurp("$dir/said"), qr/done/, 'nothing to do');
+
+# ---- the teacher's views, by shards, and its rows of the sets
+my @seen = ("BIN=$bin", 'VIEWS=2', "AUGMENT='--scale 0.2,0.6'", 'NEIGHBOURS=yes');
+is(run(@slurm, @seen), 0, 'views and neighbours') or diag slurp("$dir/said");
+like(slurp("$dir/said"), qr/^view: done, 26 files made.*^train: done.*^rows: done/ms, '... are steps');
+is(scalar(() = glob "$w/slurm/view.*.log"), 9, '... views an array by BLOCK_embed');
+my $viewed = made();
+ok($viewed->{'./embed/view-1/00012.npy'} && $viewed->{'./embed/view-0/00012.npy'} ne $viewed->{'./embed/view-1/00012.npy'}, '... each its own rows');
+remove_tree("$w/eval", "$w/student", "$w/embed/view-0", "$w/embed/view-1");
+is(run(@seen), 0, '... and here') or diag slurp("$dir/said");
+same($viewed, made(), '... the same bytes');
+is(run(@slurm, @seen), 0, '... again on Slurm');
+unlike(slurp("$dir/said"), qr/done/, '... nothing to do');
 rename "$dir/w", "$dir/there";
 
 # ---- nodes that die; the one that waits, and the controller
