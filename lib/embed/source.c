@@ -63,6 +63,7 @@ static void make_read(const struct embed_source *s, struct read_options *o)
                                .remote = s->remote,
                                .images = s->images ? SAMPLES_PIXELS : SAMPLES_NO_IMAGES,
                                .captions = s->captions,
+                               .caption = s->caption,
                                .n_parts = 1,
                                .limit = READ_ALL,
                                .select = s->select,

@@ -19,6 +19,7 @@ struct embed_source {
     const struct clip_config *cfg;
     bool partial;           // take shards that end in damage
     bool images, captions;  // wanted
+    const char *caption;    // of shards: the member of a sample's json that it is, or NULL
     enum image_alpha alpha; // of shards' pictures
     uint64_t max_pixels;
     const struct select *select; // shards' samples that it does not take have no picture; or NULL

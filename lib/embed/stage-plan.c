@@ -108,6 +108,8 @@ static int plan(struct embed_job *s, struct err *e)
     s->captions = out->text_path || out->tokens_path;
     if (s->o->select && !s->o->shards.n && !s->o->shards_from)
         return err_set(e, "--select goes with --shards; a stream is selected by shard-read");
+    if (s->o->caption && !s->o->shards.n && !s->o->shards_from)
+        return err_set(e, "--caption goes with --shards; shard-read puts the captions of a stream");
     if (s->o->select && !(s->select = select_new(s->o->select, e)))
         return -1;
     if (s->o->shards_from && lines_read(&s->list, s->o->shards_from, e)) {

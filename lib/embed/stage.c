@@ -36,6 +36,7 @@ static int open_input(struct embed_job *s, struct err *e)
     *in = (struct embed_source){.cfg = &s->weights.table.cfg,
                                 .images = s->output.image_path != NULL,
                                 .captions = s->captions,
+                                .caption = s->o->caption,
                                 .alpha = (enum image_alpha)s->o->alpha,
                                 .max_pixels = s->o->max_pixels,
                                 .select = s->select,

@@ -25,7 +25,7 @@
 struct embed_stage_options {
     const char *model, *tokenizer, *device;
     const char *image_out, *text_out, *tokens_out; // NULL: not given; so with the next ones
-    const char *image_dir, *text_dir, *index_dir, *shards_from, *select;
+    const char *image_dir, *text_dir, *index_dir, *shards_from, *select, *caption;
     struct cli_list shards;
     struct remote_options remote;
     uint64_t batch, max_pixels;

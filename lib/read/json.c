@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "read/json.h"
 
+#include <cjson/cJSON.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "formats/json-scan.h"
+#include "formats/json.h"
 #include "read/text.h"
 #include "system/lines.h"
 
@@ -69,4 +72,21 @@ bool read_json_member(const uint8_t *text, size_t n, const char *name, const cha
         }
     } while (step(&s, ','));
     return found;
+}
+
+char *read_json_string(const uint8_t *text, size_t n, const char *name, struct err *e)
+{
+    const char *value;
+    size_t size;
+    if (!read_json_member(text, n, name, &value, &size) || *value != '"') {
+        err_set(e, "json has no string '%s'", name);
+        return NULL;
+    }
+    cJSON *j = json_parse(value, size, NULL, e);
+    const char *string = cJSON_GetStringValue(j);
+    char *copy = string ? mem_strdup(string, e) : NULL;
+    if (!copy)
+        err_wrap(e, "json's '%s'", name);
+    cJSON_Delete(j);
+    return copy;
 }

@@ -19,4 +19,8 @@ int read_json_check(const uint8_t *text, size_t n, struct err *e);
 bool read_json_member(const uint8_t *text, size_t n, const char *name, const char **value,
                       size_t *size);
 
+// The string of such a member, without its escapes, heap; NULL with the reason in e: there is none,
+// or it is no string.
+char *read_json_string(const uint8_t *text, size_t n, const char *name, struct err *e);
+
 #endif

@@ -32,6 +32,8 @@ struct read_options {
     const struct shard_list *shards;
     enum samples_images images;
     bool captions;
+    const char *caption; // the member of a sample's json that is its caption, in place of KEY.txt;
+                         // or NULL
     struct read_picture picture; // used with SAMPLES_PIXELS
     uint64_t shuffle;            // samples in a window; 0 = the order of the shards
     uint64_t seed, epoch;

@@ -27,6 +27,7 @@ struct sample_slot {
     bool bad;                  // see struct read_sink
     struct err reason;
     uint8_t *pixels; // size * size * 3, kept from one sample to the next
+    char *caption;   // of the sample's json, until the next one
 };
 
 struct run {
@@ -120,9 +121,28 @@ static int do_image(struct run *run, struct sample_slot *slot, struct err *e)
     return 0;
 }
 
-static void do_caption(struct sample_slot *slot)
+// The caption is a member of the json.
+static void take_json_caption(const char *name, struct sample_slot *slot)
+{
+    struct read_sample *s = &slot->ev.sample;
+    struct err why;
+    free(slot->caption);
+    slot->caption = NULL;
+    if (!s->json)
+        err_set(&why, "no json");
+    else
+        slot->caption = read_json_string(s->json, s->json_size, name, &why);
+    if (!slot->caption)
+        blame(slot, SAMPLE_NO_CAPTION, why.text);
+    s->caption = (const uint8_t *)slot->caption;
+    s->caption_size = slot->caption ? strlen(slot->caption) : 0;
+}
+
+static void do_caption(const struct read_options *o, struct sample_slot *slot)
 {
     const struct read_sample *s = &slot->ev.sample;
+    if (o->caption)
+        take_json_caption(o->caption, slot);
     if (!s->caption) {
         blame(slot, SAMPLE_NO_CAPTION, "no txt");
         return;
@@ -177,7 +197,7 @@ static int step_work(void *ctx, void *item, struct err *e)
     if (run->o->images != SAMPLES_NO_IMAGES && do_image(run, slot, e))
         return -1;
     if (run->o->captions)
-        do_caption(slot);
+        do_caption(run->o, slot);
     do_json(slot);
     if (s->flags & SHARD_DUPLICATE)
         blame(slot, SAMPLE_DUPLICATE_KEY, "key used before in this shard");
@@ -218,6 +238,7 @@ static void release(struct run *run)
     for (size_t i = 0; run->slots && i < run->n_slots; i++) {
         free(run->slots[i].ev.sample.key);
         free(run->slots[i].pixels);
+        free(run->slots[i].caption);
     }
     free(run->slots);
     for (size_t i = 0; i < run->n_scratch; i++)

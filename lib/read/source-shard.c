@@ -146,7 +146,7 @@ static int copy_sample(const struct read_options *o, const struct shard_sample *
                        struct read_sample *to, struct err *e)
 {
     const struct shard_member *image = o->images != SAMPLES_NO_IMAGES ? from->image : NULL;
-    const struct shard_member *caption = o->captions ? from->caption : NULL;
+    const struct shard_member *caption = o->captions && !o->caption ? from->caption : NULL;
     size_t key = strlen(from->key) + 1;
     // the limits of open_shard keep the sum far from overflow
     size_t n = key + (image ? image->size + 1 : 0) + (caption ? caption->size + 1 : 0) +

@@ -59,6 +59,7 @@ static int make_options(struct stream *t, struct err *e)
     static const enum samples_images modes[] = {SAMPLES_PIXELS, SAMPLES_NO_IMAGES, SAMPLES_RAW};
     *r = (struct read_options){.images = modes[t->o->images],
                                .captions = t->o->captions == 0,
+                               .caption = t->o->caption,
                                .shuffle = t->o->shuffle,
                                .seed = t->o->seed,
                                .epoch = t->o->epoch,
@@ -87,6 +88,8 @@ static int make_options(struct stream *t, struct err *e)
         return err_set(e, "--model says how pictures are resized: --resize has no meaning");
     if ((t->o->jitter || t->o->gray > 0) && t->o->images != IMAGES_YES)
         return err_set(e, "--%s needs --images yes", t->o->jitter ? "jitter" : "gray");
+    if (t->o->caption && t->o->captions)
+        return err_set(e, "--caption needs --captions yes");
     if (t->o->resize_given && c->random)
         return err_set(e, "--crop random resizes what it cuts out: --resize has no meaning");
     if (t->o->counts && (r->n_parts == 1 || t->o->select))

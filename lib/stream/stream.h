@@ -34,7 +34,8 @@ struct stream_options {
     const char *jitter; // NULL: not given
     double jitter_prob, gray;
     const char *group_labels;
-    uint64_t group; // 0: not given
+    uint64_t group;      // 0: not given
+    const char *caption; // NULL: not given
     const char *model, *keep, *select, *index, *pixels, *files_from, *index_dir,
         *counts; // NULL: not given
     bool flip, fast, resume;

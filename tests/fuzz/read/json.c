@@ -14,6 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     cJSON *tree = json_parse((const char *)data, size, NULL, &e);
     if (tree && rc)
         abort();
+    free(read_json_string(data, size, "caption", &e));
     cJSON_Delete(tree);
     return 0;
 }
