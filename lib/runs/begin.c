@@ -14,6 +14,7 @@
 #include "system/io.h"
 #include "runs/checkpoint-dir.h"
 #include "runs/fit.h"
+#include "runs/match.h"
 #include "runs/settle.h"
 #include "runs/setup.h"
 #include "train/prior.h"
@@ -128,62 +129,17 @@ static int set_damaged_aside(struct train_run *r, struct err *e)
     return 0;
 }
 
-static int match_set(const struct train_plan *p, const struct lines *known,
-                     struct train_identity *id, char **names, struct err *e)
-{
-    struct train_inputs in;
-    train_plan_inputs(p, &in);
-    return train_match(&in, known, id, names, e) ||
-                   teacher_dirs_match(p->dirs, &in, known, *names, id, e)
-               ? -1
-               : 0;
-}
-
-// All sets of a mixture: what they are together, and one kind of teacher.
-static int match_sets(struct train_run *r, struct train_identity *id, struct err *e)
-{
-    const struct train_plan *p = r->plan;
-    const struct lines none = {0};
-    struct train_identity one;
-    struct digest *sum[4] = {digest_new(e), digest_new(e), digest_new(e), digest_new(e)};
-    char *const to[4] = {id->image, id->text, id->labels, id->others};
-    int rc = sum[0] && sum[1] && sum[2] && sum[3] ? 0 : -1;
-    for (size_t i = 0; i < p->mix.n && !rc; i++) {
-        if ((rc = match_set(train_plan_of(p, i), &none, &one, &r->shards_of[i], e)))
-            err_wrap(e, "--data '%s'", p->mix.set[i].name);
-        if (!rc && i && memcmp(one.scale, id->scale, sizeof one.scale))
-            rc = err_set(e,
-                         "--data '%s': its teacher's logits have another scale than those of '%s'",
-                         p->mix.set[i].name, p->mix.set[0].name);
-        const char *const from[4] = {one.image, one.text, one.labels, one.others};
-        for (int k = 0; k < 4 && !rc; k++)
-            digest_key(sum[k], from[k]);
-        uint64_t n = rc || !i ? 0 : id->n;
-        if (!rc && !i)
-            *id = one;
-        if (!rc)
-            id->n = n + one.n;
-    }
-    for (int k = 0; k < 4; k++) {
-        if (sum[k] && !rc)
-            digest_hex(sum[k], to[k]);
-        if (sum[k])
-            digest_free(sum[k]);
-    }
-    return rc;
-}
-
 // Refuses inputs that do not belong together, before anything is started.
 static int match_inputs(struct train_run *r, struct err *e)
 {
     struct lines known = {0};
     if (r->plan->mix.n) {
         r->shards = mem_strdup("", e);
-        return r->shards ? match_sets(r, &r->inputs, e) : -1;
+        return r->shards ? train_match_sets(r, &r->inputs, e) : -1;
     }
     int rc = r->checkpoint[0] || r->only_model ? train_output_shards(&r->output, &known, e) : 0;
     if (!rc)
-        rc = match_set(r->plan, &known, &r->inputs, &r->shards, e);
+        rc = train_match_set(r->plan, &known, &r->inputs, &r->shards, e);
     lines_release(&known);
     return rc ? -1 : 0;
 }

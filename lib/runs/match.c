@@ -11,6 +11,7 @@
 #include "formats/sidecar.h"
 #include "text/tokenizer-digest.h"
 #include "runs/folder.h"
+#include "runs/run.h"
 
 enum { IMAGE, TEXT, LABELS, N_FOLDERS };
 static const char *const option[N_FOLDERS] = {"--teacher-image", "--teacher-text", "--labels"};
@@ -269,6 +270,7 @@ int train_match(const struct train_inputs *in, const struct lines *known, struct
          (in->tokenizer && tokenizer_digest(in->tokenizer, id->tokenizer, e));
     *names = rc ? NULL : name_files(&m, e);
     id->scale[0] = scale_of(&m);
+    memcpy(id->model, m.model, sizeof id->model);
     for (int k = 0; k < N_FOLDERS; k++)
         train_folder_release(&m.f[k]);
     return *names ? 0 : -1;
@@ -323,5 +325,65 @@ int teacher_dirs_match(const struct teacher_dirs dirs[2], const struct train_inp
     }
     digest_hex(sum, id->others);
     digest_free(sum);
+    return rc;
+}
+
+// -- the sets of a mixture
+
+int train_match_set(const struct train_plan *p, const struct lines *known,
+                    struct train_identity *id, char **names, struct err *e)
+{
+    struct train_inputs in;
+    train_plan_inputs(p, &in);
+    return train_match(&in, known, id, names, e) ||
+                   teacher_dirs_match(p->dirs, &in, known, *names, id, e)
+               ? -1
+               : 0;
+}
+
+// Two sets of a mixture are of one teacher, as far as their sidecars tell.
+static int same_teacher(const struct train_identity *a, const struct train_identity *b,
+                        const char *name, const char *first, struct err *e)
+{
+    if (*a->model && *b->model && strcmp(a->model, b->model) != 0)
+        return err_set(e,
+                       "--data '%s': its rows are of another teacher than those of '%s' "
+                       "(model digests %.8s, %.8s)",
+                       name, first, b->model, a->model);
+    return memcmp(a->scale, b->scale, sizeof a->scale)
+               ? err_set(e,
+                         "--data '%s': its teacher's logits have another scale than those of '%s'",
+                         name, first)
+               : 0;
+}
+
+// All sets of a mixture: what they are together, and one kind of teacher.
+int train_match_sets(struct train_run *r, struct train_identity *id, struct err *e)
+{
+    const struct train_plan *p = r->plan;
+    const struct lines none = {0};
+    struct train_identity one;
+    struct digest *sum[4] = {digest_new(e), digest_new(e), digest_new(e), digest_new(e)};
+    char *const to[4] = {id->image, id->text, id->labels, id->others};
+    int rc = sum[0] && sum[1] && sum[2] && sum[3] ? 0 : -1;
+    for (size_t i = 0; i < p->mix.n && !rc; i++) {
+        if ((rc = train_match_set(train_plan_of(p, i), &none, &one, &r->shards_of[i], e)))
+            err_wrap(e, "--data '%s'", p->mix.set[i].name);
+        rc = rc || !i ? rc : same_teacher(id, &one, p->mix.set[i].name, p->mix.set[0].name, e);
+        const char *const from[4] = {one.image, one.text, one.labels, one.others};
+        for (int k = 0; k < 4 && !rc; k++)
+            digest_key(sum[k], from[k]);
+        uint64_t n = rc || !i ? 0 : id->n;
+        if (!rc && !i)
+            *id = one;
+        if (!rc)
+            id->n = n + one.n;
+    }
+    for (int k = 0; k < 4; k++) {
+        if (sum[k] && !rc)
+            digest_hex(sum[k], to[k]);
+        if (sum[k])
+            digest_free(sum[k]);
+    }
     return rc;
 }

@@ -28,6 +28,7 @@ struct train_inputs {
 struct train_identity {
     char image[DIGEST_HEX], text[DIGEST_HEX], labels[DIGEST_HEX], centroids[DIGEST_HEX],
         tokenizer[DIGEST_HEX];
+    char model[DIGEST_HEX];  // of the first teacher, "": the sidecars do not tell
     char others[DIGEST_HEX]; // of the folders of other teachers and views (train/teachers.h)
     double scale[LOSS_TEACHERS_MAX]; // of the teachers' logits, by their sidecars; 0: not told
     uint64_t n;                      // shards that the digests of the folders are for
@@ -44,5 +45,14 @@ int train_match(const struct train_inputs *in, const struct lines *known, struct
 int teacher_dirs_match(const struct teacher_dirs dirs[2], const struct train_inputs *in,
                        const struct lines *known, const char *names, struct train_identity *id,
                        struct err *e);
+
+struct train_plan;
+struct train_run;
+// Both of the above for one plan. 0 or -1.
+int train_match_set(const struct train_plan *p, const struct lines *known,
+                    struct train_identity *id, char **names, struct err *e);
+// For each set of a mixture, all of one teacher: *id is what they are together, r->shards_of[i]
+// gets the names of set i. 0 or -1.
+int train_match_sets(struct train_run *r, struct train_identity *id, struct err *e);
 
 #endif

@@ -164,5 +164,8 @@ is(run("$train --data 'A=1:cat A.samples' --data 'C=1:cat A.samples' $teacher --
 like($said, qr/--data 'C': /, '... are refused') or diag $said;
 is(run("$train --data 'A=1:cat A.samples' --data 'D=1:cat A.samples' $teacher --steps 2 -o wrong"), 1, 'a set without its folder');
 like($said, qr/--data 'D': .*image-D/, '... is told') or diag $said;
+embed('F', 'A/00000.tar', model => 'plain');
+is(run("$train --data 'A=1:cat A.samples' --data 'F=1:cat A.samples' --loss instance=1 --teacher-image image-{set} --teacher-text text-{set} --steps 2 -o wrong"), 1, 'two teachers of one width');
+like($said, qr/--data 'F': its rows are of another teacher than those of 'A' \(model digests [0-9a-f]{8}, [0-9a-f]{8}\)/, '... are refused') or diag $said;
 ok(!-e 'wrong', 'no folder is left');
 done_testing();
