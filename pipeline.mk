@@ -91,10 +91,10 @@ RUN_cluster = $(call ranks,cluster,$(RUN_train))
 RUN_labels = $(RUN_gpu)
 RUN_eval = $(RUN_gpu)
 RUN_report :=
-# Ranks of one command: where that needs cells, or two levels, only with these.
+# Ranks of one command: of the balance only with cells, of the clusters not with FAISS.
 RANKS := 1
 RANKS_balance = $(if $(filter-out 1,$(CELLS)),$(RANKS),1)
-RANKS_cluster = $(if $(findstring --levels 2,$(KMEANS)),$(RANKS),1)
+RANKS_cluster = $(if $(findstring --engine faiss,$(KMEANS)),1,$(RANKS))
 # Of training: each rank reads a part of the samples, so a student by ranks is another than one without.
 RANKS_train := 1
 MPI := pmix

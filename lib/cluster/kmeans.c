@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "comm/comm.h"
+#include "cluster/flat.h"
 #include "cluster/run.h"
 #include "base/mem.h"
 #include "system/signals.h"
@@ -25,6 +26,12 @@ uint64_t kmeans_coarse_points(const struct kmeans_options *o, uint64_t n)
     return want < n ? want : n;
 }
 
+// One level over ranks.
+static bool is_flat(const struct kmeans_options *o)
+{
+    return o->comm && o->comm->size > 1 && o->levels == 1;
+}
+
 // Points that a rank labels.
 static double own_points(uint64_t n, const struct kmeans_options *o)
 {
@@ -35,6 +42,10 @@ static double own_points(uint64_t n, const struct kmeans_options *o)
 static double fixed_bytes(uint64_t n, size_t dim, const struct kmeans_options *o)
 {
     double all = (double)o->k * (double)dim * 4 + 40e6;
+    if (is_flat(o)) { // sums of its own clusters, the list of its points
+        double ranks = o->comm->size, sums = 8 * (double)o->k * (double)dim * (1 - 1 / ranks);
+        all += kmeans_flat_bytes(dim, o->comm->size) + 4 * own_points(n, o) - sums;
+    }
     if (o->levels == 1)
         return all + kmeans_lloyd_bytes((double)o->k, dim, o->threads);
     double k1 = (double)kmeans_coarse_count(o), coarse = kmeans_lloyd_bytes(k1, dim, o->threads);
@@ -60,8 +71,8 @@ static int check(const struct kmeans_points *p, const struct kmeans_options *o, 
                        (unsigned long long)p->n);
     if (o->levels == 2 && (o->engine == KMEANS_FAISS || o->init))
         return err_set(e, "two levels have neither given centroids nor another engine");
-    if (o->comm && o->comm->size > 1 && o->levels != 2)
-        return err_set(e, "several ranks need two levels");
+    if (is_flat(o) && o->engine == KMEANS_FAISS)
+        return err_set(e, "several ranks have no other engine");
     if (!least || o->mem < least)
         return err_set(e, "%zu clusters of %llu rows of %zu values need at least %.0f MiB", o->k,
                        (unsigned long long)p->n, p->source->dim, ceil((double)least / 1048576));
@@ -84,6 +95,20 @@ static int one_step(void *ctx, const struct kmeans_step *step, struct err *e)
     return v->o->save && !signals_stop_wanted() ? v->o->save(v->o->ctx, v->s, e) : 0;
 }
 
+// Its points in memory where there is room for them.
+static int hold_points(struct kmeans_points *held, const struct kmeans_points *p,
+                       const struct kmeans_options *o, uint64_t all, struct err *e)
+{
+    double bytes = (double)p->n * (4.0 * (double)p->source->dim + 1);
+    *held = *p;
+    held->borrowed = true; // nothing to give back yet
+    if (p->cache ||
+        (o->engine != KMEANS_FAISS && fixed_bytes(all, p->source->dim, o) + bytes > (double)o->mem))
+        return 0;
+    held->borrowed = false;
+    return kmeans_points_load(held, o->threads, e);
+}
+
 // Level 1 from where the state is, over the points given.
 static int level_one(const struct kmeans_points *p, const struct kmeans_options *o,
                      struct kmeans_state *s, float *centroids, size_t k, struct err *e)
@@ -100,27 +125,30 @@ static int level_one(const struct kmeans_points *p, const struct kmeans_options 
                            .device = o->device,
                            .step = one_step,
                            .ctx = &v};
-    struct kmeans_points held = *p;
-    double bytes = (double)p->n * (4.0 * (double)p->source->dim + 1);
-    bool hold = !p->cache && (o->engine == KMEANS_FAISS ||
-                              fixed_bytes(p->n, p->source->dim, o) + bytes <= (double)o->mem);
+    struct kmeans_flat flat = {0};
+    struct kmeans_points held = {.borrowed = true};
+    bool ranks = is_flat(o);
     if (s->iteration >= o->iterations && s->level)
         return 0;
-    if (hold && kmeans_points_load(&held, o->threads, e))
-        return -1;
-    j.points = &held;
-    int r = 0;
-    if (!s->level) {
+    int r = ranks ? kmeans_flat_init(&flat, o->comm, p, k, e) : 0;
+    if (!r)
+        r = hold_points(&held, ranks ? &flat.mine : p, o, p->n, e);
+    j.points = ranks ? p : &held; // the first centroids are of all points
+    if (!r && !s->level) {
         if (o->init)
             memcpy(centroids, o->init, k * p->source->dim * sizeof *centroids);
         else
             r = kmeans_init(&j, e);
         s->level = 1;
     }
+    j.points = &held;
+    j.flat = ranks ? &flat : NULL;
+    if (ranks)
+        r = comm_agree(o->comm, r, e);
     if (!r)
         r = o->engine == KMEANS_FAISS ? kmeans_faiss(&j, e) : kmeans_lloyd(&j, e);
-    if (hold)
-        kmeans_points_release(&held);
+    kmeans_points_release(&held);
+    kmeans_flat_release(&flat);
     return r;
 }
 

@@ -57,9 +57,10 @@ struct kmeans_options {
     struct search_device *device; // KMEANS_EXACT: makes the products; NULL = this processor
     int threads;
     uint64_t mem; // bytes that may be used, all in all
-    // Several ranks (comm/comm.h), or NULL. Two levels only. All give the same points and options;
-    // all get the same centroids, which do not depend on the number of ranks. The coarse level is
-    // done by each. Of level 2 a rank's state has its own part until the end.
+    // Several ranks (comm/comm.h), or NULL. All give the same points and options; all get the same
+    // centroids, which do not depend on the number of ranks. With one level the points are dealt to
+    // them (cluster/flat.h), with KMEANS_EXACT alone. With two the coarse level is done by each;
+    // of level 2 a rank's state has its own part until the end.
     struct comm *comm;
     // After each iteration, in order within a part; from one thread at a time. 0 or -1.
     int (*step)(void *ctx, const struct kmeans_step *s, struct err *e);

@@ -5,6 +5,8 @@
 
 #include "cluster/kmeans.h"
 
+struct kmeans_flat;
+
 enum { KMEANS_CHUNK = 16384 }; // points looked at at once
 
 // One run of Lloyd's algorithm.
@@ -18,6 +20,7 @@ struct kmeans_job {
     uint64_t seed;
     int threads;
     struct search_device *device; // or NULL
+    struct kmeans_flat *flat;     // ranks, whose own points these are; NULL: one
     // After each iteration: 0 or -1.
     int (*step)(void *ctx, const struct kmeans_step *s, struct err *e);
     void *ctx;
@@ -36,9 +39,12 @@ int kmeans_lloyd(const struct kmeans_job *j, struct err *e);
 int kmeans_faiss(const struct kmeans_job *j, struct err *e);
 // Bytes that kmeans_lloyd takes, the centroids and points not counted.
 double kmeans_lloyd_bytes(double k, size_t dim, int threads);
-// Sums to unit centroids, and the empty ones split; the number of these. cluster/update.c.
-size_t kmeans_update(float *centroids, const double *sums, uint64_t *counts, size_t k, size_t dim,
-                     uint64_t seed, uint64_t stream);
+// cluster/update.c: sums of n clusters to unit centroids; then the empty ones of all k split, the
+// number of these.
+void kmeans_means(float *centroids, const double *sums, const uint64_t *counts, size_t n,
+                  size_t dim);
+size_t kmeans_split(float *centroids, uint64_t *counts, size_t k, size_t dim, uint64_t seed,
+                    uint64_t stream);
 // Level 2. cluster/two-level.c.
 int kmeans_two(const struct kmeans_points *p, const struct kmeans_options *o,
                struct kmeans_state *s, struct comm *c, struct err *e);

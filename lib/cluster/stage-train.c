@@ -155,6 +155,8 @@ static int same_state(struct kmeans_stage *j, const struct kmeans_state *s, stru
             digest_add(d, s->coarse, s->k1 * s->dim * sizeof *s->coarse);
         if (s->done)
             digest_add(d, s->done, s->k1);
+        if (s->level == 1 && !s->k1)
+            digest_add(d, s->centroids, s->k * s->dim * sizeof *s->centroids);
         digest_hex(d, hex);
         digest_free(d);
     }

@@ -93,8 +93,8 @@ static int check_ranks(const struct kmeans_stage *j, struct err *e)
 {
     if (j->comm->size == 1)
         return 0;
-    if (!j->o->assign && j->o->levels == 0)
-        return err_set(e, "%d ranks train with --levels 2 only", j->comm->size);
+    if (!j->o->assign && j->o->engine)
+        return err_set(e, "%d ranks: --engine faiss is for one", j->comm->size);
     if (j->o->each || j->o->resume || j->o->ledger ||
         (!j->o->assign && io_is_stream(j->common->output)))
         return err_set(e, "%d ranks go with none of --each, --resume, --ledger and -o -",

@@ -54,18 +54,23 @@ static void split(float *empty, float *big, size_t dim)
     renormalize(big, dim);
 }
 
-size_t kmeans_update(float *centroids, const double *sums, uint64_t *counts, size_t k, size_t dim,
-                     uint64_t seed, uint64_t stream)
+void kmeans_means(float *centroids, const double *sums, const uint64_t *counts, size_t n,
+                  size_t dim)
+{
+    for (size_t c = 0; c < n; c++)
+        if (counts[c])
+            to_unit(centroids + c * dim, sums + c * dim, dim);
+}
+
+size_t kmeans_split(float *centroids, uint64_t *counts, size_t k, size_t dim, uint64_t seed,
+                    uint64_t stream)
 {
     struct rng r;
     uint64_t spare = 0;
     size_t n_split = 0;
     rng_init(&r, seed, stream);
-    for (size_t c = 0; c < k; c++) {
-        if (counts[c])
-            to_unit(centroids + c * dim, sums + c * dim, dim);
+    for (size_t c = 0; c < k; c++)
         spare += counts[c] ? counts[c] - 1 : 0;
-    }
     for (size_t c = 0; c < k && spare; c++) {
         if (counts[c])
             continue;

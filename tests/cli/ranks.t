@@ -113,25 +113,28 @@ copy("$bin/$_", "bin/$_") && chmod 0755, "bin/$_" for keys %command, 'distill-tr
 sub mpi { my ($ranks, @command) = @_; return run("timeout 60 mpirun -q -n $ranks @command"); }
 
 # kmeans-cluster
-my $kmeans = "-k 60 --levels 2 --iterations 6 --labels-dir labels -o c.npy $emb";
-my %made;
 sub outputs { return join "\0", map { "$_\n" . slurp($_) } 'c.npy', 'c.npy.json', map { ("labels/$_.npy", "labels/$_.npy.json") } 0 .. 3; }
-is(run("bin/kmeans-cluster $kmeans"), 0, 'kmeans-cluster alone') or diag($said);
-my $alone = outputs();
-my @notes = grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster');
-for my $ranks (2, 3) {
+my $alone;
+for my $levels (1, 2) {
+    my $kmeans = "-k 60 --levels $levels --iterations 6 --labels-dir labels -o c.npy $emb";
     system('rm -rf c.npy* labels');
-    is(mpi($ranks, "bin/kmeans-cluster $kmeans"), 0, "kmeans-cluster on $ranks ranks") or diag($said);
-    ok(outputs() eq $alone, "$ranks ranks: the same bytes, sidecars too");
-    is_deeply([grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster')], \@notes, 'and rank 0 alone says what one would say');
+    is(run("bin/kmeans-cluster $kmeans"), 0, "kmeans-cluster of $levels levels alone") or diag($said);
+    $alone = outputs();
+    my @notes = grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster');
+    for my $ranks (2, 3) {
+        system('rm -rf c.npy* labels');
+        is(mpi($ranks, "bin/kmeans-cluster $kmeans"), 0, "kmeans-cluster on $ranks ranks") or diag($said);
+        ok(outputs() eq $alone, "$ranks ranks: the same bytes, sidecars too");
+        is_deeply([grep { /iteration|labelled/ && s/[\d.]+ s\b// } lines('kmeans-cluster')], \@notes, 'and rank 0 alone says what one would say');
+    }
 }
 system('cp c.npy all.npy; rm -rf c.npy* labels');
 is(mpi(3, "bin/kmeans-cluster --comm ./pieces.so -t 2 -k 60 --levels 2 --iterations 6 -q -o c.npy $emb"), 0, 'messages of 999 bytes') or diag($said);
 ok(slurp('c.npy') eq slurp('all.npy'), 'the same bytes');
 is(mpi(2, "bin/kmeans-cluster -q --assign all.npy --labels-dir labels $emb"), 0, 'labels alone') or diag($said);
 ok(join('', map { slurp("labels/$_.npy") } 0 .. 3) ne '' && index($alone, slurp('labels/3.npy')) > 0, 'each rank writes those of its files');
-is(mpi(2, "bin/kmeans-cluster -q -k 60 -o no.npy $emb"), 1, 'one level on two ranks');
-ok(lines('kmeans-cluster') == 1 && $said =~ /2 ranks train with --levels 2 only/ && !-e 'no.npy', 'is refused in one line') or diag($said);
+is(mpi(2, "bin/kmeans-cluster -q -k 60 --checkpoint ck --ledger l.tsv --labels-dir labels -o no.npy $emb"), 1, 'a ledger on two ranks');
+ok(lines('kmeans-cluster') == 1 && $said =~ /2 ranks go with none of --each, --resume, --ledger and -o -/ && !-e 'no.npy', 'is refused in one line') or diag($said);
 
 # sem-balance: both rules, a curve, a share to remove; sidecars, tables and the ledger too.
 sub balanced { return join "\0", map { "$_\n" . slurp($_) } 'r.json', 'pairs.tsv', 'curve.tsv', 'ledger.tsv', map { my $d = $_; map { ("$d/$_.npy", "$d/$_.npy.json") } 0 .. 3 } 'keep', 'groups'; }
@@ -161,10 +164,11 @@ sub peak {
     return mpi($ranks, "bin/$command") == 0 && $said =~ /, (\d+) MB peak/ ? $1 : 0;
 }
 SKIP: {
-    skip 'memory is not measured under ASan', 2 if $ENV{ASAN};
+    skip 'memory is not measured under ASan', 3 if $ENV{ASAN};
     # What a rank has anyway: libraries, MPI, messages on their way; the balance's arrays of a few values a row.
     my @tries = (['kmeans-cluster', '-k 128 --levels 2 --coarse 96 --coarse-points 3000 --iterations 1 -o big.npy big/?.npy', 40],
-        ['sem-balance', '--survivor first --distance 0.001 --cells big.npy -o big.json big/half?.npy', 25]);
+        ['sem-balance', '--survivor first --distance 0.001 --cells big.npy -o big.json big/half?.npy', 25],
+        ['kmeans-cluster', '-k 8 --iterations 1 -o flat.npy big/?.npy', 32]);
     for my $t (@tries) {
         my @mb = map { peak($_, "$t->[0] $t->[1]") } 2, 4;
         my $share = ($mb[0] - $t->[2]) / (($mb[1] - $t->[2]) || 1);
@@ -188,35 +192,46 @@ for my $tool (sort keys %command) {
 }
 
 # Stopped on two ranks, gone on with three and alone: the same bytes. A rank that is killed ends the others.
-my $long = '-k 300 --levels 2 --coarse 60 --coarse-points 40000 --iterations 40 -o long.npy --checkpoint ck big/half?.npy';
+npy('slow.npy', '<f4', '40000, 32', pack 'f<*', map { draw() / 64 } 1 .. 40000 * 32); # takes many iterations
+my %long = (1 => '-k 600 --iterations 25 -o long.npy --checkpoint ck slow.npy',
+    2 => '-k 300 --levels 2 --coarse 60 --coarse-points 40000 --iterations 40 -o long.npy --checkpoint ck big/half?.npy');
 sub begin { # until rank 0 has said this
-    my ($until) = @_;
+    my ($until, $long) = @_;
+    unlink 'said'; # of the run before
     my $pid = fork // die;
     if (!$pid) { open STDERR, '>', 'said'; exec "exec mpirun -q -n 2 bin/kmeans-cluster $long"; }
     for (1 .. 3000) { last if slurp('said') =~ $until; select undef, undef, undef, 0.01; }
     return $pid;
 }
-is(run("bin/kmeans-cluster -q $long"), 0, 'a run that is not stopped') or diag($said);
-my $whole = slurp('long.npy');
-for my $ranks (1, 3) {
+my %whole;
+for my $levels (1, 2) {
+    is(run("bin/kmeans-cluster -q $long{$levels}"), 0, "a run of $levels levels that is not stopped") or diag($said);
+    $whole{$levels} = slurp('long.npy');
+}
+for my $case ([2, 1], [2, 3], [1, 3]) {
+    my ($levels, $ranks) = @$case;
+    my ($long, $whole) = ($long{$levels}, $whole{$levels});
     unlink 'long.npy', 'long.npy.json';
-    my $pid = begin(qr/^kmeans-cluster: iteration 2:/m);
+    my $pid = begin(qr/^kmeans-cluster: iteration 2:/m, $long);
     kill 'USR2', $pid; # which mpirun hands on
     waitpid $pid, 0;
     ok($? && -s 'ck' && !-e 'long.npy', 'two ranks are asked to stop: saved, no output, not status 0') or diag($?, slurp('said'));
     my $command = "bin/kmeans-cluster $long";
     is($ranks > 1 ? mpi($ranks, $command) : run($command), 0, "$ranks ranks go on");
-    like($said, qr/continuing from ck: (?:after iteration \d+ of 40 of the coarse level|with \d+ of 60 coarse clusters done)/, 'from there') or diag($said);
+    like($said, qr/continuing from ck: (?:after iteration \d+ of (?:25|40 of the coarse level)|with \d+ of 60 coarse clusters done)/, 'from there') or diag($said);
     ok(length $whole && slurp('long.npy') eq $whole && !-e 'ck', 'the same bytes');
 }
 unlink 'long.npy';
-my $launcher = begin(qr/^kmeans-cluster: iteration 2:/m);
+my $launcher = begin(qr/^kmeans-cluster: iteration 3:/m, $long{1});
 my ($rank) = split /\n/, `pgrep -P $launcher -f kmeans-cluster`;
 my $killed = $rank && kill 'KILL', $rank;
 my $ended = 0;
 for (1 .. 300) { last if $ended = waitpid $launcher, 1; select undef, undef, undef, 0.05; }
 ok($killed && $ended == $launcher && $? && !-e 'long.npy', 'a rank that is killed ends all, within seconds, not with status 0') or diag($killed, $?);
 kill 'KILL', $launcher if !$ended;
+is(mpi(3, "bin/kmeans-cluster $long{1}"), 0, '... three go on') or diag($said);
+like($said, qr/continuing from ck: after iteration \d+ of 25/, '... from its checkpoint');
+ok(slurp('long.npy') eq $whole{1}, '... to the same bytes');
 
 # The pipeline: RANKS puts the launcher before balance and centroids.
 chdir $source or die;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// k-means of two levels over ranks: the same centroids, bit for bit, for any number of them.
-// Threads are the ranks.
+// k-means of one and of two levels over ranks: the same centroids, bit for bit, for any number of
+// them. Threads are the ranks.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +12,16 @@
 #include "comm/comm.h"
 #include "unit/tap.h"
 
-enum { N = 4000, D = 17, K = 120, RANKS = 5 };
+enum { N = 20000, CHOSEN = 18000, D = 17, K = 120, RANKS = 5, ITERATIONS = 6 };
 
 struct task {
     const float *x;
     const struct row_source *source;
     const uint32_t *rows;
     uint64_t n, mem;
-    int fails; // the rank whose rows cannot be read, or -1
+    int levels;
+    bool first; // from given centroids
+    int fails;  // the rank whose rows cannot be read, or -1
     float *got[RANKS];
     uint64_t sent[RANKS];
 };
@@ -66,7 +68,8 @@ static int read_rows(void *ctx, uint64_t first, uint64_t count, float *out, stru
 {
     const struct reading *r = ctx;
     uint16_t h[D];
-    (void)e;
+    if (r->t->fails == r->rank && r->t->levels == 1)
+        return err_set(e, "cannot read its rows");
     for (uint64_t i = 0; i < count; i++) {
         half_from_f32(r->t->x + (first + i) * D, h, D);
         half_to_f32(h, out + i * D, D);
@@ -96,8 +99,9 @@ static int train(void *ctx, struct comm *c, struct err *e)
     struct kmeans_points p = {
         .source = t->source ? t->source : &half, .rows = t->rows, .n = t->n, .normalize = true};
     struct kmeans_options o = {.k = K,
-                               .iterations = 6,
-                               .levels = 2,
+                               .iterations = ITERATIONS,
+                               .levels = t->levels,
+                               .init = t->first ? t->x + 20 * D : NULL,
                                .coarse = 9,
                                .coarse_points = 700,
                                .seed = 3,
@@ -132,6 +136,21 @@ static float *run(struct task *t, int size, struct err *e)
     return NULL;
 }
 
+// What kmeans-cluster(1) says is sent in an iteration of one level, by all ranks: the rows, those
+// of a rank's own clusters not; 12 bytes a row, in whole rounds, and the centroids to the others.
+// What is above it are the agreements, of 1 KB a rank.
+static void test_sent(const struct task *t, const char *what, int size)
+{
+    uint64_t sum = 0, others = (uint64_t)size - 1, round = 16384 / (uint64_t)size * (uint64_t)size;
+    for (int r = 0; r < size; r++)
+        sum += t->sent[r];
+    double rows = (double)t->n * D * 4 * (double)others / size;
+    double rest = (double)(((t->n + round - 1) / round * round * 12 + K * D * 4) * others);
+    double share = ((double)sum / ITERATIONS - rest) / rows;
+    ok(share > 0.9 && share < 1.15, "%s: %d ranks send %.2f of the rows of others' clusters", what,
+       size, share);
+}
+
 static void test_same(struct task *t, const char *what)
 {
     struct err e;
@@ -141,8 +160,31 @@ static void test_same(struct task *t, const char *what)
         float *many = run(t, size, &e);
         ok(one && many && !memcmp(one, many, K * D * sizeof *one),
            "%s: %d ranks, the same bytes %s", what, size, e.text);
+        if (t->levels == 1 && many)
+            test_sent(t, what, size);
         free(many);
     }
+    free(one);
+}
+
+// Points that are read again in each iteration, as memory does not hold them.
+static void few_bytes(struct task *t)
+{
+    struct comm two = {.size = 2};
+    struct kmeans_options o = {.k = K, .levels = 1, .threads = 2, .comm = &two};
+    uint64_t before = t->mem;
+    t->mem = kmeans_min_mem(N, D, &o) + 1000;
+    struct err e;
+    float *few = run(t, 2, &e);
+    t->mem = before;
+    float *one = run(t, 1, &e);
+    ok(few && one && !memcmp(few, one, K * D * sizeof *one), "read again in each iteration %s",
+       e.text);
+    t->mem = kmeans_min_mem(N, D, &o) - 1000;
+    float *none = run(t, 2, &e);
+    ok(!none && strstr(e.text, "need at least"), "too little memory is said: %s", e.text);
+    t->mem = before;
+    free(few);
     free(one);
 }
 
@@ -150,22 +192,31 @@ int main(void)
 {
     struct err e;
     float *x = mem_alloc(N * D, sizeof *x, &e);
-    uint32_t *rows = kmeans_sample(2500, N, 1, 0, &e);
+    uint32_t *rows = kmeans_sample(CHOSEN, N, 1, 0, &e);
     if (!x || !rows)
         return 1;
     fill(x);
     struct row_memory m;
     struct row_source source = row_source_memory(&m, x, N, D);
-    struct task t = {.x = x, .source = &source, .n = N, .mem = 1u << 30, .fails = -1};
-    test_same(&t, "float32");
-    t.rows = rows;
-    t.n = 2500;
-    test_same(&t, "chosen rows");
-    t.source = NULL;
-    test_same(&t, "float16, chosen rows");
-    t.rows = NULL;
-    t.n = N;
-    test_same(&t, "float16");
+    struct task t = {.x = x, .n = N, .mem = 1u << 30, .fails = -1};
+    for (t.levels = 1; t.levels <= 2; t.levels++) {
+        t.source = &source;
+        test_same(&t, "float32");
+        t.rows = rows;
+        t.n = CHOSEN;
+        test_same(&t, "chosen rows");
+        t.source = NULL;
+        test_same(&t, "float16, chosen rows");
+        t.rows = NULL;
+        t.n = N;
+        test_same(&t, "float16");
+    }
+    t.levels = 1;
+    t.first = true;
+    test_same(&t, "one level from given centroids");
+    t.first = false;
+    few_bytes(&t);
+    t.levels = 2;
     struct kmeans_options small = {.k = K, .levels = 2, .coarse = 9, .threads = 2};
     t.mem = kmeans_min_mem(N, D, &small) + (1u << 20);
     float *none = run(&t, 2, &e);
@@ -176,6 +227,10 @@ int main(void)
     none = run(&t, 3, &e);
     ok(!none && strncmp(e.text, "rank 1 (", 8) == 0 && strstr(e.text, "cannot read its rows"),
        "a rank that cannot read its rows is named by all: %s", e.text);
+    t.levels = 1;
+    none = run(&t, 3, &e);
+    ok(!none && strncmp(e.text, "rank 1 (", 8) == 0 && strstr(e.text, "cannot read its rows"),
+       "of one level too: %s", e.text);
     free(x);
     free(rows);
     return tap_done();
