@@ -198,45 +198,6 @@ static void next_row(struct png_reader *r)
     }
 }
 
-static int paeth(int a, int b, int c)
-{
-    int pa = b - c, pb = a - c, pc = pa + pb;
-    pa = pa < 0 ? -pa : pa;
-    pb = pb < 0 ? -pb : pb;
-    pc = pc < 0 ? -pc : pc;
-    return pa <= pb && pa <= pc ? a : pb <= pc ? b : c;
-}
-
-// row[0] is the filter's number, before[] the row above, both of n bytes behind it.
-static int unfilter(struct png_reader *r, size_t n)
-{
-    uint8_t *x = r->row + 1;
-    const uint8_t *up = r->before + 1;
-    size_t k = (r->bits + 7) / 8;
-    switch (r->row[0]) {
-    case 0:
-        return 0;
-    case 1:
-        for (size_t i = k; i < n; i++)
-            x[i] = (uint8_t)(x[i] + x[i - k]);
-        return 0;
-    case 2:
-        for (size_t i = 0; i < n; i++)
-            x[i] = (uint8_t)(x[i] + up[i]);
-        return 0;
-    case 3:
-        for (size_t i = 0; i < n; i++)
-            x[i] = (uint8_t)(x[i] + ((i < k ? 0 : x[i - k]) + up[i]) / 2);
-        return 0;
-    case 4:
-        for (size_t i = 0; i < n; i++)
-            x[i] = (uint8_t)(x[i] + (i < k ? up[i] : paeth(x[i - k], up[i], up[i - k])));
-        return 0;
-    default:
-        return err_set(r->e, "PNG: unknown filter %d", r->row[0]);
-    }
-}
-
 static void put_row(struct png_reader *r)
 {
     struct image *im = r->im;
@@ -262,7 +223,7 @@ static int feed(struct png_reader *r, const uint8_t *data, size_t n)
         r->got = want - r->z.avail_out;
         if (r->got < want)
             break;
-        if (unfilter(r, want - 1))
+        if (png_unfilter(r->row, r->before, want - 1, (r->bits + 7) / 8, r->e))
             return -1;
         put_row(r);
         next_row(r);

@@ -28,6 +28,9 @@ struct png_reader {
     uint32_t y;
 };
 
+// Undoes the filter of a row: row[0] is its number, `before` the row above as it is since; both
+// have n bytes behind the first. k: bytes of a pixel, 1 where it has less. 0, or -1 with e set.
+int png_unfilter(uint8_t *row, const uint8_t *before, size_t n, size_t k, struct err *e);
 // n pixels of the file's form to RGB, `step` bytes apart.
 void image_png_row(const struct png_reader *r, const uint8_t *src, uint32_t n, uint8_t *dst,
                    size_t step);

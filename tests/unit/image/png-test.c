@@ -5,7 +5,9 @@
 #include <string.h>
 #include <zlib.h>
 
+#include "base/rng.h"
 #include "image/image.h"
+#include "image/png.h"
 #include "unit/tap.h"
 
 enum { W = 5, H = 4, ROW = 1 + W * 3 };
@@ -188,11 +190,43 @@ static void test_forms(void)
     ok(!pixels_are(16, 3, 1, "\0\0", 2, "\0\0\0"), "no palette of 16 bits");
 }
 
+// Whole pixels at once give what each channel gives alone.
+static void filters(void)
+{
+    enum { PIXELS = 333, MOST = 4 };
+    struct rng rng;
+    struct err e;
+    rng_init(&rng, 5, 0);
+    for (size_t k = 2; k <= MOST; k++) {
+        uint8_t row[1 + MOST * PIXELS], up[1 + MOST * PIXELS], one[MOST][1 + PIXELS];
+        uint8_t above[MOST][1 + PIXELS];
+        for (size_t i = 0; i < sizeof row; i++) {
+            row[i] = (uint8_t)rng_u32(&rng);
+            up[i] = (uint8_t)rng_u32(&rng);
+        }
+        row[0] = 4;
+        for (size_t c = 0; c < k; c++)
+            for (size_t i = 0; i < PIXELS; i++) {
+                one[c][0] = 4;
+                one[c][1 + i] = row[1 + i * k + c];
+                above[c][1 + i] = up[1 + i * k + c];
+            }
+        bool same = !png_unfilter(row, up, k * PIXELS, k, &e);
+        for (size_t c = 0; c < k; c++) {
+            same = same && !png_unfilter(one[c], above[c], PIXELS, 1, &e);
+            for (size_t i = 0; same && i < PIXELS; i++)
+                same = one[c][1 + i] == row[1 + i * k + c];
+        }
+        ok(same, "Paeth's filter on pixels of %zu bytes", k);
+    }
+}
+
 int main(void)
 {
     test_checksums();
     test_ends();
     test_order();
     test_forms();
+    filters();
     return tap_done();
 }
