@@ -3,11 +3,13 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { WIDTH = 760, HEIGHT = 260, LEFT = 60, BOTTOM = 28, TOP = 10, RIGHT = 130, MARGIN = 14 };
 enum { POINTS_MAX = 400, TICKS_MAX = 40, LINE = 22 };
-enum { WIDE = 500 };          // wider than a phone: the style makes its letters larger there
-enum { GAP = 12, DIGIT = 7 }; // pixels before an axis' name; at most, of a digit
+enum { WIDE = 500 }; // wider than a phone: the style makes its letters larger there
+// Pixels before a name; of a digit, at most; of a letter, as large as it is on a phone.
+enum { GAP = 12, DIGIT = 7, LETTER = 9 };
 
 struct axis {
     double low, high; // of the values; of their logarithms with `log`
@@ -180,10 +182,24 @@ static void legend(struct html *h, const struct plot_series *s, size_t n, int le
     }
 }
 
+// Pixels that the names need, at least RIGHT.
+static int room_of(const struct plot_series *s, size_t n)
+{
+    size_t most = 0;
+    for (size_t k = 0; k < n; k++)
+        most = strlen(s[k].name) > most ? strlen(s[k].name) : most;
+    int need = 2 * GAP + LETTER * (int)most;
+    return need > RIGHT ? need : RIGHT;
+}
+
 void plot_curves(struct html *h, const struct plot *p, const struct plot_series *s, size_t n_series)
 {
     struct axis x = empty, y = empty;
-    int width = width_of(p), height = height_of(p), right = n_series > 1 ? RIGHT : MARGIN + 16;
+    int width = width_of(p), height = height_of(p), right = MARGIN + 16;
+    if (n_series > 1) {
+        right = room_of(s, n_series);
+        width += right - RIGHT; // the curves keep theirs
+    }
     for (size_t k = 0; k < n_series; k++)
         for (size_t i = 0; i < s[k].n; i++)
             if (isfinite(s[k].y[i])) {

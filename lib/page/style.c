@@ -63,7 +63,7 @@ static const char shapes[] =
 static const char media[] =
     "@media (max-width:40em){body{font-size:14px;padding:0 .7em 3em}td,th{padding:.2em .4em}"
     "dl{grid-template-columns:1fr}dt{margin-top:.3em}table{display:block;overflow-x:auto}"
-    "td:first-child{overflow-wrap:anywhere;min-width:5em}svg.wide text{font-size:18px}}"
+    "td:first-child{overflow-wrap:anywhere;min-width:5em}svg.wide text{font-size:15px}}"
     "@media print{:root{--bg:#fff;--fg:#000;--dim:#444;--rule:#bbb;--soft:#fff;--warn:#fff}"
     "nav{display:none}body{max-width:none;font-size:10pt}figure,.set,svg,tr{break-inside:avoid}"
     "h2,h3{break-after:avoid}}</style>";

@@ -279,8 +279,10 @@ static int add_look(struct report_training *t, const cJSON *o, struct err *e)
     char name[sizeof t->look->name];
     if (json_string(o, "eval", JSON_OPTIONAL, &set, &ignored) <= 0)
         return 0;
-    if (cJSON_IsNumber(all))
+    if (cJSON_IsNumber(all)) {
         t->look_seconds = all->valuedouble;
+        add_parts(t, o);
+    }
     json_string(o, "weights", JSON_OPTIONAL, &weights, &ignored);
     if (!first || !cJSON_IsNumber(first) || !cJSON_IsNumber(step))
         return 1;

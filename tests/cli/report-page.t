@@ -120,6 +120,23 @@ SKIP: {
     is(system("timeout 60 $browser --headless --no-sandbox --disable-gpu --screenshot=$dir/shot.png --window-size=900,900 file://$dir/w/test/report.html >/dev/null 2>&1") | (-s "$dir/shot.png" > 5000 ? 0 : 1), 0, 'and is drawn');
 }
 
+# ---- evaluations in training, of sets with long names: names of curves are whole, their time is a share of the run's
+mkdir "$dir/long" and mkdir "$dir/long/log" or die;
+spew("$dir/long/s.jsonl", join '', slurp("$dir/w/test/student.jsonl"), map { my $k = $_;
+    map { qq({"step":$k,"eval":"wds_a_set_of_a_long_name","weights":"$_","metrics":{"mean_per_class_recall":0.$k},"took":4.0,"eval_seconds":@{[4 * $k]},"seconds":@{[5 * $k]}}\n) } 'trained', 'ema' } 1, 2);
+is(system("$bin/cid-report -q -o $dir/long.html $dir/long 2>$dir/said"), 0, 'a log with evaluations') or diag slurp("$dir/said");
+my $long = slurp("$dir/long.html");
+like($long, qr/Evaluated while it trained, 8\.0 s, 80\.0% of the run's time/, 'their share is of all that the log tells of');
+SKIP: {
+    my ($browser) = grep { system("command -v $_ >/dev/null 2>&1") == 0 } qw(chromium-headless-shell chromium chromium-browser google-chrome);
+    skip 'no Chromium here', 2 if !$browser;
+    for my $width (1000, 500) {
+        spew("$dir/cut.html", $long =~ s{</body>}{<script>addEventListener('load',()=>{document.body.dataset.seen=[...document.querySelectorAll('svg')].flatMap(s=>{const r=s.getBoundingClientRect().right;return [...s.querySelectorAll('text')].filter(t=>t.getBoundingClientRect().right>r+1).map(t=>t.textContent)}).join(';')})</script></body>}r);
+        my $dom = `timeout 60 $browser --headless --no-sandbox --disable-gpu --window-size=$width,800 --virtual-time-budget=2000 --dump-dom file://$dir/cut.html 2>/dev/null`;
+        is($dom =~ /data-seen="([^"]*)"/ ? $1 : 'nothing', '', "no letters are cut off, $width wide");
+    }
+}
+
 # ---- two runs
 is(system("$make RUN=k2 K=2 >$dir/said 2>&1"), 0, 'a run beside it') or diag slurp("$dir/said");
 is(system("$bin/cid-report -q -o $dir/both.html $dir/w/test $dir/w/test-k2/ 2>$dir/said"), 0, 'both on one page') or diag slurp("$dir/said");
