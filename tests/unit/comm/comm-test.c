@@ -159,6 +159,33 @@ static int sum_parts(void *ctx, struct comm *c, struct err *e)
     return 0;
 }
 
+// The same sums with shares that are cut elsewhere, one of them empty.
+static int sum_cut(void *ctx, struct comm *c, struct err *e)
+{
+    struct sums *s = ctx;
+    size_t n = PARTS / (size_t)c->size, first = n * (size_t)c->rank, cut[MOST + 1] = {0};
+    float x[PARTS][ROWS], room[MOST * ROWS];
+    void *part[PARTS];
+    for (int r = 1; r <= c->size; r++)
+        cut[r] = r == c->size ? ROWS : r == 2 ? cut[1] : (size_t)r * r * ROWS / 70 + 1;
+    for (size_t p = 0; p < n; p++) {
+        part[p] = x[p];
+        for (size_t i = 0; i < ROWS; i++)
+            x[p][i] = number(first + p, i);
+    }
+    if (comm_tree_room_at(c, ROWS, sizeof(float)) > sizeof room)
+        return wrong(e, "room");
+    float *sum = comm_tree_local(part, n, ROWS, comm_add_f32, NULL);
+    if (comm_tree_scatter_at(c, "shares", sum, cut, sizeof *sum, comm_add_f32, NULL, room, e))
+        return -1;
+    size_t mine = cut[c->rank + 1] - cut[c->rank];
+    if (memcmp(sum + cut[c->rank], s->want + cut[c->rank], mine * sizeof *sum))
+        return wrong(e, "a share");
+    if (comm_tree_gather_at(c, "shares", sum, cut, sizeof *sum, e))
+        return -1;
+    return memcmp(sum, s->want, ROWS * sizeof *sum) ? wrong(e, "the gathered sum") : 0;
+}
+
 static int sum_whole(void *ctx, struct comm *c, struct err *e)
 {
     struct sums *s = ctx;
@@ -190,6 +217,9 @@ static void test_sums(void)
         int r = comm_threads(size, sum_parts, &many, &e);
         ok(r == 0 && memcmp(one.got, many.got, sizeof one.got) == 0,
            "%d ranks: the same bytes as one %s", size, r ? e.text : "");
+        many = (struct sums){.want = one.got, .sent = many.sent};
+        r = comm_threads(size, sum_cut, &many, &e);
+        ok(r == 0, "  in shares of other sizes %s", r ? e.text : "");
         ok(many.sent <= (ROWS - ROWS / (uint64_t)size) * sizeof(float),
            "a rank sends %d / %d of them", size - 1, size);
     }

@@ -255,6 +255,24 @@ static void rows_and_sums(struct dev *d)
     ok(d->op->dot(d, 3, x, x) == 14 && d->op->sum(d, 3, x) == 6, "dot and sum");
 }
 
+// A dot product whose runs are summed in two places is that of one, to the bit.
+static void dot_runs(struct dev *d)
+{
+    enum { RUNS = 3, MOST = RUNS * 20000 };
+    static float x[MOST], y[MOST];
+    double part[RUNS + 1], whole, joined;
+    size_t n = RUNS * d->dot_run + 5;
+    for (size_t i = 0; i < n; i++) {
+        x[i] = (float)rng_normal(&rng);
+        y[i] = x[i] * (float)(i % 7) * 1e-3f;
+    }
+    d->op->dot_to(d, n, x, y, &whole);
+    d->op->dot_runs(d, d->dot_run, x, y, part);
+    d->op->dot_runs(d, n - d->dot_run, x + d->dot_run, y + d->dot_run, part + 1);
+    d->op->dot_join(d, RUNS + 1, part, &joined);
+    ok(whole > 0 && whole == joined, "a dot product in runs: %.17g, %.17g", whole, joined);
+}
+
 int main(void)
 {
     struct dev one, three;
@@ -272,6 +290,8 @@ int main(void)
     }
     elementwise(&three);
     rows_and_sums(&one);
+    dot_runs(&one);
+    dot_runs(&three);
     dev_close(&one);
     dev_close(&three);
     return tap_done();

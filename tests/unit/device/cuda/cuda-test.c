@@ -186,6 +186,28 @@ static void test_elementwise(void)
     RELEASE(pre, dy, dp, x, y, g, dg, a);
 }
 
+// A dot product whose runs are summed in two places is that of one, to the bit.
+static void test_dot_runs(void)
+{
+    struct dev *d = &dev[1];
+    size_t run = d->dot_run, n = 3 * run + 5;
+    struct err e;
+    float *host = malloc(n * sizeof *host), *x = d->op->alloc(d, n * sizeof *x, &e);
+    double *part = d->op->alloc(d, 6 * sizeof *part, &e), got[6] = {0};
+    for (size_t i = 0; i < n; i++)
+        host[i] = sinf((float)i) * (float)(i % 11);
+    d->op->upload(d, x, host, n * sizeof *x);
+    d->op->dot_to(d, n, x, x, part + 4);
+    d->op->dot_runs(d, run, x, x, part);
+    d->op->dot_runs(d, n - run, x + run, x + run, part + 1);
+    d->op->dot_join(d, 4, part, part + 5);
+    ok(!d->op->download(d, got, part, sizeof got, &e) && got[4] > 0 && got[4] == got[5],
+       "reduce: a dot product in runs: %.17g, %.17g", got[4], got[5]);
+    d->op->free(d, x);
+    d->op->free(d, part);
+    free(host);
+}
+
 // Gated MLPs, rotary embeddings, means of rows.
 static void test_glu(void)
 {
@@ -373,6 +395,7 @@ static int run_type(enum dev_type type)
     test_attention(64, true, true);
     test_attention(13, false, true);
     test_elementwise();
+    test_dot_runs();
     test_glu();
     test_rows(61, 7);
     test_rows(2500, 300);
