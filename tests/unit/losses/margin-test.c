@@ -55,7 +55,7 @@ static void test_ties(struct dev *d)
     struct err e;
     float v[] = {1, 0, 0, 1, 0, 1}, t[] = {1, 0, 0, 1, 0, 1}, g[12] = {0};
     int32_t label[] = {0, 0, 0};
-    double total;
+    double total = NAN;
     float one[12];
     ok(known(d, label, 1, one) == 0, "a batch of one");
     struct loss_batch b = {.n = 3, .dim = 2, .v = v, .t = t, .label = label, .n_label = 1};
