@@ -31,7 +31,12 @@ spew("$dir/pkg/DEBIAN/control", "Package: openclipart-png\nVersion: 1\nArchitect
 system("dpkg-deb -b $dir/pkg $dir/openclipart-png_1_all.deb >/dev/null 2>&1") == 0 or die;
 spew("$dir/stand-ins/npm", <<'EOS');
 #!/bin/sh
-case $NPM in hangs) exec sleep 30 ;; refuses) exit 1 ;; esac
+case $NPM in
+hangs) exec sleep 30 ;;
+refuses) exit 1 ;;
+certificate) printf 'npm ERR! code SELF\nnpm ERR! request to https://r.example/x failed, reason: self-signed certificate\n' >&2; exit 1 ;;
+none) printf 'npm error code E404\nnpm error 404 Not Found\n' >&2; exit 1 ;;
+esac
 for a; do p=$last last=$a; done
 case "$*" in
 *view*) set -- $*; for a; do case $a in *@*) echo "${a%@*}" ;; esac; done ;;
@@ -64,6 +69,10 @@ cmp_ok($seconds, '<', 10, 'after the limit');
 ($rc, $said) = fetch('c', NPM => 'refuses', APT => 'no');
 is($rc, 1, 'neither answers');
 like($said, qr/^no pictures for the demo: npm's registry does not answer within 1 s; apt knows no package openclipart-png, and its server does not answer$/m, 'and both are named');
+for (['certificate', 'cannot be asked: self-signed certificate'], ['none', 'answers E404']) {
+    ($rc, $said) = fetch('c', NPM => $_->[0], APT => 'no');
+    like($said, qr/^no pictures for the demo: npm's registry \Q$_->[1]\E; apt knows/m, "npm's own reason: $_->[1]");
+}
 ($rc, $said) = fetch('d', NPM => 'answers', APT => 'works', FROM => 'debian');
 is(slurp("$dir/d/set"), "clipart\n", 'FROM=debian');
 
