@@ -237,14 +237,19 @@ static void scan(const struct hard_pass *p, struct hard_scratch *s, uint32_t i, 
     float near_t = nextafterf((float)(TOO_NEAR + bound[1]), INFINITY);
     for (uint32_t k = 0; k < n; k++)
         t[k] = v[k] > near_v || t[k] > near_t ? -2 : v[k] * t[k];
-    size_t hits = dot_above(t, n, least_of(&p->rows[i], p->top, both), s->at), found = 0;
+    float least = least_of(&p->rows[i], p->top, both);
+    size_t hits = dot_above(t, n, least, s->at), found = 0;
     for (size_t h = 0; h < hits; h++) {
+        if (t[s->at[h]] < least) // it has risen since
+            continue;
         s->found[found++] = (struct hard_guess){t[s->at[h]], j + s->at[h]};
-        if (found == FOUND || h + 1 == hits) {
-            settle(p, s->found, found, i, both);
-            found = 0;
-        }
+        if (found < FOUND)
+            continue;
+        settle(p, s->found, found, i, both);
+        least = least_of(&p->rows[i], p->top, both);
+        found = 0;
     }
+    settle(p, s->found, found, i, both);
 }
 
 static void compare(const struct hard_pass *p, struct hard_scratch *s, uint32_t first, uint32_t m)
