@@ -143,7 +143,8 @@ static void keep_moments(struct outcome *o, const struct comm *c, const struct t
         memcpy(o->m + s->at + s->first, s->m, s->count * sizeof *s->m);
         memcpy(o->v + s->at + s->first, s->v, s->count * sizeof *s->v);
         o->moments[c->rank] += s->count;
-        o->within += c->rank == 0 && s->count && s->count < s->n;
+        if (c->rank == 0 && s->count && s->count < s->n)
+            o->within++;
     }
     o->sent[c->rank] = c->sent;
 }
