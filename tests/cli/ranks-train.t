@@ -149,7 +149,7 @@ for my $case (['USR2', 'stop', 4, $slow, 's.samples', 'straight'], ['KILL', 'kil
     my $begun = time;
     waitpid $pid, 0;
     ok($? != 0 && time - $begun < 15, '... all end within seconds, with a status that is not 0') or diag "$?, " . slurp("said.$dir");
-    ok(!rank_pid($dir, 0) && !rank_pid($dir, 1), '... no rank is left');
+    ok(wait_for(sub { !rank_pid($dir, 0) && !rank_pid($dir, 1) }) && time - $begun < 15, '... no rank is left');
     like(slurp("said.$dir"), qr/stopped by .*--resume goes on after step \d+, from '/, '... and rank 0 says where it goes on') if $signal eq 'USR2';
     system("cp -r $dir $dir-one");
     is(mpi($then, "$long --resume -o $dir $data"), 0, "... it goes on with $then ranks") or diag $said;
