@@ -38,7 +38,7 @@ struct hard_guess {
 
 // One thread's memory.
 struct hard_scratch {
-    atomic_flag busy;
+    atomic_flag busy; // first: threads_take
     struct dot_panel left[2];
     float *out[2]; // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
     uint32_t at[DOT_BLOCK_COLS];
@@ -274,9 +274,7 @@ static void compare(const struct hard_pass *p, struct hard_scratch *s, uint32_t 
 static void stripe(void *ctx, size_t i)
 {
     struct hard_pass *p = ctx;
-    int slot = 0;
-    while (atomic_flag_test_and_set(&p->scratch[slot].busy)) // one is free: as many as threads
-        slot = (slot + 1) % p->b->o->threads;
+    int slot = threads_take(p->scratch, sizeof *p->scratch, p->b->o->threads);
     uint32_t first = (uint32_t)i * DOT_BLOCK_ROWS, left = p->a.n - first;
     compare(p, &p->scratch[slot], first, left < DOT_BLOCK_ROWS ? left : DOT_BLOCK_ROWS);
     atomic_flag_clear(&p->scratch[slot].busy);

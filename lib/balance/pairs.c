@@ -193,10 +193,7 @@ static void compare(struct balance_run *b, struct pair_scratch *s, struct balanc
 
 struct balance_found *balance_found_take(struct balance_found *all, int threads)
 {
-    int slot = 0;
-    while (atomic_flag_test_and_set(&all[slot].busy)) // one is free: as many as threads
-        slot = (slot + 1) % threads;
-    return &all[slot];
+    return &all[threads_take(all, sizeof *all, threads)];
 }
 
 static void stripe(void *ctx, size_t i)

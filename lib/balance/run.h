@@ -84,7 +84,7 @@ struct balance_run {
 
 // What one thread has found.
 struct balance_found {
-    atomic_flag busy;
+    atomic_flag busy;           // first: threads_take
     struct balance_edge *edges; // with a forest: BALANCE_EDGES
     size_t n_edges;
     uint64_t near;

@@ -113,7 +113,7 @@ static void put_y(struct html *h, const struct axis *y, double left, double righ
 
 static size_t x_ticks(const struct axis *x, const struct plot *p, double *v)
 {
-    return ticks(x, width_of(p) > 500 ? 6 : 3, p->whole_x ? 1 : 0, v);
+    return ticks(x, width_of(p) > WIDE ? 6 : 3, p->whole_x ? 1 : 0, v);
 }
 
 // The axis' name, behind the last number: that stands on its tick and may reach over the end.

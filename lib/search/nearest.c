@@ -35,7 +35,7 @@ struct row_search {
 
 // One thread's memory.
 struct nearest_scratch {
-    atomic_flag busy;
+    atomic_flag busy; // first: threads_take
     struct dot_panel left;
     float *out;   // DOT_BLOCK_ROWS x DOT_BLOCK_COLS
     uint32_t *at; // DOT_BLOCK_COLS positions
@@ -289,9 +289,7 @@ static void search_rows(const struct nearest_job *j, struct nearest_scratch *t, 
 static void task(void *ctx, size_t i)
 {
     struct nearest_job *j = ctx;
-    int slot = 0;
-    while (atomic_flag_test_and_set(&j->scratch[slot].busy)) // one is free: as many as threads
-        slot = (slot + 1) % j->threads;
+    int slot = threads_take(j->scratch, sizeof *j->scratch, j->threads);
     size_t first = i * DOT_BLOCK_ROWS, left = j->n - first;
     search_rows(j, &j->scratch[slot], first, left < DOT_BLOCK_ROWS ? left : DOT_BLOCK_ROWS);
     atomic_flag_clear(&j->scratch[slot].busy);

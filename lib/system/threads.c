@@ -144,6 +144,14 @@ int threads_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *
     return run_loop(&l, threads, e);
 }
 
+int threads_take(void *first, size_t size, int threads)
+{
+    int slot = 0;
+    while (atomic_flag_test_and_set((atomic_flag *)((char *)first + (size_t)slot * size)))
+        slot = (slot + 1) % threads;
+    return slot;
+}
+
 int threads_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
                      struct err *e)
 {

@@ -20,6 +20,11 @@ int threads_for(int threads, size_t n, void (*work)(void *ctx, size_t i), void *
 int threads_for_stop(int threads, size_t n, void (*work)(void *ctx, size_t i), void *ctx,
                      struct err *e);
 
+// Memory for each thread of such a loop: `threads` structs of `size` bytes from `first` on, each of
+// which begins with a cleared atomic_flag. Takes one that is free, of which there is always one,
+// and returns its number; atomic_flag_clear gives it back.
+int threads_take(void *first, size_t size, int threads);
+
 // An ordered pipeline: read and write run on one thread at a time and in order, work on many at
 // once, so the output is the same for any number of threads.
 struct pipeline_steps {
